@@ -6,7 +6,9 @@ file.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING, TextIO
 from casparian_app.gateway import Gateway, PastGateway
 from casparian_app.names import UnknownName, hint
 from casparian_app.texts import UsageProblem, json_text
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, is_home
+from casparian_protocol.queries.outputs import TableColumns
 from casparian_protocol.queries.registry import StateTables
 from casparian_shim.safe import scrub
 
@@ -27,6 +31,10 @@ if TYPE_CHECKING:
 
     from casparian_protocol.values import PlainRow
     from casparian_sentinel import QueryProcess
+
+
+#: DuckDB's words for a column that none of the tables has.
+_MISSED_COLUMN = re.compile(r'^Binder Error: Referenced column "([^"]+)" not found')
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +83,38 @@ def ask(
     ready: Prepared | None = None,
 ) -> pa.Table:
     """The answer to one SELECT, or its first rows. Raises `QueryRefused`, `QueryFailed`, or `UsageProblem` for the past."""
-    from casparian_sentinel import ask_sql, sql_relations
+    from casparian_sentinel import ask_sql, check_sql, sql_relations
 
     gateway.publish_output_views()
     state_tables = [row["table_name"] for row in gateway.query(StateTables())]
     known = sql_relations(gateway.home, state_tables, None if ready is None else ready.reader)
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
-    return ask_sql(
-        gateway.home,
-        query,
-        known,
-        gateway.state_table,
-        timeout_seconds=timeout_seconds,
-        limit_rows=limit_rows,
-        prepared=None if ready is None else ready.process,
+    try:
+        return ask_sql(
+            gateway.home,
+            query,
+            known,
+            gateway.state_table,
+            timeout_seconds=timeout_seconds,
+            limit_rows=limit_rows,
+            prepared=None if ready is None else ready.process,
+        )
+    except CasparianError as failed:
+        missed = _MISSED_COLUMN.search(failed.problem)
+        tables = check_sql(query, known).state_tables if missed is not None else frozenset()
+        if missed is None or not tables:
+            raise
+        raise _unknown_column(gateway, missed[1], tables, failed) from failed
+
+
+def _unknown_column(gateway: Gateway, column: str, tables: Collection[str], failed: CasparianError) -> CasparianError:
+    """The same failure with the nearest column of those state tables: the query's process knows only columns it names."""
+    rows = [row for row in gateway.query(TableColumns()) if row["kind"] == "state" and row["name"] in tables]
+    known = [column for row in rows for column in json.loads(row["columns"] or "[]")]
+    where = ", ".join(sorted(tables))
+    return type(failed)(
+        f"There is no column {scrub(column)} in {where}.", remedy=hint(column, known) + (failed.remedy or "")
     )
 
 

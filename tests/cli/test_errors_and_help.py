@@ -150,3 +150,12 @@ def test_tab_completes_commands_options_and_values(words: str, at: int, found: s
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=True)
 
     assert found in done.stdout.splitlines()
+
+
+def test_a_column_that_a_state_table_does_not_have_is_answered_with_the_nearest_and_a_command(lived: Caller) -> None:
+    told = lived("sql", "select statuss from cf_jobs")
+
+    assert (told.code, told.out) == (1, "")
+    assert "There is no column statuss in cf_jobs." in told.err
+    assert "Did you mean status?" in told.err and "`casparian sql 'describe cf_jobs'`" in told.err
+    assert lived("sql", "describe cf_jobs").out.count("VARCHAR") > 3

@@ -109,7 +109,7 @@ def ask(
             limit_rows=limit_rows,
             spill_bytes=SPILL_BYTES,
         )
-        return _run(process, order, timeout_seconds)
+        return _run(process, order, timeout_seconds, guarded.state_tables)
 
 
 def sweep(home: Home) -> None:
@@ -129,7 +129,7 @@ def sweep(home: Home) -> None:
                     path.unlink()
 
 
-def _run(process: QueryProcess, order: Order, timeout_seconds: float) -> pa.Table:
+def _run(process: QueryProcess, order: Order, timeout_seconds: float, state_tables: frozenset[str]) -> pa.Table:
     try:
         status, said = process.run(order, timeout_seconds)
     except subprocess.TimeoutExpired as cause:
@@ -139,16 +139,17 @@ def _run(process: QueryProcess, order: Order, timeout_seconds: float) -> pa.Tabl
         ) from cause
     if status != 0:
         problem = _problem(said, status)
-        raise QueryFailed(problem, remedy=_remedy(problem))
+        raise QueryFailed(problem, remedy=_remedy(problem, state_tables))
     with pa.memory_map(order.answer) as source:  # stays mapped when its directory is gone
         return pa.ipc.open_stream(source).read_all()
 
 
-def _remedy(problem: str) -> str:
+def _remedy(problem: str, state_tables: frozenset[str]) -> str:
     """What to try: a query is not to blame for a published file that is missing or damaged."""
     part = _PART.search(problem) if problem.startswith(_READING) else None
     if part is None:
-        return "Correct the query; `casparian outputs show NAME` lists columns."
+        named = min(state_tables, default="NAME")
+        return f"Correct the query; `casparian sql 'describe {named}'` lists columns."
     output, job_id = part.groups()
     return (
         f"A published file of {output} is missing or damaged; `casparian verify {output}` names all of them. "

@@ -26,6 +26,8 @@ QUERY_LIMIT_CHARACTERS = 100_000
 NESTING_LIMIT = 100
 _OPENING = frozenset({"L_PAREN", "L_BRACKET", "L_BRACE", "CASE"})
 _CLOSING = frozenset({"R_PAREN", "R_BRACKET", "R_BRACE", "END"})
+#: What the names of state tables begin with.
+STATE_PREFIXES = ("cf_", "scout_")
 #: What a statement may be: a query, or a description of one.
 _QUESTIONS = (exp.Query, exp.Values, exp.Describe, exp.Summarize, exp.Pivot)
 #: Nodes that take in columns they do not name.
@@ -101,7 +103,7 @@ def check(sql: str, known: Relations) -> Guarded:
         raise QueryRefused(
             f"The query has {len(sql):,} characters.", remedy=f"At most {QUERY_LIMIT_CHARACTERS:,} are read."
         )
-    tree = _parse(sql)
+    tree = _parse(sql, known)
     names = known.names()
     state: set[str] = set()
     published: set[str] = set()
@@ -129,7 +131,7 @@ def check(sql: str, known: Relations) -> Guarded:
     )
 
 
-def _parse(sql: str) -> exp.Expr:
+def _parse(sql: str, known: Relations) -> exp.Expr:
     try:
         _check_nesting(sql)
         trees = [tree for tree in sqlglot.parse(sql, dialect="duckdb") if tree is not None]
@@ -141,9 +143,10 @@ def _parse(sql: str) -> exp.Expr:
         raise QueryRefused(f"{len(trees)} statements were given.", remedy="Ask with exactly one SELECT.")
     if not isinstance(trees[0], _QUESTIONS):
         kind = trees[0].key.upper()
-        raise QueryRefused(
-            f"{kind} statements are not run here.", remedy="Ask with one SELECT; published data never change."
+        remedy = (
+            _listings(known, with_state=True) if kind == "SHOW" else "Ask with one SELECT; published data never change."
         )
+        raise QueryRefused(f"{kind} statements are not run here.", remedy=remedy)
     return trees[0]
 
 
@@ -204,11 +207,19 @@ def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
             remedy=f"`casparian verify {scrub(output)}` names it and its job. Bring it back from a backup and start the "
             "daemon again, or make its rows again: `casparian job rerun ID`.",
         )
-    near = difflib.get_close_matches(full[:100], known.all_names(), n=1, cutoff=0.5)
+    is_schema = bool(names.in_schema(schema))
+    near = difflib.get_close_matches((full if is_schema else name)[:100], known.all_names(), n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
+    means_state = schema == "state" or name.startswith(STATE_PREFIXES) or (bool(near) and near[0] in known.state)
     raise QueryRefused(
-        f"There is no table {scrub(full)}.", remedy=f"{hint}`casparian outputs list` shows what can be queried."
+        f"There is no table {scrub(full)}.", remedy=hint + _listings(known, with_state=means_state or not known.outputs)
     )
+
+
+def _listings(known: Relations, *, with_state: bool) -> str:
+    """Where to find what can be queried; the state tables by name, since no command lists them."""
+    state = f"The state tables are {', '.join(sorted(known.state))}. " if with_state and known.state else ""
+    return f"{state}`casparian outputs list` shows the outputs, `casparian sql 'describe NAME'` the columns of a table."
 
 
 def _visible_ctes(node: exp.Expr) -> set[str]:

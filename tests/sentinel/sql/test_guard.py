@@ -48,6 +48,15 @@ def test_a_name_mistyped_is_answered_with_the_one_meant() -> None:
     assert "Did you mean trades?" in refused.value.remedy
 
 
+@pytest.mark.parametrize("sql", ["select * from state.jobs", "from cf_job", "from jobs", "show tables"])
+def test_whoever_looks_for_a_state_table_is_told_their_names_and_how_columns_are_listed(sql: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        check(sql, KNOWN)
+    assert "The state tables are cf_jobs, scout_files." in refused.value.remedy
+    assert "`casparian sql 'describe NAME'`" in refused.value.remedy
+    assert ("Did you mean cf_jobs?" in refused.value.remedy) is (sql != "show tables")
+
+
 def test_the_refusal_shows_no_control_characters() -> None:
     with pytest.raises(QueryRefused) as refused:
         check('select * from "\x1b[31m\u202eevil"', KNOWN)
