@@ -134,7 +134,8 @@ def test_a_piped_table_cuts_no_value_of_a_later_row(monkeypatch: pytest.MonkeyPa
     assert said(made).splitlines()[-1] == "b2    longer.csv"
 
 
-def test_a_row_of_a_table_is_printed_before_the_next_is_laid_out() -> None:
+def test_a_row_of_a_table_is_printed_before_the_next_is_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     made = app()
 
     class Late:
