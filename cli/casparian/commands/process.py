@@ -388,7 +388,7 @@ def _verdict(app: App, run: _Run, ended: Outcome) -> ExitCode:
         if left:
             app.say(f"interrupted: {_stay(left)} queued; `casparian process` continues")
         return ExitCode.INTERRUPTED
-    is_undone = not sum(ended.jobs.values()) and (left > 0 or run.is_in_vain)
+    is_undone = run.is_in_vain and not sum(ended.jobs.values())
     return ExitCode.FAILED if ended.failed or stuck or is_undone else ExitCode.OK
 
 

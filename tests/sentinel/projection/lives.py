@@ -162,6 +162,7 @@ class History:
             epoch = self._leased(job_id)
         if ending == "fail":
             self._add("JobFailed", **failed)
+            self._add("QuarantineKept", job_id=job_id, epoch=epoch)
             self._last_failed = job_id
         elif ending == "dead":
             self._add("JobDeadLettered", **failed, reason="retries", retry_count=3)

@@ -206,7 +206,7 @@ def test_a_question_ends_when_its_asker_has_left(home: Home) -> None:
                 other.hear_that_it_is_worked_on()
         began = time.monotonic()
         assert asker.rows("select 1") == [[1]]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30  # the questions would take years
         process = psutil.Process(projector.process.pid)
         eventually(lambda: process.cpu_percent(0.5) < 50)
 
@@ -251,7 +251,7 @@ def test_heavy_questions_of_one_asker_hold_up_nobody_else(home: Home) -> None:
             began = time.monotonic()
             [[seq]] = small.rows("select max(seq) from cf_audit", at_least_seq=writer.end.seq)
             assert seq <= writer.end.seq
-            assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 60  # the others never end
     writer.close(seal=False)
 
 
@@ -263,7 +263,7 @@ def test_deep_nesting_is_refused_before_it_is_parsed(served: tuple[Asker, int], 
     began = time.monotonic()
     asker.ask(sql)
     assert "more than 200 deep" in asker.problem()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_questions_for_events_that_never_come_are_bounded_in_number(home: Home) -> None:
