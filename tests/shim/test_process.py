@@ -33,6 +33,8 @@ def started_with(ignored: set[signal.Signals], blocked: set[signal.Signals], kee
     """What a process sees after the reset, whose starter ignored and blocked these."""
 
     def prepare() -> None:
+        for number in process.TERMINAL:  # a suite in the background ignores some of them itself
+            signal.signal(number, signal.SIG_DFL)
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
