@@ -20,7 +20,7 @@ def test_what_nobody_approved_is_not_queued_and_says_so(failing: World, decision
     if decision == "rejected":
         failing.run("contract", "reject", "advice", "--reason", "amount must say its currency")
 
-    summary = failing.ask("process")
+    summary = failing.ask("process", status=1)
 
     assert summary["queued"] == 0
     (reason,) = summary["not_queued"]
