@@ -38,7 +38,7 @@ def test_a_job_longer_than_the_deadline_is_given_back_and_nothing_is_lost(world:
     look_into_a_bundle(world)
     began = time.monotonic()
     world.run("stop")
-    assert time.monotonic() - began < 30  # of the sixty that the job would take
+    assert time.monotonic() - began < 50  # of the sixty that the job would take
     world.assert_at_rest()
 
     (job,) = world.ask("jobs")
