@@ -4,12 +4,17 @@
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # our processes buffer what they print, as a user's do
+
+for _number in (signal.SIGINT, signal.SIGQUIT):  # a shell starts what it puts into the background with both ignored
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("searching", deadline=None)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Protocol
 
-from casparian_console import shell_actions
 from casparian_console.assistant import ACTIONS as CHAT_ACTIONS
 from casparian_console.assistant import Sidebar
 from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, restyle
@@ -410,7 +409,7 @@ explains the screens.
 
 def reference() -> str:
     parts = [_REFERENCE_HEAD]
-    tables: list[tuple[str, Iterable[Action]]] = [("Everywhere", shell_actions.ACTIONS)]
+    tables: list[tuple[str, Iterable[Action]]] = [("Everywhere", ACTIONS)]
     tables += [(screen.title, screen.ACTIONS) for screen in SCREENS]
     tables += [("Time travel", TRAVEL), ("Assistant", CHAT_ACTIONS)]
     for title, actions in tables:

@@ -93,13 +93,7 @@ class TerminalDisplay:
     async def run(self) -> None:
         """Until `quit`. The terminal is restored also when something is raised."""
         loop = asyncio.get_running_loop()
-        faults: list[BaseException] = []
-
-        def noted(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            faults.append(context.get("exception") or RuntimeError(str(context.get("message"))))
-            self.quit()
-
-        loop.set_exception_handler(noted)
+        faults = _noted_faults(then=self.quit)
         for number in _ENDING_SIGNALS:
             loop.add_signal_handler(number, self.quit)
         blocking = {descriptor: os.get_blocking(descriptor) for descriptor in _open_standard_streams()}
@@ -305,13 +299,14 @@ def _shell(around: ConsoleContext, wanted: ConsoleOptions) -> Shell:
     )
 
 
-def _noted_faults() -> list[BaseException]:
-    """What goes wrong in callbacks of the loop from now on."""
+def _noted_faults(then: Callable[[], None] = lambda: None) -> list[BaseException]:
+    """What goes wrong in callbacks of the loop from now on; `then` is called after each."""
     faults: list[BaseException] = []
 
     def noted(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         found = context.get("exception")
         faults.append(found if isinstance(found, BaseException) else RuntimeError(str(context.get("message"))))
+        then()
 
     asyncio.get_running_loop().set_exception_handler(noted)
     return faults

@@ -6,6 +6,7 @@ The screen keeps a stack of views; Esc takes the innermost away.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 
 from casparian_console.canvas import Glyphs, Line, clean, clip, clock, fit, pad, spread, width_of
 from casparian_console.listing import Cursor, Match
@@ -166,7 +167,7 @@ def row_words(grid: Grid | None) -> str:
 _ONWARD = frozenset({"j", "down", "G", "end", "pgdn"})
 
 
-class View:
+class View(ABC):
     """Defaults for what a view does not care about. `origins` is the screen's, shared by all."""
 
     #: Words for the path above everything: `Outputs > fix_orders`.
@@ -213,7 +214,7 @@ class View:
             grid.sideways(step)
         return []
 
-    def next_pane(self) -> None:
+    def next_pane(self) -> None:  # noqa: B027 -- most views have one pane
         """Tab."""
 
     def sort(self, context: Context) -> Effects:
@@ -255,8 +256,9 @@ class View:
     def export_name(self) -> str:
         return "answer"
 
+    @abstractmethod
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
-        raise NotImplementedError
+        """Its lines, at most `height` of `width` columns."""
 
     def summary(self, context: Context) -> str:
         return self.title
@@ -271,9 +273,9 @@ class ListView(View):
         self.height = 10
         self.rows = Placed([])
 
+    @abstractmethod
     def texts(self) -> list[str]:
         """What `/` searches, a text a row."""
-        raise NotImplementedError
 
     def move(self, key: str, context: Context) -> Effects:
         self.cursor.move(key, self.rows, self.height)
