@@ -22,7 +22,6 @@ from casparian_app.texts import UsageProblem, json_text
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, is_home
 from casparian_protocol.queries.outputs import TableColumns
-from casparian_protocol.queries.registry import StateTables
 from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
@@ -65,13 +64,17 @@ def prepared(home: Home) -> Iterator[Prepared | None]:
 
 def load(ready: Prepared | None) -> Prepared | None:
     """The same, with every library loaded that `ask` and its answer need, and DuckDB started."""
-    import duckdb
-    import sqlglot.dialects.duckdb  # noqa: F401 -- the grammar, which is loaded with the first query otherwise
-
     import casparian_protocol.values  # noqa: F401 -- what writes the answer
-    from casparian_sentinel import ask_sql, sql_relations  # noqa: F401 -- used by `ask`
+    from casparian_sentinel import (  # noqa: F401 -- used by `ask`
+        Relations,
+        ask_sql,
+        catalog_reader,
+        check_sql,
+        sql_relations,
+    )
 
-    return None if ready is None else replace(ready, reader=duckdb.connect())
+    check_sql("select 1", Relations([], [], []))  # loads the grammar
+    return None if ready is None else replace(ready, reader=catalog_reader())
 
 
 def ask(
@@ -86,8 +89,7 @@ def ask(
     from casparian_sentinel import ask_sql, check_sql, sql_relations
 
     gateway.publish_output_views()
-    state_tables = [row["table_name"] for row in gateway.query(StateTables())]
-    known = sql_relations(gateway.home, state_tables, None if ready is None else ready.reader)
+    known = sql_relations(gateway.home, None if ready is None else ready.reader)
     if isinstance(gateway, PastGateway):
         gateway.refuse_missing(query, known)
     try:
@@ -125,7 +127,7 @@ def quarantined_rows(
     from casparian_sentinel import ask_sql, sql_relations
 
     gateway.publish_output_views()
-    known = sql_relations(gateway.home, [])
+    known = sql_relations(gateway.home)
     if output not in known.quarantines:
         raise UnknownName("quarantine of an output", output, known.quarantines, "casparian quarantine summary")
     conditions = ["true"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from wcwidth import wcwidth
 
@@ -26,7 +27,12 @@ def clean(value: object) -> str:
 
 def width_of(text: str) -> int:
     """Columns that `text` takes on a terminal, character by character, as prompt_toolkit counts them."""
-    return len(text) if text.isascii() else sum(max(0, wcwidth(character)) for character in text)
+    return len(text) if text.isascii() else _measured(text)
+
+
+@lru_cache(maxsize=2048)  # edges and headings come again with every frame
+def _measured(text: str) -> int:
+    return sum(max(0, wcwidth(character)) for character in text)
 
 
 def clip(text: str, width: int, ellipsis: str = "…") -> str:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from casparian_sentinel.log import repair_log as cut_log
     from casparian_sentinel.operations.steps import DaemonNeeded
     from casparian_sentinel.output_views import published_files
+    from casparian_sentinel.output_views import reader as catalog_reader
     from casparian_sentinel.ports import RealFs
     from casparian_sentinel.projection.past import (
         Comparison,
@@ -108,6 +109,7 @@ __all__ = [
     "bundle_differences",
     "bundle_tests",
     "caches",
+    "catalog_reader",
     "chain_of",
     "check_seals",
     "check_sql",
@@ -154,7 +156,7 @@ _NAMES = {
         "log_stats log_tail plan_repair repair_recorded seal_head unrecorded_repair verify_log"
     ),
     "casparian_sentinel.operations.steps": "DaemonNeeded",
-    "casparian_sentinel.output_views": "published_files",
+    "casparian_sentinel.output_views": "catalog_reader=reader published_files",
     "casparian_sentinel.ports": "RealFs",
     "casparian_sentinel.projection.past": (
         "Comparison compare_dump compare_tables=compare fold_from_scratch last_seq_at publish_past_output_views"

@@ -15,7 +15,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -213,18 +213,26 @@ def opened(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Itera
     """The newest catalog, read only. `FileNotFoundError` when there is none.
 
     DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalog while another thread
-    has it open: it is looked at under a name of its own. `reader` is a fresh `duckdb.connect()` to look at it with, which
-    is closed afterwards: most of the time goes into starting DuckDB.
+    has it open: it is looked at under a name of its own. `reader` is a `reader()` to look at it with: most of the time
+    goes into starting DuckDB, and into ending it. It stays open, for its owner to close.
     """
     link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     link.hardlink_to(home.catalog_db)
     try:
-        with reader if reader is not None else duckdb.connect() as db:
+        with duckdb.connect() if reader is None else nullcontext(reader) as db:
             db.execute(f"attach {_literal(str(link))} as catalog (read_only)")
             db.execute("use catalog")
             yield db
     finally:
         link.unlink()
+
+
+def reader() -> duckdb.DuckDBPyConnection:
+    """DuckDB without a database, started, with its lists of views and tables loaded."""
+    db = duckdb.connect()
+    db.execute("select view_name from duckdb_views() where not internal").fetchall()
+    db.execute("select table_name from duckdb_tables()").fetchall()
+    return db
 
 
 def unpublished(db: duckdb.DuckDBPyConnection) -> set[str]:

@@ -1,8 +1,8 @@
 """Days in which files change, are copied and come back while their jobs commit late or fail, drawn from a seed.
 
 The shipped planning, core and projection on a home without a daemon; the worker is played, and honest: it commits only what
-its file holds at that moment. The model knows of each file which content was last processed, and of each content its newest
-commit; what is live follows.
+its file holds at that moment. A job whose file has changed is retried once, as the settings say. The model knows of each file
+which content was last processed, and of each content its newest commit; what is live follows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class LiveRowsWalk(PlanningWalk):
         self.holds: dict[int, str] = {}
         self.newest: dict[str, str] = {}
         self.commits = self.superseded = 0
-        self._attempts: dict[str, int] = {}
+        #: jobs that were retried since they were queued.
+        self._retried: set[str] = set()
 
     def actions(self) -> tuple[Any, ...]:
         return (self._look, self._look, self._tag, self._commit, self._commit, self._commit, self._fail, self._rerun)
@@ -40,14 +41,16 @@ class LiveRowsWalk(PlanningWalk):
     def _leased(self) -> OpenJob | None:
         """One open job, given to the played worker."""
         engine, state = self.sentinel._engine, self.sentinel._engine.state
+        self.agenda.now_s += 2.0
+        engine.submit(c.Tick("retries"))
         if not engine.presence.workers:
             hello = m.Hello(
                 protocol=m.PROTOCOL_VERSION, worker_id="w1", host="h", pid=1, slots=64, version="0", sandbox="none"
             )
             engine.submit(c.HelloReceived("w1", hello))
         engine.submit(c.WantReceived("w1", 64))
-        held = sorted(state.epochs_held.get("w1", {}))
-        return state.jobs[self.dice.choice(held)] if held else None
+        held = [state.jobs[job_id] for job_id in state.epochs_held.get("w1", {})]
+        return self.dice.choice(sorted(held, key=lambda job: job.work.content)) if held else None
 
     def _commit(self) -> None:
         job = self._leased()
@@ -55,7 +58,7 @@ class LiveRowsWalk(PlanningWalk):
             return
         number = _file_number(job)
         if _hash(self.files[number][0]) != job.work.content:  # the worker hashes again before it parses
-            self._ends(job, "INPUT_CHANGED")
+            self._finds_it_changed(job)
             return
         counts = OutputAccounting(
             status="no_data", received=0, valid=0, quarantined=0, contract_hash=job.work.contracts["orders"]
@@ -78,21 +81,31 @@ class LiveRowsWalk(PlanningWalk):
         if job is not None:
             self._ends(job, "INVALID_DATA")
 
+    def _finds_it_changed(self, job: OpenJob) -> None:
+        if job.job_id in self._retried:
+            self._ends(job, "INPUT_CHANGED")
+        else:
+            self._retried.add(job.job_id)
+            self._report(job, "INPUT_CHANGED")
+
     def _ends(self, job: OpenJob, code: str) -> None:
-        error = JobError(code=code, message="played", origin="environment")
         self.open.pop(job.job_id, None)
         number, content = _file_number(job), job.work.content
         if content not in self.newest:
             places = self.failed.setdefault(content, set())
             if _hash(self.files[number][0]) == content:
                 places.add((number, self.turns[number]))
+        self._report(job, code)
+
+    def _report(self, job: OpenJob, code: str) -> None:
+        error = JobError(code=code, message="played", origin="environment")
         failed = m.Fail(job_id=job.job_id, epoch=job.epoch, error=error)
         self.sentinel._engine.submit(c.FailReceived("w1", failed))
 
     def _rerun(self) -> None:
         ended = self.sentinel.query(
             "select id, content_hash, file_version_id from cf_processing_queue"
-            " where status in ('COMPLETED', 'FAILED') order by id"
+            " where status in ('COMPLETED', 'FAILED') order by content_hash, id"
         ).to_pylist()
         busy = set(self.open.values())
         free = [row for row in ended if row["content_hash"] not in busy]
@@ -108,6 +121,7 @@ class LiveRowsWalk(PlanningWalk):
             if not has_content:
                 raise Violated(f"job {row['id']} runs again, though its file has other content")
             self.open[job_id] = row["content_hash"]
+            self._retried.discard(job_id)
             self.failed.pop(row["content_hash"], None)
 
     def _plan(self, *, include_cancelled: bool = False) -> None:

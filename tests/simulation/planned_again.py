@@ -20,10 +20,20 @@ from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import prepare
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 from tests.simulation.invariants import Violated
+from tests.simulation.loop import Agenda, SimClock
 
 _ROOT = "/data"
 _FILES = 5
 _CONTENTS = 7
+_CONFIG = """
+[log]
+reserve_bytes = 65536
+low_disk_bytes = 0
+
+[retry]
+max_retries = 1
+backoff_seconds = [1.0]
+"""
 _PARSER = """
 name, version, topics = "orders", "1.0.0", ["orders"]
 outputs = {"orders": {"columns": [{"name": "id", "type": "int", "nullable": False}]}}
@@ -40,7 +50,7 @@ class PlanningWalk:
         self.dice = random.Random(seed)
         self.home = Home(folder / "home")
         make_home(self.home)
-        self.home.config_file.write_text("[log]\nreserve_bytes = 65536\nlow_disk_bytes = 0\n")
+        self.home.config_file.write_text(_CONFIG)
         #: number of the file → number of its content, and whether it is tagged.
         self.files: dict[int, tuple[int, bool]] = {}
         #: open job → content; contents that have or had a job; those of them that stay cancelled.
@@ -50,6 +60,7 @@ class PlanningWalk:
         #: file → how often it got another content; content → the files that had it when its job failed, and since which.
         self.turns: dict[int, int] = {}
         self.failed: dict[str, set[tuple[int, int]]] = {}
+        self.agenda = Agenda()
         self.cancels = self.plans_beside_cancelled = 0
         parser = folder / "orders.py"
         parser.write_text(_PARSER)
@@ -57,7 +68,7 @@ class PlanningWalk:
 
     def run(self, steps: int) -> None:
         actions = self.actions()
-        with LocalSentinel(self.home) as self.sentinel:
+        with LocalSentinel(self.home, clock=SimClock(self.agenda)) as self.sentinel:
             for content in self.artifact.blobs.values():
                 self._put(content)
             self.sentinel.request("register", {"artifact": self.artifact.facts()})
@@ -97,14 +108,14 @@ class PlanningWalk:
 
     def _cancel(self) -> None:
         if self.open:
-            job_id = self.dice.choice(sorted(self.open))
+            job_id = self.dice.choice(sorted(self.open, key=self.open.__getitem__))
             self.sentinel.request("cancel", {"job_id": job_id})
             self.cancelled.add(self.open.pop(job_id))
             self.cancels += 1
 
     def _retry(self) -> None:
         found = self.sentinel.query(
-            "select id, content_hash from cf_processing_queue where status = 'CANCELLED' order by id"
+            "select id, content_hash from cf_processing_queue where status = 'CANCELLED' order by content_hash, id"
         )
         gone = [row for row in found.to_pylist() if row["content_hash"] in self.cancelled]
         if gone:

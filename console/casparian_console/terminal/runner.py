@@ -219,7 +219,8 @@ def _is_readable(socket: zmq.Socket[bytes]) -> bool:
 
 
 FRAME_SECONDS = 0.05
-_TICK_SECONDS = 1.0
+#: A frame is drawn at least this often. The daemon publishes its figures each second, and each of them draws a frame already.
+_STILL_SECONDS = 1.2
 #: A collection of 100,000 jobs takes as long as several frames: rarely, and never of what stays.
 _GC_THRESHOLD = 50_000
 
@@ -261,7 +262,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._frame: list[Line] = []
         self._frame_size = (0, 0)
-        self._drawn_at = 0.0
+        self._drawn_at = self._delivered_at = 0.0
         self._drawing: asyncio.TimerHandle | asyncio.Handle | None = None
         self._is_drawing_at_once = False
         self._has_news = False
@@ -307,6 +308,7 @@ class Runner:
     def deliver(self, messages: Sequence[Message]) -> None:
         """The feed and answers: drawn with what else comes within a moment."""
         self._has_news = True
+        self._delivered_at = time.monotonic()
         self._update(messages)
         if self._drawing is None and not self._is_closed:
             wait_seconds = self._drawn_at + FRAME_SECONDS - time.monotonic()
@@ -318,9 +320,13 @@ class Runner:
         self.deliver([message])
 
     def _tick(self) -> None:
-        if not self._is_closed:
+        if self._is_closed:
+            return
+        left_seconds = self._delivered_at + _STILL_SECONDS - time.monotonic()
+        if self.shell.travel.tick_seconds or left_seconds <= 0:
             self.deliver([])
-            self._loop.call_later(self.shell.travel.tick_seconds or _TICK_SECONDS, self._tick)
+            left_seconds = self.shell.travel.tick_seconds or _STILL_SECONDS
+        self._loop.call_later(left_seconds, self._tick)
 
     def _update(self, messages: Sequence[Message]) -> None:
         if self._is_closed:

@@ -177,15 +177,6 @@ class PoisonCount(Query[CountRow]):
     """Events that cannot be made part of the tables."""
 
 
-class TableName(TypedDict):
-    table_name: str
-
-
-@dataclass(frozen=True)
-class StateTables(Query[TableName]):
-    """The tables and views of the projection."""
-
-
 class SourceListed(TypedDict):
     id: str
     name: str

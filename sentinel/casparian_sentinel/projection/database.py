@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,8 @@ _LOCK_WAIT_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.05
 #: Tables that hold nothing to ask about, or half of what a view shows.
 INTERNAL = frozenset({"cf_position", "cf_unsettled_jobs", "cf_settled_jobs"})
+#: The tables and views that a user's query may read.
+STATE_TABLES = tuple(sorted({*re.findall(r"^create (?:table|view) (\w+)", SCHEMA_SQL, re.MULTILINE)} - INTERNAL))
 #: As many keys a look-up may have to go through an index; with more it reads the whole table, which a large batch can afford.
 _LOOKED_UP_KEYS = 2000
 
@@ -143,7 +146,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         "set autoinstall_known_extensions = false",
         "set autoload_known_extensions = false",
         "set enable_external_access = false",
-        "set threads = 2",
+        "set threads = 1",  # a batch is many small statements: handing them to threads costs a third of their time
         f"set dynamic_or_filter_threshold = {_LOOKED_UP_KEYS}",
         f"set memory_limit = '{MEMORY_BYTES}B'",  # for questions too, which fail before the process is ended for it
         f"set max_temp_directory_size = '{SPILL_BYTES}B'",

@@ -22,7 +22,7 @@ import pyarrow as pa
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_sentinel import output_views
-from casparian_sentinel.projection.database import INTERNAL
+from casparian_sentinel.projection.database import STATE_TABLES
 from casparian_sentinel.sql.guard import QueryRefused, Relations, check
 from casparian_sentinel.sql.query_process import SCRATCH_PREFIX, Order, QueryProcess
 from casparian_shim.safe import scrub
@@ -46,10 +46,10 @@ class QueryFailed(CasparianError):
     """DuckDB ended the query with an error; the message has its words."""
 
 
-def relations(home: Home, state_tables: list[str], reader: duckdb.DuckDBPyConnection | None = None) -> Relations:
+def relations(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Relations:
     """What can be asked now: the catalog's views and the projection's tables.
 
-    `reader` is a fresh `duckdb.connect()`, which is used up: opened before it is needed, it saves time.
+    `reader` is an `output_views.reader()`, which is used up: started before it is needed, it saves time.
     """
     outputs: list[str] = []
     quarantines: list[str] = []
@@ -59,12 +59,11 @@ def relations(home: Home, state_tables: list[str], reader: duckdb.DuckDBPyConnec
             tables = db.execute("select table_name from duckdb_tables() where schema_name = 'lineage'").fetchall()
             left_out = output_views.unpublished(db)
     except FileNotFoundError:
-        return Relations(outputs, quarantines, [name for name in state_tables if name not in INTERNAL])
+        return Relations(outputs, quarantines, list(STATE_TABLES))
     outputs = [name for schema, name in views if schema == "main"]
     quarantines = [name for schema, name in views if schema == "quarantine"]
-    state = [name for name in state_tables if name not in INTERNAL]
     uncommitted = [name for schema, name in views if schema == "uncommitted"]
-    return Relations(outputs, quarantines, state, [name for (name,) in tables], uncommitted, left_out)
+    return Relations(outputs, quarantines, list(STATE_TABLES), [name for (name,) in tables], uncommitted, left_out)
 
 
 def ask(

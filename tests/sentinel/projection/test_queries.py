@@ -144,7 +144,6 @@ ASKED: list[Query[Any]] = [
     registry.PausedParsers(),
     registry.LastEventSeq(),
     registry.PoisonCount(),
-    registry.StateTables(),
 ]  # fmt: skip
 #: Of these the history holds nothing.
 _WITHOUT_ROWS = {"JoinedWorkers", "OpenScans", "WaitingTags"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from casparian_sentinel.projection.database import INTERNAL, SCHEMA_SQL
+from casparian_sentinel.projection.database import INTERNAL, SCHEMA_SQL, STATE_TABLES
 
 _PAGE = Path(__file__).parents[3] / "docs" / "reference" / "tables.md"
 _LARGEST = {
@@ -31,6 +31,7 @@ def test_every_table_and_view_is_on_the_page_with_its_columns() -> None:
     page = _PAGE.read_text(encoding="utf-8")
     assert [name for name, listed in columns if f"### `{name}`\n\n{listed}\n" not in page] == []
     assert page.count("\n### ") == len(columns)
+    assert [name for name, _ in columns] == [*STATE_TABLES]
 
 
 def test_no_sum_over_what_strangers_count_is_too_large_for_its_column() -> None:

@@ -112,9 +112,6 @@ select parser_name as name, pause_reason as reason from cf_parser_health where p
 """,
     registry.LastEventSeq: "select max(seq) as seq from cf_audit",
     registry.PoisonCount: "select count(*)::bigint as n from cf_poison_events",
-    registry.StateTables: """
-select table_name from information_schema.tables where table_schema = 'main' order by 1
-""",
     registry.SourcesListed: _SOURCES_LISTED,
     registry.Sources: _SOURCES,
     registry.SourceAddedEvents: "select data from cf_audit where type = 'SourceAdded' and subject = $source_id order by seq",
