@@ -52,110 +52,25 @@ from casparian_sentinel.core.worker_commands import (
     ReleaseReceived,
 )
 
-
-def held(job_id: str, epoch: int) -> Held:
-    return Held(job_id=job_id, epoch=epoch)
-
-
-def own_error(code: str, message: str) -> JobError:
-    """An error that the core concluded itself: no worker reported it."""
-    return JobError(code=code, message=message[:2048], origin="worker", fingerprint=fingerprint_of_code(code))
-
-
-def internal_error(message: str) -> JobError:
-    """The fault is ours: neither parser, worker nor machine."""
-    code = ErrorCode.INTERNAL.value
-    return JobError(code=code, message=message[:2048], origin="sentinel", fingerprint=fingerprint_of_code(code))
-
-
-def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: bool = False, cause: int = 0) -> None:
-    """The attempt is over without a verdict: queued again, cancelled if that was asked for, poison after too many lost workers.
-
-    `cause`: the event that took it from its worker, if one did.
-    """
-    decision.presence.jobs.drop(job.job_id)
-    if job.is_cancel_requested:
-        cancelled(decision, job)
-        return
-    limit = decision.presence.retry.max_worker_losses
-    if is_loss and job.losses + 1 >= limit:
-        error = own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
-        dead_letter(decision, job, "poison", error, cause=cause)
-        return
-    decision.record(
-        LeaseExpired(job_id=job.job_id, epoch=job.epoch, worker_id=job.worker_id, reason=reason, is_loss=is_loss),
-        cause=cause,
-    )
-    decision.do(DropStaging(job.job_id, job.epoch))
-
-
-def recall(decision: DecisionBuilder, parser: str, version: str, *, cause: int, but: str = "") -> None:
-    """Take back what was leased ahead and has not started: event `cause` paused its parser, or one version of it.
-
-    A worker that has begun meanwhile is fenced and stops; what runs already may end. `but` has just ended.
-    """
-    fenced: dict[str, list[Held]] = {}
-    for worker_id in decision.state.epochs_held:
-        for job_id, epoch in decision.leases_of(worker_id).items():
-            job = decision.state.jobs[job_id]
-            is_meant = job.work.parser == parser and version in ("", job.work.parser_version)
-            if is_meant and job.state is JobState.LEASED and job_id != but:
-                fenced.setdefault(worker_id, []).append(held(job_id, epoch))
-    for worker_id, items in fenced.items():
-        for item in items:
-            give_back(decision, decision.state.jobs[item.job_id], "paused", cause=cause)
-        decision.send(worker_id, Fenced(jobs=items))
-
-
-def lose_all(
-    decision: DecisionBuilder,
-    worker_id: str,
-    reason: str,
-    *,
-    keep: Iterable[str] = (),
-    is_loss: bool = True,
-    cause: int = 0,
-) -> None:
-    """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
-    kept = set(keep)
-    jobs = [decision.state.jobs[job_id] for job_id in decision.leases_of(worker_id) if job_id not in kept]
-    somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
-    for job in jobs:
-        is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
-        give_back(decision, job, reason, is_loss=is_blamed, cause=cause)
-
-
-def cancelled(decision: DecisionBuilder, job: OpenJob) -> None:
-    decision.record(JobCancelled(job_id=job.job_id, reason=job.reason))
-    decision.do(DropStaging(job.job_id, job.epoch))
-
-
-def ask_to_cancel(decision: DecisionBuilder, job: OpenJob) -> None:
-    decision.send(job.worker_id, Cancel(job_id=job.job_id, epoch=job.epoch))
-
-
-def dead_letter(
-    decision: DecisionBuilder, job: OpenJob, reason: Literal["retries", "poison"], error: JobError, *, cause: int = 0
-) -> int:
-    seq = decision.record(
-        JobDeadLettered(
-            job_id=job.job_id,
-            epoch=job.epoch,
-            reason=reason,
-            error=fitted(error),
-            retry_count=job.retry_count,
-        ),
-        cause=cause,
-    )
-    decision.do(DropStaging(job.job_id, job.epoch))
-    return seq
-
-
 _HELD = (JobState.LEASED, JobState.RUNNING)
 _JITTER = 0.2
 #: The job's file did not have the content, which may lie elsewhere by now: a log that was rotated while its job waited.
 _NOT_IN_PLACE = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.FILE_NOT_FOUND})
 _PATHS_BYTES = 8 * 1024
+
+
+def held(job_id: str, epoch: int) -> Held:
+    return Held(job_id=job_id, epoch=epoch)
+
+
+def own_error(code: str, message: str, origin: Literal["worker", "sentinel"] = "worker") -> JobError:
+    """An error that the core concluded itself: no worker reported it."""
+    return JobError(code=code, message=message[:2048], origin=origin, fingerprint=fingerprint_of_code(code))
+
+
+def internal_error(message: str) -> JobError:
+    """The fault is ours: neither parser, worker nor machine."""
+    return own_error(ErrorCode.INTERNAL.value, message, "sentinel")
 
 
 class _OfJob(Protocol):
@@ -183,6 +98,11 @@ def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> Op
     return job
 
 
+def is_settled(state: State, job_id: str, epoch: int) -> bool:
+    """Whether the end of this attempt was answered; whoever asks again gets that answer."""
+    return state.settled.get(job_id, (0, ""))[0] == epoch
+
+
 # --- started ---
 
 
@@ -205,12 +125,7 @@ def note_start(decision: DecisionBuilder, job: OpenJob, guest_pid: int) -> None:
     decision.presence.jobs[job.job_id] = RunningAttempt(job.job_id, job.epoch, job.worker_id, now_s, now_s)
 
 
-def is_settled(state: State, job_id: str, epoch: int) -> bool:
-    """Whether the end of this attempt was answered; whoever asks again gets that answer."""
-    return state.settled.get(job_id, (0, ""))[0] == epoch
-
-
-# --- finish ---
+# --- finished ---
 
 
 def on_finish(decision: DecisionBuilder, command: FinishReceived) -> None:
@@ -240,9 +155,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
         return False
     problem = item.problem or kind_of(job.work).problem(state, job.work, item)
     if problem:
-        error = own_error("PROTOCOL_ERROR", problem)
-        decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
-        decision.do(DropStaging(job.job_id, job.epoch))
+        _fail(decision, job, own_error("PROTOCOL_ERROR", problem))
         return False
     _commit(decision, job, item)
     return True
@@ -323,7 +236,7 @@ def _fitting_paths(paths: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     return fit, len(paths) - len(fit)
 
 
-# --- fail ---
+# --- failed ---
 
 
 def on_fail(decision: DecisionBuilder, command: FailReceived) -> None:
@@ -386,13 +299,36 @@ def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
     return round(step * (1 - _JITTER + 2 * _JITTER * fraction), 3)
 
 
+def dead_letter(
+    decision: DecisionBuilder, job: OpenJob, reason: Literal["retries", "poison"], error: JobError, *, cause: int = 0
+) -> int:
+    """No further attempt is made unless a person asks for one; the sequence of the event."""
+    seq = decision.record(
+        JobDeadLettered(
+            job_id=job.job_id,
+            epoch=job.epoch,
+            reason=reason,
+            error=fitted(error),
+            retry_count=job.retry_count,
+        ),
+        cause=cause,
+    )
+    decision.do(DropStaging(job.job_id, job.epoch))
+    return seq
+
+
+def _fail(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
+    """It fails, and nothing of it is kept; the sequence of the event."""
+    failed = decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
+    decision.do(DropStaging(job.job_id, job.epoch))
+    return failed
+
+
 def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceived) -> int:
-    """The sequence of the event."""
+    """It fails, and the quarantine that its worker offers is kept; the sequence of the event."""
     kept, error, blob = command.message.uncommitted, command.message.error, command.uncommitted_blob
     if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
-        failed = decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
-        decision.do(DropStaging(job.job_id, job.epoch))
-        return failed
+        return _fail(decision, job, error)
     if not blob and needs_blob(kept):
         raise ValueError(
             f"the kept quarantine of job {job.job_id} belongs into a blob before it is offered to the core"
@@ -433,12 +369,10 @@ def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
     if job.is_cancel_requested:
         cancelled(decision, job)
         return
-    error = internal_error(f"The end of this attempt could not be recorded: {command.reason}")
-    decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
-    decision.do(DropStaging(job.job_id, job.epoch))
+    _fail(decision, job, internal_error(f"The end of this attempt could not be recorded: {command.reason}"))
 
 
-# --- given back ---
+# --- given back, recalled, lost with its worker, cancelled ---
 
 
 def on_released(decision: DecisionBuilder, command: ReleaseReceived) -> None:
@@ -447,3 +381,69 @@ def on_released(decision: DecisionBuilder, command: ReleaseReceived) -> None:
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
         if job is not None:
             give_back(decision, job, reason)
+
+
+def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: bool = False, cause: int = 0) -> None:
+    """The attempt is over without a verdict: queued again, cancelled if that was asked for, poison after too many lost workers.
+
+    `cause`: the event that took it from its worker, if one did.
+    """
+    decision.presence.jobs.drop(job.job_id)
+    if job.is_cancel_requested:
+        cancelled(decision, job)
+        return
+    limit = decision.presence.retry.max_worker_losses
+    if is_loss and job.losses + 1 >= limit:
+        error = own_error("WORKER_LOST", f"{limit} workers were lost while they ran this job")
+        dead_letter(decision, job, "poison", error, cause=cause)
+        return
+    decision.record(
+        LeaseExpired(job_id=job.job_id, epoch=job.epoch, worker_id=job.worker_id, reason=reason, is_loss=is_loss),
+        cause=cause,
+    )
+    decision.do(DropStaging(job.job_id, job.epoch))
+
+
+def recall(decision: DecisionBuilder, parser: str, version: str, *, cause: int, but: str = "") -> None:
+    """Take back what was leased ahead and has not started: event `cause` paused its parser, or one version of it.
+
+    A worker that has begun meanwhile is fenced and stops; what runs already may end. `but` has just ended.
+    """
+    fenced: dict[str, list[Held]] = {}
+    for worker_id in decision.state.epochs_held:
+        for job_id, epoch in decision.leases_of(worker_id).items():
+            job = decision.state.jobs[job_id]
+            is_meant = job.work.parser == parser and version in ("", job.work.parser_version)
+            if is_meant and job.state is JobState.LEASED and job_id != but:
+                fenced.setdefault(worker_id, []).append(held(job_id, epoch))
+    for worker_id, items in fenced.items():
+        for item in items:
+            give_back(decision, decision.state.jobs[item.job_id], "paused", cause=cause)
+        decision.send(worker_id, Fenced(jobs=items))
+
+
+def lose_all(
+    decision: DecisionBuilder,
+    worker_id: str,
+    reason: str,
+    *,
+    keep: Iterable[str] = (),
+    is_loss: bool = True,
+    cause: int = 0,
+) -> None:
+    """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
+    kept = set(keep)
+    jobs = [decision.state.jobs[job_id] for job_id in decision.leases_of(worker_id) if job_id not in kept]
+    somebody_ran = any(job.state is JobState.RUNNING for job in jobs)
+    for job in jobs:
+        is_blamed = is_loss and (job.state is JobState.RUNNING or not somebody_ran)
+        give_back(decision, job, reason, is_loss=is_blamed, cause=cause)
+
+
+def ask_to_cancel(decision: DecisionBuilder, job: OpenJob) -> None:
+    decision.send(job.worker_id, Cancel(job_id=job.job_id, epoch=job.epoch))
+
+
+def cancelled(decision: DecisionBuilder, job: OpenJob) -> None:
+    decision.record(JobCancelled(job_id=job.job_id, reason=job.reason))
+    decision.do(DropStaging(job.job_id, job.epoch))

@@ -32,7 +32,7 @@ from casparian_sentinel.core.decision import (
     PublishOutputViews,
     Sweep,
 )
-from casparian_sentinel.core.leasing import probe, rebalance
+from casparian_sentinel.core.leasing import ask_after_leases, rebalance
 from casparian_sentinel.core.registry.versions import adopt
 from casparian_sentinel.core.state import Commit, OpenJob
 from casparian_sentinel.core.workers import lose_worker
@@ -77,8 +77,8 @@ def _mark_stalled(decision: DecisionBuilder) -> None:
 def _ask_after_silent_leases(decision: DecisionBuilder) -> None:
     now_s, every_s = decision.now.monotonic_s, decision.presence.liveness.lease_timeout_seconds / 4
     for worker in list(decision.presence.workers.values()):
-        if now_s - worker.probed_at_s >= every_s:
-            probe(decision, worker)
+        if now_s - worker.asked_at_s >= every_s:
+            ask_after_leases(decision, worker)
 
 
 #: What each tick sees to, in this order.

@@ -14,44 +14,32 @@ from casparian_protocol.events.packing import Cause
 from casparian_sentinel.core import attempts, clock, files, jobs, leasing, workers
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import worker_commands as w
-from casparian_sentinel.core.clock import DUTIES
-from casparian_sentinel.core.commands import Command, Tick
 from casparian_sentinel.core.decision import Decision, DecisionBuilder
 from casparian_sentinel.core.folding import apply
 from casparian_sentinel.core.presence import PresenceDraft, WorkerPresence
 from casparian_sentinel.core.registry import parameters, parsers, versions
 from casparian_sentinel.core.state import State
-from casparian_sentinel.core.worker_commands import (
-    BeatReceived,
-    FailReceived,
-    FinishReceived,
-    JobsStarted,
-    ReleaseReceived,
-)
-
-
-def _dispatch(decision: DecisionBuilder, command: c.Dispatch) -> None:
-    leasing.dispatch(decision)
-
 
 _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
+    # workers and their attempts
     w.HelloReceived: workers.on_hello,
     w.BeatReceived: workers.on_heartbeat,
     w.ProgressReceived: workers.on_progress,
     w.SinksReceived: workers.on_sinks,
     w.WantReceived: workers.on_want,
     w.ByeReceived: workers.on_bye,
-    c.AbandonAttempt: attempts.abandon,
     c.WorkerGone: workers.on_gone,
+    c.Dispatch: leasing.dispatch,
     w.JobsStarted: attempts.on_started,
     w.FinishReceived: attempts.on_finish,
     w.FailReceived: attempts.on_fail,
     w.ReleaseReceived: attempts.on_released,
+    c.AbandonAttempt: attempts.abandon,
     c.Promoted: attempts.on_promoted,
     c.Kept: attempts.on_kept,
-    c.RedoFileWork: clock.redo_file_work,
+    # time, and the daemon itself
     c.Tick: clock.tick,
-    c.Dispatch: _dispatch,
+    c.RedoFileWork: clock.redo_file_work,
     c.RecordStart: clock.start,
     c.RecordStop: clock.stop_recorded,
     c.RecordTornTail: clock.torn_tail,
@@ -59,30 +47,33 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
     c.ResumeIntake: clock.resume_intake,
     c.Drain: clock.drain,
     c.Stop: clock.stop,
+    # jobs
     c.QueueJobs: jobs.queue,
     c.CancelJob: jobs.cancel,
     c.CancelJobs: jobs.cancel_jobs,
     c.ReplayJob: jobs.replay,
     c.ReplayDeadLetters: jobs.replay_dead_letters,
+    c.CloseFailures: jobs.close_failures,
+    # sources, rules and files
+    c.AddSource: files.add_source,
+    c.RemoveSource: files.remove_source,
+    c.AddRule: files.add_rule,
+    c.RemoveRule: files.remove_rule,
+    c.BeginScan: files.begin_scan,
+    c.ObserveFiles: files.observe,
+    c.EndScan: files.end_scan,
+    c.ReviseFiles: files.revise,
+    c.TagFiles: files.tag,
+    c.RecogniseContents: files.recognise,
+    # parsers and contracts
     c.RegisterParser: parsers.register,
     c.DecideContract: parsers.decide_contract,
     c.PauseParser: parsers.pause,
     c.ResumeParser: parsers.resume,
     c.RetireParser: parsers.retire,
-    c.UseVersion: versions.use,
-    c.SetParameters: parameters.set_parameters,
     c.SetQuarantinePolicy: parsers.set_policy,
-    c.AddSource: files.add_source,
-    c.RemoveSource: files.remove_source,
-    c.AddRule: files.add_rule,
-    c.RemoveRule: files.remove_rule,
-    c.ReviseFiles: files.revise,
-    c.TagFiles: files.tag,
-    c.RecogniseContents: files.recognise,
-    c.CloseFailures: jobs.close_failures,
-    c.BeginScan: files.begin_scan,
-    c.ObserveFiles: files.observe,
-    c.EndScan: files.end_scan,
+    c.SetParameters: parameters.set_parameters,
+    c.UseVersion: versions.use,
 }
 
 
@@ -118,29 +109,31 @@ def step(state: State, presence: WorkerPresence, command: c.Command, now: c.Now,
     return decision
 
 
-def smaller(command: Command) -> Sequence[Command]:
+def smaller(command: c.Command) -> Sequence[c.Command]:
     """What to try instead; nothing when the command cannot be divided."""
     match command:
-        case FinishReceived(worker_id=worker_id, items=items) if len(items) > 1:
-            return [FinishReceived(worker_id, [item]) for item in items]
-        case JobsStarted(worker_id=worker_id, message=message) if len(message.jobs) > 1:
-            return [JobsStarted(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
-        case ReleaseReceived(worker_id=worker_id, message=message) if len(message.jobs) > 1:
-            return [ReleaseReceived(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
-        case BeatReceived(worker_id=worker_id, message=message) if message.jobs:
-            return [BeatReceived(worker_id, message.model_copy(update={"jobs": []}))]  # it lives, whatever its jobs do
-        case Tick(duty=""):
-            return [Tick(duty) for duty in DUTIES]
+        case w.FinishReceived(worker_id=worker_id, items=items) if len(items) > 1:
+            return [w.FinishReceived(worker_id, [item]) for item in items]
+        case w.JobsStarted(worker_id=worker_id, message=message) if len(message.jobs) > 1:
+            return [w.JobsStarted(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
+        case w.ReleaseReceived(worker_id=worker_id, message=message) if len(message.jobs) > 1:
+            return [w.ReleaseReceived(worker_id, message.model_copy(update={"jobs": [job]})) for job in message.jobs]
+        case w.BeatReceived(worker_id=worker_id, message=message) if message.jobs:
+            return [
+                w.BeatReceived(worker_id, message.model_copy(update={"jobs": []}))
+            ]  # it lives, whatever its jobs do
+        case c.Tick(duty=""):
+            return [c.Tick(duty) for duty in clock.DUTIES]
     return []
 
 
-def attempts_of(command: Command) -> list[tuple[str, int]]:
+def attempts_of(command: c.Command) -> list[tuple[str, int]]:
     """(job, epoch) whose end the command reports: a worker repeats it until it is answered."""
     match command:
-        case FinishReceived(items=items):
+        case w.FinishReceived(items=items):
             return [(item.job_id, item.epoch) for item in items]
-        case FailReceived(message=message):
+        case w.FailReceived(message=message):
             return [(message.job_id, message.epoch)]
-        case ReleaseReceived(message=message):
+        case w.ReleaseReceived(message=message):
             return [(job.job_id, job.epoch) for job in message.jobs]
     return []

@@ -10,6 +10,7 @@ from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.attempts import give_back, held, internal_error
+from casparian_sentinel.core.commands import Dispatch
 from casparian_sentinel.core.decision import DecisionBuilder, DropStaging
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.manifests import fitted
@@ -24,7 +25,7 @@ AHEAD_SECONDS = 2.0
 _FIXED_BYTES = 600
 
 
-def dispatch(decision: DecisionBuilder) -> None:
+def dispatch(decision: DecisionBuilder, command: Dispatch) -> None:
     """Lease what is ready to the workers that want it, the least busy first, in even shares."""
     wanting = [worker for worker in decision.presence.workers.values() if worker.credit > 0 and not worker.is_draining]
     if not wanting or not _may_lease(decision):
@@ -157,7 +158,7 @@ def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]
     _assign(decision, worker, given, decision.now.wall_us)
 
 
-def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
+def ask_after_leases(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     """Ask after leases that this worker is silent about: an `assign` or a `released` may have been lost.
 
     A worker that has the attempt ignores the repetition; one that gave it up says so again.
@@ -166,7 +167,7 @@ def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     silent: list[OpenJob] = []
     for job_id, epoch in decision.leases_of(worker.worker_id).items():
         job = state.jobs[job_id]
-        if epoch > worker.probed_seq:
+        if epoch > worker.asked_seq:
             continue
         if job.is_cancel_requested:
             decision.send(worker.worker_id, Cancel(job_id=job_id, epoch=epoch))
@@ -174,7 +175,7 @@ def probe(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
             silent.append(job)
     for job in silent:
         _assign(decision, worker, [(job, job.epoch)], job.leased_at)
-    decision.presence.change_worker(worker.worker_id, probed_seq=state.seq, probed_at_s=decision.now.monotonic_s)
+    decision.presence.change_worker(worker.worker_id, asked_seq=state.seq, asked_at_s=decision.now.monotonic_s)
 
 
 def _assign(

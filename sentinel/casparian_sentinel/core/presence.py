@@ -149,8 +149,8 @@ class ConnectedWorker:
     #: Running jobs of the newest heartbeat.
     beating: frozenset[str] = frozenset()
     #: When its silent leases were last asked after, and the newest sequence then.
-    probed_at_s: float = 0.0
-    probed_seq: int = 0
+    asked_at_s: float = 0.0
+    asked_seq: int = 0
     is_draining: bool = False
     cpu_percent: float = 0.0
     rss_bytes: int = 0

@@ -114,8 +114,8 @@ def _welcome(decision: DecisionBuilder, message: Hello, worker_id: str, keep: li
         sandbox=message.sandbox,
         joined_at_s=now_s,
         last_beat_s=now_s,
-        probed_at_s=now_s,
-        probed_seq=decision.state.seq,
+        asked_at_s=now_s,
+        asked_seq=decision.state.seq,
         is_draining=presence.is_draining or presence.is_stopping,
     )
     presence.rejoin_until.drop(worker_id)

@@ -67,12 +67,12 @@ def test_what_a_tick_takes_back_it_does_not_assign_again() -> None:
     table.hello("w2", pid=8)
     table.want(1, "w2")
     table.presence.ahead_since = {(short.job_id, short.epoch): table.now_s}  # it was leased ahead, and nobody was idle
-    probed_s = table.liveness.lease_timeout_seconds / 4
-    assert probed_s > AHEAD_SECONDS
+    asked_after_s = table.liveness.lease_timeout_seconds / 4
+    assert asked_after_s > AHEAD_SECONDS
     table.presence.workers["w1"] = replace(
-        table.presence.workers["w1"], probed_seq=table.state.seq, probed_at_s=table.now_s
+        table.presence.workers["w1"], asked_seq=table.state.seq, asked_at_s=table.now_s
     )
-    table.now_s += probed_s
+    table.now_s += asked_after_s
     table.beat(long)
     table.beat(worker="w2")
 
