@@ -20,7 +20,6 @@ from casparian_protocol.queries import Query, RowT
 from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.base import Call, R, Result
 from casparian_protocol.wire.operations.daemon import ParkedCommit
-from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import (
     Answer,
     Decision,
@@ -265,10 +264,7 @@ class LocalSentinel:
             case Promote() | KeepUncommitted() | DropStaging():
                 performed = perform(self.home, self._booted.blobs, [effect])
                 for done in performed.done:
-                    if isinstance(done, PromotedFiles):
-                        self._engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
-                    else:
-                        self._engine.submit(commands.Kept(done.job_id, done.epoch, tuple(done.missing)))
+                    self._engine.submit(done)
                 for stopped in performed.stopped:
                     self._parked.append(parked_view(stopped, self._clock.wall_microseconds()))
             case _:

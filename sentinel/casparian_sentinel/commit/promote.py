@@ -1,7 +1,8 @@
 """Publishing committed files: each is renamed into place, never copied and never over another; repeating it changes nothing.
 
 Works on groups, so that a directory is synced once for all files that moved into it. Runs in a thread of its own in the
-daemon. It names damaged and missing files, leaves them where they are, and never decides a commit.
+daemon. What was done is a command for the core (`Promoted`, `Kept`), which names damaged and missing files by their paths
+relative to the home; they are left where they are. No commit is decided here.
 
 Files in `outputs/` and `quarantine/` that no commit of the log names are what an earlier life of the log published, before it
 was cut back or restored from an older copy. They are moved to `quarantine/_orphans/`, never removed.
@@ -13,7 +14,7 @@ import errno
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,56 +29,8 @@ from casparian_sentinel.commit.staging import (
     staged_by,
     swap_link,
 )
+from casparian_sentinel.core import Kept, Promoted
 from casparian_sentinel.ports import Fs
-
-
-def published_parts(fs: Fs, home: Home) -> Iterator[list[str]]:
-    """The paths of all parts, relative to the home: a list for each version of an output or quarantine."""
-    for tree in (home.outputs, home.quarantine):
-        for output in _directories(fs, tree):
-            for version in _directories(fs, tree / output):
-                parts = [f"{tree.name}/{output}/{version}/{name}" for name in fs.names(tree / output / version)]
-                if found := [path for path in parts if part_at(path) is not None]:
-                    yield found
-
-
-def move_aside(fs: Fs, home: Home, paths: Iterable[str]) -> list[str]:
-    """Move files, given by their paths relative to the home, to `quarantine/_orphans/`; where they are then."""
-    moved: list[str] = []
-    touched: set[Path] = set()
-    synced: set[Path] = set()
-    for path in paths:
-        *parts, name = path.split("/")
-        aside = ("quarantine", home.orphans.name, *parts)
-        directory = make_directories_durably(fs, home.root, aside, synced)
-        try:
-            with directory_below(fs, home.root, *parts) as source, directory_below(fs, home.root, *aside) as target:
-                kept_as = _move(fs, source, name, target)
-        except FileNotFoundError:
-            continue  # another process has moved it
-        touched |= {directory, home.root.joinpath(*parts)}
-        moved.append("/".join((*aside, kept_as)))
-    for directory in sorted(touched):
-        fs.fsync_directory(directory)
-    return moved
-
-
-def _move(fs: Fs, source: int, name: str, target: int) -> str:
-    for number in itertools.count(1):
-        kept_as = name if number == 1 else f"{name}.{number}"
-        try:
-            fs.rename_new(source, name, target, kept_as)
-        except FileExistsError:
-            continue
-        return kept_as
-    raise AssertionError("counting ends nowhere")
-
-
-def _directories(fs: Fs, directory: Path) -> list[str]:
-    if not fs.is_directory(directory):
-        return []
-    return [name for name in fs.names(directory) if not name.startswith("_") and fs.is_directory(directory / name)]
-
 
 #: Below `quarantine/`: rows of attempts that failed and committed nothing. No output can have this name.
 UNCOMMITTED = "_uncommitted"
@@ -113,15 +66,6 @@ class _Place(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
-    """All files of a commit are durable in their places, but for the `damaged` (paths relative to the home)."""
-
-    job_id: str
-    epoch: int
-    damaged: list[str] = field(default_factory=list)
-
-
 def promote_group(fs: Fs, home: Home, group: Sequence[Promotion]) -> list[Promoted]:
     """Promote commits together; their staging is gone afterwards. Raises `PromotionStopped` to be called again."""
     touched: set[Path] = set()
@@ -153,7 +97,7 @@ def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synce
         with _stopped_at(f"outputs/{output}"):
             if swap_current(fs, home, output, version, synced):
                 touched.add(home.outputs / output)
-    return Promoted(promotion.job_id, promotion.epoch, damaged)
+    return Promoted(promotion.job_id, promotion.epoch, tuple(damaged))
 
 
 @contextmanager
@@ -220,15 +164,6 @@ def swap_current(fs: Fs, home: Home, output: str, version: int, synced: set[Path
     return swap_link(fs, directory / "current", f"v{version}")
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The quarantine of a failed attempt is durable in its place, but for the `missing` (paths relative to the home)."""
-
-    job_id: str
-    epoch: int
-    missing: list[str] = field(default_factory=list)
-
-
 def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> Kept:
     """Keep the quarantine of a failed attempt for inspection and drop the rest.
 
@@ -250,7 +185,7 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
         (set_aside if missing else remove_attempt)(fs, home, job_id, epoch)
     except OSError as cause:
         raise PromotionStopped(cause) from cause
-    return Kept(job_id, epoch, missing)
+    return Kept(job_id, epoch, tuple(missing))
 
 
 def without_manifest(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
@@ -259,3 +194,54 @@ def without_manifest(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
         set_aside(fs, home, job_id, epoch)
     except OSError as cause:
         raise PromotionStopped(cause) from cause
+
+
+# --- files that no commit names ---
+
+
+def published_parts(fs: Fs, home: Home) -> Iterator[list[str]]:
+    """The paths of all parts, relative to the home: a list for each version of an output or quarantine."""
+    for tree in (home.outputs, home.quarantine):
+        for output in _directories(fs, tree):
+            for version in _directories(fs, tree / output):
+                parts = [f"{tree.name}/{output}/{version}/{name}" for name in fs.names(tree / output / version)]
+                if found := [path for path in parts if part_at(path) is not None]:
+                    yield found
+
+
+def move_aside(fs: Fs, home: Home, paths: Iterable[str]) -> list[str]:
+    """Move files, given by their paths relative to the home, to `quarantine/_orphans/`; where they are then."""
+    moved: list[str] = []
+    touched: set[Path] = set()
+    synced: set[Path] = set()
+    for path in paths:
+        *parts, name = path.split("/")
+        aside = ("quarantine", home.orphans.name, *parts)
+        directory = make_directories_durably(fs, home.root, aside, synced)
+        try:
+            with directory_below(fs, home.root, *parts) as source, directory_below(fs, home.root, *aside) as target:
+                kept_as = _move(fs, source, name, target)
+        except FileNotFoundError:
+            continue  # another process has moved it
+        touched |= {directory, home.root.joinpath(*parts)}
+        moved.append("/".join((*aside, kept_as)))
+    for directory in sorted(touched):
+        fs.fsync_directory(directory)
+    return moved
+
+
+def _move(fs: Fs, source: int, name: str, target: int) -> str:
+    for number in itertools.count(1):
+        kept_as = name if number == 1 else f"{name}.{number}"
+        try:
+            fs.rename_new(source, name, target, kept_as)
+        except FileExistsError:
+            continue
+        return kept_as
+    raise AssertionError("counting ends nowhere")
+
+
+def _directories(fs: Fs, directory: Path) -> list[str]:
+    if not fs.is_directory(directory):
+        return []
+    return [name for name in fs.names(directory) if not name.startswith("_") and fs.is_directory(directory / name)]

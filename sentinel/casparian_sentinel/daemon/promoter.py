@@ -20,8 +20,6 @@ from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing, BlobStore
 from casparian_sentinel.commit.promote import (
-    Kept,
-    Promoted,
     Promotion,
     PromotionStopped,
     keep_uncommitted,
@@ -29,7 +27,7 @@ from casparian_sentinel.commit.promote import (
     without_manifest,
 )
 from casparian_sentinel.commit.staging import DAMAGED, remove_attempt, sweep
-from casparian_sentinel.core import DropStaging, KeepUncommitted, Promote, Sweep
+from casparian_sentinel.core import DropStaging, KeepUncommitted, Kept, Promote, Promoted, Sweep
 from casparian_sentinel.ports import Clock
 
 GROUP_LIMIT = 256
@@ -57,7 +55,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """`done`: what the core is told of."""
+    """`done`: commands for the core."""
 
     done: list[Promoted | Kept]
     stopped: list[Stopped]
@@ -106,7 +104,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
         if isinstance(item, Promote):
             manifest = _manifest_of(home, blobs, item, item.manifest or item.recorded)
             if manifest is None:
-                done.append(Promoted(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
+                done.append(Promoted(item.job_id, item.epoch, (f"blobs/{item.manifest_blob}",)))
             else:
                 versions = dict(item.versions)
                 promotions.append(Promotion(item.job_id, item.epoch, manifest, versions, item.part_names))
@@ -116,7 +114,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
             case KeepUncommitted():
                 manifest = _manifest_of(home, blobs, item, item.manifest)
                 if manifest is None:
-                    done.append(Kept(item.job_id, item.epoch, [f"blobs/{item.manifest_blob}"]))
+                    done.append(Kept(item.job_id, item.epoch, (f"blobs/{item.manifest_blob}",)))
                 else:
                     done.append(keep_uncommitted(fs, home, item.job_id, item.epoch, manifest))
             case DropStaging():

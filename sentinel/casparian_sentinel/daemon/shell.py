@@ -23,8 +23,6 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
-from casparian_sentinel.commit.promote import Kept as KeptFiles
-from casparian_sentinel.commit.promote import Promoted as PromotedFiles
 from casparian_sentinel.core import (
     DropStaging,
     Effect,
@@ -285,12 +283,9 @@ class Shell:
             case _:
                 pass  # PublishOutputViews: the projector publishes when it applies the commit's events
 
-    def _on_files_done(self, done: PromotedFiles | KeptFiles) -> None:
+    def _on_files_done(self, done: commands.Promoted | commands.Kept) -> None:
         self.has_published = True
-        if isinstance(done, PromotedFiles):
-            self.engine.submit(commands.Promoted(done.job_id, done.epoch, tuple(done.damaged)))
-        else:
-            self.engine.submit(commands.Kept(done.job_id, done.epoch, tuple(done.missing)))
+        self.engine.submit(done)
         self.changed.set()
 
     async def _serve(self, identity: bytes, request: Request, attachments: Sequence[bytes]) -> None:

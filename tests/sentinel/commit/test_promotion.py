@@ -13,8 +13,6 @@ from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import PART_NAMES, PLAIN_PART_NAMES, Manifest, OutputAccounting, StagedFile, published_path
 from casparian_sentinel.commit.offers import problem_of_files
 from casparian_sentinel.commit.promote import (
-    Kept,
-    Promoted,
     Promotion,
     PromotionStopped,
     keep_uncommitted,
@@ -23,6 +21,7 @@ from casparian_sentinel.commit.promote import (
     published_parts,
 )
 from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, set_strangers_aside, sweep
+from casparian_sentinel.core import Kept, Promoted
 from casparian_sentinel.ports import RealFs
 
 JOB, EPOCH = "00112233aabbccdd", 5
@@ -115,7 +114,7 @@ def test_a_missing_file_is_damaged_and_named(home: Home) -> None:
 
     [result] = promote_group(FS, home, [promotion(manifest)])
 
-    assert result.damaged == [part(manifest, 1)]
+    assert result.damaged == (part(manifest, 1),)
 
 
 @pytest.mark.parametrize("part_names", [PLAIN_PART_NAMES, PART_NAMES])
@@ -242,7 +241,7 @@ def test_quarantine_that_is_not_what_its_manifest_says_is_set_aside_and_not_dele
     (home.staging_of(JOB, EPOCH) / name).write_bytes(b"something else")
 
     assert keep_uncommitted(FS, home, JOB, EPOCH, manifest) == Kept(
-        JOB, EPOCH, [f"quarantine/_uncommitted/{JOB}/{name}"]
+        JOB, EPOCH, (f"quarantine/_uncommitted/{JOB}/{name}",)
     )
     assert (home.quarantine / "_damaged" / f"{JOB}-{EPOCH}" / name).read_bytes() == b"something else"
     assert not list(home.staging.iterdir())

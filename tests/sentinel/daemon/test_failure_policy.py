@@ -22,8 +22,7 @@ from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel import core as c
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.commit.promote import Kept, Promoted
-from casparian_sentinel.core import handlers
+from casparian_sentinel.core import Kept, Promoted, handlers
 from casparian_sentinel.core.decision import Decision, Promote, Rejected
 from casparian_sentinel.core.folding import UnfoldableLog
 from casparian_sentinel.daemon.failures import BURST_LINES, FailureLines, InternalErrors

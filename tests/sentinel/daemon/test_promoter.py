@@ -8,8 +8,7 @@ import pytest
 
 from casparian_protocol.home import Home
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.commit.promote import Kept, Promoted
-from casparian_sentinel.core import KeepUncommitted, Promote
+from casparian_sentinel.core import KeepUncommitted, Kept, Promote, Promoted
 from casparian_sentinel.core.decision import Sweep
 from casparian_sentinel.daemon.promoter import FileWork, Performed, perform
 from casparian_sentinel.ports import RealFs
@@ -42,8 +41,8 @@ def test_quarantine_that_cannot_be_kept_now_survives_the_sweep_and_is_kept_later
 @pytest.mark.parametrize(
     ("work", "told"),
     [
-        (Promote(JOB, EPOCH, None, LOST, {"orders": 1}), Promoted(JOB, EPOCH, [f"blobs/{LOST}"])),
-        (KeepUncommitted(JOB, EPOCH, None, LOST), Kept(JOB, EPOCH, [f"blobs/{LOST}"])),
+        (Promote(JOB, EPOCH, None, LOST, {"orders": 1}), Promoted(JOB, EPOCH, (f"blobs/{LOST}",))),
+        (KeepUncommitted(JOB, EPOCH, None, LOST), Kept(JOB, EPOCH, (f"blobs/{LOST}",))),
     ],
     ids=["committed", "kept"],
 )
