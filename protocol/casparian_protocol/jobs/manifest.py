@@ -1,7 +1,7 @@
 """The manifest that a finished attempt offers for commit, and the sums that its counts must satisfy.
 
-The worker fills a `Manifest`, the sentinel checks it (`sentinel/casparian_sentinel/commit`), the log keeps it. A
-staged file's name says what it is; its place in `outputs/` or `quarantine/` is derived only here.
+The worker fills a `Manifest`; the sentinel checks what it says (`core/kinds`) and the files that it names (`commit/offers`); the
+log keeps it. A staged file's name says what it is; its place in `outputs/` or `quarantine/` is derived only here.
 """
 
 from __future__ import annotations

@@ -82,8 +82,7 @@ NEXT: dict[JobState, dict[JobState, str]] = {
     JobState.CANCELLED: {JobState.QUEUED: "JobReplayed"},
 }
 
-#: A job counts once in every summary.
-#: A job that was leased ahead waits at its worker until its guest has started.
+#: A job counts once in every summary. One that was leased ahead waits at its worker until its guest has started.
 PENDING = frozenset({JobState.QUEUED, JobState.LEASED, JobState.RETRY_WAIT})
 IN_PROGRESS = frozenset({JobState.RUNNING, JobState.COMMITTED})
 OPEN = PENDING | IN_PROGRESS

@@ -1,10 +1,10 @@
 """The durable state, as the events say: open jobs, parsers, contracts, outputs, sources; and the queue of ready jobs.
 
-Only `evolve` writes it; `fold(log)` and the running sentinel therefore agree. It holds open work, not history: a job leaves
-when it ends (the projection keeps it). Connections, credit and deadlines are `presence`'s.
+Only `folding.apply` writes it, so that a replay of the log and the running sentinel agree. It holds open work, not history: a
+job leaves when it ends (the projection keeps it). Connections, credit and deadlines are `presence`'s.
 
 `ReadyQueue` says which queued job comes next: by priority, then age. It keeps one heap a lane (a parser version), so that a
-million jobs of a paused lane cost nothing. `peek` changes nothing: a decision may look, only `evolve` takes.
+million jobs of a paused lane cost nothing. `peek` takes nothing out, so that a decision may look.
 """
 
 from __future__ import annotations

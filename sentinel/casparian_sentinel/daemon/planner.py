@@ -1,12 +1,9 @@
-"""Polled sources: looked at when they are due, scanned when something below them changed.
+"""Work that the daemon finds by itself: pending files become jobs soon after something changed, sources are scanned when due.
 
-A look compares a digest of the tree with the one before the last scan; it is no event, no job and no row, so that a source
-that is polled for years leaves what it found and nothing else. The first look after a start always scans. A scan that
-failed is repeated a few times for the same tree, then waits for a change.
-
-Planning by itself: pending files become jobs soon after something changed, and sources are scanned when due.
-
-One plan at a time; changes meanwhile lead to one more. What a plan does is `operations.planning`'s.
+`Planner` makes one plan at a time; changes meanwhile lead to one more. What a plan does is `operations.planning`'s.
+`Polls` compares a digest of a polled source's tree with the one before its last scan, and queues a scan where they differ. To
+look is no event, no job and no row, so that a source that is polled for years leaves what it found and nothing else. After a
+start each source is scanned once. A scan that failed is repeated a few times for the same tree, then waits for a change.
 """
 
 from __future__ import annotations
@@ -14,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations.jobs import QueueArgs
@@ -34,7 +30,7 @@ TRIES_OF_A_TREE = 3
 _LOOK_SECONDS = 600.0
 
 #: (root, names to pass over) → the digest of the tree.
-Look = Callable[[str, tuple[str, ...]], Any]
+TreeDigest = Callable[[str, tuple[str, ...]], Awaitable[str]]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +45,7 @@ class _Poll:
     is_looking: bool = False
 
 
-async def look_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
+async def digest_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
     """A tree of a million files takes seconds: not in the loop, nor in a thread beside it."""
     command = [sys.executable, "-I", "-S", str(Path(tree_digest.__file__)), root, *passed_over]
     process = await asyncio.create_subprocess_exec(
@@ -69,13 +65,17 @@ class Polls:
     """Methods belong to the loop."""
 
     def __init__(
-        self, state: State, tasks: Tasks, queue_scan: Callable[[Source], str], look: Look = look_in_a_process
+        self,
+        state: State,
+        tasks: Tasks,
+        queue_scan: Callable[[Source], str],
+        digest_of: TreeDigest = digest_in_a_process,
     ) -> None:
         """`queue_scan(source)` queues a SCAN job; its id, or empty when one is open already."""
         self._state = state
         self._tasks = tasks
         self._queue_scan = queue_scan
-        self._look = look
+        self._digest_of = digest_of
         self._polls: dict[str, _Poll] = {}
 
     def looked_at(self) -> dict[str, int]:
@@ -116,7 +116,7 @@ class Polls:
             name for name in excludes if isinstance(name, str) and name.replace("-", "").replace("_", "").isalnum()
         ]
         try:
-            return str(await self._look(source.path, (*PASSED_OVER, *names)))
+            return await self._digest_of(source.path, (*PASSED_OVER, *names))
         except (OSError, TimeoutError) as cause:
             logger.warning("Source %s could not be looked at: %s", source.name, cause)
             return ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from casparian_sentinel.core.state import COMMITTED, FAILED, Source, State
 from casparian_sentinel.daemon.failures import Tasks
-from casparian_sentinel.daemon.planner import TRIES_OF_A_TREE, Polls, look_in_a_process
+from casparian_sentinel.daemon.planner import TRIES_OF_A_TREE, Polls, digest_in_a_process
 from casparian_sentinel.daemon.tree_digest import digest_of
 
 
@@ -107,4 +107,4 @@ def test_the_digest_sees_names_sizes_times_and_what_cannot_be_read(tmp_path: Pat
         seen.add(digest_of(str(tmp_path), frozenset()))
         assert digest_of(str(tmp_path), frozenset()) in seen
     assert len(seen) == 8
-    assert asyncio.run(look_in_a_process(str(tmp_path), ())) in seen
+    assert asyncio.run(digest_in_a_process(str(tmp_path), ())) in seen
