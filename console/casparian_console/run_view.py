@@ -30,7 +30,7 @@ from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence
 from casparian_protocol.job_life import JobLife, advance, target_of
 from casparian_protocol.jobs import ENDED, JobState
 from casparian_protocol.wire import Progress
-from casparian_protocol.wire.operations.daemon import OpenJob, Snapshot
+from casparian_protocol.wire.operations.daemon import OpenJob, Reading, Snapshot, TroubleReading, WorkersReading
 from casparian_shim.safe import scrub
 
 _BAR = 24
@@ -88,16 +88,18 @@ class RunView:
             self.has_snapshot = True
         elif isinstance(item, FeedEvent):
             self._fold(item.seq, item.ts, item.decoded())
-        elif isinstance(item, Metric) and item.name == "workers":
-            given_up = item.values.get("given_up", [])
-            is_hopeless = given_up and not item.values["workers"] and len(given_up) == item.values["local_workers"]
-            self.hopeless = "; ".join(f"{one['worker']}: {one['reason']}" for one in given_up) if is_hopeless else ""
-        elif isinstance(item, Metric) and item.name == "trouble":
-            self.stuck = {
-                one["job_id"]: f"{one['path']}: {one['reason']}" if one["path"] else one["reason"]
-                for one in item.values.get("parked", [])
-                if one["tries"] >= STUCK_AFTER_TRIES
-            }
+        elif isinstance(item, Metric):
+            self._read(item.decoded())
+
+    def _read(self, reading: Reading | None) -> None:
+        match reading:
+            case WorkersReading(workers=[], given_up=[_, *_] as gone) if len(gone) == reading.local_workers:
+                self.hopeless = "; ".join(f"{one.worker}: {one.reason}" for one in gone)
+            case WorkersReading():
+                self.hopeless = ""
+            case TroubleReading(parked=parked):
+                stuck = [one for one in parked if one.tries >= STUCK_AFTER_TRIES]
+                self.stuck = {one.job_id: f"{one.path}: {one.reason}" if one.path else one.reason for one in stuck}
 
     def _count_unlisted(self, snapshot: Snapshot) -> None:
         listed = Counter((job.parser, job.parser_version) for job in snapshot.jobs)

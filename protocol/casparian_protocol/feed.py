@@ -7,18 +7,19 @@ fetches snapshots through a function passed by the caller.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
+from pydantic import ValidationError
 
 from casparian_protocol.events import Event, EventData
 from casparian_protocol.events import decode as decode_fact
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
-from casparian_protocol.wire.operations.daemon import Snapshot
+from casparian_protocol.wire.operations.daemon import READINGS, Reading, Snapshot
 
 EVENT_TOPIC = "event."
 METRIC_TOPIC = "metric."
@@ -51,7 +52,19 @@ class Metric:
     """A live reading, once a second; the next one replaces it."""
 
     name: str
-    values: dict[str, Any]
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, reading: Reading) -> Metric:
+        return cls(reading.name, reading.model_dump())
+
+    def decoded(self) -> Reading | None:
+        """The reading itself, of its own class; None for one of a later program. Raises `MalformedMessage`."""
+        reading = READINGS.get(self.name)
+        try:
+            return reading.model_validate(self.values) if reading is not None else None
+        except ValidationError as invalid:
+            raise MalformedMessage(f"metric.{self.name}: {invalid.errors()[0]['msg']}") from invalid
 
 
 @dataclass(frozen=True, slots=True)

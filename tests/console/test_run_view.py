@@ -102,17 +102,19 @@ def test_a_version_that_its_circuit_breaker_holds_waits_and_moves_again_when_one
 
 def test_a_run_has_no_hope_only_when_every_local_worker_is_given_up_and_no_other_is_there() -> None:
     gone = {"worker": "local-1", "reason": "it exited with 7"}
+    far = {"id": "far-1", "pid": 7, "state": "idle", "slots": 1}
     values = {"seq": 1, "workers": [], "local_workers": 1, "given_up": [gone]}
 
     assert watch(queued(1), Metric("workers", values)).hopeless == "local-1: it exited with 7"
-    assert watch(queued(1), Metric("workers", {**values, "workers": [{"id": "far-1"}]})).hopeless == ""
+    assert watch(queued(1), Metric("workers", {**values, "workers": [far]})).hopeless == ""
     assert watch(queued(1), Metric("workers", {**values, "local_workers": 2})).hopeless == ""
     assert watch(queued(1), Metric("workers", {**values, "local_workers": 0, "given_up": []})).hopeless == ""
 
 
 def test_a_commit_whose_folder_refuses_its_files_again_and_again_is_not_waited_for() -> None:
     committed = ("JobOutputsCommitted", {"job_id": job(1)["job_id"]})
-    parked = {"job_id": job(1)["job_id"], "path": "outputs/x", "reason": "Permission denied", "tries": 2}
+    place = {"job_id": job(1)["job_id"], "epoch": 1, "path": "outputs/x"}
+    parked = {**place, "errno": 13, "reason": "Permission denied", "since": 0, "tries": 2}
 
     assert not watch(queued(1), committed, Metric("trouble", {"seq": 1, "parked": [parked]})).is_idle
     view = watch(queued(1), committed, Metric("trouble", {"seq": 1, "parked": [{**parked, "tries": 3}]}))

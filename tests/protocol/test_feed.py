@@ -28,7 +28,23 @@ from casparian_protocol.feed import (
 )
 from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack
-from casparian_protocol.wire.operations.daemon import Snapshot
+from casparian_protocol.wire.operations.daemon import (
+    READINGS,
+    InternalErrors,
+    JobOnWorker,
+    ParkedCommit,
+    ProjectionReading,
+    QueueReading,
+    Reading,
+    SinkReading,
+    SinksReading,
+    Snapshot,
+    ThroughputReading,
+    TroubleReading,
+    WorkerGivenUp,
+    WorkersReading,
+    WorkerView,
+)
 from tests.protocol.small_bus import SmallBus, small_bus
 
 PLAIN = st.recursive(
@@ -70,6 +86,47 @@ def test_any_metric_survives_the_feed(name: str, values: dict[str, Any]) -> None
 
     assert encode_metric(sent)[0] == f"metric.{name}".encode()
     assert decode(encode_metric(sent)) == sent
+
+
+READ = [
+    QueueReading(seq=7, queued=3, intake="disk: 1 MiB free"),
+    WorkersReading(
+        seq=7,
+        workers=[WorkerView(id="w1", pid=11, state="busy", slots=2, jobs=[JobOnWorker(job_id="a" * 16, epoch=5)])],
+        local_workers=1,
+        given_up=[WorkerGivenUp(worker="local-2", reason="it exited with 7")],
+        stalled_after_seconds=30.0,
+    ),
+    ThroughputReading(seq=7, rows_per_second=1.5),
+    SinksReading(seq=7, sinks=[SinkReading(uri="parquet://outputs", output="orders", rows=9, p99_ms=0.2)]),
+    ProjectionReading(seq=7, applied=6, state="ready"),
+    TroubleReading(
+        seq=7,
+        parked=[ParkedCommit(job_id="a" * 16, epoch=5, path="", errno=28, reason="full", since=0, tries=1)],
+        internal_errors=InternalErrors(count=1, places={"planning": 1}, last="KeyError"),
+    ),
+]
+
+
+@pytest.mark.parametrize("reading", READ, ids=lambda reading: reading.name)
+def test_a_reading_crosses_the_feed_as_its_metric(reading: Reading) -> None:
+    heard = decode(encode_metric(Metric.of(reading)))
+
+    assert isinstance(heard, Metric) and heard.decoded() == reading
+
+
+def test_every_reading_has_a_metric_of_its_own() -> None:
+    assert {reading.name for reading in READ} == set(READINGS)
+
+
+def test_a_metric_of_a_later_program_is_heard_and_says_nothing_here() -> None:
+    assert Metric("weather", {"seq": 7}).decoded() is None
+    assert Metric("queue", {"seq": 7, "weather": "fair"}).decoded() == QueueReading(seq=7)
+
+
+def test_a_metric_that_is_not_what_it_must_be_is_malformed() -> None:
+    with pytest.raises(MalformedMessage, match=r"metric\.queue: "):
+        Metric("queue", {"seq": 7, "queued": -1}).decoded()
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4))

@@ -1,4 +1,4 @@
-"""Live readings that the facts keep: the rate at which rows are read, samples for Monitoring, what was written to sinks.
+"""Live readings that the facts keep: the rate at which rows are read, and samples for Monitoring.
 
 They come from metrics once a second and are in no log: a console that stands in the past has none.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from casparian_protocol.events import (
     Event,
@@ -72,15 +71,3 @@ class Sample:
     failed: int
     rows_per_second: float
     bytes_per_second: float
-
-
-class MeasuredSink(TypedDict):
-    """What all workers wrote to one output of a sink since the sentinel's start, committed or not (`metric.sinks`)."""
-
-    uri: str
-    output: str
-    rows: int
-    bytes: int
-    errors: int
-    p50_ms: float | None
-    p99_ms: float | None

@@ -15,7 +15,7 @@ from casparian_console.facts import loading
 from casparian_console.facts.book import JobBook, Settled
 from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
 from casparian_console.facts.loading import Totals, Unlisted
-from casparian_console.facts.readings import SAMPLES, MeasuredSink, Sample, Throughput
+from casparian_console.facts.readings import SAMPLES, Sample, Throughput
 from casparian_console.facts.registry import TABLES, Registry, Told
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol import wording
@@ -40,10 +40,16 @@ from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence
 from casparian_protocol.queries.jobs import JobsMatching
 from casparian_protocol.wire.operations.daemon import (
     OPEN_INTAKE,
-    InternalErrors,
-    ParkedCommit,
+    ProjectionReading,
+    QueueReading,
+    Reading,
+    SinkReading,
+    SinksReading,
     Snapshot,
+    ThroughputReading,
+    TroubleReading,
     WorkerGivenUp,
+    WorkersReading,
     WorkerView,
 )
 
@@ -85,7 +91,7 @@ class Facts:
         #: What the daemon cannot do and goes on without, in sentences, by the metric that told it.
         self.troubles: dict[str, list[str]] = {}
         #: `metric.sinks`: what was written since the sentinel's start, for each sink and output; never changed in place.
-        self.sinks: tuple[MeasuredSink, ...] = ()
+        self.sinks: tuple[SinkReading, ...] = ()
         self.intake_paused = ""
         self.projection_seq = 0
         self.rows_per_second = 0.0
@@ -130,7 +136,7 @@ class Facts:
         if self.link in ("silent", "gone"):
             self.link = "live"
         if isinstance(item, Metric):
-            self._reading(item)
+            self._reading(item.decoded())
             return self._overdue()
         self.fold(item)
         return self.unlisted.identify()
@@ -310,46 +316,42 @@ class Facts:
         """What an event, a snapshot or a metric says of it."""
         self.intake_paused = "" if told == OPEN_INTAKE else told
 
-    def _reading(self, metric: Metric) -> None:
-        values = metric.values
-        if metric.name == "workers":
-            workers = [WorkerView.model_validate(worker) for worker in values["workers"]]
-            self.workers = {worker.id: worker for worker in workers}
-            self.given_up = [WorkerGivenUp.model_validate(each) for each in values.get("given_up", [])]
-            if after := values.get("stalled_after_seconds"):
-                self.stalled_after_us = round(after * 1e6)
-            self._throughput.told(workers)
-            for held in (held for worker in workers for held in worker.jobs):
-                job = self.jobs.get(held.job_id)
-                if job is None or held.progress is None or job.epoch != held.epoch:
-                    continue
-                if job.progress is None or held.progress.items_done != job.progress.items_done:
-                    self.jobs.touch(job.job_id, held.progress, self.now_us, job.last_seq)
-        elif metric.name == "queue":
-            self._intake(values.get("intake", OPEN_INTAKE))
-        elif metric.name == "trouble":
-            parked = [ParkedCommit.model_validate(each) for each in values.get("parked", [])]
-            internal = InternalErrors.model_validate(values.get("internal_errors", {}))
-            self.troubles["trouble"] = wording.say_parked(parked) + wording.say_internal(internal)
-        elif metric.name == "throughput":
-            self.rows_per_second = self._throughput.per_second(self.now_us)
-            self.bytes_per_second = values["bytes_per_second"]
-            if self.is_known:  # else the history would begin with zeros that never were
-                self.samples.append(
-                    Sample(
-                        self.now_us,
-                        self.waiting,
-                        self.running,
-                        self.failed,
-                        self.rows_per_second,
-                        self.bytes_per_second,
-                    )
-                )
-        elif metric.name == "sinks":
-            self.sinks = tuple(values["sinks"])
-        elif metric.name == "projection":
-            self.troubles["projection"] = wording.say_poison(values.get("poison_events", 0))
-            self.projection_seq = values["applied"]
+    def _reading(self, reading: Reading | None) -> None:
+        match reading:
+            case WorkersReading():
+                self._workers_told(reading)
+            case QueueReading():
+                self._intake(reading.intake)
+            case TroubleReading():
+                trouble = wording.say_parked(reading.parked) + wording.say_internal(reading.internal_errors)
+                self.troubles[reading.name] = trouble
+            case ThroughputReading():
+                self._throughput_told(reading)
+            case SinksReading():
+                self.sinks = tuple(reading.sinks)
+            case ProjectionReading():
+                self.troubles[reading.name] = wording.say_poison(reading.poison_events)
+                self.projection_seq = reading.applied
+
+    def _workers_told(self, reading: WorkersReading) -> None:
+        self.workers = {worker.id: worker for worker in reading.workers}
+        self.given_up = reading.given_up
+        if reading.stalled_after_seconds:
+            self.stalled_after_us = round(reading.stalled_after_seconds * 1e6)
+        self._throughput.told(reading.workers)
+        for held in (held for worker in reading.workers for held in worker.jobs):
+            job = self.jobs.get(held.job_id)
+            if job is None or held.progress is None or job.epoch != held.epoch:
+                continue
+            if job.progress is None or held.progress.items_done != job.progress.items_done:
+                self.jobs.touch(job.job_id, held.progress, self.now_us, job.last_seq)
+
+    def _throughput_told(self, reading: ThroughputReading) -> None:
+        self.rows_per_second = self._throughput.per_second(self.now_us)
+        self.bytes_per_second = reading.bytes_per_second
+        if self.is_known:  # else the history would begin with zeros that never were
+            stand = (self.waiting, self.running, self.failed)
+            self.samples.append(Sample(self.now_us, *stand, self.rows_per_second, self.bytes_per_second))
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 

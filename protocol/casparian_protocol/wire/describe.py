@@ -22,6 +22,7 @@ from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.heartbeats import Progress
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_protocol.wire.operations.daemon import (
+    READINGS,
     InternalErrors,
     JobOnWorker,
     OpenGroup,
@@ -31,6 +32,7 @@ from casparian_protocol.wire.operations.daemon import (
     PausedParser,
     ProjectionView,
     QueueCounts,
+    SinkReading,
     WorkerGivenUp,
     WorkerView,
 )
@@ -76,11 +78,10 @@ last event published before. The operation `snapshot` and the events behind its 
 jobs that wait behind the first page are counted, not listed (`groups`); a missing number, or a metric whose `seq` is ahead,
 means that messages were lost: take a new snapshot. Slow readers lose messages.
 
-`metric.sinks` has `sinks`, a list of `{{uri, output, rows, bytes, errors, p50_ms, p99_ms}}`: what all workers wrote, committed or
-not, since this sentinel started (of a worker that was there before: since that worker started). Workers that have left stay
-counted. The percentiles are of single writes and syncs, from the workers' histograms merged, rounded up to a bound of a
-bucket; they are null where no call was measured. There are at most {m.SINKS_LIMIT} entries; what has no entry of its own is
-added up in `{m.OTHER_SINKS[0]}`.
+`metric.sinks` has what all workers wrote, committed or not, since this sentinel started (of a worker that was there before:
+since that worker started). Workers that have left stay counted. The percentiles are of single writes and syncs, from the
+workers' histograms merged, rounded up to a bound of a bucket. There are at most {m.SINKS_LIMIT} entries; what has no entry of
+its own is added up in `{m.OTHER_SINKS[0]}`.
 
 ## Queries
 
@@ -100,7 +101,7 @@ _GROUPS = (
 _PARTS: tuple[type[BaseModel], ...] = (
     m.Held, m.Beat, m.SinkCounts, m.StartedJob, m.FinishedJob, m.Assignment, m.ReplyError, JobSpec, JobError, Manifest,
     StagedFile, OutputAccounting, ViolationCount, Progress, Artifact, ProposedContract, ContractView, WorkerView, WorkerGivenUp,
-    ParkedCommit, InternalErrors,
+    ParkedCommit, InternalErrors, SinkReading,
     JobOnWorker, QueueCounts, ProjectionView, ParsersView, PausedParser, OpenJob, OpenGroup, Skipped,
 )  # fmt: skip
 
@@ -113,6 +114,9 @@ def page() -> str:
         for kind in kinds:
             attaches = " May carry attachments." if kind.may_attach else ""
             lines += [f"### `{kind.kind}`", "", _said(kind) + attaches, "", *_fields(kind)]
+    lines += ["## Metrics", ""]
+    for reading in READINGS.values():
+        lines += [f"### `metric.{reading.name}`", "", _said(reading), "", *_fields(reading)]
     lines += ["## Operations", "", "What `request` may name as `op`. Unknown arguments are refused.", ""]
     for operation in OPERATIONS.values():
         only = " Needs a daemon." if operation.is_daemon_only else ""

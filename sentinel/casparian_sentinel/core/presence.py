@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
-from typing import Any, Generic, TypeAlias, TypedDict, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.events import WorkerJoined
 from casparian_protocol.settings import BreakerSettings, LivenessSettings, RetrySettings
 from casparian_protocol.wire import Histogram, Progress
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Hello, SinkCounts, Sinks
+from casparian_protocol.wire.operations.daemon import SinkReading
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.state import OPEN, State
 
@@ -23,8 +25,6 @@ from casparian_sentinel.core.state import OPEN, State
 Key: TypeAlias = tuple[str, str]
 #: Workers that were lost and may come back with counts that go on; of older ones all would be counted again.
 ABSENT_LIMIT = 32
-#: What msgpack can say; only reports that lie add up to more.
-_MAXIMUM = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,6 @@ class Report:
 
     since: int
     counts: Mapping[Key, SinkCounts] = field(default_factory=dict)
-
-
-class SinkReading(TypedDict):
-    """One output in one sink, as the metric has it."""
-
-    uri: str
-    output: str
-    rows: int
-    bytes: int
-    errors: int
-    p50_ms: float | None
-    p99_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +96,17 @@ class SinkBook:
         return SinkBook(self.totals, reports, absent)
 
     def readings(self) -> list[SinkReading]:
-        """As the metric has them: percentiles in milliseconds, None where no call was measured."""
+        """As the metric has them. Only reports that lie add up to more than it can say."""
         return [
-            {
-                "uri": uri,
-                "output": output,
-                "rows": min(total.rows, _MAXIMUM),
-                "bytes": min(total.bytes, _MAXIMUM),
-                "errors": min(total.errors, _MAXIMUM),
-                "p50_ms": _milliseconds(total.latency.percentile(0.50)),
-                "p99_ms": _milliseconds(total.latency.percentile(0.99)),
-            }
+            SinkReading(
+                uri=uri,
+                output=output,
+                rows=min(total.rows, COUNT_MAX),
+                bytes=min(total.bytes, COUNT_MAX),
+                errors=min(total.errors, COUNT_MAX),
+                p50_ms=_milliseconds(total.latency.percentile(0.50)),
+                p99_ms=_milliseconds(total.latency.percentile(0.99)),
+            )
             for (uri, output), total in sorted(self.totals.items())
         ]
 

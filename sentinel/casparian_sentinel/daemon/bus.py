@@ -34,6 +34,7 @@ from casparian_protocol.wire.messages import (
     ReplyError,
     encode,
 )
+from casparian_protocol.wire.operations.daemon import Reading
 from casparian_sentinel.core import Decision
 
 _IPC = "ipc://"
@@ -330,10 +331,10 @@ class Outbox:
 
 
 class FeedPublisher:
-    def __init__(self, context: ZmqContext, endpoint: str, metrics: Callable[[], Sequence[Metric]]) -> None:
-        """Bind; `metrics` computes the readings of this moment."""
+    def __init__(self, context: ZmqContext, endpoint: str, readings: Callable[[], Sequence[Reading]]) -> None:
+        """Bind; `readings` are those of this moment."""
         prepare_endpoint(endpoint)
-        self._metrics = metrics
+        self._readings = readings
         self._path = Path(endpoint.removeprefix(_IPC))
         self._topics: set[bytes] = set()
         #: Sequence of the newest published (or skipped for want of readers) event.
@@ -361,8 +362,8 @@ class FeedPublisher:
 
     def publish_metrics(self) -> None:
         if self._topics:
-            for metric in self._metrics():
-                self._socket.send(encode_metric(metric))
+            for reading in self._readings():
+                self._socket.send(encode_metric(Metric.of(reading)))
 
     def close(self) -> None:
         self._socket.close()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casparian_protocol.home import Home
+from casparian_protocol.wire.operations.daemon import WorkerGivenUp
 from casparian_sentinel.ports import Clock
 
 FIRST_BACKOFF_SECONDS = 0.1
@@ -204,9 +205,9 @@ class LocalWorkers:
         return {name: process.pid for name, process in self._running.items()}
 
     @property
-    def given_up(self) -> list[dict[str, str]]:
+    def given_up(self) -> list[WorkerGivenUp]:
         """Workers that are not started any more, and why."""
-        return [{"worker": name, "reason": reason} for name, reason in sorted(self._given_up.items())]
+        return [WorkerGivenUp(worker=name, reason=reason) for name, reason in sorted(self._given_up.items())]
 
     def end_silent(self, heard_s: Mapping[str, float], allowed_seconds: float) -> None:
         """Kill workers that said nothing for so long: stopped, or hung; another one is started in their place.

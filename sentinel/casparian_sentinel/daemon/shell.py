@@ -48,7 +48,7 @@ from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
 from casparian_sentinel.log import LogFull
-from casparian_sentinel.operations.daemon import metrics, queue_counts
+from casparian_sentinel.operations.daemon import queue_counts, readings
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
 
@@ -159,7 +159,7 @@ class Shell:
     def _make_readers(self, clock: Clock, output: int) -> None:
         """Whoever follows the log: readers of the feed, the projector, the snapshots; and the promoter."""
         home, booted = self.home, self.booted
-        self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: metrics(self.context, self.feed.seq))
+        self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: readings(self.context, self.feed.seq))
         self.feed.seq = booted.log.end.seq
         self.queries = ProjectionQueries(
             self.zmq, home, lambda: self.projector.state if self.projector.is_given_up else ""
@@ -359,7 +359,7 @@ class Shell:
         parts = [f"{counts.queued:,} queued, {counts.running:,} running, {len(self.engine.presence.workers)} workers"]
         if self.booted.state.intake_paused is not None:
             parts.append(f"no new work is taken: {self.booted.state.intake_paused}")
-        parts += [f"worker {one['worker']} given up: {one['reason']}" for one in self.workers.given_up]
+        parts += [f"worker {one.worker} given up: {one.reason}" for one in self.workers.given_up]
         parts += wording.say_parked(self.promoter.parked()) + wording.say_poison(self.projector.poison_events)
         return "; ".join(parts)
 

@@ -1,6 +1,6 @@
-"""Operations on the daemon itself: ping, status, snapshot, metrics, settings, drain and stop.
+"""Operations on the daemon itself: ping, status, snapshot, settings, drain and stop; and the readings of the feed's metrics.
 
-`status`, `snapshot` and `metrics` are views of the state: they read it and never wait. Settings are loaded when a process
+`status`, `snapshot` and `readings` are views of the state: they read it and never wait. Settings are loaded when a process
 starts; those in `settings.RELOADABLE` are read at every use, so a running daemon can take them over, and the others stay
 until the next start.
 """
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
-from casparian_protocol.feed import Metric
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.jobs import JobState, Work
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, load, with_keys
 from casparian_protocol.wire.messages import PROTOCOL_VERSION
@@ -105,7 +105,7 @@ def status(context: Context) -> wire.StatusResult:
             ]
         ),
         intake=state.intake_paused or OPEN_INTAKE,
-        given_up=[wire.WorkerGivenUp.model_validate(one) for one in context.given_up()],
+        given_up=context.given_up(),
         polled=context.polled(),
         parked=context.parked(),
         internal_errors=context.internal(),
@@ -224,8 +224,12 @@ def _job_on_worker(job: OpenJob, seen: RunningAttempt | None, now_s: float) -> w
     )
 
 
-def metrics(context: Context, published_seq: int) -> list[Metric]:
-    """The readings of this moment; readers must have seen the events up to `published_seq`."""
+#: Only reports that lie add up to more.
+_MOST = float(COUNT_MAX)
+
+
+def readings(context: Context, published_seq: int) -> list[wire.Reading]:
+    """What metrics of the feed say of this moment; readers must have seen the events up to `published_seq`."""
     rows = bytes_ = 0.0
     for seen in context.presence.jobs.values():
         progress = seen.progress
@@ -234,44 +238,24 @@ def metrics(context: Context, published_seq: int) -> list[Metric]:
             bytes_ += progress.throughput_per_sec if progress.unit == "bytes" else 0.0
     projected_seq, projector_state = context.projection()
     return [
-        Metric(
-            "queue",
-            {
-                "seq": published_seq,
-                **queue_counts(context.state).model_dump(),
-                "intake": context.state.intake_paused or OPEN_INTAKE,
-            },
+        wire.QueueReading(
+            seq=published_seq,
+            **queue_counts(context.state).model_dump(),
+            intake=context.state.intake_paused or OPEN_INTAKE,
         ),
-        Metric(
-            "workers",
-            {
-                "seq": published_seq,
-                "workers": [worker.model_dump() for worker in workers(context)],
-                "local_workers": context.local_workers,
-                "stalled_after_seconds": context.presence.liveness.stalled_after_seconds,
-                "given_up": context.given_up(),
-            },
+        wire.WorkersReading(
+            seq=published_seq,
+            workers=workers(context),
+            local_workers=context.local_workers,
+            stalled_after_seconds=context.presence.liveness.stalled_after_seconds,
+            given_up=context.given_up(),
         ),
-        Metric(
-            "throughput",
-            {"seq": published_seq, "rows_per_second": rows, "bytes_per_second": bytes_},
+        wire.ThroughputReading(
+            seq=published_seq, rows_per_second=min(rows, _MOST), bytes_per_second=min(bytes_, _MOST)
         ),
-        Metric("sinks", {"seq": published_seq, "sinks": context.presence.sinks.readings()}),
-        Metric(
-            "projection",
-            {
-                "seq": published_seq,
-                "applied": projected_seq,
-                "state": projector_state,
-                "poison_events": context.poison_events(),
-            },
+        wire.SinksReading(seq=published_seq, sinks=context.presence.sinks.readings()),
+        wire.ProjectionReading(
+            seq=published_seq, applied=projected_seq, state=projector_state, poison_events=context.poison_events()
         ),
-        Metric(
-            "trouble",
-            {
-                "seq": published_seq,
-                "parked": [each.model_dump() for each in context.parked()],
-                "internal_errors": context.internal().model_dump(),
-            },
-        ),
+        wire.TroubleReading(seq=published_seq, parked=context.parked(), internal_errors=context.internal()),
     ]

@@ -19,7 +19,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.queries import Found, RowT
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations.base import Result
-from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase
+from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase, WorkerGivenUp
 from casparian_sentinel.blobs import BlobStore, Uploads
 from casparian_sentinel.core import Answer, Command, Now, State, WorkerPresence
 from casparian_sentinel.projection.queries.planning import RowSelect
@@ -110,8 +110,8 @@ class Context:
     is_ready: Callable[[], bool] = lambda: True
     #: Whether pending files may become jobs by themselves any moment.
     is_planning: Callable[[], bool] = lambda: False
-    #: Local workers that are not started any more: `worker`, `reason`.
-    given_up: Callable[[], list[dict[str, str]]] = list
+    #: Local workers that are not started any more.
+    given_up: Callable[[], list[WorkerGivenUp]] = list
     #: When polled sources were looked at last, in µs.
     polled: Callable[[], dict[str, int]] = dict
     #: Commits whose files cannot be put in place.

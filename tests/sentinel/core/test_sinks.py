@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire import messages as m
+from casparian_protocol.wire.operations.daemon import SinkReading
 from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision
 from casparian_sentinel.core.presence import ABSENT_LIMIT
@@ -28,7 +30,7 @@ def tell(table: Table, *sinks: m.SinkCounts, worker: str = "w1", since: int = 1)
 
 
 def rows(table: Table) -> dict[str, int]:
-    return {each["output"]: each["rows"] for each in table.presence.sinks.readings()}
+    return {each.output: each.rows for each in table.presence.sinks.readings()}
 
 
 @pytest.fixture
@@ -45,9 +47,8 @@ def test_reports_are_cumulative_and_workers_are_added_up(table: Table) -> None:
     tell(table, counts(100), counts(1, output="trades"), worker="w2")
 
     assert rows(table) == {"orders": 108, "trades": 1}
-    assert table.presence.sinks.readings()[0] == {
-        "uri": URI, "output": "orders", "rows": 108, "bytes": 1080, "errors": 2, "p50_ms": None, "p99_ms": None
-    }  # fmt: skip
+    orders = SinkReading(uri=URI, output="orders", rows=108, bytes=1080, errors=2)
+    assert table.presence.sinks.readings()[0] == orders
 
 
 def test_percentiles_are_those_of_all_calls_of_all_workers(table: Table) -> None:
@@ -55,7 +56,7 @@ def test_percentiles_are_those_of_all_calls_of_all_workers(table: Table) -> None
     tell(table, counts(1, (2.0, 2.0)), worker="w2")
 
     (reading,) = table.presence.sinks.readings()
-    p50_ms, p99_ms = reading["p50_ms"], reading["p99_ms"]
+    p50_ms, p99_ms = reading.p50_ms, reading.p99_ms
     assert p50_ms is not None and p99_ms is not None
     assert 1.0 <= p50_ms <= 1.5
     assert 2000 <= p99_ms <= 2900  # a mean of the workers' own would be half of it
@@ -125,8 +126,8 @@ def test_reports_that_lie_stay_within_what_the_feed_can_say(table: Table) -> Non
         tell(table, most, since=since)
 
     (reading,) = table.presence.sinks.readings()
-    assert reading["rows"] == 2**63 - 1
-    assert reading["p99_ms"] is not None
+    assert reading.rows == COUNT_MAX
+    assert reading.p99_ms is not None
 
 
 BAD: list[dict[str, Any]] = [

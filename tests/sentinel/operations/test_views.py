@@ -8,7 +8,7 @@ import pytest
 
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import Settings
-from casparian_protocol.wire.operations.daemon import OpenGroup
+from casparian_protocol.wire.operations.daemon import OpenGroup, QueueReading
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.commands import Now, PauseIntake, ResumeIntake
 from casparian_sentinel.operations import daemon
@@ -52,13 +52,13 @@ def test_jobs_under_way_are_listed_however_many_wait_before_them(tmp_path: Path)
     assert taken.left_out == 0
 
 
-def test_snapshot_and_metrics_say_whether_work_is_taken(tmp_path: Path) -> None:
+def test_snapshot_and_readings_say_whether_work_is_taken(tmp_path: Path) -> None:
     table = Table().with_parser()
     context = _context(table, tmp_path)
     told = []
     for command in (None, PauseIntake("disk: 1 MiB free"), ResumeIntake("700 MiB free")):
         if command is not None:
             table.do(command)
-        (queue,) = [metric for metric in daemon.metrics(context, 7) if metric.name == "queue"]
-        told.append((daemon.snapshot(context).intake, queue.values["intake"]))
+        (queue,) = [reading for reading in daemon.readings(context, 7) if isinstance(reading, QueueReading)]
+        told.append((daemon.snapshot(context).intake, queue.intake))
     assert told == [("open", "open"), ("disk: 1 MiB free", "disk: 1 MiB free"), ("open", "open")]

@@ -118,20 +118,20 @@ def read(facts: Facts, since_us: int) -> Reading:
 
 def _sinks(facts: Facts) -> list[Sink]:
     """Each sink with its sum, then its outputs: rows and bytes from what was committed, errors and latencies as measured."""
-    measured = {(each["output"], each["uri"]): each for each in facts.sinks}
+    measured = {(each.output, each.uri): each for each in facts.sinks}
     committed = {(name, _OUTPUTS): output for name, output in facts.registry.outputs.items()}
     found = []
     for key in sorted(committed.keys() | measured.keys(), key=lambda key: (not key[0], key)):
         each, output = measured.get(key), committed.get(key)
-        errors, p50, p99 = (each["errors"], each["p50_ms"], each["p99_ms"]) if each else (None, None, None)
+        errors, p50, p99 = (each.errors, each.p50_ms, each.p99_ms) if each else (None, None, None)
         p50, p99 = (None if value is None else value / 1000 for value in (p50, p99))
         if output is not None:
             sink = Sink(output.name, output.rows, output.bytes, output.files, errors, p50, p99, output.quarantined)
             found.append(replace(sink, last_us=output.last_commit, uri=_OUTPUTS))
         elif each is not None:
             name, known = key[0] or "others", facts.registry.outputs.get(key[0])
-            rows = known.quarantined if known is not None and key[1] == _QUARANTINE else each["rows"]
-            found.append(Sink(name, rows, each["bytes"], None, errors, p50, p99, uri=key[1]))
+            rows = known.quarantined if known is not None and key[1] == _QUARANTINE else each.rows
+            found.append(Sink(name, rows, each.bytes, None, errors, p50, p99, uri=key[1]))
     by_uri = {uri: [sink for sink in found if sink.uri == uri] for uri in dict.fromkeys(sink.uri for sink in found)}
     return [each for uri, sinks in by_uri.items() for each in (_total(uri, sinks), *sinks)]
 

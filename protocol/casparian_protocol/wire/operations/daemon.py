@@ -1,9 +1,9 @@
-"""Operations on the daemon: status and snapshot, settings, uploads, stop."""
+"""Operations on the daemon: status and snapshot, settings, uploads, stop; and the readings that the feed adds to a snapshot."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -224,6 +224,98 @@ class Snapshot(Result):
     def left_out(self) -> int:
         """Open jobs that are counted, and not listed."""
         return max(0, sum(group.jobs for group in self.groups) - len(self.jobs))
+
+
+# --- what metrics of the feed say, once a second ---
+
+
+class Reading(Result):
+    """A live reading, which no event holds. `seq` is the last event that was published before it."""
+
+    #: Of its metric.
+    name: ClassVar[str]
+    seq: Count = 0
+
+
+class QueueReading(Reading):
+    """Jobs that wait, that run, and that wait to be tried again."""
+
+    name = "queue"
+    #: As in `QueueCounts`.
+    queued: Count = 0
+    running: Count = 0
+    retrying: Count = 0
+    dead_letter: Count = 0
+    #: `open`, or why no new work is taken.
+    intake: str = OPEN_INTAKE
+
+
+class WorkersReading(Reading):
+    """The workers, and the local ones that were given up."""
+
+    name = "workers"
+    workers: list[WorkerView] = Field(default_factory=list)
+    #: How many the daemon is to keep running, and those that it does not start any more.
+    local_workers: Count = 0
+    given_up: list[WorkerGivenUp] = Field(default_factory=list)
+    #: `liveness.stalled_after_seconds`.
+    stalled_after_seconds: Rate = 0.0
+
+
+class ThroughputReading(Reading):
+    """What the running jobs read, added up, as their workers measure it."""
+
+    name = "throughput"
+    rows_per_second: Rate = 0.0
+    bytes_per_second: Rate = 0.0
+
+
+class SinkReading(Result):
+    """What all workers wrote to one output of a sink since the sentinel's start, committed or not."""
+
+    uri: str
+    output: str
+    rows: Count = 0
+    bytes: Count = 0
+    errors: Count = 0
+    #: Of single writes and syncs; None where none was measured.
+    p50_ms: Rate | None = None
+    p99_ms: Rate | None = None
+
+
+class SinksReading(Reading):
+    """What was written."""
+
+    name = "sinks"
+    sinks: list[SinkReading] = Field(default_factory=list)
+
+
+class ProjectionReading(Reading):
+    """How far the tables are."""
+
+    name = "projection"
+    #: The last event that the tables have.
+    applied: Count = 0
+    #: In words.
+    state: str = ""
+    poison_events: Count = 0
+
+
+class TroubleReading(Reading):
+    """What the daemon cannot do, and goes on without."""
+
+    name = "trouble"
+    parked: list[ParkedCommit] = Field(default_factory=list)
+    internal_errors: InternalErrors = Field(default_factory=InternalErrors)
+
+
+READINGS: dict[str, type[Reading]] = {
+    each.name: each
+    for each in (QueueReading, WorkersReading, ThroughputReading, SinksReading, ProjectionReading, TroubleReading)
+}
+
+
+# --- settings, uploads, stop ---
 
 
 class StopArgs(Args):
