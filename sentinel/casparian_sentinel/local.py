@@ -21,13 +21,10 @@ from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.base import Call, R, Result
 from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.core import (
-    Answer,
-    Decision,
     DropStaging,
     Effect,
     KeepUncommitted,
     Promote,
-    Rejected,
     after_boot,
     commands,
 )
@@ -53,8 +50,8 @@ from casparian_sentinel.operations.steps import (
     Decide,
     EndDaemon,
     InThread,
-    OperationRefused,
     Step,
+    answer_of,
 )
 from casparian_sentinel.operations.table import actor_of, begin
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
@@ -239,7 +236,7 @@ class LocalSentinel:
                 return Rows(self.seq, table.column_names, [list(row) for row in plain_rows(table)])
             case Decide(command=command):
                 self._record_start()
-                return _answer(self._engine.submit(command, cause=cause))
+                return answer_of(self._engine.submit(command, cause=cause))
             case InThread(work=work):
                 return work()
             case EndDaemon() | AdoptSettings():
@@ -318,11 +315,3 @@ class LocalSentinel:
                 write_snapshot(self._fs, self.home.snapshot_file, taken, booted.log.durable)
             except OSError as cause:
                 _log.warning("The snapshot could not be written: %s", cause)
-
-
-def _answer(decision: Decision) -> Answer | None:
-    match decision.answer:
-        case Rejected(problem=problem, remedy=remedy, code=code):
-            raise OperationRefused(problem, remedy, code)
-        case answer:
-            return answer

@@ -13,7 +13,7 @@ from casparian_protocol.errors import CasparianError, code_of
 from casparian_protocol.events.packing import Cause
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire.messages import Request
-from casparian_sentinel.core import Answer, Command, Dispatch, Rejected
+from casparian_sentinel.core import Answer, Command, Dispatch
 from casparian_sentinel.daemon.bus import Outbox, error_frames, reply_frames
 from casparian_sentinel.daemon.journal import Engine
 from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQueries
@@ -24,9 +24,9 @@ from casparian_sentinel.operations.steps import (
     Decide,
     EndDaemon,
     InThread,
-    OperationRefused,
     Part,
     Step,
+    answer_of,
 )
 from casparian_sentinel.operations.table import actor_of, begin
 
@@ -124,8 +124,4 @@ class Requests:
         if decision.events:
             self._engine.submit(Dispatch())  # jobs that it queued or freed leave with the same sync
         await durable.wait()
-        match decision.answer:
-            case Rejected(problem=problem, remedy=remedy, code=code):
-                raise OperationRefused(problem, remedy, code)
-            case answer:
-                return answer
+        return answer_of(decision)

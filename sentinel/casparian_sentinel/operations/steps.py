@@ -21,7 +21,7 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations.base import Result
 from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase, WorkerGivenUp
 from casparian_sentinel.blobs import BlobStore, Uploads
-from casparian_sentinel.core import Answer, Command, Now, State, WorkerPresence
+from casparian_sentinel.core import Answer, Command, Decision, Now, Rejected, State, WorkerPresence
 from casparian_sentinel.projection.queries.planning import RowSelect
 
 
@@ -152,6 +152,15 @@ def decide(command: Command, answer: type[AnswerT]) -> Part[AnswerT]:
     found = yield Decide(command)
     assert isinstance(found, answer)
     return found
+
+
+def answer_of(decision: Decision) -> Answer | None:
+    """The result of the step `Decide`, for whoever performs it. Raises `OperationRefused`."""
+    match decision.answer:
+        case Rejected(problem=problem, remedy=remedy, code=code):
+            raise OperationRefused(problem, remedy, code)
+        case answer:
+            return answer
 
 
 def in_thread(work: Callable[[], T]) -> Part[T]:
