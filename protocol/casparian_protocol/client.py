@@ -11,11 +11,11 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Self
 
 import zmq
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -213,86 +213,43 @@ class Client:
         """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
         return upload(content, lambda call, piece: self.perform(call, attachments=[piece]))
 
-    @overload
-    def query(
-        self,
-        sql: str,
-        params: Sequence[Any] = (),
-        *,
-        format: Literal["rows"] = "rows",
-        at_least_seq: int = 0,
-        limit_rows: int = 100_000,
-    ) -> Rows: ...
-    @overload
-    def query(
-        self,
-        sql: str,
-        params: Sequence[Any] = (),
-        *,
-        format: Literal["arrow"],
-        at_least_seq: int = 0,
-        limit_rows: int = 100_000,
-    ) -> bytes: ...
-    def query(
-        self,
-        sql: str,
-        params: Sequence[Any] = (),
-        *,
-        format: Literal["rows", "arrow"] = "rows",
-        at_least_seq: int = 0,
-        limit_rows: int = 100_000,
-    ) -> Rows | bytes:
-        """Read-only SQL over the projection, as of at least `at_least_seq`: rows, or an Arrow IPC stream."""
-        query_id = secrets.token_hex(8)
-        asked = {"id": query_id, "sql": sql, "params": list(params), "format": format}
+    def query(self, sql: str, params: Sequence[Any] = (), *, at_least_seq: int = 0, limit_rows: int = 100_000) -> Rows:
+        """Read-only SQL over the projection, as of at least `at_least_seq`. Front ends ask by name instead (`ask`)."""
         bounds = {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
-        head, body = self._ask_tables(query_id, [b"query", pack(asked | bounds)])
-        return body if format == "arrow" else Rows(head.seq, head.columns, unpack_rows(body))
+        head, body = self._ask_tables({"sql": sql, "params": list(params), "format": "rows", **bounds})
+        return Rows(head.seq, head.columns, unpack_rows(body))
 
     def ask(self, query: Query[RowT], *, at_least_seq: int = 0) -> Found[RowT]:
         """The rows that answer a named query, as of at least `at_least_seq`."""
-        query_id = secrets.token_hex(8)
-        asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "at_least_seq": at_least_seq}
-        head, body = self._ask_tables(query_id, [b"query", pack(asked)])
+        head, body = self._ask_tables({**_named(query), "at_least_seq": at_least_seq})
         rows: list[Any] = [dict(zip(head.columns, row, strict=True)) for row in unpack_rows(body)]
         return Found(head.seq, rows)
 
     def ask_arrow(self, query: Query[Any], *, at_least_seq: int = 0) -> bytes:
         """As `ask`, but as an Arrow IPC stream, within one answer."""
-        query_id = secrets.token_hex(8)
-        asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "format": "arrow"}
-        _head, body = self._ask_tables(query_id, [b"query", pack({**asked, "at_least_seq": at_least_seq})])
+        _head, body = self._ask_tables({**_named(query), "format": "arrow", "at_least_seq": at_least_seq})
         return body
 
     def ask_file(self, query: Query[Any], *, at_least_seq: int = 0) -> Path:
         """As `ask`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
-        query_id = secrets.token_hex(8)
-        asked = {"id": query_id, "name": name_of(query), "params": parameters_of(query), "format": "file"}
-        head, _body = self._ask_tables(query_id, [b"query", pack({**asked, "at_least_seq": at_least_seq})])
-        return Path(head.path)
-
-    def query_file(self, sql: str, params: Sequence[Any] = (), *, at_least_seq: int = 0) -> Path:
-        """As `query`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
-        query_id = secrets.token_hex(8)
-        asked = {"id": query_id, "sql": sql, "params": list(params), "format": "file", "at_least_seq": at_least_seq}
-        head, _body = self._ask_tables(query_id, [b"query", pack(asked)])
+        head, _body = self._ask_tables({**_named(query), "format": "file", "at_least_seq": at_least_seq})
         return Path(head.path)
 
     def dump_tables(self) -> tuple[Path, int, str]:
         """All tables as of one event: a folder of Arrow IPC files, which the caller removes, the event, the chain there."""
-        query_id = secrets.token_hex(8)
-        head, _body = self._ask_tables(query_id, [b"query", pack({"id": query_id, "format": "dump"})], _DUMP_SECONDS)
+        head, _body = self._ask_tables({"format": "dump"}, seconds=_DUMP_SECONDS)
         return Path(head.path), head.seq, head.sha256
 
     def publish_output_views(self, at_least_seq: int) -> None:
         """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
-        query_id = secrets.token_hex(8)
-        self._ask_tables(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
+        self._ask_tables({"at_least_seq": at_least_seq}, kind=b"catalog")
 
     def _ask_tables(
-        self, query_id: str, frames: Sequence[bytes], seconds: float = QUERY_SECONDS
+        self, question: Mapping[str, object], *, kind: bytes = b"query", seconds: float = QUERY_SECONDS
     ) -> tuple[QueryHead, bytes]:
         """As `_ask_once`; while the tables are away the question is asked again until `patience_seconds` have passed."""
+        query_id = secrets.token_hex(8)
+        frames = [kind, pack({"id": query_id, **question})]
         until_s = time.monotonic() + self.patience_seconds
         while True:
             try:
@@ -359,6 +316,10 @@ class Client:
         if not dealer.poll(int(remaining * 1000)):
             raise NoSentinel(self.home, "no answer in time")
         return dealer.recv_multipart(zmq.NOBLOCK)
+
+
+def _named(query: Query[Any]) -> dict[str, object]:
+    return {"name": name_of(query), "params": parameters_of(query)}
 
 
 def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[QueryHead, bytes] | None:

@@ -24,6 +24,7 @@ from casparian_protocol.client import (
 )
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.packing import MalformedMessage, pack
+from casparian_protocol.queries.jobs import JobsByStatus
 from casparian_protocol.wire.messages import Refused, Request
 from casparian_protocol.wire.operations.daemon import (
     OpenJob,
@@ -206,7 +207,7 @@ def test_arrow_comes_as_it_was_sent(home: Home) -> None:
         return [[b"rows", pack({"id": head_of(frames)["id"], "seq": 1, "columns": []}), b"\xff\xff\xff\xffARROW"]]
 
     with talk(home, tables=tables) as (client, bus):
-        assert client.query("select 1", format="arrow") == b"\xff\xff\xff\xffARROW"
+        assert client.ask_arrow(JobsByStatus()) == b"\xff\xff\xff\xffARROW"
     assert head_of(bus.questions[0])["format"] == "arrow"
 
 
@@ -217,7 +218,7 @@ def test_many_rows_come_as_a_file_and_all_tables_as_a_folder(home: Home, tmp_pat
         return [[b"rows", pack(head), b""]]
 
     with talk(home, tables=tables) as (client, _bus):
-        assert client.query_file("select 1") == tmp_path / "file"
+        assert client.ask_file(JobsByStatus()) == tmp_path / "file"
         assert client.dump_tables() == (tmp_path / "dump", 7, "ab")
 
 
@@ -338,7 +339,7 @@ def test_a_question_that_takes_too_long_ends_and_its_answer_reaches_nobody(
 
     with talk(home, status=lambda request: yes(request, READY), tables=tables) as (client, _):
         with pytest.raises(TablesAway):
-            client._ask_tables("first", [b"query", pack({"id": "first"})], 0.05)
+            client._ask_tables({"sql": "select 1"}, seconds=0.05)
         assert client.query("select 2 as x").rows == [[2]]
 
 
