@@ -16,61 +16,70 @@ from casparian import __version__
 from casparian.app import ExitCode, Group, run
 from casparian_shim import process
 
-#: command → (module under casparian.commands, one line of help), in the order of the help.
-_COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("home", "Run the whole workflow on generated FIX logs, explained step by step."),
-    "init": ("home", "Create a home with a commented config.toml."),
-    "new": ("home", "Write the skeleton of a new parser."),
-    "run": ("run", "Run a parser on files without registering it (dev mode)."),
-    "scan": ("scan", "Find files and record them in the file index."),
-    "preview": ("scan", "Show a file's kind, encoding and first records."),
-    "files": ("files", "List the files in the file index."),
-    "tag": ("files", "Put a tag on files."),
-    "untag": ("files", "Remove a tag from files."),
-    "rule": ("files", "Manage the rules that tag files by their path."),
-    "source": ("scan", "Manage the directories that are scanned for files."),
-    "parser": ("parser", "Register parsers, and manage their versions and parameters."),
-    "contract": ("contract", "List, show, compare, approve and reject contracts."),
-    "start": ("daemon", "Start the daemon: sentinel and local workers."),
-    "stop": ("daemon", "Stop the daemon."),
-    "status": ("daemon", "Show what the daemon and its workers are doing."),
-    "worker": ("daemon", "Run one worker."),
-    "process": ("process", "Queue the pending files and run them until the queue is empty."),
-    "console": ("console", "Watch and control everything on a full screen."),
-    "tui": ("console", "The same as `console`."),
-    "jobs": ("jobs", "List jobs; replay dead letters."),
-    "job": ("jobs", "Show one job; follow, retry, rerun, cancel or close it."),
-    "errors": ("failures", "Show and close failures, grouped by root cause."),
-    "story": ("log", "Tell what happened to a job, in order and with causes."),
-    "quarantine": ("failures", "Show and export the rows that broke their contract."),
-    "sql": ("outputs", "Query outputs, quarantines and state with read-only SQL."),
-    "outputs": ("outputs", "Show the published tables, their files and their history."),
-    "verify": ("log", "Run committed jobs again and compare the results."),
-    "log": ("log", "Read, verify, seal, export and repair the event log."),
-    "config": ("home", "Show, check and reload the settings."),
-    "doctor": ("home", "Check the machine and the home."),
-    "support-bundle": ("home", "Write a support bundle: no data, no secrets."),
-}
-
-#: A task → the commands for it, as the help lists them. A test checks that every command is in a group.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Get started": ("demo", "init", "new", "run"),
-    "Files": ("scan", "preview", "files", "tag", "untag", "rule", "source"),
-    "Parsers and contracts": ("parser", "contract"),
-    "Run the daemon": ("start", "stop", "status", "worker", "process", "console", "tui"),
-    "Jobs and failures": ("jobs", "job", "errors", "story"),
-    "Data": ("outputs", "sql", "quarantine"),
-    "Proof and repair": ("verify", "log"),
-    "This installation": ("config", "doctor", "support-bundle", "help"),
+#: What the help groups commands by → command → (module under casparian.commands, one line of help).
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Get started": {
+        "demo": ("home", "Run the whole workflow on generated FIX logs, explained step by step."),
+        "init": ("home", "Create a home with a commented config.toml."),
+        "new": ("home", "Write the skeleton of a new parser."),
+        "run": ("run", "Run a parser on files without registering it (dev mode)."),
+    },
+    "Files": {
+        "scan": ("scan", "Find files and record them in the file index."),
+        "preview": ("scan", "Show a file's kind, encoding and first records."),
+        "files": ("files", "List the files in the file index."),
+        "tag": ("files", "Put a tag on files."),
+        "untag": ("files", "Remove a tag from files."),
+        "rule": ("files", "Manage the rules that tag files by their path."),
+        "source": ("scan", "Manage the directories that are scanned for files."),
+    },
+    "Parsers and contracts": {
+        "parser": ("parser", "Register parsers, and manage their versions and parameters."),
+        "contract": ("contract", "List, show, compare, approve and reject contracts."),
+    },
+    "Run the daemon": {
+        "start": ("daemon", "Start the daemon: sentinel and local workers."),
+        "stop": ("daemon", "Stop the daemon."),
+        "status": ("daemon", "Show what the daemon and its workers are doing."),
+        "worker": ("daemon", "Run one worker."),
+        "process": ("process", "Queue the pending files and run them until the queue is empty."),
+        "console": ("console", "Watch and control everything on a full screen."),
+        "tui": ("console", "The same as `console`."),
+    },
+    "Jobs and failures": {
+        "jobs": ("jobs", "List jobs; replay dead letters."),
+        "job": ("jobs", "Show one job; follow, retry, rerun, cancel or close it."),
+        "errors": ("failures", "Show and close failures, grouped by root cause."),
+        "story": ("log", "Tell what happened to a job, in order and with causes."),
+    },
+    "Data": {
+        "outputs": ("outputs", "Show the published tables, their files and their history."),
+        "sql": ("outputs", "Query outputs, quarantines and state with read-only SQL."),
+        "quarantine": ("failures", "Show and export the rows that broke their contract."),
+    },
+    "Proof and repair": {
+        "verify": ("log", "Run committed jobs again and compare the results."),
+        "log": ("log", "Read, verify, seal, export and repair the event log."),
+    },
+    "This installation": {
+        "config": ("home", "Show, check and reload the settings."),
+        "doctor": ("home", "Check the machine and the home."),
+        "support-bundle": ("home", "Write a support bundle: no data, no secrets."),
+    },
 }
 click.rich_click.COMMAND_GROUPS["casparian"] = [
-    {"name": wanted, "commands": list(commands)} for wanted, commands in GROUPS.items()
+    {"name": group, "commands": [*commands, *(["help"] if group == "This installation" else [])]}
+    for group, commands in COMMANDS.items()
 ]
 
 
 @click.group(
     cls=Group,
-    lazy={name: (f"casparian.commands.{module}", line) for name, (module, line) in _COMMANDS.items()},
+    lazy={
+        name: (f"casparian.commands.{module}", line)
+        for commands in COMMANDS.values()
+        for name, (module, line) in commands.items()
+    },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="casparian")

@@ -86,7 +86,8 @@ its own is added up in `{m.OTHER_SINKS[0]}`.
 ## Queries
 
 `[query][{{id, name, params, format, at_least_seq}}]` asks a named query (`casparian_protocol.queries`) with its parameters, a
-map; `format` is `rows` or `arrow`. `[query][{{id, sql, params, format, at_least_seq, limit_rows}}]` asks one SELECT with a list
+map; `format` is `rows`, `arrow`, `file` (for an answer of any size: `path` in its head, which the asker removes) or `dump`
+(all tables as files below `path`). `[query][{{id, sql, params, format, at_least_seq, limit_rows}}]` asks one SELECT with a list
 of parameters; front ends use this only for SQL that a person typed. The answer is as of event `at_least_seq` or later:
 `[rows][{{id, ok, seq, columns, is_cut}}][msgpack list of rows | Arrow IPC stream]` or `[error][{{id, ok, problem, remedy}}]`.
 Times in rows are µs UTC. `[catalog][{{id, at_least_seq}}]` is answered once `catalog.duckdb` shows all commits up to there.
