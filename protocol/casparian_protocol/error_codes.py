@@ -1,8 +1,8 @@
 """The explanation of each error code for people: its cause, and what to do about it.
 
 Three vocabularies: codes that a job fails with (`ErrorCode`), codes of violations (`ViolationCode`), and codes of
-commands and requests that were refused (`REFUSALS`). Whether a code is retried is `casparian_shim.errors`'s to say, and
-whether it counts against the parser `errors`'s; this module only explains. `docs/reference/error-codes.md` is made from it.
+commands and requests that were refused (`REFUSALS`). What follows from a code (retries, blame) is in `casparian_shim.errors`;
+this module only explains. `docs/reference/error-codes.md` is made from it.
 """
 
 from __future__ import annotations

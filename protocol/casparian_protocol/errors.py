@@ -25,10 +25,8 @@ __all__ = [
     "is_parsers_own",
 ]
 
-#: The parser's fault, although a retry may help: it runs too long, or exits with the status that asks for a retry.
-_PARSERS_OWN_TRANSIENT = frozenset({ErrorCode.TIMEOUT, ErrorCode.CONNECTION_RESET})
 #: Never the parser's fault, whatever its origin: the machine, the disk, the input.
-NEVER_THE_PARSERS: frozenset[ErrorCode] = (TRANSIENT - _PARSERS_OWN_TRANSIENT) | {ErrorCode.FILE_NOT_FOUND}
+NEVER_THE_PARSERS = frozenset(code for code in ErrorCode if not code.nature.may_blame_parser)
 
 
 def is_parsers_own(origin: str, code: str) -> bool:

@@ -1,4 +1,4 @@
-"""Error codes, what each means for a retry, and the report of a failed parser.
+"""Error codes, what follows from each (retries, blame, who may report it), and the report of a failed parser.
 
 Standard library only: every process of Casparian uses these codes. Turning a traceback into
 text is `trace`'s work, making hostile text harmless `safe`'s, moving a report over a socket
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from casparian_shim.safe import INT64_MAX, INT64_MIN
 
@@ -22,55 +23,73 @@ CONTEXT_ENTRIES_MAX = 64
 CONTEXT_VALUE_CHARACTERS_MAX = 4 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """What follows from an error code."""
+
+    #: Whether another attempt makes sense: not at all, one with more memory, or several later.
+    retry: Literal["never", "once", "later"] = "never"
+    #: It may count against the parser; otherwise it never does, whoever found it: it is the machine, the disk, the input.
+    may_blame_parser: bool = True
+    #: A guest may report it; a guest that claims another code would steer retries or blame.
+    is_for_guests: bool = True
+
+
+_FOUND_BY_WORKER = Nature(is_for_guests=False)
+_MEMORY = Nature("once")
+#: The environment failed.
+_PASSES = Nature("later", may_blame_parser=False)
+_PASSES_FOUND_BY_WORKER = Nature("later", may_blame_parser=False, is_for_guests=False)
+#: It may pass, and is the parser's own all the same: it runs too long, or exits with the status that asks for a retry.
+_PARSERS_OWN_PASSES = Nature("later")
+
+
 class ErrorCode(StrEnum):
-    """Why a job failed, in one word. Code, log, CLI and console all use these."""
+    """Why a job failed, in one word, and what follows from that. Code, log, CLI and console all use these."""
+
+    _value_: str
+    nature: Nature
 
     SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
-    FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND", Nature(may_blame_parser=False)
     PERMISSION_ERROR = "PERMISSION_ERROR"
     ENCODING_ERROR = "ENCODING_ERROR"
     INVALID_DATA = "INVALID_DATA"
     UNKNOWN_ERROR = "UNKNOWN_ERROR"
     PARSER_ERROR = "PARSER_ERROR"
     DEPENDENCY_MISSING = "DEPENDENCY_MISSING"
-    UNACCOUNTED = "UNACCOUNTED"
-    QUARANTINE_EXCEEDED = "QUARANTINE_EXCEEDED"
-    CONTRACT_MISSING = "CONTRACT_MISSING"
-    SANDBOX_UNAVAILABLE = "SANDBOX_UNAVAILABLE"
-    UNTRUSTED_ARTIFACT = "UNTRUSTED_ARTIFACT"
+    UNACCOUNTED = "UNACCOUNTED", _FOUND_BY_WORKER
+    QUARANTINE_EXCEEDED = "QUARANTINE_EXCEEDED", _FOUND_BY_WORKER
+    CONTRACT_MISSING = "CONTRACT_MISSING", _FOUND_BY_WORKER
+    SANDBOX_UNAVAILABLE = "SANDBOX_UNAVAILABLE", _FOUND_BY_WORKER
+    UNTRUSTED_ARTIFACT = "UNTRUSTED_ARTIFACT", _FOUND_BY_WORKER
     PROTOCOL_ERROR = "PROTOCOL_ERROR"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     OUTPUT_NAME = "OUTPUT_NAME"
-    MEMORY_ERROR = "MEMORY_ERROR"
-    OOM_RISK = "OOM_RISK"
-    TIMEOUT = "TIMEOUT"
-    START_TIMEOUT = "START_TIMEOUT"
-    INPUT_CHANGED = "INPUT_CHANGED"
-    WORKER_LOST = "WORKER_LOST"
-    DISK_FULL = "DISK_FULL"
-    CONNECTION_RESET = "CONNECTION_RESET"
-    VENV_BUILD_FAILED = "VENV_BUILD_FAILED"
-    SINK_UNAVAILABLE = "SINK_UNAVAILABLE"
+    MEMORY_ERROR = "MEMORY_ERROR", _MEMORY
+    OOM_RISK = "OOM_RISK", _MEMORY
+    TIMEOUT = "TIMEOUT", _PARSERS_OWN_PASSES
+    START_TIMEOUT = "START_TIMEOUT", _PASSES_FOUND_BY_WORKER
+    INPUT_CHANGED = "INPUT_CHANGED", _PASSES_FOUND_BY_WORKER
+    WORKER_LOST = "WORKER_LOST", _PASSES_FOUND_BY_WORKER
+    DISK_FULL = "DISK_FULL", _PASSES
+    CONNECTION_RESET = "CONNECTION_RESET", _PARSERS_OWN_PASSES
+    VENV_BUILD_FAILED = "VENV_BUILD_FAILED", _PASSES_FOUND_BY_WORKER
+    SINK_UNAVAILABLE = "SINK_UNAVAILABLE", _PASSES_FOUND_BY_WORKER
     #: An internal error of the sentinel.
-    INTERNAL = "INTERNAL"
+    INTERNAL = "INTERNAL", _FOUND_BY_WORKER
+
+    def __new__(cls, code: str, nature: Nature = Nature()) -> "ErrorCode":
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.nature = nature
+        return member
 
 
 #: One more try with fewer slots makes sense; a second failure is final.
-RETRYABLE_ONCE = frozenset({ErrorCode.MEMORY_ERROR, ErrorCode.OOM_RISK})
-
-#: The environment failed, not the parser: try again later.
-TRANSIENT = frozenset(
-    {
-        ErrorCode.TIMEOUT,
-        ErrorCode.START_TIMEOUT,
-        ErrorCode.INPUT_CHANGED,
-        ErrorCode.WORKER_LOST,
-        ErrorCode.DISK_FULL,
-        ErrorCode.CONNECTION_RESET,
-        ErrorCode.VENV_BUILD_FAILED,
-        ErrorCode.SINK_UNAVAILABLE,
-    }
-)
+RETRYABLE_ONCE = frozenset(code for code in ErrorCode if code.nature.retry == "once")
+#: Try again later.
+TRANSIENT = frozenset(code for code in ErrorCode if code.nature.retry == "later")
 
 
 def retryable(code: ErrorCode) -> bool:

@@ -35,24 +35,6 @@ _CONTEXT_CHARACTERS = 128
 
 Origin = Literal["parser", "worker", "environment"]
 
-#: Codes that only a worker may give: a guest that claims one would steer retries or blame.
-_WORKERS_OWN = frozenset(
-    {
-        ErrorCode.QUARANTINE_EXCEEDED,
-        ErrorCode.UNACCOUNTED,
-        ErrorCode.CONTRACT_MISSING,
-        ErrorCode.SANDBOX_UNAVAILABLE,
-        ErrorCode.UNTRUSTED_ARTIFACT,
-        ErrorCode.START_TIMEOUT,
-        ErrorCode.INPUT_CHANGED,
-        ErrorCode.WORKER_LOST,
-        ErrorCode.VENV_BUILD_FAILED,
-        ErrorCode.SINK_UNAVAILABLE,
-        ErrorCode.INTERNAL,
-    }
-)
-
-
 #: Signals that a guest does not send itself; those sent by the worker are recognised before.
 _SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
 #: Errors of starting or watching a process, or of running out of descriptors: they do not concern a sink.
@@ -178,7 +160,7 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
 
 def of_report(report: ErrorReport, bundle: Path, *, is_dev: bool = False) -> JobError:
     """A guest's own report on a parser in `bundle`. In dev mode (`is_dev`) the environment is the user's."""
-    code = ErrorCode.UNKNOWN_ERROR if report.code in _WORKERS_OWN else report.code
+    code = report.code if report.code.nature.is_for_guests else ErrorCode.UNKNOWN_ERROR
     origin: Origin = "environment" if code in NEVER_THE_PARSERS else "parser"
     return _job_error(
         code, report.exception, _explained(code, report, bundle, is_dev), report.trace, report.context, origin
