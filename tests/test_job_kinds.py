@@ -90,12 +90,12 @@ class Count(JobKind[CountWork]):
         return CountBriefing(limit=100)
 
     def problem(self, state: State, work: CountWork, item: c.FinishedItem) -> str:
-        return "" if "lines" in item.manifest.scan else "the lines were not counted"
+        return "" if "lines" in item.manifest.facts else "the lines were not counted"
 
     def record_commit(
         self, decision: DecisionBuilder, job: OpenJob, work: CountWork, item: c.FinishedItem, committed: int
     ) -> None:
-        lines = item.manifest.scan["lines"]
+        lines = item.manifest.facts["lines"]
         assert isinstance(lines, int)
         decision.answer(CountAnswer(lines))
 
@@ -106,7 +106,7 @@ def run_count(run: JobRun) -> Outcome:
     run.on_started(1)
     lines = len(Path(work.path).read_text("utf-8").splitlines()[: briefing.limit])
     staging = StagingDirectory(run.context.home.staging, run.assignment.job.job_id, run.assignment.epoch)
-    return Finished(Manifest(scan={"lines": lines}), staging)
+    return Finished(Manifest(facts={"lines": lines}), staging)
 
 
 @pytest.fixture

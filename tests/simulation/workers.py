@@ -294,7 +294,7 @@ class SimWorker:
             facts = {"name": name, "kind": kind, "output": output, "rows": 1, "bytes": sink.tell()}
             files.append(StagedFile.model_validate({**facts, "digest": sink.digest}))
         if isinstance(work, ScanWork):
-            return Manifest(files=files, scan={"files": 1, "complete": True, "new": len(files)})
+            return Manifest(files=files, facts={"files": 1, "complete": True, "new": len(files)})
         assert isinstance(work, ParseWork)
         has_much_to_say = self.world.dice.random() < self.world.shape.large_manifests
         outputs = {

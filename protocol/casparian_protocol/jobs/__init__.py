@@ -1,10 +1,12 @@
 """A job as data: its specification, its states, and the manifest that a finished attempt offers for commit.
 
-The core decides which transition is allowed, by the table in `spec`; the sentinel's commit checks a manifest's files.
+The core decides which transition is allowed, by the table in `spec`, and checks what a manifest says; the sentinel's commit
+checks its files.
 """
 
 from casparian_protocol.jobs.kinds import WORKS, JobInput, ParseWork, ScanWork, Work
 from casparian_protocol.jobs.manifest import (
+    CHANGES,
     OUTPUT_NAME,
     PART_NAMES,
     PLAIN_PART_NAMES,
@@ -32,6 +34,7 @@ from casparian_protocol.jobs.spec import (
 )
 
 __all__ = [
+    "CHANGES",
     "ENDED",
     "FILTERS",
     "IN_PROGRESS",

@@ -7,14 +7,16 @@ log keeps it. A staged file's name says what it is; its place in `outputs/` or `
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from casparian_protocol.bounds import Count, HashText, IdentifierOrNone, Int64, LongText, Seconds, ShortText, sum_within
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
-#: `data.fix_orders.0.parquet`, `quarantine.fix_orders.0.parquet`; a SCAN offers `changes.arrow`.
+#: What a SCAN offers: its changes, which become a blob.
+CHANGES = "changes.arrow"
+#: `data.fix_orders.0.parquet`, `quarantine.fix_orders.0.parquet`, or `CHANGES`.
 _STAGED = r"(?:(data|quarantine)\.([a-z][a-z0-9_]{0,62})\.([0-9]{1,5})\.parquet|changes\.arrow)"
 STAGED_NAME = re.compile(rf"{_STAGED}\Z")
 
@@ -44,6 +46,11 @@ class StagedFile(_Model):
     bytes: Count
     #: BLAKE3 of the file, hex.
     digest: Digest
+
+    @property
+    def is_published(self) -> bool:
+        """Whether a commit puts it into `outputs/` or `quarantine/`; any other file becomes a blob before."""
+        return self.kind != "changes"
 
 
 class ViolationCount(_Model):
@@ -146,8 +153,14 @@ class Manifest(_Model):
     tz_database: ShortText = ""
     guest_seconds: Seconds = 0.0
     total_seconds: Seconds = 0.0
-    #: Facts of a SCAN: counts by change, unreadable entries, whether it was complete.
-    scan: dict[ShortText, Int64 | bool | LongText | list[LongText]] = Field(default_factory=dict)
+    #: What its kind says of it beside files and rows; its kind checks them. Of a SCAN: counts by change, whether it was complete.
+    facts: dict[ShortText, Int64 | bool | LongText | list[LongText]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_version(cls, value: Any) -> Any:
+        """Logs and blobs may still hold manifests in which only a SCAN had facts."""
+        return {"facts": value["scan"], **value} if isinstance(value, dict) and "scan" in value else value
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

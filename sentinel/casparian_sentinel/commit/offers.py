@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import STAGED_NAME, Manifest, StagedFile
+from casparian_protocol.jobs import CHANGES, STAGED_NAME, Manifest, StagedFile
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
 from casparian_sentinel.blobs import BlobStore
@@ -62,9 +62,6 @@ def _problem_of_file(fs: Fs, file: StagedFile, directory: int) -> str:
     return ""
 
 
-CHANGES = "changes.arrow"
-
-
 def read_manifests(message: Finish, attachments: Sequence[bytes]) -> list[tuple[FinishedJob, Manifest]]:
     """Each finished job with its manifest, wherever it travelled; raises `MalformedMessage` naming the field."""
     return [(job, job.manifest or _attached(job, number, attachments)) for number, job in enumerate(message.jobs)]
@@ -87,7 +84,7 @@ def needs_thread(manifests: Sequence[Manifest]) -> bool:
 
 
 def _has_changes(manifest: Manifest) -> bool:
-    return any(file.kind == "changes" for file in manifest.files)
+    return any(not file.is_published for file in manifest.files)
 
 
 def current_epochs(state: State, worker_id: str, offered: Sequence[FinishedJob]) -> frozenset[str]:
@@ -116,15 +113,15 @@ def _prepare(home: Home, blobs: BlobStore, job: FinishedJob, manifest: Manifest)
     problem = problem_of_files(blobs.fs, home, job.job_id, job.epoch, manifest)
     if problem:
         return FinishedItem(job.job_id, job.epoch, manifest, problem=problem)
-    changes_blob = ""
+    kept: dict[str, str] = {}
     if _has_changes(manifest):
-        changes_blob = _keep_changes(home, blobs, job)
-        if changes_blob != manifest.files[0].digest:
+        changes = kept[CHANGES] = _keep_changes(home, blobs, job)
+        if changes != manifest.files[0].digest:
             return FinishedItem(job.job_id, job.epoch, manifest, problem=f"{CHANGES} does not match its digest")
-        if problem := _problem_of_changes(blobs, changes_blob):
+        if problem := _problem_of_changes(blobs, changes):
             return FinishedItem(job.job_id, job.epoch, manifest, problem=problem)
     manifest_blob = blobs.put(pack(manifest.model_dump())).digest if needs_blob(manifest) else ""
-    return FinishedItem(job.job_id, job.epoch, manifest, manifest_blob, changes_blob)
+    return FinishedItem(job.job_id, job.epoch, manifest, manifest_blob, kept)
 
 
 def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:

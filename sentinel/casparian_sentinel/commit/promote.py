@@ -85,8 +85,8 @@ def promote_group(fs: Fs, home: Home, group: Sequence[Promotion]) -> list[Promot
 def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synced: set[Path]) -> Promoted:
     damaged: list[str] = []
     for file in promotion.manifest.files:
-        if file.kind == "changes":
-            continue  # became a blob before its event was decided
+        if not file.is_published:
+            continue
         path = published_path(file, promotion.job_id, promotion.versions[file.output], promotion.part_names)
         *parts, name = path.split("/")
         with _stopped_at(path):

@@ -65,7 +65,7 @@ def needs_blob(manifest: Manifest) -> bool:
         len(manifest.files) <= _SURELY_SMALL_FILES
         and len(outputs) <= _SURELY_SMALL_OUTPUTS
         and not details
-        and not manifest.scan
+        and not manifest.facts
     ):
         return False
     versions = dict.fromkeys(manifest.outputs, 2**31)  # stand beside it in the event

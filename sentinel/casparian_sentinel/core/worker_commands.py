@@ -5,8 +5,8 @@ Messages are carried as the codec made them, never copied; facts that were check
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from casparian_protocol.jobs import Manifest
@@ -78,8 +78,8 @@ class FinishedItem:
     manifest: Manifest
     #: Where the manifest already lies as a durable blob; needed when `manifests.needs_blob(manifest)`.
     manifest_blob: str = ""
-    #: SCAN only: the durable blob that `changes.arrow` was copied to.
-    changes_blob: str = ""
+    #: Staged file → the durable blob that it was copied to, for files that are not published.
+    blobs: Mapping[str, str] = field(default_factory=dict)
     #: What is wrong with the staged files (missing, a link, another size or digest); empty when nothing is.
     problem: str = ""
 

@@ -209,7 +209,7 @@ def progress(row: Row, fact: JobProgressed) -> Row:
 def parts(row: Row, event: Event, fact: JobOutputsCommitted, manifest: Manifest) -> Iterator[Row]:
     """`cf_output_parts`: every file of a commit that queries may see."""
     for file in manifest.files:
-        if file.kind == "changes":
+        if not file.is_published:
             continue
         version = fact.versions[file.output]
         counted = manifest.outputs.get(file.output)

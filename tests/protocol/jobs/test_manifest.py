@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from casparian_protocol.bounds import COUNT_MAX
+from casparian_protocol.events.base import from_map
 from casparian_protocol.jobs import (
     PART_NAMES,
     PLAIN_PART_NAMES,
@@ -178,6 +179,13 @@ def test_counts_that_no_table_could_add_up_are_refused(manifest: dict[str, Any],
 def test_an_output_in_a_manifest_has_an_outputs_name(name: str) -> None:
     with pytest.raises(ValidationError):
         Manifest.model_validate({"outputs": {name: account()}})
+
+
+def test_a_manifest_of_before_every_kind_had_facts_is_read() -> None:
+    facts = {"new": 3, "complete": True}
+
+    assert Manifest.model_validate({"scan": facts, "total_seconds": 1.5}) == Manifest(facts=facts, total_seconds=1.5)
+    assert from_map(Manifest, {"scan": facts}) == Manifest(facts=facts)
 
 
 def test_a_newer_worker_may_say_more() -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from casparian_protocol.home import Home, make_home
-from casparian_protocol.jobs import JobError, Manifest, StagedFile
+from casparian_protocol.jobs import CHANGES, JobError, Manifest, StagedFile
 from casparian_protocol.packing import MalformedMessage, pack
 from casparian_protocol.parsers import blake3_of
 from casparian_protocol.wire.messages import Fail, Finish, FinishedJob
@@ -41,9 +41,9 @@ def scanned(home: Home, content: bytes, digest: str = "") -> Manifest:
     """The manifest of a scan whose changes are these."""
     directory = home.staging_of(JOB, EPOCH)
     directory.mkdir(parents=True)
-    (directory / offers.CHANGES).write_bytes(content)
+    (directory / CHANGES).write_bytes(content)
     file = StagedFile(
-        name=offers.CHANGES, kind="changes", output="", rows=1, bytes=len(content), digest=digest or blake3_of(content)
+        name=CHANGES, kind="changes", output="", rows=1, bytes=len(content), digest=digest or blake3_of(content)
     )
     return Manifest(files=[file])
 
@@ -89,7 +89,7 @@ def test_a_sound_offer_has_no_problem_and_needs_no_blob(home: Home, blobs: BlobS
     manifest = stage(home, "data.orders.0.parquet")
     assert not offers.needs_thread([manifest])
     (item,) = offers.prepare_finish(home, blobs, "w1", [(finished(), manifest)], frozenset({JOB})).items
-    assert (item.problem, item.manifest_blob, item.changes_blob) == ("", "", "")
+    assert (item.problem, item.manifest_blob, item.blobs) == ("", "", {})
 
 
 def test_changes_of_a_scan_become_a_blob_before_they_are_decided(home: Home, blobs: BlobStore) -> None:
@@ -98,7 +98,7 @@ def test_changes_of_a_scan_become_a_blob_before_they_are_decided(home: Home, blo
     assert offers.needs_thread([manifest])
     (item,) = offers.prepare_finish(home, blobs, "w1", [(finished(), manifest)], frozenset({JOB})).items
     assert item.problem == ""
-    assert blobs.get(item.changes_blob) == content
+    assert blobs.get(item.blobs[CHANGES]) == content
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ class TinyWorker:
         (staging / "changes.arrow").write_bytes(content)
         digest = blake3(content).hexdigest()
         file = StagedFile(name="changes.arrow", kind="changes", rows=len(names), bytes=len(content), digest=digest)
-        return Manifest(files=[file], scan={"new": len(names), "files": len(names), "complete": True})
+        return Manifest(files=[file], facts={"new": len(names), "files": len(names), "complete": True})
 
     def finish(self, assignment: m.Assignment, manifest: Manifest) -> None:
         job = m.FinishedJob(job_id=assignment.job.job_id, epoch=assignment.epoch, manifest=manifest)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from casparian_protocol.client import Client
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import Manifest, StagedFile
+from casparian_protocol.jobs import CHANGES, Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.queries.files import KnownFiles
 from casparian_shim.frames import Progress
@@ -33,7 +33,6 @@ from casparian_worker.execute.stream import TICK_SECONDS
 from casparian_worker.guest import children
 from casparian_worker.staging import StagingDirectory
 
-CHANGES = "changes.arrow"
 _PAGE_ROWS = 100_000
 _COPY_BYTES = 1 << 20
 
@@ -128,7 +127,7 @@ def run_scan(run: JobRun) -> Outcome:
             found = _scan(run, scratch)
             files = _stage(scratch / CHANGES, found["rows"], staging)
         outcome = Finished(
-            Manifest(files=files, scan={**found["done"]}, total_seconds=time.monotonic() - began_s), staging
+            Manifest(files=files, facts={**found["done"]}, total_seconds=time.monotonic() - began_s), staging
         )
     except (CasparianError, OSError) as error:
         outcome = Failed(of_exception(error, "environment"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.events import FilesObserved, ScanFinished, ScanStarted
 from casparian_protocol.events.base import as_map
+from casparian_protocol.jobs import CHANGES
 from casparian_protocol.jobs.kinds import Briefing, ScanBriefing, ScanWork
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.kinds.kind import JobKind
@@ -25,21 +26,21 @@ class Scan(JobKind[ScanWork]):
         manifest = item.manifest
         if manifest.outputs:
             return "a scan has no outputs"
-        if [file.name for file in manifest.files] not in ([], ["changes.arrow"]):
-            return "a scan offers changes.arrow and nothing else"
-        if manifest.files and not item.changes_blob:
+        if [file.name for file in manifest.files] not in ([], [CHANGES]):
+            return f"a scan offers {CHANGES} and nothing else"
+        if manifest.files and CHANGES not in item.blobs:
             return "the changes of the scan were not kept"
-        return _problem_of_facts(manifest.scan)
+        return _problem_of_facts(manifest.facts)
 
     def record_commit(
         self, decision: DecisionBuilder, job: OpenJob, work: ScanWork, item: FinishedItem, committed: int
     ) -> None:
-        facts = item.manifest.scan
+        facts = item.manifest.facts
         started = ScanStarted(scan_id=job.job_id, roots=(work.root,), source_id=work.source_id, job_id=job.job_id)
         began = decision.record(started, cause=committed)
-        if item.changes_blob:
+        if changes := item.blobs.get(CHANGES):
             counts = {name: _count(facts, name) for name in _CHANGES}
-            decision.record(FilesObserved(scan_id=job.job_id, blob=item.changes_blob, **counts), cause=began)
+            decision.record(FilesObserved(scan_id=job.job_id, blob=changes, **counts), cause=began)
         ended = {name: _count(facts, name) for name in _READ}
         complete, seconds = bool(facts.get("complete", False)), item.manifest.total_seconds
         decision.record(ScanFinished(scan_id=job.job_id, complete=complete, seconds=seconds, **ended), cause=committed)
@@ -51,9 +52,9 @@ def _problem_of_facts(facts: Mapping[str, object]) -> str:
     for name in (*_CHANGES, *_READ):
         value = facts.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
-            return f"scan.{name}: {_shown(value)} is not a count between 0 and {COUNT_MAX:,}"
+            return f"facts.{name}: {_shown(value)} is not a count between 0 and {COUNT_MAX:,}"
     if not isinstance(facts.get("complete", False), bool):
-        return f"scan.complete: {_shown(facts['complete'])} is neither true nor false"
+        return f"facts.complete: {_shown(facts['complete'])} is neither true nor false"
     return ""
 
 

@@ -6,19 +6,19 @@ import pytest
 
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.events import FilesObserved, JobFailed, ScanFinished
-from casparian_protocol.jobs import JobSpec, Manifest, StagedFile
+from casparian_protocol.jobs import CHANGES, JobSpec, Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanWork
 from tests.sentinel.core.play import DIGEST, Table
 
-_CHANGES = StagedFile(name="changes.arrow", kind="changes", rows=1, bytes=1, digest=DIGEST)
+_CHANGES = StagedFile(name=CHANGES, kind="changes", rows=1, bytes=1, digest=DIGEST)
 
 
 def scanned(**facts: object) -> list[object]:
     """The events of a scan that offers these facts."""
     table = Table()
     lease = table.running(JobSpec(job_id="1" * 16, key="scan", work=ScanWork(root="/in")))
-    manifest = Manifest.model_validate({"files": [_CHANGES], "scan": facts})
-    return list(table.finish(lease, manifest, changes_blob=DIGEST).events)
+    manifest = Manifest.model_validate({"files": [_CHANGES], "facts": facts})
+    return list(table.finish(lease, manifest, blobs={CHANGES: DIGEST}).events)
 
 
 def test_the_facts_of_a_scan_are_in_its_events_and_missing_ones_are_0() -> None:
@@ -37,11 +37,11 @@ def test_what_is_no_count_fails_the_scan_by_its_name(name: str, value: object) -
     (failed,) = scanned(**{name: value, "complete": True})
     assert isinstance(failed, JobFailed)
     assert failed.error.code == "PROTOCOL_ERROR"
-    assert failed.error.message == f"scan.{name}: {value!r} is not a count between 0 and 9,007,199,254,740,991"
+    assert failed.error.message == f"facts.{name}: {value!r} is not a count between 0 and 9,007,199,254,740,991"
 
 
 @pytest.mark.parametrize("value", ["yes", 1])
 def test_complete_is_true_or_false(value: object) -> None:
     (failed,) = scanned(complete=value)
     assert isinstance(failed, JobFailed)
-    assert failed.error.message == f"scan.complete: {value!r} is neither true nor false"
+    assert failed.error.message == f"facts.complete: {value!r} is neither true nor false"
