@@ -23,7 +23,7 @@ from casparian_sentinel.log.format import Event
 if TYPE_CHECKING:
     from tests.simulation.exhaustive import Place, Small
 
-_WRITTEN = frozenset({"jobs", "epochs_held", "settled", "joined"})
+_WRITTEN = frozenset({"jobs", "epochs_held", "answered", "joined"})
 _FOLLOWS_FROM_JOBS = frozenset({"promoting", "waiting", "counts", "open_keys", "ready", "ready_alone", "alone_held"})
 _MATTERS_TO_WHO_QUEUES = frozenset({"seq", "recent_keys", "parsers", "contracts", "outputs", "policies", "last_works"})
 _STAYS_AS_IT_IS = frozenset({"breakers", "sources", "rules", "scans", "intake_paused", "waiting_lines", "keeping"})
@@ -164,9 +164,9 @@ class _Writer:
                 holder = self.workers.get(job.worker_id, -2)
                 out += (_STATUS[job.state], holder, _EPOCHS + job.epoch, _EPOCHS + job.queued_seq)
                 out += (job.losses, job.retry_count)
-            settled = state.settled.get(job_id)
-            if settled is not None and (job_id, settled[0]) in needed:
-                out += (-3, number, _EPOCHS + settled[0])
+            answered = state.answered.get(job_id)
+            if answered is not None and (job_id, answered[0]) in needed:
+                out += (-3, number, _EPOCHS + answered[0])
         for worker_id, held in state.epochs_held.items():
             out.append(self.workers[worker_id])
             self.places(held.items())

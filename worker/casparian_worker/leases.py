@@ -149,7 +149,7 @@ class LeaseTable:
                 for assignment in jobs:
                     self._assigned(assignment)
             case m.Committed(jobs=jobs) | m.Failed(jobs=jobs):
-                self._settle(jobs)
+                self._take_answers(jobs)
             case m.Fenced(jobs=jobs):
                 for lease in self._found(jobs):
                     self._give_up(lease, StopCause.FENCED)
@@ -190,7 +190,7 @@ class LeaseTable:
         self._leases[lease.key] = lease
         self._outputs.append(Start(assignment))
 
-    def _settle(self, answered: Sequence[m.Held]) -> None:
+    def _take_answers(self, answered: Sequence[m.Held]) -> None:
         """The end of these leases is recorded: their staged files now belong to the sentinel."""
         for lease in self._found(answered):
             if lease.stage in (Stage.FINISHED, Stage.FAILED):

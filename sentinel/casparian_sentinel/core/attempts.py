@@ -98,9 +98,9 @@ def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> Op
     return job
 
 
-def is_settled(state: State, job_id: str, epoch: int) -> bool:
+def is_answered(state: State, job_id: str, epoch: int) -> bool:
     """Whether the end of this attempt was answered; whoever asks again gets that answer."""
-    return state.settled.get(job_id, (0, ""))[0] == epoch
+    return state.answered.get(job_id, (0, ""))[0] == epoch
 
 
 # --- started ---
@@ -111,7 +111,7 @@ def on_started(decision: DecisionBuilder, command: JobsStarted) -> None:
     for item in once(command.message.jobs):
         job = current_attempt(decision.state, item.job_id, item.epoch, command.worker_id)
         if job is None:
-            if not is_settled(decision.state, item.job_id, item.epoch):
+            if not is_answered(decision.state, item.job_id, item.epoch):
                 fenced.append(held(item.job_id, item.epoch))
         elif job.state is JobState.LEASED:
             note_start(decision, job, item.guest_pid)
@@ -145,7 +145,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
     state = decision.state
     job = current_attempt(state, item.job_id, item.epoch, worker_id)
     if job is None:
-        if state.settled.get(item.job_id) == (item.epoch, COMMITTED):
+        if state.answered.get(item.job_id) == (item.epoch, COMMITTED):
             return True
         _drop_if_dead(decision, item.job_id, item.epoch)
         return False
@@ -164,7 +164,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
 def _drop_if_dead(decision: DecisionBuilder, job_id: str, epoch: int) -> None:
     """Drop what a fenced attempt staged, unless somebody needs it or its end decided about the staging already."""
     state = decision.state
-    if not state.needs_staging(job_id, epoch) and not is_settled(state, job_id, epoch):
+    if not state.needs_staging(job_id, epoch) and not is_answered(state, job_id, epoch):
         decision.do(DropStaging(job_id, epoch))
 
 
@@ -244,7 +244,7 @@ def on_fail(decision: DecisionBuilder, command: FailReceived) -> None:
     job = current_attempt(decision.state, message.job_id, message.epoch, command.worker_id)
     answer = held(message.job_id, message.epoch)
     if job is None:
-        if decision.state.settled.get(message.job_id) == (message.epoch, FAILED):
+        if decision.state.answered.get(message.job_id) == (message.epoch, FAILED):
             decision.send(command.worker_id, Failed(jobs=[answer]))
         else:
             _drop_if_dead(decision, message.job_id, message.epoch)

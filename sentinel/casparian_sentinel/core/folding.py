@@ -59,9 +59,9 @@ from casparian_sentinel.core import breaker
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.registry import fold as registry
 from casparian_sentinel.core.state import (
+    ANSWERED_LIMIT,
     COMMITTED,
     FAILED,
-    SETTLED_LIMIT,
     Commit,
     Entry,
     Keeping,
@@ -266,11 +266,11 @@ def _end(state: State, job: OpenJob) -> None:
 
 
 def _remember_answer(state: State, job_id: str, epoch: int, answer: str) -> None:
-    settled = state.settled
-    settled.pop(job_id, None)
-    settled[job_id] = (epoch, answer)
-    if len(settled) > SETTLED_LIMIT:
-        settled.popitem(last=False)
+    answered = state.answered
+    answered.pop(job_id, None)
+    answered[job_id] = (epoch, answer)
+    if len(answered) > ANSWERED_LIMIT:
+        answered.popitem(last=False)
 
 
 def _queued(state: State, seq: int, ts: int, event: JobQueued | JobReplayed) -> None:

@@ -109,7 +109,7 @@ def dump(state: State) -> Dumped:
         "jobs": jobs,
         "keeping": [[*attempt, _dump_kept(keeping)] for attempt, keeping in state.keeping.items()],
         "recent_keys": list(state.recent_keys.items()),
-        "settled": [[job_id, epoch, answer] for job_id, (epoch, answer) in state.settled.items()],
+        "settled": [[job_id, epoch, answer] for job_id, (epoch, answer) in state.answered.items()],
         "counts": {key.value: count for key, count in state.counts.items()},
         "joined": [each.to_data() for each in state.joined.values()],
         "parsers": [_dump_line(line) for line in state.parsers.values()],
@@ -174,7 +174,7 @@ def _load_rest(state: State, snapshot: Dumped) -> None:
     state.seq = snapshot["seq"]
     state.keeping = {(job_id, epoch): Keeping(**_with_manifest(row)) for job_id, epoch, row in snapshot["keeping"]}
     state.recent_keys = dict(snapshot["recent_keys"])
-    state.settled = OrderedDict((job_id, (epoch, answer)) for job_id, epoch, answer in snapshot["settled"])
+    state.answered = OrderedDict((job_id, (epoch, answer)) for job_id, epoch, answer in snapshot["settled"])
     state.counts = {JobState(key): count for key, count in snapshot["counts"].items()}
     state.joined = {row["worker_id"]: WorkerJoined.from_data(row) for row in snapshot["joined"]}
     for row in snapshot["parsers"]:

@@ -157,7 +157,7 @@ class Breaker:
 
 
 #: How many ended or failed attempts are remembered, so that a repeated `finish` or `fail` gets its first answer again.
-SETTLED_LIMIT = 20_000
+ANSWERED_LIMIT = 20_000
 _NO_JOBS = dict.fromkeys(JobState, 0)
 COMMITTED = "committed"
 FAILED = "failed"
@@ -337,10 +337,10 @@ class State:
     """Everything durable. `seq` is the last event folded in."""
 
     __slots__ = (
-        *("alone_held", "breakers", "contracts", "counts", "epochs_held", "intake_paused", "jobs"),
+        *("alone_held", "answered", "breakers", "contracts", "counts", "epochs_held", "intake_paused", "jobs"),
         *("joined", "keeping", "last_works", "open_keys", "outputs", "parsers", "policies"),
         *("promoting", "ready", "ready_alone", "recent_keys", "rules", "scans", "seq"),
-        *("settled", "sources", "waiting", "waiting_lines"),
+        *("sources", "waiting", "waiting_lines"),
     )
 
     def __init__(self) -> None:
@@ -363,8 +363,8 @@ class State:
         self.keeping: dict[tuple[str, int], Keeping] = {}
         #: worker → its leases: job → epoch.
         self.epochs_held: dict[str, dict[str, int]] = {}
-        #: job → (epoch, COMMITTED or FAILED) of attempts that were answered, the newest `SETTLED_LIMIT`.
-        self.settled: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        #: job → (epoch, COMMITTED or FAILED) of attempts that were answered, the newest `ANSWERED_LIMIT`.
+        self.answered: OrderedDict[str, tuple[int, str]] = OrderedDict()
         #: Jobs in each state, ended ones since the log began.
         self.counts: dict[JobState, int] = _NO_JOBS.copy()
         #: Workers that joined and neither left nor were lost, as they said who they are.

@@ -227,7 +227,7 @@ class GroupCommit:
         self._pending.append(entry)
         self._schedule()
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Return when all that was added is durable and released, lazy events too."""
         while not self._is_failed and (self._pending or self._writing):
             self._schedule()

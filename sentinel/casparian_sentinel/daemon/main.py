@@ -206,7 +206,7 @@ async def _end_cleanly(shell: Shell) -> None:
         return
     reason = "idle" if shell.options.until_idle and not shell.drain_requested.is_set() else "asked to stop"
     engine.submit(commands.RecordStop(reason))
-    await shell.journal.settle()
+    await shell.journal.flush()
     if shell.has_published and not shell.stop_requested.is_set():
         await _publish(shell)
 

@@ -125,7 +125,7 @@ class Polls:
         """The tree is as it was, but its scan came to nothing."""
         if poll.job_id in self._state.jobs or poll.tries >= TRIES_OF_A_TREE:
             return False
-        return self._state.settled.get(poll.job_id, (0, ""))[1] != COMMITTED
+        return self._state.answered.get(poll.job_id, (0, ""))[1] != COMMITTED
 
 
 DEBOUNCE_SECONDS = 0.2

@@ -242,7 +242,7 @@ class Shell:
         """Record the start, start the children, tick. Returns when clients and workers can be served."""
         for command in first_commands(self.booted, "daemon", self.context.version):
             self.engine.submit(command)
-        await self.journal.settle()
+        await self.journal.flush()
         self.projector.start()
         self.projector.watermark(self.journal.durable)
         self.workers.start()

@@ -115,7 +115,7 @@ def test_decisions_of_one_turn_share_a_batch(tmp_path: Path) -> None:
         for name in "abc":
             journal.commit.add(Entry(decision(name)))
         assert not journal.released
-        await journal.commit.settle()
+        await journal.commit.flush()
         assert journal.durable().seq == 3
         assert journal.batches() == [["a0", "b0", "c0"]]
 
@@ -134,7 +134,7 @@ def test_what_arrives_during_a_sync_goes_into_the_next_batch(tmp_path: Path) -> 
         journal.commit.add(Entry(Decision(effects=[PlanFiles()])))
         assert not journal.released  # not even the effect without events: it is behind the others
         fs.may_sync.set()
-        await journal.commit.settle()
+        await journal.commit.flush()
         assert journal.batches() == [["a0"], ["b0"]]
         assert [len(entry.decision.events) for entry in journal.released] == [1, 1, 0]
 
@@ -155,7 +155,7 @@ def test_lazy_events_force_no_batch_and_ride_in_the_next(tmp_path: Path) -> None
         await asyncio.sleep(0.01)
         assert journal.durable().seq == 0
         journal.commit.add(Entry(decision("a")))
-        await journal.commit.settle()
+        await journal.commit.flush()
         assert journal.batches() == [["lazy0", "a0"]]
 
     play(tmp_path, story)
@@ -169,7 +169,7 @@ def test_a_lazy_event_that_nothing_comes_along_for_has_a_batch_of_its_own_within
         assert 1.5 < asyncio.get_running_loop().time() - began < 4.0
         assert journal.batches() == [["lazy0"]]
         journal.commit.add(Entry(decision("later", kind=progressed)))
-        await journal.commit.settle()
+        await journal.commit.flush()
         assert journal.batches() == [["lazy0"], ["later0"]]
 
     play(tmp_path, story)
@@ -197,16 +197,16 @@ def test_an_answer_waits_for_the_lazy_events_that_it_may_tell_of(tmp_path: Path)
         journal.commit.add(Entry(decision("lazy", kind=progressed)))
         journal.commit.add(Entry(Decision(), waiter=lambda: None))
         assert journal.released == []
-        await journal.commit.settle()
+        await journal.commit.flush()
         assert [journal.durable().seq, len(journal.released)] == [1, 2]
 
     play(tmp_path, story)
 
 
-def test_settling_makes_lazy_events_durable_too(tmp_path: Path) -> None:
+def test_flushing_makes_lazy_events_durable_too(tmp_path: Path) -> None:
     async def story(journal: Journal) -> None:
         journal.commit.add(Entry(decision("lazy", kind=progressed)))
-        await journal.commit.settle()
+        await journal.commit.flush()
         assert journal.durable().seq == 1
 
     play(tmp_path, story)
@@ -243,7 +243,7 @@ def test_file_work_that_is_named_again_waits_for_a_commit_that_a_full_disk_holds
             assert [type(effect) for effect in named.effects] == [Promote, Sweep]
             assert released == [], "its commit is not durable"
             has_room.set()
-            await asyncio.wait_for(commit.settle(), 10)
+            await asyncio.wait_for(commit.flush(), 10)
         commit.close()
         log.close(seal=False)
         return [type(effect).__name__ for entry in released for effect in entry.decision.effects]

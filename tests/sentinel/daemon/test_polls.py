@@ -35,7 +35,7 @@ class Played:
     async def poll(self, ended: str = COMMITTED) -> int:
         """One poll later, with the last scan ended so; how many were queued so far."""
         if self.queued:
-            self.state.settled[self.queued[-1]] = (1, ended)
+            self.state.answered[self.queued[-1]] = (1, ended)
         self.polls.look_at_due(self.now_s, int(self.now_s * 1e6) + 1)
         await asyncio.gather(*self.tasks._running)
         self.now_s += 10.0

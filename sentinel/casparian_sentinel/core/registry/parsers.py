@@ -30,7 +30,7 @@ from casparian_sentinel.core.commands import (
     SetQuarantinePolicy,
 )
 from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
-from casparian_sentinel.core.registry.versions import follow_retired, forget_waiting, settle
+from casparian_sentinel.core.registry.versions import admit, follow_retired, forget_waiting
 from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 
 #: Clients through which proposals come, from people or not; what they propose is approved by a person elsewhere.
@@ -89,7 +89,7 @@ def register(decision: DecisionBuilder, command: RegisterParser) -> None:
     if version.is_runnable:
         known_versions = line.versions if line is not None else {}
         after = replace(line or ParserLine(command.name), versions={**known_versions, version.version: version})
-        verdicts = settle(decision, after, [version], command.fits, by="approval")
+        verdicts = admit(decision, after, [version], command.fits, by="approval")
     decision.answer(Registered(command.parser_id, carried=tuple(carried), versions=tuple(verdicts)))
     decision.do(PlanFiles())
 
@@ -246,13 +246,13 @@ def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
         else:
             decision.record(ContractRejected(contract_id=ruled, reason=reason))
     decision.cause = decided or decision.cause
-    verdicts = _settle_approved(decision, waiting, command) if command.approve else []
+    verdicts = _admit_approved(decision, waiting, command) if command.approve else []
     decision.answer(ContractsDecided(tuple(contract.contract_id for contract in waiting), tuple(verdicts)))
     if command.approve and waiting:
         decision.do(PlanFiles())
 
 
-def _settle_approved(
+def _admit_approved(
     decision: DecisionBuilder, approved: list[Contract], command: DecideContract
 ) -> list[VersionVerdict]:
     """What becomes of the versions that may run by these approvals."""
@@ -268,7 +268,7 @@ def _settle_approved(
         }
         runnable = [version for version in after.values() if version.is_runnable]
         seen = replace(line, versions={**line.versions, **after})
-        verdicts += settle(decision, seen, runnable, command.fits, by="approval")
+        verdicts += admit(decision, seen, runnable, command.fits, by="approval")
     return verdicts
 
 

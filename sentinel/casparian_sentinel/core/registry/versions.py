@@ -43,7 +43,7 @@ _NOT_COMPARED = (Misfit("", "its contract was not compared with that of the rows
 
 
 @dataclass(frozen=True, slots=True)
-class Lying:
+class LiveVersion:
     """The live version of an output as a decision sees it: the state's, and what the decision has added to it."""
 
     number: int
@@ -52,25 +52,27 @@ class Lying:
     has_rows: bool
 
 
-def lying_of(state: State, outputs: Iterable[str]) -> dict[str, Lying]:
+def live_versions_of(state: State, outputs: Iterable[str]) -> dict[str, LiveVersion]:
     """The live versions of these outputs; an output that has none is not in it."""
     found = {}
     for output in outputs:
         owner = state.outputs.get(output)
         live = owner.live if owner is not None else None
         if live is not None:
-            found[output] = Lying(live.number, live.contract_hash, tuple(live.contracts), live.has_rows)
+            found[output] = LiveVersion(live.number, live.contract_hash, tuple(live.contracts), live.has_rows)
     return found
 
 
 # --- may it follow ---
 
 
-def problems_of(lying: Mapping[str, Lying], contracts: Mapping[str, str], fits: Fits, open_jobs: int) -> list[Problem]:
+def problems_of(
+    live_versions: Mapping[str, LiveVersion], contracts: Mapping[str, str], fits: Fits, open_jobs: int
+) -> list[Problem]:
     """Why a version with these contracts cannot take over from what lies; empty when it can."""
     problems: list[Problem] = []
     for output, contract in contracts.items():
-        live = lying.get(output)
+        live = live_versions.get(output)
         if live is None or live.contract_hash == contract or not (live.has_rows or open_jobs):
             continue
         code = CONTRACT if live.has_rows else JOBS_OPEN
@@ -81,10 +83,12 @@ def problems_of(lying: Mapping[str, Lying], contracts: Mapping[str, str], fits: 
     return problems
 
 
-def may_be_chosen(lying: Mapping[str, Lying], contracts: Mapping[str, str], fits: Fits, open_jobs: int) -> bool:
+def may_be_chosen(
+    live_versions: Mapping[str, LiveVersion], contracts: Mapping[str, str], fits: Fits, open_jobs: int
+) -> bool:
     """Whether rows under these contracts may be added by a choice by hand: a stricter contract keeps the table's own."""
     for output, contract in contracts.items():
-        live = lying.get(output)
+        live = live_versions.get(output)
         if live is None or contract in live.contracts or not (live.has_rows or open_jobs):
             continue
         if fits.get((live.contract_hash, contract), _NOT_COMPARED) and fits.get(
@@ -110,13 +114,13 @@ def refusal_of_target(state: State, contracts: Mapping[str, str], targets: Mappi
 
 def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
     """The live version of each output: where the rows of a job that is queued now go."""
-    return {output: live.number for output, live in lying_of(state, outputs).items()}
+    return {output: live.number for output, live in live_versions_of(state, outputs).items()}
 
 
 # --- becoming current ---
 
 
-def settle(
+def admit(
     decision: DecisionBuilder, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
 ) -> list[VersionVerdict]:
     """What becomes of versions that may run from now on, newest first; each verdict is for the caller.
@@ -129,8 +133,8 @@ def settle(
         if current and Version(version.version) < Version(current):
             verdicts.append(_verdict(decision, line, version, "older", current))
             continue
-        lying = lying_of(decision.state, version.outputs)
-        problems = problems_of(lying, version.outputs, fits, line.open_jobs)
+        live_versions = live_versions_of(decision.state, version.outputs)
+        problems = problems_of(live_versions, version.outputs, fits, line.open_jobs)
         if problems:
             verdicts.append(_wait(decision, line, version, current, problems, fits))
             continue
@@ -152,7 +156,7 @@ def _wait(
     problems: list[Problem],
     fits: Fits,
 ) -> VersionVerdict:
-    may_choose = may_be_chosen(lying_of(decision.state, version.outputs), version.outputs, fits, line.open_jobs)
+    may_choose = may_be_chosen(live_versions_of(decision.state, version.outputs), version.outputs, fits, line.open_jobs)
     _record_waiting(decision, line, version, problems, may_choose=may_choose)
     return _verdict(decision, line, version, "waits", current, problems, may_choose=may_choose)
 
@@ -231,22 +235,28 @@ def _make_current(
 
     Without `fits` its contracts are known to be no stricter than those of rows that lie.
     """
-    lying = lying_of(decision.state, version.outputs)
+    live_versions = live_versions_of(decision.state, version.outputs)
     for output, contract in version.outputs.items():
-        live = lying.get(output)
+        live = live_versions.get(output)
         if live is None:
             _record_first_version(decision, line.name, decision.state.outputs.get(output), output, contract)
         elif live.contract_hash != contract:
-            lying[output] = _record_contract(decision, output, live, contract, fits, has_open_jobs=line.open_jobs > 0)
+            live_versions[output] = _record_contract(
+                decision, output, live, contract, fits, has_open_jobs=line.open_jobs > 0
+            )
     decision.record(
         ParserCurrentChanged(name=line.name, version=version.version, previous=previous, by=by, reason=reason[:512])
     )
-    _refresh_waiting(decision, line, version, lying, fits)
+    _refresh_waiting(decision, line, version, live_versions, fits)
     decision.do(PlanFiles())
 
 
 def _refresh_waiting(
-    decision: DecisionBuilder, line: ParserLine, current: ParserVersion, after: Mapping[str, Lying], fits: Fits | None
+    decision: DecisionBuilder,
+    line: ParserLine,
+    current: ParserVersion,
+    after: Mapping[str, LiveVersion],
+    fits: Fits | None,
 ) -> None:
     """Reasons of other versions that wait, now that `current` is: older ones wait for nothing, others may for less."""
     for each in line.versions.values():
@@ -255,9 +265,9 @@ def _refresh_waiting(
         if _age(each) < _age(current) or not each.is_runnable:
             _record_waiting(decision, line, each, [], may_choose=False)
         elif fits is not None:
-            lying = {**lying_of(decision.state, each.outputs), **after}
-            problems = problems_of(lying, each.outputs, fits, line.open_jobs)
-            may_choose = may_be_chosen(lying, each.outputs, fits, line.open_jobs)
+            live_versions = {**live_versions_of(decision.state, each.outputs), **after}
+            problems = problems_of(live_versions, each.outputs, fits, line.open_jobs)
+            may_choose = may_be_chosen(live_versions, each.outputs, fits, line.open_jobs)
             _record_waiting(decision, line, each, problems, may_choose=may_choose)
 
 
@@ -278,8 +288,8 @@ def _record_live_version(decision: DecisionBuilder, parser: str, output: str, nu
 
 
 def _record_contract(
-    decision: DecisionBuilder, output: str, live: Lying, contract: str, fits: Fits | None, *, has_open_jobs: bool
-) -> Lying:
+    decision: DecisionBuilder, output: str, live: LiveVersion, contract: str, fits: Fits | None, *, has_open_jobs: bool
+) -> LiveVersion:
     """The live version takes a contract, as its own or as a stricter one; the live version as it is then."""
     is_in_use = live.has_rows or has_open_jobs
     is_stricter = is_in_use and fits is not None and bool(fits.get((live.contract_hash, contract), _NOT_COMPARED))
@@ -320,9 +330,9 @@ def use(decision: DecisionBuilder, command: UseVersion) -> None:
     if line.current == version.version:
         decision.answer(VersionChosen(line.name, version.version, line.current, already=True))
         return
-    lying = lying_of(state, version.outputs)
-    if not may_be_chosen(lying, version.outputs, command.fits, line.open_jobs):
-        problems = problems_of(lying, version.outputs, command.fits, line.open_jobs)
+    live_versions = live_versions_of(state, version.outputs)
+    if not may_be_chosen(live_versions, version.outputs, command.fits, line.open_jobs):
+        problems = problems_of(live_versions, version.outputs, command.fits, line.open_jobs)
         decision.reject(
             f"{line.name} {version.version} cannot take over: {why_waits(problems)}.",
             what_to_do(line.name, version.version, problems, may_be_chosen=False, like=_like(state, line, problems)),
@@ -338,9 +348,9 @@ def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserV
     others = [each for each in line.versions.values() if each is not retired and each.is_runnable]
     best_waiting: VersionVerdict | None = None
     for version in sorted(others, key=_age, reverse=True):
-        lying = lying_of(decision.state, version.outputs)
-        problems = problems_of(lying, version.outputs, fits, line.open_jobs)
-        if all(live.contract_hash == each or each in live.contracts for each, live in _pairs(version, lying)):
+        live_versions = live_versions_of(decision.state, version.outputs)
+        problems = problems_of(live_versions, version.outputs, fits, line.open_jobs)
+        if all(live.contract_hash == each or each in live.contracts for each, live in _pairs(version, live_versions)):
             problems = []  # it was in force for these rows before
         if not problems:
             _make_current(decision, line, version, retired.version, fits, by="retirement", reason="")
@@ -363,8 +373,10 @@ def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserV
     }
 
 
-def _pairs(version: ParserVersion, lying: Mapping[str, Lying]) -> list[tuple[str, Lying]]:
-    return [(contract, lying[output]) for output, contract in version.outputs.items() if output in lying]
+def _pairs(version: ParserVersion, live_versions: Mapping[str, LiveVersion]) -> list[tuple[str, LiveVersion]]:
+    return [
+        (contract, live_versions[output]) for output, contract in version.outputs.items() if output in live_versions
+    ]
 
 
 def forget_waiting(decision: DecisionBuilder, line: ParserLine, version: ParserVersion) -> None:
@@ -382,18 +394,18 @@ def after_ends(decision: DecisionBuilder) -> None:
     for name, jobs in ended.items():
         line = decision.state.parsers[name]
         if line.open_jobs <= jobs:
-            _settle_waiting(decision, replace(line, open_jobs=0))
+            _admit_waiting(decision, replace(line, open_jobs=0))
 
 
-def _settle_waiting(decision: DecisionBuilder, line: ParserLine) -> None:
+def _admit_waiting(decision: DecisionBuilder, line: ParserLine) -> None:
     waiting = [each for each in line.versions.values() if any(one["code"] == JOBS_OPEN for one in each.waits)]
     current = line.current
     for version in sorted(waiting, key=_age, reverse=True):
-        lying = lying_of(decision.state, version.outputs)
+        live_versions = live_versions_of(decision.state, version.outputs)
         left = [
             Problem(output=problem["output"], column=problem["column"], what=problem["what"], code=CONTRACT)
             for problem in version.waits
-            if problem["output"] in lying and lying[problem["output"]].has_rows
+            if problem["output"] in live_versions and live_versions[problem["output"]].has_rows
         ]
         is_older = bool(current) and Version(version.version) < Version(current)
         if left or is_older or version.is_retired:
