@@ -1,6 +1,7 @@
-"""Operations on parsers, contracts and policies. An artifact is believed when its blobs and its signature say so.
+"""Operations on parsers, contracts and policies.
 
-Contracts of a parser held against each other, for the core's decisions: it knows their hashes only.
+An artifact is believed when its blobs are whole and this home's key signed it. Contracts are compared here (`fits_of`) for the
+core, which knows only their hashes.
 """
 
 from __future__ import annotations
@@ -263,9 +264,10 @@ def fits_of(context: Context, parser: str, outputs: Mapping[str, str]) -> dict[t
 
 
 def _compare(context: Context, pair: tuple[str, ...]) -> tuple[Misfit, ...]:
-    lies, against = pair
-    known = context.compared_contracts.get((lies, against))
+    """Why rows under the first contract may not satisfy the second."""
+    first, second = pair
+    known = context.compared_contracts.get((first, second))
     if known is None:
-        lying, other = (Contract.from_json(context.blobs.get(each), is_stored=True) for each in pair)
-        known = context.compared_contracts[lies, against] = misfits(lying, other)
+        existing, other = (Contract.from_json(context.blobs.get(each), is_stored=True) for each in pair)
+        known = context.compared_contracts[first, second] = misfits(existing, other)
     return known
