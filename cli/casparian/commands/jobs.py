@@ -30,7 +30,7 @@ from casparian_app.jobs import (
 from casparian_app.names import find_job
 from casparian_app.texts import UsageProblem, count, size, when, when_short
 from casparian_protocol import wording
-from casparian_protocol.jobs import WORKS, ParseWork
+from casparian_protocol.jobs import WORKS
 from casparian_protocol.queries.jobs import JobCommit, JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 
@@ -96,7 +96,7 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
     if app.is_json:
         as_json(app, found)
         return
-    shows_type = any(job["type"] != ParseWork.kind for job in found)
+    shows_type = len({job["type"] for job in found}) > 1 or not all(job["parser"] for job in found)
     shows_error = any(job["error_code"] for job in found)
     rows = [
         (
@@ -218,9 +218,9 @@ def _summary(found: JobRow) -> list[tuple[str, Any]]:
 
 def _print_params(app: App, found: JobDetails) -> None:
     """The parameters that the job was queued with, and where each came from."""
-    work = found.spec.work if found.spec is not None else None
-    if not isinstance(work, ParseWork):
+    if found.spec is None:
         return
+    work = found.spec.work
     rows = [
         (name, json.dumps(value, ensure_ascii=False), work.param_origins.get(name, "default"))
         for name, value in work.params.items()

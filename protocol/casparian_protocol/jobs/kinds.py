@@ -104,6 +104,16 @@ class Work(Checked, ABC):
         """output → the version of it that rows of this job go to."""
         return _NONE
 
+    @property
+    def params(self) -> Mapping[str, Json]:
+        """Every declared parameter of its parser with its effective value, fixed when the job is queued."""
+        return _NONE
+
+    @property
+    def param_origins(self) -> Mapping[str, str]:
+        """Where values came from: `set`, `source NAME`, `rule NAME`. What is not named here has its declared default."""
+        return _NONE
+
 
 # --- PARSE: give one file to a parser, and commit the rows that it makes of it ---
 
@@ -139,9 +149,7 @@ class ParseWork(Work):
     contracts: Annotated[dict[ShortText, HashText], _OUTPUTS] = field(default_factory=dict)
     #: output → the version of it that the rows go to, fixed when the job is queued.
     output_versions: Annotated[dict[ShortText, PositiveSmallCount], _OUTPUTS] = field(default_factory=dict)
-    #: Every declared parameter with its effective value, fixed when the job is queued.
     params: Annotated[dict[ShortText, Json], _OUTPUTS] = field(default_factory=dict)
-    #: Where values came from: `set`, `source NAME`, `rule NAME`. What is not named here has its declared default.
     param_origins: Annotated[dict[ShortText, ShortText], _OUTPUTS] = field(default_factory=dict)
     #: output → effective quarantine policy, resolved when queued.
     policies: Annotated[dict[ShortText, dict[ShortText, Scalar]], _OUTPUTS] = field(default_factory=dict)

@@ -29,7 +29,7 @@ from casparian_console.screens.failure import Failure, context_of, failure_lines
 from casparian_console.screens.jobs.cards import progress_words, share_of
 from casparian_console.screens.jobs.detail import Detail, JobFacts, Known, attempts
 from casparian_console.screens.jobs.job_list import JobList
-from casparian_protocol.jobs import JobSpec, ParseWork
+from casparian_protocol.jobs import JobSpec
 from casparian_protocol.queries.outputs import Occurrence
 
 _LABEL = 12
@@ -178,7 +178,7 @@ def _parameters(write: Writer, known: Known) -> None:
     queued = [event for event in known.history if event.type in ("JobQueued", "JobReplayed")]
     spec = queued[-1].data.get("job") if queued else None
     work = JobSpec.model_validate(spec).work if spec else None
-    if not isinstance(work, ParseWork) or not work.params:
+    if work is None or not work.params:
         return
     write.title("PARAMETERS")
     for name, value in work.params.items():
