@@ -1,7 +1,7 @@
-"""Processes that the daemon keeps alive: how one child is started again, and the local workers.
+"""Processes that the daemon keeps alive: a child and how it is watched, how long to wait before the next start, local workers.
 
-`Child` runs one command and starts it anew, with growing waits when it ends at once. `LocalWorkers` keeps as many workers as
-the options say. The projector, another child, has a module of its own.
+`LocalWorkers` keeps as many workers as the options say, and adopts those that an earlier sentinel left. The projector, another
+child, has a module of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Backoff:
-    """How long to wait before the next start, and when to give up. Pure."""
+    """How long to wait before the next start, and when to give up."""
 
     first_seconds: float = FIRST_BACKOFF_SECONDS
     instant_deaths: int = 0
@@ -53,37 +53,15 @@ class Backoff:
         return self.instant_deaths >= GIVE_UP_AFTER
 
 
-class Child:
-    """One running process of ours. `on_exit` is called in the loop, once, with a word about how it ended."""
+class Watched:
+    """A process that can be signalled. `on_exit` is called in the loop, once, with a word about how it ended."""
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        clock: Clock,
-        on_exit: Callable[[str], None],
-        *,
-        output: int,
-        pass_descriptors: Sequence[int] = (),
-    ) -> None:
-        """Start it, in a session of its own: a Ctrl-C at the terminal is for the sentinel to pass on."""
-        self._clock = clock
+    def __init__(self, pid: int, pidfd: int, on_exit: Callable[[str], None]) -> None:
+        self.pid = pid
+        self._pidfd: int | None = pidfd
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=tuple(pass_descriptors),
-            start_new_session=True,
-            cwd="/",
-        )
-        #: None while it runs; negative: the signal that killed it.
-        self.exit_code: int | None = None
-        self.started_at_s = clock.monotonic_seconds()
-        self.pid = self._process.pid
-        self._pidfd: int | None = os.pidfd_open(self.pid)
-        self._loop.add_reader(self._pidfd, self._ended)
+        self._loop.add_reader(pidfd, self._ended)
 
     @property
     def is_running(self) -> bool:
@@ -91,7 +69,8 @@ class Child:
 
     @property
     def lived_seconds(self) -> float:
-        return self._clock.monotonic_seconds() - self.started_at_s
+        """As far as is known: for ever, if another process started it."""
+        return float("inf")
 
     def kill(self) -> None:
         if self._pidfd is not None:
@@ -107,8 +86,47 @@ class Child:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = None
+        self._on_exit(self._how())
+
+    def _how(self) -> str:
+        """Of a process that is not our child only the end can be seen."""
+        return "ended"
+
+
+class Child(Watched):
+    """A process of ours, started in a session of its own: a Ctrl-C at the terminal is for the sentinel to pass on."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        clock: Clock,
+        on_exit: Callable[[str], None],
+        *,
+        output: int,
+        pass_descriptors: Sequence[int] = (),
+    ) -> None:
+        self._clock = clock
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=tuple(pass_descriptors),
+            start_new_session=True,
+            cwd="/",
+        )
+        #: None while it runs; negative: the signal that killed it.
+        self.exit_code: int | None = None
+        self.started_at_s = clock.monotonic_seconds()
+        super().__init__(self._process.pid, os.pidfd_open(self._process.pid), on_exit)
+
+    @property
+    def lived_seconds(self) -> float:
+        return self._clock.monotonic_seconds() - self.started_at_s
+
+    def _how(self) -> str:
         self.exit_code = self._process.wait()
-        self._on_exit(said_of_exit(self.exit_code))
+        return said_of_exit(self.exit_code)
 
 
 def said_of_exit(code: int) -> str:
@@ -123,37 +141,6 @@ def said_of_exit(code: int) -> str:
 
 def worker_command(home: Home, worker_id: str) -> list[str]:
     return [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", worker_id]
-
-
-class Orphan:
-    """A worker that an earlier sentinel started. It is not our child: only its end can be seen."""
-
-    def __init__(self, pid: int, pidfd: int, on_exit: Callable[[str], None]) -> None:
-        self.pid = pid
-        self._pidfd: int | None = pidfd
-        self._on_exit = on_exit
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pidfd, self._ended)
-        self.lived_seconds = float("inf")
-
-    @property
-    def is_running(self) -> bool:
-        return self._pidfd is not None
-
-    def kill(self) -> None:
-        if self._pidfd is not None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-
-    def terminate(self) -> None:
-        if self._pidfd is not None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
-
-    def _ended(self) -> None:
-        if self._pidfd is not None:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = None
-            self._on_exit("ended")
 
 
 class LocalWorkers:
@@ -182,7 +169,7 @@ class LocalWorkers:
         self._may_restart = may_restart
         self._command = command
         self._names = [f"local-{number}" for number in range(1, count + 1)]
-        self._running: dict[str, Child | Orphan] = {}
+        self._running: dict[str, Watched] = {}
         self._backoffs = {name: Backoff(first_backoff_seconds) for name in self._names}
         self._given_up: dict[str, str] = {}
         #: When each was heard last; a new one has a lease to say hello in.
@@ -256,11 +243,10 @@ class LocalWorkers:
         if not _is_this_worker(pid, name, self._home):
             os.close(pidfd)
             return
-        orphan = Orphan(pid, pidfd, lambda how: self._exited(name, how))
-        self._running[name] = orphan
+        adopted = self._running[name] = Watched(pid, pidfd, lambda how: self._exited(name, how))
         logger.info("Worker %s (pid %d) is still running.", name, pid)
         if name not in self._names:
-            orphan.terminate()
+            adopted.terminate()
 
     def _start(self, name: str) -> None:
         if self._is_closing or name in self._running or not self._may_restart():
