@@ -238,7 +238,7 @@ class Small:
         return c.WantReceived(name, 1 - len(self.workers[name].running))
 
     def finish(self, name: str, job_id: str) -> None:
-        """Sealed, offered, ready for more."""
+        """Synced, offered, ready for more."""
         worker = self.workers[name]
         worker.offered[job_id] = epoch = worker.running.pop(job_id)
         self.to_sentinel[name].append((_offer(name, job_id, epoch), self.want(name)))

@@ -42,7 +42,7 @@ CAUGHT_BY: dict[str, tuple[str, Faults | None]] = {
     "no_redo_at_boot": ("I4", None),
     "shared_staging": ("I3", _LATE_PROMOTIONS),
     "fsync_retried": ("I7", _BAD_DISK),
-    "sealed_without_sync": ("I3", None),
+    "staged_without_sync": ("I3", None),
     "directories_not_synced": ("I3", _POWER_CUTS),
     "feed_before_durable": ("I7", None),
     "retry_forgets_its_count": ("I8", None),

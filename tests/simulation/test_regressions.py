@@ -24,7 +24,7 @@ NAME = "data.orders.0.parquet"
 
 
 def staged(fs: SimFs) -> Promotion:
-    """A sealed attempt on a quiet disk."""
+    """A synced attempt on a quiet disk."""
     content = b"rows"
     for directory in (HOME.outputs, HOME.quarantine, HOME.staging_of(JOB, EPOCH)):
         fs.make_directory(directory)

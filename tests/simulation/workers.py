@@ -1,6 +1,6 @@
 """The shipped worker's core (`casparian_worker.leases`) in a simulated process: slots, staging and a clock around it.
 
-Whatever a worker decides, says, stages and seals is the shipped code (`casparian_worker.staging` over the simulated disk).
+Whatever a worker decides, says, stages and syncs is the shipped code (`casparian_worker.staging` over the simulated disk).
 Simulated is what the agent and its threads do: attempts take some time in as many slots as there are, write some bytes
 instead of Parquet, become durable several together, stop when they are told to, and die with their process.
 """
@@ -20,7 +20,7 @@ from casparian_protocol.wire import messages as m
 from casparian_worker.execute.run import StreamCounters
 from casparian_worker.leases import LeaseTable, Stage
 from casparian_worker.reports import Usage
-from casparian_worker.staging import StagedSink, StagingDirectory, remove_attempt, seal_together
+from casparian_worker.staging import StagedSink, StagingDirectory, remove_attempt, sync_together
 from casparian_worker.steps import (
     AttemptsEnded,
     AttemptStaged,
@@ -32,10 +32,10 @@ from casparian_worker.steps import (
     LeaseKey,
     Leave,
     Output,
-    Seal,
     Send,
     Start,
     Stop,
+    Sync,
     Tick,
     Unsent,
 )
@@ -48,7 +48,7 @@ _RESEND_SECONDS = 0.3
 _JOINING_SECONDS = 0.1
 #: How long an attempt takes until its guest runs, until it has staged, and until it notices that it shall stop, at most.
 _START_SECONDS, _RUN_SECONDS, _STOP_SECONDS = 0.15, 0.35, 0.1
-_SEAL_SECONDS = 0.02
+_SYNC_SECONDS = 0.02
 #: A worker that left is started again after so long.
 _AWAY_SECONDS = 0.5
 _USAGE = Usage()
@@ -116,7 +116,7 @@ class SimWorker:
         self._waiting: deque[Attempt] = deque()
         self._busy: dict[LeaseKey, Attempt] = {}
         self._staged: dict[LeaseKey, Attempt] = {}
-        self._to_seal: list[Attempt] = []
+        self._to_sync: list[Attempt] = []
 
     def begin(self) -> None:
         self._after(0.0, self._tick)
@@ -166,8 +166,8 @@ class SimWorker:
                 self._fill_slots()
             case Stop(key, _):
                 self._stop(key)
-            case Seal(key):
-                self._seal(key)
+            case Sync(key):
+                self._sync(key)
             case Drop(key):
                 self._drop(key)
             case Leave(says_bye=says_bye):
@@ -302,16 +302,16 @@ class SimWorker:
         }
         return Manifest(files=files, outputs=outputs, source_hash=work.input.content_hash)
 
-    def _seal(self, key: LeaseKey) -> None:
+    def _sync(self, key: LeaseKey) -> None:
         """What comes while the disk is busy becomes durable together, and is offered in one message."""
-        if not self._to_seal:
-            self._after(self.world.dice.random() * _SEAL_SECONDS, self._seal_group)
-        self._to_seal.append(self._staged.pop(key))
+        if not self._to_sync:
+            self._after(self.world.dice.random() * _SYNC_SECONDS, self._sync_group)
+        self._to_sync.append(self._staged.pop(key))
 
-    def _seal_group(self) -> None:
-        group, self._to_seal = self._to_seal, []
+    def _sync_group(self) -> None:
+        group, self._to_sync = self._to_sync, []
         directories = [attempt.staging for attempt in group if attempt.staging is not None]
-        self.step(AttemptsEnded(list(map(self._end_of, group, seal_together(directories)))))
+        self.step(AttemptsEnded(list(map(self._end_of, group, sync_together(directories)))))
 
     def _end_of(self, attempt: Attempt, trouble: OSError | None) -> tuple[LeaseKey, Manifest | Failure]:
         if trouble is not None:

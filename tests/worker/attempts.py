@@ -18,7 +18,7 @@ from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, Wor
 from casparian_worker.execute.run import StreamCounters
 from casparian_worker.guest import BASE_ENVIRONMENT, Environment
 from casparian_worker.kinds.parse import ParseTask, execute
-from casparian_worker.staging import seal_together
+from casparian_worker.staging import sync_together
 
 JOB_ID = "0123456789abcdef"
 EPOCH = 7
@@ -77,7 +77,7 @@ class Desk:
     def run(self, source: str, **changes: Any) -> Outcome:
         outcome = execute(self.task(source, **changes), self.context(), self.stop, counters=self.counters)
         if outcome.staging is not None:
-            assert seal_together([outcome.staging]) == [None]
+            assert sync_together([outcome.staging]) == [None]
         return outcome
 
     def finished(self, source: str, **changes: Any) -> Finished:

@@ -51,10 +51,10 @@ from casparian_worker.steps import (
     LeaseKey,
     Leave,
     Output,
-    Seal,
     Send,
     Start,
     Stop,
+    Sync,
     Tick,
     Unsent,
 )
@@ -195,13 +195,13 @@ def test_a_sentinel_in_trouble_of_its_own_is_asked_again() -> None:
 # --- the life of a lease
 
 
-def test_a_lease_is_started_sealed_offered_until_it_is_answered_and_forgotten() -> None:
+def test_a_lease_is_started_synced_offered_until_it_is_answered_and_forgotten() -> None:
     worker = Worker()
     assert worker.now(Assign(jobs=[assignment(1)])) == [Start(assignment(1)), want(3)]
     job_id, epoch = key(1)
     started = Send(Started(jobs=[StartedJob(job_id=job_id, epoch=epoch, guest_pid=7)]))
     assert worker.now(AttemptStarted(key(1), 7)) == [started]
-    assert worker.now(AttemptStaged(key(1))) == [Seal(key(1)), want(4)]
+    assert worker.now(AttemptStaged(key(1))) == [Sync(key(1)), want(4)]
     assert worker.now(AttemptsEnded([(key(1), MANIFEST)])) == [finish(1)]
     beat = Send(Heartbeat(seq=1))
     assert worker.after(RESEND_SECONDS - 1, tick()) == [beat]
@@ -429,8 +429,8 @@ class AnyOrder(RuleBasedStateMachine):
                     self.in_slots[lease] = Stage.WAITING
                 case Stop(lease, _):
                     self.stopped.add(lease)
-                case Seal(lease):
-                    self.in_slots[lease] = Stage.SEALING
+                case Sync(lease):
+                    self.in_slots[lease] = Stage.SYNCING
                 case Drop(lease):
                     assert lease not in self.committed, "these files are the sentinel's"
                     assert lease not in self.dropped
@@ -486,7 +486,7 @@ class AnyOrder(RuleBasedStateMachine):
             return
         lease = data.draw(st.sampled_from(list(self.in_slots)))
         stage = self.in_slots.pop(lease)
-        if stage is Stage.SEALING:
+        if stage is Stage.SYNCING:
             self.happens(AttemptsEnded([(lease, MANIFEST if is_good else FAILURE)]))
         elif lease in self.stopped and is_good:
             self.happens(AttemptStopped(lease))
@@ -507,7 +507,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def what_runs_without_a_lease_was_told_to_stop(self) -> None:
-        at_work = {lease for lease, stage in self.in_slots.items() if stage is not Stage.SEALING}
+        at_work = {lease for lease, stage in self.in_slots.items() if stage is not Stage.SYNCING}
         assert at_work - set(self.worker.stages) <= self.stopped
 
     @invariant()

@@ -11,7 +11,7 @@ import pytest
 from casparian_protocol.wire.messages import OTHER_SINKS, SINKS_LIMIT, Message, SinkCounts, Sinks, encode
 from casparian_worker.reports import SinkReports
 from casparian_worker.sinks import StagedParquet, WriterSettings
-from casparian_worker.staging import IN_MEMORY_BYTES, SinkMeters, StagingDirectory, seal_together
+from casparian_worker.staging import IN_MEMORY_BYTES, SinkMeters, StagingDirectory, sync_together
 
 JOB = "0123456789abcdef"
 URI = "parquet://outputs"
@@ -53,7 +53,7 @@ def test_rows_bytes_and_calls_of_both_sinks_are_counted(tmp_path: Path) -> None:
         bad = StagedParquet(directory, "out", "quarantine", plain, meters)
         bad.write(numbers(3))
         files += [*data.close(), *bad.close()]
-    assert seal_together(directories) == [None, None]
+    assert sync_together(directories) == [None, None]
 
     counted = counts_of(meters)
     for uri, kind in ((URI, "data"), ("parquet://quarantine", "quarantine")):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from casparian_protocol.jobs import StagedFile
 from casparian_worker.sinks import StagedParquet, WriterSettings
-from casparian_worker.slots import Sealer
-from casparian_worker.staging import IN_MEMORY_BYTES, StagingDirectory, remove_attempt, seal_together
+from casparian_worker.slots import Syncer
+from casparian_worker.staging import IN_MEMORY_BYTES, StagingDirectory, remove_attempt, sync_together
 
 JOB = "0123456789abcdef"
 
@@ -33,7 +33,7 @@ def test_row_groups_are_bounded_and_digests_are_those_of_the_files(tmp_path: Pat
     for start in range(0, 20_000, 400):
         writer.write(numbers(start, 400))
     (file,) = writer.close()
-    assert seal_together([directory]) == [None]
+    assert sync_together([directory]) == [None]
     path = directory.path / file.name
     assert (blake3(path.read_bytes()).hexdigest(), path.stat().st_size) == (file.digest, file.bytes)
     parquet = pq.ParquetFile(path)
@@ -62,7 +62,7 @@ def digest_of(folder: Path, cuts: list[int]) -> tuple[str, list[int]]:
     for start, end in pairwise([0, *sorted(cuts), ROWS.num_rows]):
         writer.write(ROWS.slice(start, end - start))
     (file,) = writer.close()
-    assert seal_together([directory]) == [None]
+    assert sync_together([directory]) == [None]
     found = row_groups(directory.path / file.name)
     directory.remove()
     return file.digest, found
@@ -92,7 +92,7 @@ def test_rows_larger_than_a_block_may_wait_for_are_written(tmp_path: Path) -> No
     for number in range(10):
         writer.write(pa.record_batch({"text": [str(number) * 60_000]}))
     (file,) = writer.close()
-    assert seal_together([directory]) == [None]
+    assert sync_together([directory]) == [None]
     assert row_groups(directory.path / file.name) == [7, 3]
 
 
@@ -141,7 +141,7 @@ def test_a_column_that_comes_late_is_null_before_and_the_file_is_the_same_wherev
             if start < end:
                 writer.write(joined(WIDENING[start:end]))
         files = writer.close()
-        assert seal_together([directory]) == [None]
+        assert sync_together([directory]) == [None]
         return files, directory.path
 
     (whole,), path = staged("whole", [])
@@ -176,7 +176,7 @@ def test_rows_that_cannot_wait_for_a_block_end_row_groups_by_their_size_alone(cu
         for start, end in pairwise([0, *sorted(cuts), LARGE.num_rows]):
             writer.write(LARGE.slice(start, end - start))
         (file,) = writer.close()
-        assert seal_together([directory]) == [None]
+        assert sync_together([directory]) == [None]
         found = row_groups(directory.path / file.name)
         directory.remove()
         return file.digest, found
@@ -233,7 +233,7 @@ def test_a_file_that_the_system_refuses_is_an_os_error(tmp_path: Path) -> None:
     directory.remove()
 
 
-def test_waiting_attempts_are_sealed_in_one_group(tmp_path: Path) -> None:
+def test_waiting_attempts_are_synced_in_one_group(tmp_path: Path) -> None:
     groups: list[list[tuple[int, Exception | None]]] = []
     is_done = threading.Event()
 
@@ -249,19 +249,19 @@ def test_waiting_attempts_are_sealed_in_one_group(tmp_path: Path) -> None:
         writer.write(numbers(0, 3))
         writer.close()
         staged.append(directory)
-    sealer: Sealer[int] = Sealer(note)
+    syncer: Syncer[int] = Syncer(note)
     for epoch, directory in enumerate(staged):
-        sealer.seal(epoch, directory)
+        syncer.sync(epoch, directory)
     assert is_done.wait(20)
-    sealer.close()
+    syncer.close()
     assert [epoch for group in groups for epoch, _ in group] == list(range(20))
     assert all(trouble is None for group in groups for _, trouble in group)
     assert len(groups) < 20
     assert len(os.listdir(tmp_path / JOB)) == 20
 
 
-def test_what_cannot_be_sealed_is_told_and_the_next_group_is_sealed(tmp_path: Path) -> None:
-    """A root that cannot be opened (no descriptors left, or gone), and an accident of ours: neither ends the sealer."""
+def test_what_cannot_be_synced_is_told_and_the_next_group_is_synced(tmp_path: Path) -> None:
+    """A root that cannot be opened (no descriptors left, or gone), and an accident of ours: neither ends the syncer."""
     told: queue.SimpleQueue[tuple[str, Exception | None]] = queue.SimpleQueue()
 
     def staged(root: Path, *, is_closed: bool = True) -> StagingDirectory:
@@ -281,12 +281,12 @@ def test_what_cannot_be_sealed_is_told_and_the_next_group_is_sealed(tmp_path: Pa
 
     gone, odd, good = staged(tmp_path / "a"), staged(tmp_path / "b", is_closed=False), staged(tmp_path / "c")
     (tmp_path / "a").rename(tmp_path / "elsewhere")
-    sealer: Sealer[str] = Sealer(note)
+    syncer: Syncer[str] = Syncer(note)
     answers = []
     for name, directory in (("gone", gone), ("odd", odd), ("good", good)):
-        sealer.seal(name, directory)
+        syncer.sync(name, directory)
         answers.append(told.get(timeout=20))
-    sealer.close()
+    syncer.close()
 
     assert [(name, type(trouble)) for name, trouble in answers] == [
         ("gone", FileNotFoundError),
@@ -322,7 +322,7 @@ def test_a_directory_that_somebody_made_before_is_neither_used_nor_removed(tmp_p
     writer = StagedParquet(first, "out", "data", WriterSettings())
     writer.write(numbers(0, 3))
     (file,) = writer.close()
-    assert seal_together([first]) == [None]
+    assert sync_together([first]) == [None]
     with pytest.raises(FileExistsError):
         second.create("data.out.0.parquet")
     second.remove()

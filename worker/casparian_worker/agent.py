@@ -1,6 +1,6 @@
 """The shell of a worker: one loop that hands what happens to `LeaseTable.step` and performs what it returns.
 
-Owns the socket, the clock, the slots, the thread that seals and the one that removes old files. Leases are decided by
+Owns the socket, the clock, the slots, the thread that syncs and the one that removes old files. Leases are decided by
 `leases`. The agent also fetches blobs, reports what was written and, for a worker that a person started, reports
 whether a sentinel answers.
 """
@@ -40,7 +40,7 @@ from casparian_worker.execute.files import Housekeeping
 from casparian_worker.guest import Level
 from casparian_worker.leases import LeaseTable
 from casparian_worker.reports import SinkReports, UsageMeter
-from casparian_worker.slots import Attempt, JobRunner, Result, Sealer, Slots
+from casparian_worker.slots import Attempt, JobRunner, Result, Slots, Syncer
 from casparian_worker.staging import remove_attempt
 from casparian_worker.steps import (
     AttemptsEnded,
@@ -54,10 +54,10 @@ from casparian_worker.steps import (
     LeaseKey,
     Leave,
     Output,
-    Seal,
     Send,
     Start,
     Stop,
+    Sync,
     Tick,
     Unsent,
 )
@@ -117,7 +117,7 @@ class Agent:
         )
         #: From `Start` until a slot has done with it, whether its lease is still held or not.
         self._attempts: dict[LeaseKey, Attempt] = {}
-        #: Work finished by slots, until it is sealed or dropped.
+        #: Work finished by slots, until it is synced or dropped.
         self._staged: dict[LeaseKey, Result] = {}
         self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = UsageMeter(home.staging)
@@ -132,7 +132,7 @@ class Agent:
         transfer = SameDiskTransfer(self._home, self._blobs)
         runner = JobRunner(self._context, transfer, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
-        self._sealer: Sealer[Result] = Sealer(lambda group: self._call(self._sealed, group))
+        self._syncer: Syncer[Result] = Syncer(lambda group: self._call(self._synced, group))
         #: Disk work that the loop does not wait for.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         try:
@@ -216,7 +216,7 @@ class Agent:
             assert isinstance(outcome, Failed), "an attempt without staging has failed"
             self._step(AttemptsEnded([(key, Failure(outcome.error))]))
 
-    def _sealed(self, group: Sequence[tuple[Result, Exception | None]]) -> None:
+    def _synced(self, group: Sequence[tuple[Result, Exception | None]]) -> None:
         self._step(AttemptsEnded([(result.attempt.key, _end_of(result, trouble)) for result, trouble in group]))
 
     # --- what is done about it
@@ -235,10 +235,10 @@ class Agent:
                     logger.warning("Job %s is stopped: no sentinel answers, and its lease ends.", key[0])
                 if key in self._attempts:
                     self._attempts[key].stop.request(cause)
-            case Seal(key):
+            case Sync(key):
                 result = self._staged.pop(key)
                 assert isinstance(result.outcome, Finished | Failed) and result.outcome.staging is not None
-                self._sealer.seal(result, result.outcome.staging)
+                self._syncer.sync(result, result.outcome.staging)
             case Drop(key):
                 self._drop(key)
             case ContactLost():

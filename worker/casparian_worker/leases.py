@@ -33,10 +33,10 @@ from casparian_worker.steps import (
     LeaseKey,
     Leave,
     Output,
-    Seal,
     Send,
     Start,
     Stop,
+    Sync,
     Tick,
     Unsent,
 )
@@ -54,7 +54,7 @@ class Stage(Enum):
 
     WAITING = "waiting for a slot"
     RUNNING = "running"
-    SEALING = "being made durable"
+    SYNCING = "being made durable"
     FINISHED = "offered, not answered"
     FAILED = "failure sent, not answered"
 
@@ -283,8 +283,8 @@ class LeaseTable:
         if lease is None:  # given up meanwhile
             self._outputs.append(Drop(key))
             return
-        lease.stage = Stage.SEALING
-        self._outputs.append(Seal(key))
+        lease.stage = Stage.SYNCING
+        self._outputs.append(Sync(key))
 
     def _attempts_ended(self, now_s: float, ends: Sequence[tuple[LeaseKey, Manifest | Failure]]) -> None:
         finished: list[Lease] = []
@@ -294,7 +294,7 @@ class LeaseTable:
                 self._outputs.append(Drop(key))
                 continue
             if isinstance(end, Failure):
-                if lease.stage is Stage.SEALING and end.uncommitted is None:
+                if lease.stage is Stage.SYNCING and end.uncommitted is None:
                     self._outputs.append(Drop(key))
                 lease.stage, lease.failure = Stage.FAILED, end
                 self._send_failure(now_s, lease)
@@ -352,7 +352,7 @@ class LeaseTable:
         self._release([lease.key for lease in waiting])
 
     def _leave_if_done(self, now_s: float) -> None:
-        if not self.is_draining or self._has_left or self.at(Stage.WAITING, Stage.RUNNING, Stage.SEALING):
+        if not self.is_draining or self._has_left or self.at(Stage.WAITING, Stage.RUNNING, Stage.SYNCING):
             return
         is_late = self._is_stopping and now_s - self._stopping_since_s > _LAST_ANSWERS_SECONDS
         if is_late or not self._leases:

@@ -25,7 +25,7 @@ from casparian_worker.execute import Failed, Finished, Outcome, Stopped, WorkerC
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.run import CancelToken, StreamCounters
 from casparian_worker.kinds import RUNNERS, JobRun
-from casparian_worker.staging import StagingDirectory, seal_together
+from casparian_worker.staging import StagingDirectory, sync_together
 from casparian_worker.steps import LeaseKey
 
 logger = logging.getLogger(__name__)
@@ -103,20 +103,20 @@ class Slots(Generic[Work]):
                 self._turn.notify_all()
 
 
-class Sealer(Generic[Owner]):
-    """`on_sealed` is called in the sealer's thread with each group: (owner, None or why it is not durable)."""
+class Syncer(Generic[Owner]):
+    """`on_synced` is called in the syncer's thread with each group: (owner, None or why it is not durable)."""
 
-    def __init__(self, on_sealed: Callable[[list[tuple[Owner, Exception | None]]], None]) -> None:
-        self._on_sealed = on_sealed
+    def __init__(self, on_synced: Callable[[list[tuple[Owner, Exception | None]]], None]) -> None:
+        self._on_synced = on_synced
         self._queue: queue.SimpleQueue[tuple[Owner, StagingDirectory] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="syncer", daemon=True)
         self._thread.start()
 
-    def seal(self, owner: Owner, staging: StagingDirectory) -> None:
+    def sync(self, owner: Owner, staging: StagingDirectory) -> None:
         self._queue.put((owner, staging))
 
     def close(self) -> None:
-        """Seal what waits, then end."""
+        """Sync what waits, then end."""
         self._queue.put(None)
         self._thread.join()
 
@@ -137,14 +137,14 @@ class Sealer(Generic[Owner]):
                     is_open = False
                     break
                 group.append(item)
-            outcomes = _sealed([staging for _owner, staging in group])
-            self._on_sealed([(owner, outcome) for (owner, _), outcome in zip(group, outcomes, strict=True)])
+            outcomes = _synced([staging for _owner, staging in group])
+            self._on_synced([(owner, outcome) for (owner, _), outcome in zip(group, outcomes, strict=True)])
 
 
-def _sealed(group: list[StagingDirectory]) -> Sequence[Exception | None]:
+def _synced(group: list[StagingDirectory]) -> Sequence[Exception | None]:
     """For each: None or why not. A bug ends this group, logged, but not the thread that all groups need."""
     try:
-        return seal_together(group)
+        return sync_together(group)
     except Exception as accident:
         logger.exception("%d attempts could not be made durable.", len(group))
         return [accident] * len(group)

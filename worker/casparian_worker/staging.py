@@ -1,9 +1,9 @@
 """The directory of one attempt: `.staging/<job>/<epoch>/`, reached by descriptors, never followed through links.
 
-A file is digested while it is written; small ones stay in memory until they are complete. Sealing makes files and
+A file is digested while it is written; small ones stay in memory until they are complete. Syncing makes files and
 directories durable; until then an attempt is worth nothing. All goes through the port `Disk`, behind which the simulation
 has a disk that fails and loses power. `SinkMeters` counts what is written where and how long that takes, since this worker's
-start: slots and the sealer add, the agent reads, from any thread. `sinks` decides what is written; the sentinel moves it into
+start: slots and the syncer add, the agent reads, from any thread. `sinks` decides what is written; the sentinel moves it into
 `outputs/`.
 """
 
@@ -199,7 +199,7 @@ class StagedSink:
         self.meter = meter
         self.closed = False
         self._is_discarded = False
-        self._is_sealed = False
+        self._is_synced = False
         self._directory = directory
         self._hasher = blake3()
         self._pieces: list[bytes] = []
@@ -236,7 +236,7 @@ class StagedSink:
         return len(piece)
 
     def flush(self) -> None:
-        """Does nothing: durability comes with the seal."""
+        """Does nothing: durability comes with the sync."""
 
     def close(self) -> None:
         """Write what is still held. The file is not durable yet."""
@@ -244,14 +244,14 @@ class StagedSink:
             self._spill()
         self.closed = True
 
-    def seal(self) -> None:
+    def sync(self) -> None:
         """Make the content durable; once is enough."""
-        if self._is_sealed:
+        if self._is_synced:
             return
         assert self.closed and self._descriptor is not None, "closed first"
         with self.meter.call():
             self._disk.sync(self._descriptor)
-        self._is_sealed = True
+        self._is_synced = True
         self.release()
 
     def release(self) -> None:
@@ -308,7 +308,7 @@ class StagingDirectory:
     def sync_files(self) -> None:
         """Make all files durable, and the names that lead to them except in the root."""
         for sink in self._sinks:
-            sink.seal()
+            sink.sync()
         try:
             for descriptor in reversed(self._descriptors[1:]):
                 self.disk.sync(descriptor)
@@ -372,8 +372,8 @@ def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
             continue
 
 
-def seal_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
-    """Seal a group of attempts, sharing the sync of what they share. For each: None, or why it is not sealed."""
+def sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
+    """Sync a group of attempts, sharing the sync of what they share. For each: None, or why it is not synced."""
     outcomes: list[OSError | None] = []
     for directory in directories:
         try:

@@ -20,7 +20,7 @@ LeaseKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt failed. `uncommitted` names its sealed quarantine files."""
+    """Why an attempt failed. `uncommitted` names its durable quarantine files."""
 
     error: JobError
     uncommitted: Manifest | None = None
@@ -102,7 +102,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class Sync:
     """Make durable what this attempt staged, and say when it is."""
 
     key: LeaseKey
@@ -128,4 +128,4 @@ class Leave:
     refused: str = ""
 
 
-Output = Send | Start | Stop | Seal | Drop | ContactLost | Leave
+Output = Send | Start | Stop | Sync | Drop | ContactLost | Leave

@@ -37,7 +37,7 @@ class _Model(BaseModel):
 
 
 class StagedFile(_Model):
-    """One sealed file under `.staging/<job>/<epoch>/`."""
+    """One file under `.staging/<job>/<epoch>/`."""
 
     name: Annotated[str, Field(max_length=128, pattern=rf"^{_STAGED}$")]  # pydantic searches
     kind: Literal["data", "quarantine", "changes"]

@@ -180,7 +180,7 @@ class FinishedJob(Held):
 
 
 class Finish(Message):
-    """These attempts are sealed and offered for commit. Repeated until each is answered `committed` or `fenced`."""
+    """These attempts are durable and offered for commit. Repeated until each is answered `committed` or `fenced`."""
 
     kind = "finish"
     may_attach = True
@@ -188,7 +188,7 @@ class Finish(Message):
 
 
 class Fail(Message):
-    """An attempt failed. `uncommitted` names sealed quarantine files that are kept for inspection."""
+    """An attempt failed. `uncommitted` names durable quarantine files that are kept for inspection."""
 
     kind = "fail"
     job_id: JobId

@@ -56,7 +56,7 @@ class DropStaging:
 
 @dataclass(frozen=True, slots=True)
 class KeepUncommitted:
-    """Move a failed attempt's sealed quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then say `Kept`.
+    """Move a failed attempt's quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then say `Kept`.
 
     `manifest` is None when it is in the blob.
     """

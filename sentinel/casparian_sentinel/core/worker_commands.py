@@ -71,7 +71,7 @@ class JobsStarted(FromWorker):
 
 @dataclass(frozen=True, slots=True)
 class FinishedItem:
-    """One sealed attempt, with what the shell found out about it before asking for a decision."""
+    """One finished attempt, with what the shell found out about it before asking for a decision."""
 
     job_id: str
     epoch: int

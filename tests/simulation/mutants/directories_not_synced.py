@@ -12,7 +12,7 @@ from casparian_worker.staging import StagingDirectory
 
 def _files_alone(directory: StagingDirectory) -> None:
     for sink in directory._sinks:
-        sink.seal()
+        sink.sync()
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class WorkerContext:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Everything staged, nothing durable yet: seal `staging`, then offer `manifest`."""
+    """Everything staged, nothing durable yet: sync `staging`, then offer `manifest`."""
 
     manifest: Manifest
     staging: StagingDirectory
@@ -118,7 +118,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why the attempt failed. `uncommitted` names quarantine files worth keeping, in `staging`, to be sealed first."""
+    """Why the attempt failed. `uncommitted` names quarantine files worth keeping, in `staging`, to be synced first."""
 
     error: JobError
     uncommitted: Manifest | None = None

@@ -1,6 +1,6 @@
 """How a worker runs each kind of job: one function for each kind.
 
-A kind is one file here and one line in `RUNNERS`. What all attempts have in common (the slot, cancelling, sealing what is
+A kind is one file here and one line in `RUNNERS`. What all attempts have in common (the slot, cancelling, syncing what is
 staged, the answer to the sentinel) is done in `agent`, which knows no kinds.
 """
 

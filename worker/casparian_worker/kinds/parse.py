@@ -2,7 +2,7 @@
 
 `execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when the
 attempt was asked to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
-outcome that names files, and durable only once the caller has sealed it.
+outcome that names files, and durable only once the caller has synced it.
 """
 
 from __future__ import annotations

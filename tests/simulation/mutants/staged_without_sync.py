@@ -1,4 +1,4 @@
-"""«The files are written and closed: what more could sealing do?»"""
+"""«The files are written and closed: what more could syncing do?»"""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from casparian_worker.staging import StagedSink
 
 @contextmanager
 def mutated() -> Iterator[None]:
-    with patch.object(StagedSink, "seal", StagedSink.release):
+    with patch.object(StagedSink, "sync", StagedSink.release):
         yield
