@@ -11,6 +11,15 @@ import pytest
 from casparian_app import doctor as judge
 from casparian_app.doctor import Check, Verdict
 from casparian_app.measuring import ClockFacts, Disk, HomeFacts, MachineFacts, PublishedFacts, SandboxFacts, versions
+from casparian_protocol.errors import CasparianError
+from casparian_protocol.wire.operations.daemon import (
+    InternalErrors,
+    ParkedCommit,
+    ParsersView,
+    ProjectionView,
+    QueueCounts,
+    StatusResult,
+)
 from tests.cli.calls import Caller, longest_line
 
 GIB = 1 << 30
@@ -19,6 +28,20 @@ HOME = HomeFacts(exists=True, is_directory=True, owner_uid=7, mode=0o700, config
 DISK = Disk(100 * GIB, "ext4", (0.001, 0.002, 0.004))
 CLOCK = ClockFacts(NOW, 0.0001, 0.3, NOW - 5)
 MACHINE = MachineFacts(4, 16 * GIB, 8 * GIB, 4096, 4096)
+RUNNING = StatusResult(
+    pid=1,
+    seq=9,
+    ready=True,
+    version="0",
+    home="/h",
+    mode="daemon",
+    workers=[],
+    queue=QueueCounts(queued=0, running=0, retrying=0, dead_letter=0),
+    projection=ProjectionView(seq=9, lag=0),
+    parsers=ParsersView(),
+)
+POISONED = ProjectionView(seq=9, lag=0, poison_events=2)
+INTERNAL = InternalErrors(count=1, places={"planning": 1}, last="planning")
 
 
 @pytest.fixture
@@ -126,11 +149,47 @@ def test_a_dead_daemon_that_left_its_files_is_not_called_running(call: Caller) -
         (judge.judge_published(PublishedFacts(why_not="it has not been made yet")), "warn"),
         (judge.judge_daemon(1, "", 1), "ok"),
         (judge.judge_daemon(None, "it is not running", None), "ok"),
+        (judge.judge_daemon(None, "no answer in time", 4711), "warn"),
+        (judge.judge_log(None), "ok"),
+        (judge.judge_log(CasparianError("The log is shorter than it was.", remedy="Bring it back.")), "fail"),
+        (judge.judge_orphans(0, "/h/quarantine/_orphans"), "ok"),
+        (judge.judge_orphans(3, "/h/quarantine/_orphans"), "warn"),
+        (judge.judge_trouble(None), "ok"),
+        (judge.judge_trouble(RUNNING), "ok"),
     ],
 )
 def test_verdicts(check: Check, verdict: str) -> None:
     assert check.verdict == verdict
     assert bool(check.remedy) == (verdict != "ok")
+
+
+PARKED = ParkedCommit(job_id="a" * 16, epoch=5, path="outputs/x", errno=13, reason="denied", since=0, tries=4)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "verdict", "seen"),
+    [
+        ({"parked": [PARKED]}, Verdict.FAIL, f"job {'a' * 16} is committed, but its files cannot be put in place"),
+        ({"projection": POISONED}, Verdict.FAIL, "2 events are left out of the tables"),
+        ({"internal_errors": INTERNAL}, Verdict.WARN, "1 internal error since the start, the last in planning"),
+    ],
+)
+def test_what_a_running_daemon_has_failed_to_do_is_named(
+    trouble: dict[str, object], verdict: Verdict, seen: str
+) -> None:
+    check = judge.judge_trouble(RUNNING.model_copy(update=trouble))
+
+    assert (check.name, check.verdict) == ("trouble", verdict)
+    assert check.seen.startswith(seen) and check.remedy
+
+
+def test_files_that_wait_are_named_before_events_and_errors() -> None:
+    everything = {"parked": [PARKED] * 9, "projection": POISONED, "internal_errors": INTERNAL}
+
+    check = judge.judge_trouble(RUNNING.model_copy(update=everything))
+
+    assert check.seen.endswith(" more jobs like that")
+    assert "internal" not in check.seen and "left out" not in check.seen
 
 
 def test_the_year_is_this_century() -> None:
