@@ -123,7 +123,7 @@ def run_worker(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
 
 
 #: Answers a named query with its rows.
-Ask = Callable[[Query[Any]], list[Any]]
+RowsOf = Callable[[Query[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +194,13 @@ def past_status(gateway: Gateway) -> PastStatus:
     return PastStatus(last["seq"] or 0, queue, gateway.query(JoinedWorkers()), gateway.query(PausedParsers()))
 
 
-def open_failures(ask: Ask) -> dict[str, int]:
+def open_failures(ask: RowsOf) -> dict[str, int]:
     """Failures that neither a later success nor a person has closed."""
     counts = {row["status"]: row["jobs"] for row in ask(OpenFailuresByStatus())}
     return {"failed": counts.get("FAILED", 0), "dead_letter": counts.get("DEAD_LETTER", 0)}
 
 
-def find_waiting_files(ask: Ask) -> list[WaitingFiles]:
+def find_waiting_files(ask: RowsOf) -> list[WaitingFiles]:
     """Files that will never run as things stand, by tag."""
     counts = {row["tag"]: row["files"] for row in ask(WaitingTags())}
     if not counts:
