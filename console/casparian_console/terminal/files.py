@@ -40,7 +40,7 @@ class Files:
         return len(self._listing)
 
     def list_directory(self, effect: ListDirectory) -> None:
-        task = asyncio.get_running_loop().create_task(self._list(effect))
+        task = asyncio.get_running_loop().create_task(self._guarded(effect.tag, self._list(effect)))
         self._listing.add(task)
         task.add_done_callback(self._listing.discard)
 
@@ -74,10 +74,7 @@ class Files:
 
     async def _list(self, effect: ListDirectory) -> None:
         path = _expanded(effect.path)
-        try:
-            self._on_answer(Listing(effect.tag, path, await asyncio.to_thread(_entries, path)))
-        except OSError as error:
-            self._on_answer(_refused(effect.tag, error))
+        self._on_answer(Listing(effect.tag, path, await asyncio.to_thread(_entries, path)))
 
     async def _watch(self, effect: Watch) -> None:
         path = _expanded(effect.path)
