@@ -131,17 +131,21 @@ def _quarantined(event: Told) -> str:
     return f"{count(data['rows'], 'row')} of {data['output']} set aside{kept}: {shown}."
 
 
+def _files(paths: Sequence[str]) -> str:
+    return f"{count(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'}"
+
+
 def _kept(event: Told) -> str:
     missing = event.data.get("missing")
     if missing:
-        return f"Of its quarantined rows, {count(len(missing), 'file')} are missing: {', '.join(missing[:3])}."
+        return f"Of its quarantined rows, {_files(missing)} missing: {', '.join(missing[:3])}."
     return "Its quarantined rows are in their place, apart from those of commits."
 
 
 def _completed(event: Told) -> str:
     damaged = event.data.get("damaged")
     if damaged:
-        return f"Published, but {count(len(damaged), 'file')} are damaged: {', '.join(damaged[:3])}."
+        return f"Published, but {_files(damaged)} damaged: {', '.join(damaged[:3])}."
     words = "in place" if event.data["status"] == "COMPLETED" else "in place; some rows are in quarantine"
     return f"Published: its files are {words}."
 
