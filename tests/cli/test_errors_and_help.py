@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
-from casparian.main import GROUPS, casparian
+from casparian.main import casparian
 from casparian_app.names import hint
 from casparian_app.texts import listed
 from tests.cli.calls import Caller
@@ -121,7 +121,7 @@ def test_help_takes_the_words_of_a_command(lived: Caller) -> None:
 
 
 def test_the_help_groups_every_command_by_what_one_wants_to_do() -> None:
-    grouped = [name for commands in GROUPS.values() for name in commands]
+    grouped = [name for group in click.rich_click.COMMAND_GROUPS["casparian"] for name in group["commands"]]
 
     assert sorted(grouped) == sorted(casparian.list_commands(click.Context(casparian)))
 

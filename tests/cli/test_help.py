@@ -11,7 +11,7 @@ import pytest
 import rich_click as click
 
 from casparian.app import Group
-from casparian.main import GROUPS, casparian
+from casparian.main import COMMANDS, casparian
 from tests.cli.calls import Answer, Caller, call_process, longest_line
 
 _COMMON = {"home", "json", "quiet", "verbose", "help", "version"}
@@ -144,9 +144,9 @@ def test_the_options_of_the_examples_exist(name: str) -> None:
 
 def test_the_overview_is_grouped_by_what_one_wants_to_do(call: Caller) -> None:
     out = call("--help").out
-    places = [out.index(f"─ {wanted} ─") for wanted in GROUPS]
+    places = [out.index(f"─ {wanted} ─") for wanted in COMMANDS]
     assert places == sorted(places)
-    assert list(GROUPS) == [
+    assert list(COMMANDS) == [
         "Get started",
         "Files",
         "Parsers and contracts",

@@ -13,7 +13,7 @@ from casparian_protocol.queries.jobs import JobRow, StoryEvent
 
 JOB = "a" * 16
 ANN = "user:ann@cli"
-LOST = {"job_id": JOB, "epoch": 5, "worker_id": "w1", "reason": "lost", "is_loss": True}
+LOST: dict[str, Any] = {"job_id": JOB, "epoch": 5, "worker_id": "w1", "reason": "lost", "is_loss": True}
 
 
 def told(type: str, seq: int = 9, actor: str = "sentinel", **data: Any) -> Told:

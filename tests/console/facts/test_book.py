@@ -59,7 +59,7 @@ class Log:
             else:
                 data = self._data(kind, job, choice)
                 target = target_of(whole(1, 0, kind, data).decoded())
-                if target is not None and may_follow(job.state, target):
+                if target is not None and job.state in OPEN_STATES and may_follow(job.state, target):
                     self.tell(kind, **data)
 
     def _data(self, kind: str, job: Job, choice: int) -> dict[str, Any]:

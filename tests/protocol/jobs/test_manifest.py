@@ -182,7 +182,7 @@ def test_an_output_in_a_manifest_has_an_outputs_name(name: str) -> None:
 
 
 def test_a_manifest_of_before_every_kind_had_facts_is_read() -> None:
-    facts = {"new": 3, "complete": True}
+    facts: dict[str, int | bool | str | list[str]] = {"new": 3, "complete": True}
 
     assert Manifest.model_validate({"scan": facts, "total_seconds": 1.5}) == Manifest(facts=facts, total_seconds=1.5)
     assert from_map(Manifest, {"scan": facts}) == Manifest(facts=facts)
