@@ -131,7 +131,7 @@ _KEYWORDS = frozenset(KEYWORDS)
 #: Where the error is, as the guard, its parser and DuckDB say it.
 _START = re.compile(r"\bstart: (\d+)")
 _LINE = re.compile(r"\bline (\d+), col(?:umn)?:? (\d+)", re.IGNORECASE)
-_NAMED_WRONG = re.compile(r"""(?:column|name|function|type|near)\s+"?([\w.]+)"?""", re.IGNORECASE)
+_NAMED_WRONG = re.compile(r"""(?:column|name|function|type|near)\s+"?([^\W\d][\w.]*)"?""", re.IGNORECASE)
 _WORD = re.compile(r'[\w@."]*\Z')
 _SOURCE_BEFORE = re.compile(r"\b(?:from|join|describe|summarize)\s+\Z", re.IGNORECASE)
 _NAMED = re.compile(r'\b(?:from|join)\s+((?:\w+\.)?(?:"[^"]+"|\w+))(?:\s+(?:as\s+)?(\w+))?', re.IGNORECASE)
