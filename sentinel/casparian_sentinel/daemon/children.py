@@ -69,7 +69,7 @@ class Watched:
 
     @property
     def lived_seconds(self) -> float:
-        """As far as is known: for ever, if another process started it."""
+        """How long it has run; forever, if another process started it."""
         return float("inf")
 
     def kill(self) -> None:
