@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -28,6 +28,7 @@ from casparian_sentinel.daemon.bus import LoopSocket, ZmqContext
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, Backoff, Child
 from casparian_sentinel.log import Head
 from casparian_sentinel.ports import Clock
+from casparian_sentinel.projection import Report, Watermark
 
 _CONTROL_LIMIT_BYTES = 8192
 _QUERY_SECONDS = 40.0
@@ -162,7 +163,7 @@ class Projector:
         if mark is None or self._control is None or mark.seq == self._told_seq:
             return
         try:
-            self._control.send(pack({"watermark": list(mark.position), "seq": mark.seq, "asker": self._asker}))
+            self._control.send(pack(Watermark(watermark=list(mark.position), seq=mark.seq, asker=self._asker)))
         except BlockingIOError:
             return
         except OSError:
@@ -202,9 +203,9 @@ class Projector:
                 logger.warning("The projector sent an unexpected message: %s", malformed.reason)
                 continue
             if isinstance(said, dict):
-                self._take_in(said)
+                self._take_in(cast(Report, said))
 
-    def _take_in(self, said: dict[str, Any]) -> None:
+    def _take_in(self, said: Report) -> None:
         if said.get("ready"):
             self._be(ProjectorPhase.READY, "ready")
             self._beat = Beat(self._clock.monotonic_seconds())

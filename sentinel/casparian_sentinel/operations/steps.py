@@ -91,7 +91,7 @@ class DaemonNeeded(OperationRefused):
 
 @dataclass(slots=True)
 class Context:
-    """What a handler may look at. State and live are the core's, read here and never changed."""
+    """What a handler may look at. State and presence are the core's, read here and never changed."""
 
     home: Home
     settings: Settings

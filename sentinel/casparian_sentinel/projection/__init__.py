@@ -7,3 +7,43 @@ that it must set aside. `queries` has every SELECT by name. `projector` is the p
 it reads questions with `answers` and runs them in `lanes`. `past` folds a log from its beginning, for `--as-of` and for
 comparing. Nothing here decides anything, and dispatch needs nothing from here: the projector may be killed at any time.
 """
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+__all__ = ["LoopState", "Report", "Watermark"]
+
+
+# --- what sentinel and projector tell each other over the control socket ---
+
+
+class Watermark(TypedDict):
+    """From the sentinel: the log is durable up to here. The latest counts."""
+
+    #: Segment and offset.
+    watermark: list[int]
+    seq: int
+    #: The identity with which the sentinel asks its own questions.
+    asker: bytes
+
+
+class LoopState(TypedDict):
+    """How the projector's loop turns, in seconds."""
+
+    #: Since a long turn; 0 within one, None when there was none.
+    busy_ago: float | None
+    #: Without processor time in the present turn.
+    idle: float
+
+
+class Report(TypedDict, total=False):
+    """From the projector: how far the tables are, how its loop turns, why the process ends."""
+
+    applied: int
+    poison: int
+    #: For the first time all that was durable is applied, up to event `seq`.
+    ready: bool
+    seq: int
+    beat: LoopState
+    error: str

@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypedDict
 
 import duckdb
 import msgpack
@@ -32,6 +31,7 @@ from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import LogCorrupt, LogReader, Position
 from casparian_sentinel.ports import RealFs
+from casparian_sentinel.projection import LoopState, Report, Watermark
 from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
 from casparian_sentinel.projection.database import PositionFile, boot_id, discard
 from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
@@ -54,27 +54,6 @@ _AT_WORK_SECONDS = 0.02
 _QUESTIONS_A_TURN = 200
 #: Questions that wait for their events or for a lane, of all askers: each may hold 128 KiB.
 _WAITING_OF_ALL = 1000
-
-
-class Beat(TypedDict):
-    """How the loop turns, in seconds."""
-
-    #: Since a long turn; 0 within one, None when there was none.
-    busy_ago: float | None
-    #: Without processor time in the present turn.
-    idle: float
-
-
-class Report(TypedDict, total=False):
-    """What the sentinel learns over the control socket: how far the tables are, how the loop turns, why the process ends."""
-
-    applied: int
-    poison: int
-    #: For the first time all that was durable is applied, up to event `seq`.
-    ready: bool
-    seq: int
-    beat: Beat
-    error: str
 
 
 def open_projection(home: Home) -> Projection:
@@ -152,13 +131,13 @@ class Pulse:
             self._was_long_s = now
         self._turn_began_s = now
 
-    def beat(self) -> Beat:
+    def beat(self) -> LoopState:
         now, cpu = self._now(), self._cpu()
         is_long = now - self._turn_began_s > LONG_TURN_SECONDS
         if not is_long or cpu - self._cpu_then >= _AT_WORK_SECONDS:
             self._worked_s, self._cpu_then = now, cpu
         busy_ago = 0.0 if is_long else None if self._was_long_s is None else now - self._was_long_s
-        return Beat(busy_ago=busy_ago, idle=now - self._worked_s)
+        return LoopState(busy_ago=busy_ago, idle=now - self._worked_s)
 
     def _run(self) -> None:
         while not self._is_over.wait(_BEAT_SECONDS):
@@ -244,9 +223,9 @@ class Projector:
                 return False
             if not message:
                 return False
-            received = msgpack.unpackb(message)
+            received: Watermark = msgpack.unpackb(message)
             self._watermark, self._durable_seq = Position(*received["watermark"]), received["seq"]
-            self._lanes.sentinel = received.get("asker", b"")
+            self._lanes.sentinel = received["asker"]
 
     def _advance(self) -> None:
         """Apply what is durable, a slice of time at once: a long rebuild still hears the sentinel and the askers."""

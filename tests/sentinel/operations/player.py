@@ -12,7 +12,6 @@ from casparian_protocol.settings import Settings
 from casparian_protocol.wire.operations.base import Result
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import Now
-from casparian_sentinel.core.decision import Rejected
 from casparian_sentinel.operations.steps import (
     AdoptSettings,
     Ask,
@@ -20,8 +19,8 @@ from casparian_sentinel.operations.steps import (
     Decide,
     EndDaemon,
     InThread,
-    OperationRefused,
     Step,
+    answer_of,
 )
 from casparian_sentinel.operations.table import begin
 from casparian_sentinel.ports import RealFs
@@ -73,10 +72,7 @@ class Player:
                 rows = waiting.pop(0) if waiting else []
                 return Rows(self.table.state.seq, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
             case Decide(command=command):
-                decision = self.table.do(command)
-                if isinstance(decision.answer, Rejected):
-                    raise OperationRefused(decision.answer.problem, decision.answer.remedy, decision.answer.code)
-                return decision.answer or {}
+                return answer_of(self.table.do(command)) or {}
             case InThread(work=work):
                 return work()
             case EndDaemon():

@@ -36,7 +36,7 @@ class RunningProjector:
         self.heard: list[dict[str, Any]] = []
 
     def tell(self, watermark: Position, seq: int) -> None:
-        self.control.send(msgpack.packb({"watermark": list(watermark), "seq": seq}))
+        self.control.send(msgpack.packb({"watermark": list(watermark), "seq": seq, "asker": b""}))
 
     def hear(self, key: str, at_least: int | None = None) -> dict[str, Any]:
         """What it says next of this kind (with a number at least so large)."""
