@@ -7,6 +7,7 @@ followed. Anything wrong with received bytes raises `MalformedMessage`.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,9 @@ import msgpack
 
 from casparian_protocol.errors import CasparianError
 
-#: First bytes of msgpack's three timestamp formats; a text or number may contain the same bytes.
-_TIMESTAMP_MARKS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+#: How a timestamp (extension type -1, of 4, 8 or 12 bytes) begins, fixed or with its length written in 1, 2 or 4 bytes.
+#: A text or a number may contain the same bytes.
+_TIMESTAMP = re.compile(rb"(?:[\xd6\xd7]|(?:\xc7|\xc8\x00|\xc9\x00\x00\x00)[\x04\x08\x0c])\xff")
 
 
 class MalformedMessage(CasparianError):
@@ -40,9 +42,10 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
     """Read one msgpack value of at most `limit_bytes`. Raises `MalformedMessage` for anything else."""
     if len(data) > limit_bytes:
         raise MalformedMessage(f"{len(data):,} bytes exceed the limit of {limit_bytes:,}")
+    raw = bytes(data)
     try:
         value = msgpack.unpackb(
-            data,
+            raw,
             raw=False,
             strict_map_key=True,
             ext_hook=_refuse_extension,
@@ -55,18 +58,22 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
         raise
     except Exception as cause:  # msgpack raises ValueError, TypeError, UnicodeError, RecursionError, its own kinds
         raise MalformedMessage(f"not msgpack ({type(cause).__name__})") from cause
-    if any(mark in bytes(data) for mark in _TIMESTAMP_MARKS):
+    if b"\xff" in raw and _TIMESTAMP.search(raw) is not None:  # no text has the byte
         _refuse_timestamps(value)
     return value
 
 
 def _refuse_timestamps(value: Any) -> None:
     """msgpack decodes its own extension type without calling the hook."""
-    if isinstance(value, msgpack.Timestamp):
-        raise MalformedMessage("extension type -1 is not part of the protocol")
-    if isinstance(value, list | dict):
-        for part in value.values() if isinstance(value, dict) else value:
-            _refuse_timestamps(part)
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if part.__class__ is dict:
+            waiting += part.values()
+        elif part.__class__ is list:
+            waiting += part
+        elif part.__class__ is msgpack.Timestamp:
+            raise MalformedMessage("extension type -1 is not part of the protocol")
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:

@@ -227,7 +227,7 @@ def unchecked_work_of(facts: Mapping[str, object]) -> Work:
     model = _kind_of(facts)
     values: JobFacts = {name: facts[name] for name in model.names() if name in facts}
     for name, part in _parts_of(model.kind):
-        if isinstance(own := values.get(name), Mapping):
+        if isinstance(own := values.get(name), dict):
             values[name] = part(**{each: own[each] for each in part.names() if each in own})
     return model(**values)
 
@@ -250,7 +250,7 @@ def briefing_of(value: object) -> Briefing:
 
 
 def _kind_of(value: object) -> type[Work]:
-    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     model = WORKS.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise ValueError(f"{str(kind)[:40]!r} is not a kind of job: one of {', '.join(sorted(WORKS))}")

@@ -86,12 +86,23 @@ class _Works:
         return [number, own]
 
 
-def _load_work(state: State, shared: list[list[Any]], number: int, own: list[Any]) -> Work:
-    kind, maps = shared[number]
-    names = (name for name in WORKS[kind].names() if name not in maps)
-    work = unchecked_work_of({"kind": kind, **maps, **dict(zip(names, own, strict=True))})
-    shared_work: Work = kind_of(work).folded(state, work)
-    return shared_work
+class _LoadedWorks:
+    """Works from their rows. A text that a work has in common with the one before it is one object again, too."""
+
+    def __init__(self, state: State, shared: list[list[Any]]) -> None:
+        self._state = state
+        self._shared = [
+            (kind, maps, [each for each in WORKS[kind].names() if each not in maps]) for kind, maps in shared
+        ]
+        self._before: dict[int, list[Any]] = {}
+
+    def load(self, number: int, own: list[Any]) -> Work:
+        kind, maps, names = self._shared[number]
+        own = [old if old == new else new for old, new in zip(self._before.get(number, own), own, strict=True)]
+        self._before[number] = own
+        work = unchecked_work_of({"kind": kind, **maps, **dict(zip(names, own, strict=True))})
+        folded: Work = kind_of(work).folded(self._state, work)
+        return folded
 
 
 def dump(state: State) -> Dumped:
@@ -196,9 +207,10 @@ def _load_rest(state: State, snapshot: Dumped) -> None:
 
 
 def _load_jobs(state: State, snapshot: Dumped) -> None:
+    works = _LoadedWorks(state, snapshot["works"])
     for number, own, status, commit, plain in snapshot["jobs"]:
         job = OpenJob(
-            work=_load_work(state, snapshot["works"], number, own),
+            work=works.load(number, own),
             state=JobState(status),
             commit=None if commit is None else Commit(**_with_manifest(commit)),
             **dict(zip(_PLAIN, plain, strict=True)),

@@ -26,7 +26,15 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import published_parts
 from casparian_sentinel.commit.staging import check_one_file_system, set_strangers_aside
 from casparian_sentinel.core import RecordStart, RecordTornTail, State
-from casparian_sentinel.daemon.snapshots import Document, Snapshot, fold_upto, head_of, read_document, snapshot_of
+from casparian_sentinel.daemon.snapshots import (
+    Document,
+    Snapshot,
+    fold_upto,
+    head_of,
+    no_collections,
+    read_document,
+    snapshot_of,
+)
 from casparian_sentinel.log import (
     NOWHERE,
     SEALS_FOLDER,
@@ -71,24 +79,25 @@ def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | No
     Raises `LogCorrupt`, `LogShorter` and `LogReplaced` (a witness in the home knows another log), `LogFull`,
     `StagingElsewhere`.
     """
-    check_one_file_system(fs, home)
-    document = read_document(fs, home.snapshot_file)
-    log, recovery = LogWriter.open(
-        fs,
-        home.log,
-        witnesses=gather(fs, home, document, ask_tables),
-        segment_bytes=settings.log.segment_bytes,
-        reserve_bytes=settings.log.reserve_bytes,
-    )
-    try:
-        state, folded_events = fold(fs, home.log, log, snapshot_of(document))
-        moved = set_strangers_aside(fs, home, log.end.seq)
-    except BaseException:
-        log.close(seal=False)
-        raise
-    if moved:
-        logger.warning("Files of %d attempts that the log knows nothing of were moved aside.", len(moved))
-    return Booted(log, recovery, state, BlobStore(fs, home.blobs), folded_events)
+    with no_collections():
+        check_one_file_system(fs, home)
+        document = read_document(fs, home.snapshot_file)
+        log, recovery = LogWriter.open(
+            fs,
+            home.log,
+            witnesses=gather(fs, home, document, ask_tables),
+            segment_bytes=settings.log.segment_bytes,
+            reserve_bytes=settings.log.reserve_bytes,
+        )
+        try:
+            state, folded_events = fold(fs, home.log, log, snapshot_of(document))
+            moved = set_strangers_aside(fs, home, log.end.seq)
+        except BaseException:
+            log.close(seal=False)
+            raise
+        if moved:
+            logger.warning("Files of %d attempts that the log knows nothing of were moved aside.", len(moved))
+        return Booted(log, recovery, state, BlobStore(fs, home.blobs), folded_events)
 
 
 def fold(fs: Fs, directory: Path, log: LogWriter, snapshot: Snapshot | None) -> tuple[State, int]:
