@@ -105,66 +105,34 @@ __all__ = [
     "with_texts",
 ]
 
-#: Public name → its module, and its name there when that is another one.
+#: Module → the public names in it, each with its name there when that is another one.
+_NAMES = {
+    "casparian_worker.__main__": "run_worker=run",
+    "casparian_worker.discovery.file_index": "as_file_index ChangeWriter FileRow retag",
+    "casparian_worker.discovery.files": "DEFAULT_EXCLUDES hash_file InputChanged path_os path_text WalkOptions",
+    "casparian_worker.discovery.preview": "hex_rows HexRow Preview preview",
+    "casparian_worker.discovery.scan": "file_id scan ScanOptions ScanOutcome ScanProgress",
+    "casparian_worker.execute.failures": (
+        "error_of_exception=of_exception error_of_report=of_report Unaccounted UndeclaredOutput"
+    ),
+    "casparian_worker.execute.files": "Origin Source",
+    "casparian_worker.execute.outputs": "JudgedOutput",
+    "casparian_worker.execute.records": "all_skips RawBudget SourceRecords",
+    "casparian_worker.execute.run": "CancelToken Failed Outcome StreamCounters WorkerContext",
+    "casparian_worker.execute.stream": "error_after_cut error_after_end GuestStream TextLog Watchdog",
+    "casparian_worker.guest": "ColdSpawner Environment Guest GuestSpec",
+    "casparian_worker.kinds.parse": "execute_task=execute ParseTask",
+    "casparian_worker.reproduce": "PublishedFile RecordedJob reproduce_job=reproduce Reproduction",
+    "casparian_worker.sinks": "Lineage",
+    "casparian_worker.validation": "ReservedColumn ValidationLimits",
+    "casparian_worker.validation.mixed": "is_mixed",
+    "casparian_worker.validation.quarantine": "rejected_batch with_texts",
+    "casparian_worker.validation.validator": "REJECT_REASON_COLUMN ROW_INDEX_COLUMN",
+}
 _HOMES = {
-    "CancelToken": "casparian_worker.execute.run",
-    "ChangeWriter": "casparian_worker.discovery.file_index",
-    "ColdSpawner": "casparian_worker.guest",
-    "DEFAULT_EXCLUDES": "casparian_worker.discovery.files",
-    "Environment": "casparian_worker.guest",
-    "Failed": "casparian_worker.execute.run",
-    "FileRow": "casparian_worker.discovery.file_index",
-    "Guest": "casparian_worker.guest",
-    "GuestSpec": "casparian_worker.guest",
-    "GuestStream": "casparian_worker.execute.stream",
-    "HexRow": "casparian_worker.discovery.preview",
-    "InputChanged": "casparian_worker.discovery.files",
-    "JudgedOutput": "casparian_worker.execute.outputs",
-    "Lineage": "casparian_worker.sinks",
-    "Origin": "casparian_worker.execute.files",
-    "Outcome": "casparian_worker.execute.run",
-    "ParseTask": "casparian_worker.kinds.parse",
-    "Preview": "casparian_worker.discovery.preview",
-    "PublishedFile": "casparian_worker.reproduce",
-    "REJECT_REASON_COLUMN": "casparian_worker.validation.validator",
-    "ROW_INDEX_COLUMN": "casparian_worker.validation.validator",
-    "RecordedJob": "casparian_worker.reproduce",
-    "Reproduction": "casparian_worker.reproduce",
-    "ReservedColumn": "casparian_worker.validation",
-    "ScanOptions": "casparian_worker.discovery.scan",
-    "ScanOutcome": "casparian_worker.discovery.scan",
-    "ScanProgress": "casparian_worker.discovery.scan",
-    "Source": "casparian_worker.execute.files",
-    "RawBudget": "casparian_worker.execute.records",
-    "SourceRecords": "casparian_worker.execute.records",
-    "StreamCounters": "casparian_worker.execute.stream",
-    "TextLog": "casparian_worker.execute.stream",
-    "Unaccounted": "casparian_worker.execute.failures",
-    "UndeclaredOutput": "casparian_worker.execute.failures",
-    "ValidationLimits": "casparian_worker.validation",
-    "WalkOptions": "casparian_worker.discovery.files",
-    "Watchdog": "casparian_worker.execute.stream",
-    "WorkerContext": "casparian_worker.execute.run",
-    "all_skips": "casparian_worker.execute.records",
-    "as_file_index": "casparian_worker.discovery.file_index",
-    "error_after_cut": "casparian_worker.execute.stream",
-    "error_after_end": "casparian_worker.execute.stream",
-    "error_of_exception": "casparian_worker.execute.failures:of_exception",
-    "error_of_report": "casparian_worker.execute.failures:of_report",
-    "execute_task": "casparian_worker.kinds.parse:execute",
-    "file_id": "casparian_worker.discovery.scan",
-    "hash_file": "casparian_worker.discovery.files",
-    "hex_rows": "casparian_worker.discovery.preview",
-    "is_mixed": "casparian_worker.validation.mixed",
-    "path_os": "casparian_worker.discovery.files",
-    "path_text": "casparian_worker.discovery.files",
-    "preview": "casparian_worker.discovery.preview",
-    "rejected_batch": "casparian_worker.validation.quarantine",
-    "reproduce_job": "casparian_worker.reproduce:reproduce",
-    "retag": "casparian_worker.discovery.file_index",
-    "run_worker": "casparian_worker.__main__:run",
-    "scan": "casparian_worker.discovery.scan",
-    "with_texts": "casparian_worker.validation.quarantine",
+    public: (module, there or public)
+    for module, names in _NAMES.items()
+    for public, _, there in (name.partition("=") for name in names.split())
 }
 
 if not TYPE_CHECKING:
@@ -173,5 +141,5 @@ if not TYPE_CHECKING:
         """A public name, imported on first use, so that a command loads only what it needs."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module, _, there = _HOMES[name].partition(":")
-        return getattr(import_module(module), there or name)
+        module, there = _HOMES[name]
+        return getattr(import_module(module), there)
