@@ -192,6 +192,8 @@ class Screen:
 
     name: ClassVar[str]
     title: ClassVar[str]
+    #: The key that leads to it from everywhere.
+    key: ClassVar[str]
     #: Its actions; the shell adds its own. Built once, from `actions.existing`.
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
 

@@ -293,11 +293,10 @@ ACTIONS: tuple[Action, ...] = existing(
             lambda s, c: show_palette(s),
             weight=60,
         ),
-        Action("shell.home", ("alt-h",), "home", "Go to Home", _mode("home"), weight=0),
-        Action("shell.discover", ("alt-d",), "discover", "Go to Discover", _mode("discover"), weight=0),
-        Action("shell.bench", ("alt-p",), "bench", "Go to the Parser Bench", _mode("bench"), weight=0),
-        Action("shell.jobs", ("alt-j",), "jobs", "Go to Jobs", _mode("jobs"), weight=0),
-        Action("shell.inspect", ("alt-i",), "inspect", "Go to Inspect", _mode("inspect"), weight=0),
+        *(
+            Action(f"shell.{mode.name}", (mode.key,), mode.name, f"Go to {mode.title}", _mode(mode.name), weight=0)
+            for mode in SCREENS
+        ),
         Action(
             "shell.assistant",
             ("alt-a",),

@@ -103,6 +103,7 @@ _PUBLISHED_ROWS = 6
 class Home(Screen):
     name = "home"
     title = "Home"
+    key = "alt-h"
 
     def __init__(self) -> None:
         self.card = 0

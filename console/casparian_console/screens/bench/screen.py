@@ -103,6 +103,7 @@ _LIST_AGAIN_US = 5_000_000
 class Bench(Screen):
     name = "bench"
     title = "Parser Bench"
+    key = "alt-p"
     ACTIONS = ACTIONS
 
     def __init__(self) -> None:

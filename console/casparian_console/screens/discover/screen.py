@@ -51,6 +51,7 @@ _REFRESH_US = 2_000_000
 class Discover(Screen):
     name = "discover"
     title = "Discover"
+    key = "alt-d"
     ACTIONS = commands.ACTIONS
 
     def __init__(self) -> None:

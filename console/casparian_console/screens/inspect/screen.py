@@ -97,6 +97,7 @@ ACTIONS = existing(
 class Inspect(Screen):
     name = "inspect"
     title = "Inspect"
+    key = "alt-i"
     ACTIONS = ACTIONS
 
     def __init__(self) -> None:

@@ -39,6 +39,7 @@ Part = Literal["list", "detail", "log", "monitoring"]
 class Jobs(Screen):
     name: ClassVar[str] = "jobs"
     title: ClassVar[str] = "Jobs"
+    key: ClassVar[str] = "alt-j"
 
     def __init__(self) -> None:
         self.filter = Filter()
