@@ -23,7 +23,7 @@ from bench.rows import BENCHMARKS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that nothing is left behind
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that temporary files are removed
     if given.name == "list":
         for benchmark in BENCHMARKS.values():
             sizes = " ".join(f"{size.flag} {size.default}" for size in benchmark.sizes)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     documents: list[dict[str, Any]] = []
     for benchmark in wanted:
         documents.append(_measure(benchmark, given))
-        if given.json is not None:  # after each, so that nothing measured is lost with what comes later
+        if given.json is not None:  # after each benchmark, so that a later failure loses no results
             content = documents if given.name == "all" else documents[0]
             given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if benchmark.plot is not None and given.plot is not None and "failed" not in documents[-1]:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
-    """One benchmark in a scratch directory of its own, which is removed whatever happens. One that fails says so."""
+    """Run one benchmark in its own scratch directory, which is always removed. A failure is printed."""
     sizes = {size.name: getattr(given, size.name, None) or size.default for size in benchmark.sizes}
     scratch = Path(tempfile.mkdtemp(prefix="casparian-bench-", dir=given.scratch))
     try:

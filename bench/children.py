@@ -1,8 +1,8 @@
-"""Programs that are measured from outside, and the environment that other people's tools are installed into.
+"""Programs that are measured from outside, and the environment for the packages of peers.
 
-A program gets its arguments as JSON in `argv[1]` and prints its answer as the last line of its standard output. What it times, it
-times itself, after its imports. No program outlives the benchmark. Peers' packages go into a virtual environment below the
-scratch directory, which is thrown away; pip's own configuration chooses the index.
+A program gets its arguments as JSON in `argv[1]` and prints its answer as the last line of its standard output. It measures time
+itself, after its imports. No program outlives the benchmark. Packages of peers are installed into a virtual environment below the
+scratch directory, which is removed; pip's own configuration chooses the index.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _PATIENCE_SECONDS = 600.0
 
 
 class ChildFailed(Exception):
-    """A measured program ended badly; the last words it said."""
+    """A measured program failed; the message has its last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     values: dict[str, Any]
     wall_seconds: float
-    #: Of the program itself and the children it waited for.
+    #: CPU seconds of the program and the children it waited for.
     cpu_seconds: float
-    #: Of the largest single process among them.
+    #: The peak memory of the largest process among them.
     peak_rss_bytes: int
 
 
 def own_environment() -> dict[str, str]:
-    """For programs that use the project's packages and `bench` itself."""
+    """The environment for programs that use the project's packages and `bench`."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def peer_environment() -> dict[str, str]:
-    """For programs in the peers' environment: of ours, only what needs nothing but Python can be imported."""
+    """The environment for programs of peers, which can import only modules of ours that need nothing but Python."""
     return {**{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}, "PYTHONPATH": str(ROOT)}
 
 
@@ -70,12 +70,12 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> Answer:
         said = out.read().decode(errors="replace").splitlines()
         if status != 0 or not said:
             words = err.read().decode(errors="replace").splitlines()
-            raise ChildFailed(f"{command[-2]} ended with {status}: {(words or ['it said nothing'])[-1]}")
+            raise ChildFailed(f"{command[-2]} ended with {status}: {(words or ['it printed nothing'])[-1]}")
     return Answer(json.loads(said[-1]), wall_seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def _wait(child: subprocess.Popen[bytes]) -> tuple[int, Any, float]:
-    """Exit status, resources used and seconds; the whole group is killed when patience or the user ends it."""
+    """The exit status, resources used and seconds. The whole process group is killed after a time limit or an interrupt."""
     began = time.perf_counter()
     pidfd = os.pidfd_open(child.pid)
     try:
@@ -94,13 +94,13 @@ def _wait(child: subprocess.Popen[bytes]) -> tuple[int, Any, float]:
 
 
 def require_counts(values: Mapping[str, Any], *, valid: int, bad: int) -> None:
-    """Same work means same result: a case that does not find the rows that the generator made is not counted."""
+    """Check that a case found the rows that the generator made; otherwise its result does not count."""
     found = (values["valid"], values["bad"])
     if found != (valid, bad):
         raise ChildFailed(f"found {found[0]} valid and {found[1]} bad rows where there are {valid} and {bad}")
 
 
-# --- the peers' environment ---
+# --- the peers' environment -------------------------------------------------------------------------------------------
 
 
 _INSTALL_SECONDS = 180.0
@@ -111,7 +111,7 @@ class Unavailable(Exception):
 
 
 class PeerEnvironment:
-    """Made on first use; each package is tried once."""
+    """The environment of the peers, created on first use; the installation of each package is tried once."""
 
     def __init__(self, directory: Path, *, is_wanted: bool = True) -> None:
         self._directory = directory
@@ -123,9 +123,9 @@ class PeerEnvironment:
         return self._directory / "bin" / "python"
 
     def require(self, *packages: str) -> Path:
-        """The environment's Python with these packages in it. Raises `Unavailable` when they cannot be installed."""
+        """The environment's Python with these packages installed. Raises `Unavailable` if they cannot be installed."""
         if not self._is_wanted:
-            raise Unavailable("peers were not wanted (--no-peers)")
+            raise Unavailable("peers are switched off (--no-peers)")
         if packages not in self._problems:
             self._problems[packages] = self._install(packages)
         if problem := self._problems[packages]:
@@ -133,7 +133,7 @@ class PeerEnvironment:
         return self.python
 
     def versions(self) -> dict[str, str]:
-        """What ended up installed."""
+        """The installed packages with their versions."""
         if not self.python.exists():
             return {}
         listed = subprocess.run(
@@ -143,7 +143,7 @@ class PeerEnvironment:
         return {name: version for name, found, version in pairs if found}
 
     def _install(self, packages: Sequence[str]) -> str:
-        """Why it did not work; empty when it did."""
+        """Install packages. Returns the reason of a failure; empty on success."""
         print(f"installing {' '.join(packages)} …", file=sys.stderr)
         if not self.python.exists():
             venv.create(self._directory, with_pip=True)

@@ -1,8 +1,9 @@
-"""Inputs of the benchmarks: a table of trades, files, and their parsers; seeded, the same everywhere with the same DuckDB.
+"""Inputs of the benchmarks: a table of trades, files and their parsers. They are seeded, so they are the same with the same
+DuckDB.
 
-About one row of a hundred has a bad cell. Nine columns for validation; files have the first eight, because CSV cannot say NULL.
-Bad cells are either the same few texts over and over, which favours a program that remembers texts, or all different.
-Parsers are written as their authors would write them.
+About one row of a hundred has a bad cell. Validation has nine columns; files have the first eight, because CSV has no NULL.
+Bad cells are either a few repeated texts, which favours programs that cache texts, or all different. Parsers are written as
+their authors would write them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _GOOD = {
     "acct": "printf('AC-%06d', (dice[7] % 1000000)::int)",
     "note": "printf('desk %d', (dice[8] % 50)::int)",
 }
-#: One bad text for each column; `{tail}` makes them all different where that is wanted.
+#: One bad text for each column; `{tail}` can make them all different.
 _BAD = {
     "id": "'x12' || {tail}",
     "qty": "'12x' || {tail}",
@@ -75,7 +76,7 @@ def sql(rows: int, *, seed: int, first: int, columns: int, is_distinct: bool) ->
 
 
 def write_arrow(path: Path, rows: int, *, seed: int, is_distinct: bool) -> int:
-    """All nine columns as one Arrow file; returns how many rows are bad."""
+    """Write all nine columns as one Arrow file. Returns the number of bad rows."""
     query = sql(rows, seed=seed, first=0, columns=9, is_distinct=is_distinct)
     with duckdb.connect() as database, pa.OSFile(str(path), "wb") as out:
         reader = database.sql(query).to_arrow_reader(BATCH_ROWS)
@@ -87,7 +88,7 @@ def write_arrow(path: Path, rows: int, *, seed: int, is_distinct: bool) -> int:
 
 
 def write_files(directory: Path, files: int, rows: int, *, seed: int) -> int:
-    """`files` CSV files of `rows` rows with the first eight columns; returns how many rows are bad in all."""
+    """`files` CSV files of `rows` rows with the first eight columns; returns the number of bad rows."""
     directory.mkdir(parents=True)
     bad = 0
     with duckdb.connect() as database:
@@ -100,7 +101,7 @@ def write_files(directory: Path, files: int, rows: int, *, seed: int) -> int:
 
 
 def bad_rows(database: duckdb.DuckDBPyConnection, rows: int, seed: int) -> int:
-    """How many rows of a table have a bad cell, counted by the dice that made them."""
+    """The number of rows with a bad cell, computed from the same seed."""
     found = database.execute(
         f"select count(*) from range({rows}) t(i) where hash(i * 16 + 8 + {seed} * 1000003) % 100 = 0"
     )
@@ -109,7 +110,7 @@ def bad_rows(database: duckdb.DuckDBPyConnection, rows: int, seed: int) -> int:
     return int(row[0])
 
 
-#: The usual way: text as text, each record with its line.
+#: The usual parser: it yields rows of text with their line numbers.
 WITH_READ_CSV = """
 from casparian_shim import read_csv
 
@@ -121,7 +122,7 @@ def parse(path, ctx):
     yield from read_csv(path)
 """
 
-#: For those who know Arrow: the same rows with the same line numbers, read in blocks.
+#: A parser with Arrow: the same rows with the same line numbers, read in blocks.
 WITH_PYARROW = """
 import pyarrow as pa
 import pyarrow.csv
@@ -164,7 +165,7 @@ def write_tiny_parser(directory: Path) -> Path:
 
 
 def write_tiny_files(directory: Path, count: int) -> None:
-    """Two rows each, all different: equal files would be one file to casparian."""
+    """Write files of two rows each, all different, because casparian processes equal files once."""
     directory.mkdir(parents=True)
     for number in range(count):
         (directory / f"tiny_{number:05d}.csv").write_text(f"id,word\n{number},left\n{number},right\n", encoding="ascii")

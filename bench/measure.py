@@ -1,8 +1,8 @@
-"""What a benchmark is, how its cases become medians, ratios and verdicts, and how they are shown and written down.
+"""The definition of a benchmark, its medians, ratios and verdicts, and the report.
 
 A benchmark has figures, sizes, cases and targets; each case is a way of doing the same work. Cases take turns (a, b, c, a, b, c),
-so that whatever else the machine does meets them alike. A case that fails loses its own samples, never those of others. A
-document has the machine's facts beside the figures, since without them a figure says nothing.
+so that other load on the machine affects them equally. A case that fails loses only its own samples. The report includes facts
+about the machine, which are needed to interpret the figures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Kind = Literal["casparian", "peer", "bare"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of every sample. The first figure of a benchmark is the one that ratios are made of."""
+    """One number of every sample. Ratios are computed from the first figure of a benchmark."""
 
     name: str
     unit: str
@@ -40,7 +40,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run of one case gave: figures by name, and facts that explain them."""
+    """The result of one run of one case: figures by name, and facts that explain them."""
 
     figures: Mapping[str, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way of doing the work. `differs` says in what this is not the same work as casparian's."""
+    """One way of doing the work. `differs` says how the work differs from casparian's."""
 
     name: str
     kind: Kind
@@ -64,14 +64,14 @@ class Target:
     figure: str
     at_least: float | None = None
     at_most: float | None = None
-    #: The case that the figure is divided by; "best peer" means whichever peer did best. None: the value itself.
+    #: The case that the figure is divided by; "best peer" is the fastest peer. None: the value itself.
     against: str | None = None
     case: str = "casparian"
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A flag that says how much work there is."""
+    """An option for the amount of work."""
 
     flag: str
     default: int
@@ -100,15 +100,15 @@ class Benchmark:
     title: str
     figures: Sequence[Figure]
     sizes: Sequence[Size]
-    #: Makes inputs and returns the cases; called once.
+    #: A function that makes inputs and returns the cases; called once.
     prepare: Callable[[Setting], Sequence[Case]]
     targets: Sequence[Target] = ()
     notes: Sequence[str] = ()
-    #: Draws what was measured (the JSON document) as an SVG.
+    #: A function that draws the JSON document as an SVG.
     plot: Callable[[dict[str, Any]], str] | None = None
 
 
-# --- running and judging ---
+# --- running and comparing --
 
 
 BEST_PEER = "best peer"
@@ -121,7 +121,7 @@ class Outcome:
     case: Case
     samples: list[Sample] = field(default_factory=list)
     unavailable: str = ""
-    #: What went wrong in its last run; it is not run again.
+    #: The error of its last run; it is not run again.
     failed: str = ""
 
     def median(self, figure: str) -> float | None:
@@ -135,7 +135,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a target fared; `value` is None when there was nothing to judge it by."""
+    """The verdict on a target; `value` is None if it could not be computed."""
 
     target: Target
     value: float | None
@@ -151,7 +151,7 @@ class Verdict:
 
 
 def run(benchmark: Benchmark, setting: Setting, runs: int) -> list[Outcome]:
-    """All samples of all cases; a case that cannot run, or fails, says why in its outcome."""
+    """All samples of all cases. The outcome of a case that fails or cannot run has the reason."""
     outcomes = [Outcome(case) for case in benchmark.prepare(setting)]
     for number in range(1, runs + 1):
         for outcome in outcomes:
@@ -168,13 +168,13 @@ def run(benchmark: Benchmark, setting: Setting, runs: int) -> list[Outcome]:
 
 
 def described(problem: Exception) -> str:
-    """One line for a report: what went wrong, and where in the code."""
+    """One line for a report: the error, and its place in the code."""
     last = traceback.extract_tb(problem.__traceback__)[-1]
     return f"{type(problem).__name__}: {problem} ({Path(last.filename).name}:{last.lineno})"
 
 
 def ratios(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """How many times better casparian's first case is than each other, by the first figure."""
+    """How many times better casparian's first case is than each other case, by the first figure."""
     figure = benchmark.figures[0]
     ours = next(outcome for outcome in outcomes if outcome.case.kind == "casparian")
     found = {}
@@ -240,7 +240,7 @@ FORMAT = 1
 def document(
     benchmark: Benchmark, setting: Setting, outcomes: Sequence[Outcome], runs: int, surroundings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything, for `--json`."""
+    """The whole report, for `--json`."""
     return {
         "format": FORMAT,
         "benchmark": benchmark.name,
@@ -263,7 +263,7 @@ def document(
 
 
 def show(console: Console, benchmark: Benchmark, outcomes: Sequence[Outcome], surroundings: dict[str, Any]) -> None:
-    """The table, the targets, and what is not alike."""
+    """Print the table, the targets and the differences of the cases."""
     ratio_of = ratios(benchmark, outcomes)
     table = Table(title=f"row {benchmark.row}: {benchmark.title}", title_justify="left")
     table.add_column("case")
@@ -309,7 +309,7 @@ def _value(verdict: Verdict) -> str:
     return f"{verdict.value:,.2f}{f'× {verdict.against}' if verdict.against else ''}, "
 
 
-# --- the machine ---
+# --- the machine ------------------------------------------------------------------------------------------------------
 
 
 _PACKAGES = ("casparian", "pyarrow", "duckdb", "pyzmq", "uvloop", "msgpack", "pydantic", "blake3")
@@ -317,7 +317,7 @@ _SYNCS = 200
 
 
 def facts(directory: Path) -> dict[str, Any]:
-    """Measured where the benchmark writes."""
+    """Facts about the machine; the disk is measured where the benchmark writes."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
@@ -330,7 +330,7 @@ def facts(directory: Path) -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """Of the last minute: above the benchmark's own share, other programs ran too."""
+    """The load average of the last minute. If it is above the benchmark's own share, other programs ran too."""
     return round(os.getloadavg()[0], 2)
 
 

@@ -1,7 +1,7 @@
-"""Counters that processes share with the one that measures them: how often, and when last. Needs nothing but Python.
+"""Counters that processes share with the measuring process: the number of hits and the time of the last. It needs only Python.
 
-Each process writes one small file of its own through a memory map, which costs about a microsecond and no system call, so
-that the body of a no-op job is the same for everybody. The clock is the machine's monotonic one, the same in all processes.
+Each process writes its own small file through a memory map, which takes about a microsecond and no system call, so that the body
+of a no-op job is the same in all cases. The clock is the machine's monotonic one, which all processes share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _STEP_SECONDS = 0.0005
 
 
 class Stamp:
-    """Written by one process."""
+    """The counter that one process writes."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
@@ -34,7 +34,7 @@ class Stamp:
 
 
 class Stamps:
-    """Read by the one who measures: all stamps in a directory."""
+    """All stamps in a directory, read by the measuring process."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,11 +43,11 @@ class Stamps:
         self._base = 0
 
     def rebase(self) -> None:
-        """Count from now on."""
+        """Begin to count from now."""
         self._base += self.read()[0]
 
     def read(self) -> tuple[int, float]:
-        """How many hits since the base, and the time of the last one."""
+        """The number of hits since the base, and the time of the last one."""
         for name in os.listdir(self._directory):
             path = self._directory / name
             if name not in self._maps and path.stat().st_size >= _LAYOUT.size:
@@ -65,7 +65,8 @@ class Stamps:
             self.read()
 
     def wait(self, count: int, timeout_seconds: float) -> float:
-        """The time of the last hit once there are `count`. Looks twice a millisecond: a memory map cannot be waited for."""
+        """Wait for `count` hits and return the time of the last. It checks twice a millisecond, because a memory map cannot be
+        awaited."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             found, when = self.read()
@@ -77,6 +78,6 @@ class Stamps:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which that share of all lie."""
+    """The percentile: the value below which this share of all values is."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,6 +1,6 @@
-"""A real casparian to measure: a home, its daemon, a parser, files that were seen, and what the kernel knows of the processes.
+"""A real casparian to measure: a home, its daemon, a parser, known files, and the kernel's figures about the processes.
 
-What users do with commands is done here through the same operations; nothing of the daemon is replaced or left out.
+The module uses the same operations as the commands. No part of the daemon is replaced or left out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parse(path, ctx):
 
 
 def new_home(root: Path) -> Home:
-    """With built-in settings, but never short of disk."""
+    """A home with built-in settings, but without the check of free disk space."""
     home = Home(root)
     make_home(home)
     home.config_file.write_text("[log]\nlow_disk_bytes = 0\n", encoding="utf-8")
@@ -50,7 +50,7 @@ def new_home(root: Path) -> Home:
 
 @contextmanager
 def daemon(home: Home, workers: int) -> Iterator[Client]:
-    """A daemon in a process of its own, as `casparian start` begins it; it queues nothing unasked."""
+    """A daemon in a process of its own, as `casparian start` starts it, without automatic queueing."""
     options = ["--workers", str(workers)] if workers else ["--no-workers"]
     child = spawn_daemon(home, [*options, "--no-planning", "--with-parent"])
     try:
@@ -61,7 +61,7 @@ def daemon(home: Home, workers: int) -> Iterator[Client]:
 
 
 def cpu_seconds(home: Home) -> dict[str, float]:
-    """What the sentinel and its projector have used so far: what a busy machine cannot blur."""
+    """The CPU seconds of the sentinel and its projector so far, which do not depend on other load."""
     sentinel = int(home.pid_file.read_text(encoding="ascii").split()[0])
     spent = {"sentinel": cpu_seconds_of(sentinel)}
     for pid in children_of(sentinel):
@@ -71,7 +71,7 @@ def cpu_seconds(home: Home) -> dict[str, float]:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """Ask twice, then insist."""
+    """End a process: ask twice, then kill it."""
     for _ in range(2):
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -83,7 +83,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def bus_workers(home: Home, stamps: Path, count: int) -> Iterator[None]:
-    """Worker processes that speak the bus and whose jobs do nothing."""
+    """Worker processes on the bus whose jobs do nothing."""
     running = []
     try:
         for number in range(count):
@@ -114,7 +114,7 @@ def register_no_op(client: Client, home: Home, scratch: Path) -> None:
 
 
 def pretend_files(client: Client, home: Home, directory: Path, count: int) -> None:
-    """Tell the daemon of `count` tagged files. They are not there: no-op jobs open nothing."""
+    """Record `count` tagged files that do not exist; no-op jobs do not open them."""
     scan_id = client.request("begin_scan", {"roots": [str(directory)]})["scan_id"]
     writer = ChangeWriter()
     for number in range(count):
@@ -141,13 +141,13 @@ def pretend_files(client: Client, home: Home, directory: Path, count: int) -> No
 
 
 def queue_no_op(client: Client, path: Path) -> int:
-    """Queue all pending files below `path`; how many jobs that were."""
+    """Queue all pending files below `path`. Returns the number of jobs."""
     answer = client.request("queue", {"parser": "no_op", "path": str(path)}, timeout_seconds=_QUEUE_SECONDS)
     return int(answer["queued"])
 
 
 def wait_for_tables(client: Client, seq: int) -> None:
-    """Until the tables know of this event, however long one of them takes to be applied."""
+    """Wait until the tables contain this event."""
     deadline = time.monotonic() + _IDLE_SECONDS
     while time.monotonic() < deadline:
         if client.request("status")["projection"]["seq"] >= seq:
@@ -157,7 +157,7 @@ def wait_for_tables(client: Client, seq: int) -> None:
 
 
 def wait_until_idle(client: Client, look_seconds: float) -> None:
-    """Until no job is open, by the daemon's own counts; looking is work too, so it is done seldom."""
+    """Wait until no job is open, by the daemon's counts. It checks rarely, because each check is work too."""
     deadline = time.monotonic() + _IDLE_SECONDS
     while time.monotonic() < deadline:
         queue = client.request("status")["queue"]
@@ -168,7 +168,7 @@ def wait_until_idle(client: Client, look_seconds: float) -> None:
 
 
 def casparian(home: Home, arguments: Sequence[str]) -> Any:
-    """Run a command of the command line with `--json`; what it said."""
+    """Run a command with `--json`. Returns its document."""
     command = [sys.executable, "-m", "casparian", "--home", str(home.root), "--json", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=own_environment(), check=False)
     if done.returncode != 0:
@@ -177,7 +177,7 @@ def casparian(home: Home, arguments: Sequence[str]) -> Any:
     return json.loads(done.stdout) if done.stdout.strip() else None
 
 
-# --- what the kernel knows ---
+# --- figures of the kernel --------------------------------------------------------------------------------------------
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -191,13 +191,13 @@ def peak_rss_bytes(pid: int) -> int:
 
 
 def cpu_seconds_of(pid: int) -> float:
-    """User and system time of the process itself."""
+    """The user and system time of the process itself."""
     user, system, *_ = _times(pid)
     return user + system
 
 
 def children_cpu_seconds_of(pid: int) -> float:
-    """The same of all children that it has waited for."""
+    """The user and system time of all children that it has waited for."""
     *_, user, system = _times(pid)
     return user + system
 
@@ -212,6 +212,6 @@ def command_of(pid: int) -> list[str]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Of all its threads."""
+    """The children of all its threads."""
     lists = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for each in lists for child in each.read_text(encoding="ascii").split()]

@@ -1,7 +1,8 @@
-"""Pictures of the console in docs/pictures/: `python -m docs.pictures` makes all of them from a home that the demo filled.
+"""Pictures of the console in docs/pictures/: `python -m docs.pictures` makes all of them from the demo's home.
 
-Each is what `casparian console --screenshot` draws of a running daemon. `--check`, which CI runs, makes them in a temporary
-directory and compares their words with those of the committed ones: numbers, times and ids differ from run to run.
+Each picture is made by `casparian console --screenshot` with a running daemon. `--check`, which CI runs, makes them in a
+temporary
+directory and compares their words with those of the committed ones; numbers, times and ids differ from run to run.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 PLACE = Path(__file__).parent / "pictures"
-#: It is seen in the pictures; a directory that is there is never touched.
+#: The home's path, which the pictures show; an existing directory is never changed.
 ROOM = Path(tempfile.gettempdir()) / "casparian-pictures"
 SIZE = "110x30"
-#: Picture → what is done in the console before it is drawn.
+#: Picture → the console script before it is drawn.
 PICTURES = {
     "home": "wait:idle",
     "discover": "alt-d wait:idle wait:text:HARBOR",
@@ -49,7 +50,7 @@ def casparian(*words: str, may_fail: bool = False) -> None:
 
 
 def fill_home() -> None:
-    """The demo's home, and a parser of which one file of two fails."""
+    """Fill a home with the demo, and with a parser that fails on one of two files."""
     casparian("demo", str(ROOM))
     inbox = ROOM / "positions"
     inbox.mkdir()
@@ -79,7 +80,7 @@ def make(place: Path) -> None:
 
 
 def words_of(picture: Path) -> set[str]:
-    """The words that a picture shows. Numbers, ids and names in capitals, as rows have them, differ from run to run."""
+    """The words of a picture, without numbers, ids and names in capitals, which differ from run to run."""
     shown = "\n".join("".join(text.itertext()) for text in ET.parse(picture).iter() if text.tag.endswith("text"))  # noqa: S314
     return {word for word in re.findall(r"[^\s│─]+", shown) if re.fullmatch(r"[A-Z]?[a-z]{2,}[.,:]?", word)}
 
@@ -102,7 +103,7 @@ def main() -> int:
                 differing += 1
                 print(f"docs/pictures/{name}.svg: gone {sorted(kept - now)}, new {sorted(now - kept)}")
     if differing:
-        print("Look at them, then: python -m docs.pictures")
+        print("Check them, then run: python -m docs.pictures")
     return 1 if differing else 0
 
 

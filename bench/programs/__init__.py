@@ -1,6 +1,7 @@
-"""Programs that are started and measured from outside; each prints one line of JSON, but those that only serve others.
+"""Programs that are measured from outside. Each prints one line of JSON, except those that only serve others.
 
-With the project's Python: `validation`, `plain_python`, `bus_loop`, and `bus_worker` and `console_watched`, which are casparian's
-own parts. With the peers' Python: `polars_trades`, `huey_jobs` and `huey_tasks`, which of ours import only what needs nothing but
+With the project's Python run `validation`, `plain_python` and `bus_loop`, and casparian's own `bus_worker` and `console_watched`.
+With
+the peers' Python run `polars_trades`, `huey_jobs` and `huey_tasks`, which import only modules of ours that need nothing but
 Python.
 """

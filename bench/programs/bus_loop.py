@@ -1,7 +1,7 @@
-"""A bare ZeroMQ ROUTER that appends what it hears to a file and syncs it before it answers. A measured program.
+"""A measured program: a bare ZeroMQ ROUTER that appends each message to a file and syncs it before it answers.
 
-No state, no leases, no recovery, no second process reading along: the physical work of row 1 and nothing else. Three
-records a job (queued, leased, done), one fdatasync for all that one drain brings. Arguments: `{"way", "jobs", "directory"}`;
+It does only the physical work of row 1, without state, leases, recovery or a projection. It writes three records for each job
+(queued, leased, done), with one fdatasync for all messages that arrived together. Arguments: `{"way", "jobs", "directory"}`;
 `role` is added for the processes that this one starts.
 """
 
@@ -50,7 +50,7 @@ class Sentinel:
         self._next = 0
 
     def serve(self) -> None:
-        """Until killed."""
+        """Serve until killed."""
         while True:
             self._socket.poll()
             records = bytearray()
@@ -111,7 +111,7 @@ def work(endpoint: str, directory: Path, number: str) -> None:
 
 
 def rate(socket: Socket, committed: Stamps, _bodies: Stamps, jobs: int) -> dict[str, Any]:
-    """One message a job, up to 2,000 of them not yet answered."""
+    """Send one message for each job, with up to 2,000 unanswered ones."""
     message = msgpack.packb(["queue", _PAYLOAD])
     sent = answered = 0
     began = time.monotonic()
@@ -156,14 +156,16 @@ def main() -> None:
         case "sentinel":
             Sentinel(given["endpoint"], directory / "log").serve()
         case "":
-            with tempfile.TemporaryDirectory(prefix="bus-") as short:  # the scratch may be too deep for a socket
+            with tempfile.TemporaryDirectory(
+                prefix="bus-"
+            ) as short:  # the scratch directory's path may be too long for a socket
                 drive({**given, "endpoint": f"ipc://{short}/bus"}, directory)
         case worker:
             work(given["endpoint"], directory, worker)
 
 
 def drive(given: dict[str, Any], directory: Path) -> None:
-    """Start the others, measure, end them."""
+    """Start the other processes, measure, and end them."""
     bodies, committed = Stamps(directory / "bodies"), Stamps(directory / "committed")
     running = []
     try:

@@ -1,7 +1,7 @@
 """A worker of the bus whose jobs do nothing: `python -m bench.programs.bus_worker '{"home", "worker_id", "stamps"}'`.
 
-It speaks the whole protocol through the product's codec: hello, want, finish for each job with a manifest of its own,
-heartbeats. `started` is left out: no guest is started. It stamps each job's body, and each job known as committed.
+It uses the whole protocol with the product's codec: hello, want, finish for each job with its own manifest, heartbeats. It does
+not send `started`, because it starts no guest. It stamps each job's body, and each job known to be committed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BusWorker:
         self._beats = 0
 
     def serve(self) -> None:
-        """Until a signal ends the process, or its parent is gone."""
+        """Serve until a signal ends the process or its parent has ended."""
         hello = m.Hello(
             protocol=m.PROTOCOL_VERSION,
             worker_id=self._worker_id,
@@ -65,7 +65,7 @@ class BusWorker:
                 self._drain()
 
     def _drain(self) -> None:
-        """All that has arrived; then finishes and credit in as few messages as fit."""
+        """Handle all messages that have arrived, then send finishes and credit in as few messages as possible."""
         done: list[m.FinishedJob] = []
         settled = 0
         while True:
@@ -86,7 +86,7 @@ class BusWorker:
             self._send(m.Finish(jobs=done[start : start + _FINISH_JOBS]))
         if settled:
             self._held -= settled
-            self._send(m.Want(credit=max(0, WINDOW_JOBS - self._held)))  # assigns under way may exceed the window
+            self._send(m.Want(credit=max(0, WINDOW_JOBS - self._held)))  # assignments in flight may exceed the window
 
     def _perform(self, assignment: m.Assignment) -> m.FinishedJob:
         self._bodies.hit()

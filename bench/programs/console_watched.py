@@ -1,7 +1,7 @@
-"""The console as `casparian console` runs it, on the terminal it is given, with a stamp behind every frame.
+"""The console as `casparian console` runs it, on the given terminal, with a stamp after every frame.
 
-A stamp is (machine's monotonic time, the last event that the shell knows, how many keys it has taken). They are written as JSON
-when the console quits; nothing is written before.
+A stamp is (monotonic time, the last event that the shell knows, the number of keys handled). The stamps are written as JSON when
+the console quits, and not before.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
         finally:
             await runner.close()
         if runner.problems:
-            raise RuntimeError("the console had faults of its own: see logs/console.log of its home")
+            raise RuntimeError("the console had internal errors: see logs/console.log in its home")
 
     uvloop.run(session())
     Path(given["stamps"]).write_text(json.dumps(stamps), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Huey with SQLite and fsync: no-op jobs, two consumer processes of one thread. A measured program.
 
 Arguments: `{"way": "rate" | "latency", "jobs", "directory"}`. The storage syncs every commit; consumers poll
-once a millisecond. A job counts as done at the end of its body: that Huey's acknowledgement follows is in its favour.
+once a millisecond. A job counts as done at the end of its body, before Huey's acknowledgement, which favours Huey.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _consumer() -> subprocess.Popen[bytes]:
 
 
 def rate(no_op: Callable[[], Any], bodies: Stamps, jobs: int) -> dict[str, Any]:
-    """From the first enqueue, one call a job, to the last body."""
+    """The time from the first enqueue to the last body, with one call for each job."""
     began = time.monotonic()
     for _ in range(jobs):
         no_op()
@@ -58,7 +58,7 @@ def rate(no_op: Callable[[], Any], bodies: Stamps, jobs: int) -> dict[str, Any]:
 
 
 def latency(no_op: Callable[[], Any], bodies: Stamps, jobs: int) -> dict[str, Any]:
-    """Milliseconds from before the call to the body, on an idle queue."""
+    """The milliseconds from before the call to the body, on an idle queue."""
     took = []
     for number in range(jobs):
         began = time.monotonic()

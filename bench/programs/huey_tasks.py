@@ -1,4 +1,4 @@
-"""The queue and the job that Huey's consumers import; `BENCH_HUEY` names the directory of the storage."""
+"""The queue and the job that Huey's consumers import; `BENCH_HUEY` is the directory of the storage."""
 
 from __future__ import annotations
 

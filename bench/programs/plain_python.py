@@ -1,8 +1,8 @@
-"""What one would write by hand: a Python process or a fork for each tiny file, a dict for each FIX message. A measured program.
+"""A measured program as one would write it by hand: a process or a fork for each tiny file, a dict for each FIX message.
 
-`{"way": "process" | "fork", "inputs", "out", "files"}`: two files at a time; each is read, cast and written as Parquet beside a
+`{"way": "process" | "fork", "inputs", "out", "files"}`: two files at a time; each is read, cast and written as Parquet under a
 temporary name, synced, renamed, and its directory synced. `{"way": "fix", "files", "processes"}`: a dict of tags for every line;
-the files are dealt to the processes, nothing is typed, checked or kept.
+the files are distributed to the processes, and nothing is typed, checked or kept.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def convert(source: Path, target: Path) -> None:
 
 
 def spawn(source: Path, target: Path) -> int:
-    """The new process's id. No `Popen`: a dropped one is reaped by the next, and would be missing in `os.wait`."""
+    """Start a process and return its id. `Popen` is not used, because it reaps dropped children, which `os.wait` would then
+    miss."""
     arguments = [sys.executable, "-m", "bench.programs.plain_python", json.dumps([str(source), str(target)])]
     return os.posix_spawn(sys.executable, arguments, os.environ)
 
@@ -57,7 +58,7 @@ def fork(source: Path, target: Path) -> int:
 
 
 def all_of(sources: list[Path], out: Path, start: Callable[[Path, Path], int]) -> None:
-    """Start, two at a time, and wait; an end other than 0 ends everything."""
+    """Run all, two at a time; an exit status other than 0 ends the program."""
     running = 0
     for source in sources:
         if running == _AT_ONCE:
@@ -89,7 +90,7 @@ def tiny_files(way: str, inputs: Path, out: Path, files: int) -> dict[str, float
 
 
 def read(path: str) -> int:
-    """How many lines have a message type."""
+    """The number of lines with a message type."""
     found = 0
     with open(path, "rb") as log:
         for line in log:

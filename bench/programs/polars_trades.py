@@ -1,8 +1,9 @@
-"""polars, alone and under pandera: cast what can be cast, a reason for what cannot. A measured program of the peers' environment.
+"""A measured program of the peers' environment: polars alone and with pandera casts valid cells and gives a reason for bad ones.
 
-Arguments: `{"way": "memory", "path", "threads"}` judges an Arrow file that was read before the clock started; `{"way": "files",
-"files", "out", "is_synced"}` reads CSV files one by one and writes Parquet beside quarantine. A regular expression stands before
-the decimal cast, which would round; the first reason of a row is kept, not all. `{"way": "pandera", "path", "threads"}`: a
+Arguments: `{"way": "memory", "path", "threads"}` validates an Arrow file that was read before the clock started; `{"way":
+"files",
+"files", "out", "is_synced"}` reads CSV files one by one and writes Parquet beside quarantine. A regular expression guards the
+decimal cast, which would round; only the first reason of a row is kept. `{"way": "pandera", "path", "threads"}`: a
 lazy schema of patterns names every bad cell, then the good rows are cast.
 """
 
@@ -36,7 +37,7 @@ SIDES = ["BUY", "SELL", "SHORT", "COVER"]
 
 
 def checks() -> dict[str, Any]:
-    """Column → expression that is null where the text is bad."""
+    """Column → expression that is null for bad text."""
     column = pl.col
     is_decimal = column("amount").str.contains(r"^-?[0-9]{1,14}(\.[0-9]{1,4})?$")
     stamp = "%Y-%m-%dT%H:%M:%SZ"
@@ -54,7 +55,7 @@ def checks() -> dict[str, Any]:
 
 
 def split(frame: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
-    """Typed good rows and bad rows as they came with a reason."""
+    """Typed valid rows, and unchanged bad rows with a reason."""
     names = [name for name in TYPES if name in frame.columns]
     expressions = checks()
     typed = [expressions[name].alias(f"{name}_t") for name in names]

@@ -1,8 +1,9 @@
-"""Validation on one core of an Arrow file: ours, DuckDB's TRY_CAST, bare pyarrow. A measured program.
+"""A measured program: validation of an Arrow file on one core by casparian, DuckDB's TRY_CAST, or bare pyarrow.
 
 The file is read before the clock starts. Arguments: `{"way": "casparian" | "duckdb" | "pyarrow", "path"}`; answers with seconds
-and counts. For DuckDB a regular expression stands before the decimal cast, which would round; the first reason of a row is kept,
-not all. pyarrow casts clean columns and checks nothing: the bad rows are taken out before.
+and counts. For DuckDB a regular expression guards the decimal cast, which would round; only the first reason of a row is kept.
+pyarrow casts
+clean columns and checks nothing: the bad rows are removed first.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CHECKS = {
 
 @contextmanager
 def timed(answer: Answer) -> Iterator[None]:
-    """Put the seconds of the block into `answer`: by the clock, and of this process's CPU."""
+    """Put the seconds of the block into `answer`: wall-clock and CPU time."""
     began, began_cpu = time.perf_counter(), time.process_time()
     yield
     answer |= {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - began_cpu}
@@ -48,7 +49,7 @@ def timed(answer: Answer) -> Iterator[None]:
 
 def casparian(table: pa.Table) -> Answer:
     batches, answer = table.to_batches(), Answer()
-    # Kernels are looked up before the clock starts.
+    # Look up the kernels before the clock starts.
     OutputValidator("trades", Contract.from_literal(literal(COLUMNS))).check(batches[0].slice(0, 100), 0)
     judge = OutputValidator("trades", Contract.from_literal(literal(COLUMNS)))
     with timed(answer):

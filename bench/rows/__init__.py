@@ -1,4 +1,4 @@
-"""The rows of the performance page; `BENCHMARKS` has them by name."""
+"""The benchmarks, one for each row of the performance page; `BENCHMARKS` has them by name."""
 
 from bench.measure import Benchmark
 from bench.rows.console import CONSOLE

@@ -1,9 +1,9 @@
-"""Row 11: the console on a pseudo-terminal beside a real daemon: how soon an event and a key are on the screen, and its rest;
-and how soon the rows of a query are whole that goes to a command which the console keeps ready.
+"""Row 11: the console on a pseudo-terminal with a real daemon: the time until an event and a key are on the screen, its load at
+rest, and the time of a query that a prepared command answers.
 
-The clock of an event runs from before the request that causes it; of a key, from before it is written to the terminal; both
-until the frame that shows it was written. Everything the console writes is read, as a terminal would. A query's clock runs from
-before it is written to the command until the command has ended; DuckDB and Python alone do the same work beside it.
+The clock of an event starts before the request that causes it, that of a key before it is written to the terminal; both end
+when the frame that shows it was written. All output of the console is read, as by a terminal. A query's clock runs from before
+it is written to the command until the command has ended; the bare case is DuckDB and Python alone.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ _EVENT, _EVENT_TAIL = "event p50", "event p99"
 _KEY, _KEY_TAIL = "key p50", "key p99"
 _REST = "at rest"
 _ROWS, _ROWS_RATIO = "rows p50", "rows / bare"
-#: What the console asks for a table's first page.
+#: The console's query for a table's first page.
 _PAGE = "select range as n, range::varchar as text, range * 1.5 as price from range(100000) limit 501"
 _BARE = "import duckdb; duckdb.sql({!r}).to_arrow_table()"
-#: To Jobs, and the one group of jobs opened: every job is a row.
+#: Keys that go to Jobs and open the only group, so that every job is a row.
 _OPEN = (b"\x1bj", b" ")
-#: What a person does in a list; each of them moves the cursor.
+#: Keys that move the cursor in a list.
 _KEYS = (b"j", b"j", b"k", b"\x1b[6~", b"j", b"G", b"k", b"g")
 
 
 def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: int, queries: int) -> dict[str, Any]:
-    """Milliseconds and percents, with `jobs` waiting jobs in the list."""
+    """All figures with `jobs` waiting jobs in the list."""
     home = new_home(scratch / "home")
     try:
         with daemon(home, 0) as client:
@@ -87,7 +87,7 @@ def measure(scratch: Path, *, jobs: int, events: int, keys: int, rest_seconds: i
 
 
 def _cause(client: Client, events: int) -> Iterator[tuple[float, int]]:
-    """(time before, sequence of the event): a parser is paused, then not."""
+    """Cause events by pausing and resuming a parser. Returns (time before, sequence of the event)."""
     pace = random.Random(7)
     seq = int(client.request("ping")["seq"])
     for number in range(events):
@@ -104,7 +104,7 @@ def _cause(client: Client, events: int) -> Iterator[tuple[float, int]]:
 
 
 def _press(console: _Console, keys: int) -> Iterator[tuple[float, int]]:
-    """(time before, how many keys by then)."""
+    """Press keys. Returns (time before, number of keys so far)."""
     pace = random.Random(11)
     for number in range(keys):
         time.sleep(pace.uniform(0.03, 0.1))
@@ -114,7 +114,7 @@ def _press(console: _Console, keys: int) -> Iterator[tuple[float, int]]:
 
 
 def _ask(home: Home) -> tuple[float, float]:
-    """Seconds of one query by a command that waits for it, and of a Python that starts DuckDB for the same query alone."""
+    """The seconds of one query by a waiting command, and by a new Python process with DuckDB alone."""
     command = [sys.executable, "-m", "casparian", "--home", str(home.root), "sql", "--format", "arrays", "--warm", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=own_environment()) as child:
         _await_rest(psutil.Process(child.pid))
@@ -129,7 +129,7 @@ def _ask(home: Home) -> tuple[float, float]:
 
 
 def _await_rest(command: psutil.Process) -> None:
-    """Until it and the process that it started wait for their orders: neither computes any more."""
+    """Wait until the command and its child are idle and wait for a query."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     before = -1.0
     while time.monotonic() < deadline:
@@ -144,7 +144,7 @@ def _await_rest(command: psutil.Process) -> None:
 
 
 def _first(stamps: Sequence[tuple[float, int, int]], began: float, which: int, least: float) -> float:
-    """How long after `began` the first frame was written that knows as much."""
+    """The time from `began` to the first frame that shows as much."""
     for stamp in stamps:
         if stamp[which] >= least and stamp[0] >= began:
             return stamp[0] - began
@@ -157,7 +157,7 @@ def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class _Console:
-    """A console in a process of its own, behind a pseudo-terminal that is read."""
+    """A console in a process of its own, on a pseudo-terminal whose output is read."""
 
     def __init__(self, home: Home, stamps: Path) -> None:
         self._master, slave = pty.openpty()
@@ -179,7 +179,7 @@ class _Console:
         os.write(self._master, keys)
 
     def settle(self) -> None:
-        """Until it has drawn and uses next to nothing: everything that it asked for is there."""
+        """Wait until the console has drawn its frame and is idle, so that all its answers have arrived."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while self.cpu_percent(_LOOK_SECONDS) > 5.0 or not self._last:
             if time.monotonic() > deadline or self._child.poll() is not None:

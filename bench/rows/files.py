@@ -1,6 +1,7 @@
-"""Rows 5, 8 and 9: files through a real casparian, from registered parser to published Parquet, beside hand-written programs.
+"""Rows 5, 8 and 9: files through a real casparian, from registered parser to published Parquet, compared with hand-written
+programs.
 
-The clock runs from the request that queues the files to the event that ends the last job, by the log's own times; starting the
+The clock runs from the request that queues the files to the event that ends the last job, by the log's times. Starting the
 daemon, registering and scanning come before it. Rows are counted in the projection afterwards.
 """
 
@@ -50,7 +51,7 @@ _RATE, _MEMORY = "rate", "memory"
 
 
 def process(scratch: Path, parser: Path, name: str, inputs: Path, tag: str) -> dict[str, Any]:
-    """Seconds and counts of one run in a fresh home, which is removed."""
+    """The seconds and counts of one run in a new home, which is removed."""
     home = new_home(scratch / "home")
     try:
         with daemon(home, WORKERS) as client:
@@ -78,7 +79,7 @@ def process(scratch: Path, parser: Path, name: str, inputs: Path, tag: str) -> d
 
 
 def _cpu_seconds(home: Home, workers: list[int]) -> dict[str, float]:
-    """Of each kind of process; guests count when their worker has waited for them."""
+    """The CPU seconds of each kind of process; guests count when their worker has waited for them."""
     return {
         **cpu_seconds(home),
         "workers": sum(map(cpu_seconds_of, workers)),
@@ -102,7 +103,7 @@ def _totals(client: Client) -> dict[str, int]:
     return {"jobs": jobs, "valid": valid, "bad": bad, "ended_at": ended_at}
 
 
-# --- row 5: tiny files ---
+# --- row 5: tiny files ------------------------------------------------------------------------------------------------
 
 
 def _prepare_tiny_files(setting: Setting) -> Sequence[Case]:
@@ -157,7 +158,7 @@ TINY_FILES = Benchmark(
 )
 
 
-# --- row 8: CSV files ---
+# --- row 8: CSV files -------------------------------------------------------------------------------------------------
 
 
 def _prepare_end_to_end(setting: Setting) -> Sequence[Case]:
@@ -223,7 +224,7 @@ END_TO_END = Benchmark(
 )
 
 
-# --- row 9: FIX logs ---
+# --- row 9: FIX logs --------------------------------------------------------------------------------------------------
 
 
 def _prepare_fix(setting: Setting) -> Sequence[Case]:

@@ -1,4 +1,4 @@
-"""Rows 1 and 2: no-op jobs through a real daemon, how many a second and how long one takes alone, beside other job queues."""
+"""Rows 1 and 2: no-op jobs through a real daemon, their rate and the latency of one, compared with other job queues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MIDDLE, _TAIL = "p50", "p99"
 
 @contextmanager
 def _world(scratch: Path) -> Iterator[tuple[Home, Client, Stamps, Stamps]]:
-    """A daemon with two bus workers; stamps of bodies and of commits. All is removed afterwards."""
+    """A daemon with two bus workers, and the stamps of bodies and commits. Everything is removed afterwards."""
     home = new_home(scratch / "home")
     bodies, committed = Stamps(scratch / "bodies"), Stamps(scratch / "committed")
     try:
@@ -52,7 +52,7 @@ def _world(scratch: Path) -> Iterator[tuple[Home, Client, Stamps, Stamps]]:
 
 
 def rate(scratch: Path, jobs: int) -> dict[str, Any]:
-    """From one request that queues all pending files to the last commit that a worker knows is durable."""
+    """The rate from one request that queues all pending files to the last commit that a worker knows to be durable."""
     with _world(scratch) as (home, client, _bodies, committed):
         pretend_files(client, home, scratch / "files", jobs)
         before = cpu_seconds(home)
@@ -79,7 +79,9 @@ def rate(scratch: Path, jobs: int) -> dict[str, Any]:
 
 
 def latency(scratch: Path, jobs: int) -> dict[str, Any]:
-    """One job at a time: a request that needs no table (`rescan`), and one that plans a file (`queue`, a fifth as many)."""
+    """The latency of one job at a time: by a request that needs no table (`rescan`), and by one that plans a file (`queue`, a
+    fifth as
+    many)."""
     planned = max(1, jobs // 5)
     with _world(scratch) as (home, client, bodies, committed):
         pretend_files(client, home, scratch / "files", planned)
@@ -95,10 +97,10 @@ def latency(scratch: Path, jobs: int) -> dict[str, Any]:
 def _one_by_one(
     bodies: Stamps, committed: Stamps, jobs: int, ask: Callable[[int], bool]
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds from before the request to the job's body, and to its commit known at the worker.
+    """The milliseconds from before the request to the job's body, and until the worker knows its commit.
 
-    `ask` says whether a job was queued: a worker knows of a commit a moment before the job counts as completed, and until
-    then a source is not scanned again.
+    `ask` returns whether a job was queued: a worker knows a commit a moment before the job counts as completed, and until then
+    a source is not scanned again.
     """
     started: list[float] = []
     ended: list[float] = []
@@ -121,7 +123,7 @@ def _fresh(setting: Setting) -> Path:
     return Path(mkdtemp(dir=setting.scratch))
 
 
-# --- row 1: dispatch ---
+# --- row 1: dispatch --------------------------------------------------------------------------------------------------
 
 
 def _prepare_dispatch(setting: Setting) -> Sequence[Case]:
@@ -170,7 +172,7 @@ DISPATCH = Benchmark(
 )
 
 
-# --- row 2: latency ---
+# --- row 2: latency ---------------------------------------------------------------------------------------------------
 
 
 def _prepare_latency(setting: Setting) -> Sequence[Case]:

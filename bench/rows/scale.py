@@ -1,11 +1,13 @@
-"""Row 12: what a long history costs. Each case is a home with so many ended jobs; the figures should not grow with them.
+"""Row 12: the cost of a long history. Each case is a home with a number of ended jobs; the figures should not grow with it.
 
 `batch` is one batch of events applied to the tables as they come from one worker (queued, leased and started, committed,
-completed: a batch each). `least batch` is processor time: of each step the fastest batch, and of the four steps the mean, since
-whatever else a machine does only adds to it. `a hundred` is a hundred whole lives in one batch, `boot` is recovery and state
-from a log of as many jobs with its snapshot, `groups` is the query that the console begins with: the fastest of three.
-`memory` is what DuckDB holds, `file` the size of the tables on disk. Tables are filled by SQL, a row each as the fold would
-leave it; logs are written event by event. `--plot` draws the figures over the number of jobs.
+completed: a batch each). `least batch` is processor time: the mean over the four steps of the fastest batch of each step, because
+other load on a machine
+only adds time. `a hundred` is a hundred complete jobs in one batch, `boot` is recovery from a log of that many jobs with its
+snapshot, `groups` is
+the first query of the console: the fastest of three. `memory` is DuckDB's memory, `file` the size of the tables on disk. Tables
+are filled by SQL with the rows that the fold would write; logs are written event by event. `--plot` draws the figures over the
+number of jobs.
 """
 
 from __future__ import annotations
@@ -32,13 +34,13 @@ from casparian_sentinel.projection.store import Projection
 
 _PARSER, _VERSION, _OUTPUT, _HASH = "past", "1.0.0", "rows", "c" * 64
 _START_US = 1_700_000_000_000_000
-#: One in so many failed, and is open.
+#: One job in this many has failed and is an open failure.
 _FAILED = 100
 _FACTS_A_BATCH = 4_000
-#: Files that wait for the jobs that are measured.
+#: The number of waiting files for the measured jobs.
 _WAITING_FILES = 5_000
 _MIB = 1024 * 1024
-#: Batches of one life.
+#: The number of batches of one job.
 _STEPS = 4
 _TRIES = 3
 
@@ -83,7 +85,7 @@ from range($jobs) t(i) where i % $failed <> 0
 
 
 def with_past(path: Path, jobs: int) -> Projection:
-    """Tables that hold as many ended jobs, one in a hundred an open failure, with their files and commits."""
+    """Tables with this many ended jobs, one in a hundred an open failure, with their files and commits."""
     projection = Projection(path, lambda _digest: b"{}", "bench")
     db = projection._db
     given = {
@@ -104,14 +106,14 @@ def _fill(projection: Projection, sql: str, given: dict[str, object]) -> None:
 
 
 class Applied(NamedTuple):
-    """What one batch took, in milliseconds."""
+    """The times of one batch, in milliseconds."""
 
     wall: float
     cpu: float
 
 
 class Lives:
-    """Jobs that come now, one event after the other, in batches as a projector gets them."""
+    """New jobs, event by event, in batches as a projector gets them."""
 
     def __init__(self, projection: Projection, past_jobs: int) -> None:
         self._projection = projection
@@ -120,11 +122,11 @@ class Lives:
         self._batches = 0
 
     def as_they_come(self, lives: int) -> list[Applied]:
-        """Apply so many lives, a batch for each step of each."""
+        """Apply this many complete jobs, with a batch for each step of each job."""
         return [self._apply(batch) for _ in range(lives) for batch in self._steps()]
 
     def at_once(self, lives: int) -> Applied:
-        """Apply so many lives in one batch."""
+        """Apply this many complete jobs in one batch."""
         return self._apply([event for _ in range(lives) for batch in self._steps() for event in batch])
 
     def _steps(self) -> Iterator[list[Event]]:
@@ -170,7 +172,7 @@ _MANIFEST = Manifest(
 
 
 def _spec(number: int) -> JobSpec:
-    """The job of a file of `with_past` that waits."""
+    """The job of a waiting file of `with_past`."""
 
     def name(what: str) -> str:
         return hashlib.md5(f"{what}{number}".encode(), usedforsecurity=False).hexdigest()
@@ -186,7 +188,7 @@ def _spec(number: int) -> JobSpec:
 
 
 def write_past(home: Home, jobs: int) -> None:
-    """A log of as many jobs that ended, and the snapshot that a clean stop leaves."""
+    """Write a log of this many ended jobs, and the snapshot of a clean stop."""
     fs = RealFs()
     make_home(home)
     writer, _recovery = LogWriter.open(fs, home.log, reserve_bytes=0)
@@ -205,13 +207,13 @@ def write_past(home: Home, jobs: int) -> None:
         writer.append(facts)
     writer.close(seal=True)
     booted = boot_home(home, Settings(), fs)
-    booted.state.prune_recent_keys(booted.state.seq)  # as a daemon does whose tables are up to date
+    booted.state.prune_recent_keys(booted.state.seq)  # as a daemon with up-to-date tables does
     write_snapshot(fs, home.snapshot_file, pack_snapshot(booted.state, booted.log.chain_id), booted.log.durable)
     booted.log.close(seal=True)
 
 
 def boot_seconds(home: Home) -> float:
-    """Recovery, and the state from its snapshot."""
+    """The seconds of recovery with the snapshot."""
     began = time.perf_counter()
     booted = boot_home(home, Settings(), RealFs())
     took = time.perf_counter() - began
@@ -220,7 +222,7 @@ def boot_seconds(home: Home) -> float:
 
 
 def least_cpu(batches: Sequence[Applied]) -> float:
-    """The mean of the steps, in milliseconds of processor time, each at its fastest; `batches` are whole lives."""
+    """The mean over the steps of the fastest batch, in milliseconds of processor time; `batches` are complete jobs."""
     return statistics.mean(min(each.cpu for each in batches[step::_STEPS]) for step in range(_STEPS))
 
 
@@ -231,7 +233,7 @@ def _groups_ms(projection: Projection) -> float:
 
 
 def memory_bytes(projection: Projection) -> int:
-    """What DuckDB holds for these tables."""
+    """DuckDB's memory for these tables."""
     found: tuple[int] = projection._db.execute(
         "select sum(memory_usage_bytes)::bigint from duckdb_memory()"
     ).fetchall()[0]
@@ -239,7 +241,7 @@ def memory_bytes(projection: Projection) -> int:
 
 
 class _Past:
-    """The tables and the log of one case, made when it is first run."""
+    """The tables and the log of one case, created on its first run."""
 
     def __init__(self, scratch: Path, jobs: int) -> None:
         self._folder = scratch / f"past-{jobs}"
@@ -283,7 +285,7 @@ def _prepare(setting: Setting) -> list[Case]:
 
 _PANEL_WIDTH, _PANEL_HEIGHT, _MARGIN = 300, 190, 46
 _PANELS_A_ROW = 3
-#: What the picture shows of the figures: name → its title.
+#: The figures in the picture: name → title.
 _SHOWN = {
     "least batch": "applying a batch: processor time, ms",
     "a hundred": "a hundred whole lives in a batch, ms",
@@ -295,7 +297,7 @@ _SHOWN = {
 
 
 def growth(document: dict[str, Any]) -> str:
-    """An SVG: each figure over the number of ended jobs, which grows tenfold from one mark to the next."""
+    """An SVG with each figure over the number of ended jobs, on a logarithmic scale."""
     cases = sorted(
         (case for case in document["cases"] if case.get("samples")),
         key=lambda case: case["samples"][0]["facts"]["jobs"],

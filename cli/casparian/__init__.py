@@ -1,8 +1,8 @@
-"""The command line: reads arguments, asks, renders answers. It decides nothing.
+"""The command line: it reads arguments, calls a use case and prints the answer. It decides nothing.
 
-One module a command group under `commands/`, loaded when its command is called. A command reads arguments, asks a
-gateway (the running sentinel, or the home opened under its lock), and renders the answer: data to stdout,
-messages to stderr, the verdict in the exit code. What outlives a command belongs to `casparian_sentinel` and `casparian_worker`.
+`commands/` has one module for each command group, loaded when its command is called. A command reads arguments, asks a gateway
+(the running daemon, or the home opened under its lock) and prints the answer: data to stdout, messages to stderr, the result
+in the exit code. Whatever outlives a command belongs to `casparian_sentinel` and `casparian_worker`.
 """
 
 __version__ = "0.1.0"

@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     #: The command was called wrongly.
     USAGE = 2
-    #: No sentinel answers, or the home cannot be opened.
+    #: No daemon answers, or the home cannot be opened.
     NO_SENTINEL = 3
     INTERRUPTED = 130
 
@@ -52,9 +52,9 @@ class App:
 
     home_given: str | None = None
     is_json: bool = False
-    #: --json stands somewhere on the line, also where the line could not be read.
+    #: Whether --json is anywhere on the command line, even if the line could not be parsed.
     wants_documents: bool = False
-    #: A document was begun on stdout.
+    #: Whether a document was begun on stdout.
     has_answered: bool = False
     is_quiet: bool = False
     is_verbose: bool = False

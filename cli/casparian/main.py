@@ -1,4 +1,4 @@
-"""The root command: which commands there are, and the module of each. Imports a module only when its command is called."""
+"""The root command and the table of all commands. A command's module is imported only when the command is called."""
 
 from __future__ import annotations
 
@@ -98,12 +98,14 @@ def help_(context: click.Context, words: tuple[str, ...]) -> ExitCode:
 
 
 def prepare() -> None:
-    """Lead closed streams to the null device; write what an encoding lacks as `\\udcff`, which JSON reads too."""
+    """Connect closed streams to the null device; write characters that the encoding lacks as `\\udcff`, which JSON reads too."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, so this one
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # the lowest free descriptor, so it replaces the closed one
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- as long as the process
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -122,9 +124,9 @@ def main() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End with this status. Without threads to wait for, the interpreter's memory is left to the kernel.
+    """Exit with this status. If no thread has to be awaited, leave the interpreter's memory to the kernel.
 
-    Freeing every module takes longer than most commands do. What is registered for the end of the process is still done.
+    Freeing all modules takes longer than most commands. Exit handlers still run.
     """
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if any(not thread.daemon for thread in others):
@@ -133,6 +135,6 @@ def leave(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError):  # the interpreter has its own words for a stream that takes nothing or was closed
+    except (OSError, ValueError):  # the interpreter reports a full or closed stream itself
         sys.exit(code)
     os._exit(code)

@@ -1,8 +1,8 @@
-"""Printing answers: tables that fit the terminal, rows of data as a grid or as records, JSON documents.
+"""Printing answers: tables that fit the terminal, rows of data as a grid or as records, and JSON documents.
 
-Everything that came from a file, a parser or a peer passes `scrub` before it reaches a terminal; JSON escapes as JSON
-does. Data go to the App's `out`. A table of data shows whole values if they fit, otherwise records do; columns that have no
-room are named, not squeezed.
+Everything from a file, a parser or a peer goes through `scrub` before it reaches a terminal; JSON has its own escapes. Data go
+to the App's `out`. Rows of data are printed as a table if their values fit, otherwise as records. Columns without room are
+named below.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from casparian_shim.safe import plain_decimal, scrub
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Columns whose values are useless when cut.
+#: Columns whose values must not be cut.
 _NEVER_CUT = frozenset(
     {"setting", "job", "status", "state", "rows", "bad", "cause", "code", "when", "last seen", "gave up", "version"}
 )
 #: Width of output to a file or a pipe.
 PIPE_CELLS = 200
 _NARROWEST_CELLS = 20
-#: So many first rows of a table decide how wide its columns are.
+#: How many first rows of a table decide the widths of its columns.
 _MEASURED_ROWS = 1000
 #: A wider column of data is cut to this width, or left out.
 COLUMN_CELLS_MAX = 32
@@ -41,40 +41,40 @@ NULL = "NULL"
 
 
 def screen_width(out: TextIO) -> int:
-    """How wide a line may be; $COLUMNS decides when it is set."""
+    """The width of a line; $COLUMNS overrides that of the terminal."""
     if os.environ.get("COLUMNS", "").isdigit() or out.isatty():
         return max(_NARROWEST_CELLS, shutil.get_terminal_size((80, 24)).columns)
     return PIPE_CELLS
 
 
-# --- documents ---
+# --- documents --------------------------------------------------------------------------------------------------------
 
 
 def as_json(app: App, document: Any, *, has_data: bool = False) -> None:
-    """One JSON document on stdout. With rows of a user's data, no number in it is converted to a time."""
+    """Print one JSON document on stdout. With rows of a user's data, no number in it is converted to a time."""
     app.has_answered = True
     app.out.write(json_text(document, has_data=has_data, indent=2 if app.out.isatty() else None) + "\n")
     app.out.flush()
 
 
 def as_ndjson(app: App, rows: Iterable[Any], *, has_data: bool = False) -> None:
-    """One JSON document a line, as they come; see `as_json`."""
+    """Print each document as one line of JSON as it arrives; see `as_json`."""
     for row in rows:
         app.has_answered = True
         app.out.write(json_text(row, has_data=has_data) + "\n")
         app.out.flush()
 
 
-# --- tables of Casparian's own ---
+# --- tables of Casparian's own ----------------------------------------------------------------------------------------
 
 
 def table(
     app: App, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str, right: Iterable[str] = ()
 ) -> None:
-    """A table as wide as the terminal allows, or the sentence `empty` on stderr when there is nothing.
+    """Print a table as wide as the terminal allows, or the sentence `empty` on stderr if there are no rows.
 
-    Ids, states and codes are never cut, whatever else gives way; piped, nothing is. The first rows decide the widths, and
-    each row is printed at once.
+    Ids, states and codes are never cut; in a pipe, nothing is. The first rows decide the widths, and each row is printed at
+    once.
     """
     if not rows:
         app.say(empty)
@@ -107,7 +107,7 @@ def table(
 
 
 class _Shape(NamedTuple):
-    """How a column is drawn. In one that is never cut, a value wider than the column moves the rest of its line."""
+    """How a column is drawn. A wider value in a column that is never cut shifts the rest of its line."""
 
     width: int
     is_right: bool
@@ -126,14 +126,14 @@ def _line(texts: Sequence[str], shapes: Sequence[_Shape], gap: str) -> str:
 
 
 def section(app: App, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
-    """A table after a blank line, as part of a longer answer; nothing when it has no rows."""
+    """Print a table after a blank line, as part of a longer answer; nothing if it has no rows."""
     if rows:
         print(file=app.out)
         table(app, columns, rows, empty="", right=right)
 
 
 def shares(wanted: Sequence[int], room: int, whole: Sequence[bool] = ()) -> list[int]:
-    """Widths that fit into `room`: the widest columns shrink first, and those to keep `whole` last."""
+    """Widths that fit into `room`: the widest columns shrink first, and the columns in `whole` last."""
     widths = list(wanted)
     excess = sum(widths) - room
     kept = list(whole) or [False] * len(widths)
@@ -175,7 +175,7 @@ def shown_values(values: Mapping[str, object]) -> str:
     )
 
 
-# --- rows of data ---
+# --- rows of data -----------------------------------------------------------------------------------------------------
 
 
 def draw_grid(
@@ -207,7 +207,7 @@ def fits(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int, t
 
 
 def draw_records(out: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Each row as lines `column  value`, every value whole: for rows that are wider than the terminal."""
+    """Print each row as lines `column  value` with full values, for rows that are wider than the terminal."""
     heads = [cell(name) for name in columns]
     width = max(map(cell_len, heads), default=0)
     for number, row in enumerate(rows, 1):
@@ -217,7 +217,7 @@ def draw_records(out: TextIO, columns: Sequence[str], rows: Sequence[Sequence[An
 
 
 def _widths(lines: Sequence[Sequence[str]], column_count: int, width: int) -> list[int]:
-    """The widths of as many leading columns as fit, one at least; whole columns when there is room for all."""
+    """The widths of as many leading columns as fit, at least one; full widths if there is room for all."""
     whole = [
         max((cell_len(line[at]) for line in lines if at < len(line) and line[at]), default=1)
         for at in range(column_count)

@@ -1,6 +1,6 @@
 """What `casparian run` prints: for each input, its outputs with first rows, schema and violations, then the accounting.
 
-Draws what an `Observer` remembers; for `--json` the same as plain values. Decides nothing.
+It prints what an `Observer` collected, or returns the same as plain values for `--json`.
 """
 
 from __future__ import annotations

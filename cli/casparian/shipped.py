@@ -1,7 +1,7 @@
-"""Files that come with Casparian: premade parsers, and the commented settings with what they say about each.
+"""Files that come with Casparian: ready-made parsers, and the commented settings with the explanation of each.
 
-A wheel has them inside the package (`bundled/`), a checkout where they are written (`config/`, `parsers/`). Values and
-ranges of settings come from the models (`casparian_protocol.settings`); a test compares the commented text with them.
+A wheel has them inside the package (`bundled/`), a checkout in `config/` and `parsers/`. Values and ranges of settings come
+from the models (`casparian_protocol.settings`); a test compares the commented text with them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BundledFileMissing(CasparianError):
 
 
 def bundled(name: str) -> Path:
-    """Where `config/casparian.toml`, `parsers/fix`, … lie in this installation."""
+    """The path of `config/casparian.toml`, `parsers/fix`, … in this installation."""
     for root in (_PACKAGE / "bundled", _PACKAGE.parents[1]):
         if (root / name).exists():
             return root / name
@@ -45,7 +45,7 @@ _KEY = re.compile(r"#([a-z_]+) = (.+?)( # example)?")
 _UNITS = ("seconds", "milliseconds", "bytes", "days")
 _INTRODUCTION = """# Settings
 
-Made from `config/casparian.toml`, the commented file that `casparian init` copies into a home.
+Generated from `config/casparian.toml`, the commented file that `casparian init` copies into a home.
 
 Layers, lowest to highest: built-in, `config.toml` in the home, environment, flags. In the environment a key is
 `CASPARIAN_<GROUP>__<KEY>` with a JSON value or plain text: `CASPARIAN_LIMITS__WALL_SECONDS=60`. An unknown key is an
@@ -116,7 +116,7 @@ def allowed_values(key: str, field: FieldInfo) -> str:
 
 
 class _Bounds:
-    """The limits that annotations put on a value or on the length of a list."""
+    """The limits that annotations set for a value or the length of a list."""
 
     def __init__(self) -> None:
         self._found: dict[type, Any] = {}

@@ -1,11 +1,11 @@
 """Check an exported Casparian event log, offline, with nothing but Python (3.9 or newer): `python3 -I -S verify_export.py`.
 
-Checks, in this order: the signature of MANIFEST.json (with `minisign` or `openssl`, whichever is there); the size and
-SHA-256 of every file, and that there is no other; the raw segments (headers, checksums, the SHA-256 chain from its first
-batch to the head that the manifest names, sequence numbers without a gap); and that every readable line says what the raw
-bytes say. Prints every problem. Exit 0: intact and signed; 1: not what was exported; 2: wrong usage; 3: intact, but
-nobody could check the signature. This file is part of the export, so whoever could alter the export could alter it too:
-for a strict check take it, and the public key, from where you trust.
+It checks, in this order: the signature of MANIFEST.json, with `minisign` or `openssl`; the size and SHA-256 of every file, and
+that there are no other files; the raw segments (headers, checksums, the SHA-256 chain from the first batch to the head in the
+manifest, and gapless sequence numbers); and that every readable line agrees with the raw bytes. It prints every problem.
+Exit 0: intact and signed; 1: not what was exported; 2: wrong usage; 3: intact, but the signature could not be checked.
+This file is part of the export, so anyone who can alter the export can alter it too: for a strict check, take this file and
+the public key from a source that you trust.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
-#: Where an event's data says what led to it.
+#: The key of an event's data that names its cause.
 CAUSE_KEY = "_cause"
 FORMAT = "casparian-log-export-1"
 MANIFEST, SIGNATURE, KEY = "MANIFEST.json", "MANIFEST.json.minisig", "minisign.pub"
@@ -40,14 +40,14 @@ MAX_DEPTH = 64
 
 
 class Problem(Exception):
-    """What is wrong, in words."""
+    """A problem with the export, in words."""
 
 
 # --- the signature
 
 
 def check_signature(folder: Path, given_key: str | None) -> tuple[bool, str]:
-    """Whether it was checked, and with what words; raises `Problem` when it does not fit."""
+    """Whether the signature was checked, and a sentence about it. Raises `Problem` if it does not match."""
     content = (folder / MANIFEST).read_bytes()
     lines = (folder / SIGNATURE).read_text(encoding="utf-8", errors="replace").splitlines()
     if len(lines) < 4 or not lines[2].startswith("trusted comment: "):
@@ -114,7 +114,7 @@ class Listed(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What the manifest says, as far as it is checked."""
+    """The checked fields of the manifest."""
 
     format: str
     chain_id: str
@@ -167,7 +167,7 @@ def sha256_of(path: Path) -> str:
 
 
 class Chain:
-    """Where the walk stands: the hash, batch and event before the next batch."""
+    """The position in the chain: the hash, batch and event before the next batch."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.chain_id = bytes.fromhex(manifest["chain_id"])
@@ -225,7 +225,7 @@ class Chain:
         return size, rest[REST.size :]
 
 
-# --- events: a reader of msgpack, as much of it as the log uses
+# --- events: a reader of the part of msgpack that the log uses
 
 
 def unpack(body: bytes, name: str, offset: int) -> list[Any]:
@@ -299,7 +299,7 @@ def check_lines(lines: Path, events: Iterator[list[Any]]) -> None:
             facts = {name: value for name, value in data.items() if name != CAUSE_KEY}
             said = {"seq": seq, "ts": ts, "type": kind, "v": version, "actor": actor, "data": finite(facts)}
             said["cause"] = data.get(CAUSE_KEY) or None
-            try:  # exports of before causes were recorded have none
+            try:  # older exports have no causes
                 is_same = {"cause": None, **json.loads(line)} == said
             except ValueError:
                 is_same = False
@@ -310,7 +310,7 @@ def check_lines(lines: Path, events: Iterator[list[Any]]) -> None:
 
 
 def finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: the export writes their names."""
+    """The value with NaN and infinity replaced by their names, as in the export, because JSON has neither."""
     if isinstance(value, dict):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list):

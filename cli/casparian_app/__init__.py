@@ -1,17 +1,17 @@
 """What a user can do with Casparian, as typed functions: the layer below every front end.
 
-A front end (the command line, the console, later an MCP server and a Python API) opens a `Gateway` to a home and hands it to
-a use case; the use case gives a typed result or raises a `CasparianError`. Nothing here knows click, prints, or asks a
-terminal. It knows the sentinel and the worker by what they list in their `__init__`, and nothing deeper.
+A front end (the command line, the console, later an MCP server and a Python API) opens a `Gateway` to a home and passes it to a
+use case, which returns a typed result or raises a `CasparianError`. The package does not use click, print, or read from a
+terminal. It imports only the public names of the sentinel and the worker, as listed in their `__init__`.
 
 | module | use case |
 |---|---|
-| `gateway` | ask the owner of the home: the running sentinel, this process, or the past |
-| `names`, `texts` | what people call things; refusals, numbers and times in sentences, JSON documents |
-| `files`, `processing` | scan, look into a file, tag; which files are asked for, and what happened to them |
-| `parsers`, `scaffold`, `devrun` | register a parser; its versions and parameters; draft one; run one on a file |
-| `jobs`, `stories` | list jobs, everything about one, run it again and compare; tell its story |
-| `sql` | a person's SQL; answers as files |
+| `gateway` | query and change a home: through the running daemon, in this process, or as of the past |
+| `names`, `texts` | names and shortened ids; numbers and times in sentences; JSON documents |
+| `files`, `processing` | scan, preview a file, tag; the selection of `process`, and its outcome |
+| `parsers`, `scaffold`, `devrun` | register a parser; its versions and parameters; write a skeleton; run one on a file |
+| `jobs`, `stories` | list jobs, show one, run it again and compare; tell its story |
+| `sql` | SQL of the user; answers as files |
 | `event_log` | read, verify and repair the log |
 | `daemons` | start a daemon, and show its status |
 | `doctor`, `measuring`, `support` | check the machine and the home; write a support bundle |

@@ -1,6 +1,6 @@
-"""The daemon of a home: start one, be one, and say how it stands; beside it, without it, or in the past.
+"""The daemon of a home: start one, run as one, and report the status with a daemon, without one, or in the past.
 
-A child says `ready` (or why not) through a pipe; nothing is polled. What it prints goes to `logs/daemon.log`.
+A child reports `ready`, or an error, through a pipe, so nothing is polled. Its output goes to `logs/daemon.log`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.daemon import STATUS, StatusResult
 from casparian_protocol.wording import RegisteredVersion, WaitingFiles, waiting_files
 
-#: A daemon that could not open its home ends so (`casparian start --foreground`).
+#: The exit code of a daemon that could not open its home (`casparian start --foreground`).
 _HOME_NOT_OURS_STATUS = 3
 
 
@@ -51,7 +51,7 @@ class HomeNotOurs(NoDaemon):
 
 
 def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A daemon in a session of its own, ready to be asked. Raises `DaemonDidNotStart`."""
+    """Start a daemon in a session of its own and wait until it is ready. Raises `DaemonDidNotStart`."""
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "casparian", "--home", str(home.root), "start", "--foreground"]
@@ -78,17 +78,17 @@ def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes
 
 
 def _said_since_rotation(home: Home, log: BinaryIO) -> bytes:
-    """What lies in the new file when the log was rotated meanwhile."""
+    """The text in the new file, if the log was rotated meanwhile."""
     with home.daemon_log.open("rb") as present:
         return b"" if os.path.sameopenfile(present.fileno(), log.fileno()) else present.read(65_536)
 
 
 def _last_words(output: bytes) -> tuple[str, str]:
-    """What went wrong, and what to do about it: the last problem that was printed as one, or else the last line."""
+    """The problem and its remedy: the last ones that were printed, or else the last line."""
     said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     told = [number for number, line in enumerate(said) if line.startswith("casparian: ")]
     if not told:
-        return (said or ["it said nothing"])[-1], ""
+        return (said or ["it printed nothing"])[-1], ""
     below = itertools.takewhile(lambda line: line.startswith("  "), said[told[-1] + 1 :])
     return said[told[-1]].removeprefix("casparian: "), " ".join(line.strip() for line in below)
 
@@ -102,7 +102,8 @@ def run_daemon(
     ready_descriptor: int | None,
     log_to_stderr: bool,
 ) -> int:
-    """Be the daemon of `home` until it ends; the exit code. Raises what keeps it from starting, such as `LogInUse`."""
+    """Run as the daemon of `home` until it ends. Returns the exit code. Raises an error that prevents the start, such as
+    `LogInUse`."""
     from casparian_sentinel import run_daemon as run
 
     return run(
@@ -116,7 +117,7 @@ def run_daemon(
 
 
 def run_worker(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
-    """Be one worker until it ends; the exit code. `tell` is called with each change of its connection."""
+    """Run as one worker until it ends. Returns the exit code. `tell` is called at each change of its connection."""
     from casparian_worker import run_worker as run
 
     return run(arguments, tell)
@@ -128,23 +129,23 @@ RowsOf = Callable[[Query[Any]], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the home stands now."""
+    """The current status of a home."""
 
-    #: As the sentinel says it; without a daemon as this process does, which has opened the home.
+    #: The answer of the daemon; without one, of this process, which has opened the home.
     sentinel: StatusResult
     is_daemon: bool
-    #: Jobs by how they stand; open failures instead of all dead letters.
+    #: Jobs by state, with open failures instead of all dead letters.
     queue: dict[str, int]
-    #: None while the tables cannot be asked.
+    #: None while the tables are not available.
     waiting: list[WaitingFiles] | None
     orphans: int
-    #: Events that cannot be made part of the tables.
+    #: Events that could not be applied to the tables.
     poison_events: int
 
 
 @dataclass(frozen=True, slots=True)
 class PastStatus:
-    """How it stood after an event, as far as the log says."""
+    """The status after an event, as far as the log contains it."""
 
     seq: int
     queue: dict[str, int]
@@ -153,7 +154,7 @@ class PastStatus:
 
 
 def status(home: Home) -> Status:
-    """Ask the daemon, or open the home. Raises `NoHome`, or `LogInUse` while another command has the home."""
+    """The status from the daemon, or from the opened home. Raises `NoHome`, or `LogInUse` while another command has the home."""
     if not is_home(home):
         raise NoHome(home)
     try:
@@ -169,7 +170,7 @@ def status(home: Home) -> Status:
                 waiting = find_waiting_files(lambda query: client.ask(query).rows)
                 queue |= open_failures(lambda query: client.ask(query).rows)
             except (RequestRefused, NoSentinel):
-                waiting = None  # `status` answers without the tables
+                waiting = None  # `status` also works without the tables
         return Status(found, True, queue, waiting, count_orphans(home), found.projection.poison_events)
 
 
@@ -182,7 +183,7 @@ def _without_daemon(gateway: Gateway) -> Status:
 
 
 def past_status(gateway: Gateway) -> PastStatus:
-    """Of a gateway to the past."""
+    """The status as of a gateway to the past."""
     counts = {row["status"]: row["jobs"] for row in gateway.query(JobsByStatus())}
     (last,) = gateway.query(LastEventSeq())
     queue = {

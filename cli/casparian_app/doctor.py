@@ -1,4 +1,4 @@
-"""Checks of the machine and the home: turns what `measuring` found into ok, warn or fail, with a remedy."""
+"""Checks of the machine and the home: turns the facts from `measuring` into ok, warn or fail, with a remedy."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from casparian_protocol.wire.operations.daemon import StatusResult
 MINIMUM = {"python": "3.11", "pyarrow": "26", "duckdb": "2", "pyzmq": "27", "pydantic": "2.12", "libzmq": "4.3.5"}
 _SLOW_SYNC_SECONDS = 0.02
 _BAD_SYNC_SECONDS = 0.5
-#: In memory: their contents are lost in a power cut.
+#: File systems in memory, whose contents are lost in a power cut.
 _VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-#: Locks and renames are only as reliable as the server.
+#: Network file systems, where locks and renames depend on the server.
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"})
 _YEAR_2025, _YEAR_2100 = 1_735_689_600.0, 4_102_444_800.0
 _OPEN_FILES_WANTED = 1024
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of doctor's report. `remedy` is empty only when there is nothing to do."""
+    """One line of doctor's report. `remedy` is empty only if there is nothing to do."""
 
     name: str
     verdict: Verdict
@@ -277,7 +277,7 @@ def judge_daemon(pid: int | None, why: str, pid_in_file: int | None) -> Check:
 
 
 def judge_trouble(status: StatusResult | None) -> Check:
-    """What a running daemon has failed to do, although it still runs."""
+    """Failures of a running daemon that it survived."""
     if status is None:
         return Check("trouble", Verdict.OK, "no daemon is running")
     parked = wording.say_parked(status.parked)

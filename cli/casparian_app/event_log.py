@@ -1,7 +1,6 @@
-"""The event log of a home: read it, verify that it is unaltered, and repair it. Needs no daemon.
+"""The event log of a home: read it, verify that it is unaltered, and repair it. It needs no daemon.
 
-Reading takes no lock: the last events, figures, a range, an export. What changes the log (`repair`, `rebuild_tables`) takes
-the home's lock.
+Reading takes no lock. The functions that change the log (`repair`, `rebuild_tables`) take the home's lock.
 """
 
 from __future__ import annotations
@@ -143,16 +142,16 @@ _CHEAP_EVENTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` found. A witness of a longer or different log is kept here as an error that was not raised."""
+    """The result of `verify`. Evidence of a longer or different log is an error here that was not raised."""
 
     log: Verification
     witnesses: Sequence[Witness]
     objection: CasparianError | None
     seals: Sequence[SealCheck]
-    #: None when the seals could not be checked: the home's key is missing.
+    #: None if the seals could not be checked because the home's key is missing.
     has_key: bool
     tables: Comparison | None
-    #: Why the tables were not compared; None when they were.
+    #: Why the tables were not compared; None if they were.
     tables_not_compared: str | None
     seconds: float
 
@@ -208,7 +207,7 @@ def _checked_seals(home: Home) -> list[SealCheck]:
 
 
 def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Comparison | None, str | None]:
-    """The comparison, or why there is none. Raises `LogInUse` when it was asked for and a sentinel runs."""
+    """The comparison, or why there is none. Raises `LogInUse` if it was requested and another command has the home."""
     if wanted is False or not found.is_sound or not found.event_count:
         return None, "not asked for" if wanted is False else "the log is damaged or empty"
     if wanted is None and found.event_count > _CHEAP_EVENTS:
@@ -229,7 +228,7 @@ def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Com
 
 
 def _compared_beside_a_daemon(home: Home) -> Comparison | None:
-    """The running daemon's tables as of one event against a fold up to it; None when no daemon runs."""
+    """Compare the running daemon's tables as of one event with a replay up to it; None if no daemon runs."""
     try:
         client = Client.connect(home)
     except NoSentinel:
@@ -257,7 +256,7 @@ def examined(home: Home) -> Findings:
 
 
 def _durable_head(home: Home, found: Findings) -> Head:
-    """The end of what is certainly durable: as the running sentinel reports it, or the whole log without one."""
+    """The end of the durable log: as the running daemon reports it, or the whole log without one."""
     try:
         with Client.connect(home) as client:
             seq = client.perform(PING()).seq
@@ -293,7 +292,8 @@ class SignedExport:
 
 
 def seal(home: Home) -> tuple[Path, Mapping[str, object]]:
-    """Sign the head of the chain with the home's key; the file, beside which `.minisig` lies, and what it says."""
+    """Sign the head of the chain with the home's key. Returns the file, whose signature is `.minisig` next to it, and its
+    content."""
     from casparian_sentinel import home_key
 
     found, key = examined(home), home_key(home.keys)
@@ -344,7 +344,7 @@ def repair(home: Home, *, accepts_loss: bool, is_trial: bool) -> RepairFacts:
             if pending is None:
                 raise
         if is_trial:
-            assert plan is not None  # without a pending repair there is a plan, or it was refused
+            assert plan is not None  # a plan exists unless a repair was pending or refused
             return cast(RepairFacts, asdict(plan))
         return _repair(home, plan, pending)
 
@@ -371,9 +371,9 @@ def _stamp() -> str:
 
 
 def _repair(home: Home, plan: RepairPlan | None, pending: Mapping[str, Any] | None) -> RepairFacts:
-    """Cut, record the cut (also that of an earlier repair which crashed first), and set aside what the longer log produced.
+    """Cut the log, record the cut (also of an earlier repair that crashed), and set aside what the longer log produced.
 
-    The caller holds the lock. One of the two is given.
+    The caller holds the lock and passes one of the two.
     """
     fs = RealFs()
     done = [pending] if pending is not None else []

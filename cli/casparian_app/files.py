@@ -1,7 +1,7 @@
 """Files: scan directories, look into one file, and tag known files.
 
-The worker's package walks directories; the owner of the home records the facts. A blob of changes is durable before the event
-that names it. A file with a tag that a parser takes must be known by its content, so it is hashed when it gets the tag.
+The worker's package walks directories; the daemon, or this process without one, records the facts. A blob of changes is durable
+before the event that names it. A file must be hashed if a parser takes its tag, so it is hashed when it gets the tag.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ class ScanTotals:
     renamed: int = 0
     retagged: int = 0
     unchanged: int = 0
-    #: Passed by: neither files nor directories.
+    #: Entries skipped because they are neither files nor directories.
     symlinks: int = 0
     pipes: int = 0
     sockets: int = 0
     devices: int = 0
-    #: Left out by the excluded patterns.
+    #: Entries left out by excluded patterns.
     excluded: int = 0
     unreadable_count: int = 0
     unreadable: list[dict[str, str]] = field(default_factory=list)
@@ -106,19 +106,19 @@ class ScanTotals:
         self.seconds += outcome.seconds
 
     def passed_by(self) -> str:
-        """`3 symlinks and 1 pipe`: what lay there and is not a file; empty when nothing did."""
+        """The skipped entries in words: `3 symlinks and 1 pipe`; empty if there are none."""
         parts = [count(getattr(self, name), word) for name, word in _PASSED_BY.items() if getattr(self, name)]
         return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def wanted_tags(gateway: Gateway) -> set[str]:
-    """Tags whose files must be known by content: those that parsers take, and those that rules give."""
+    """Tags whose files must be hashed: those that parsers take, and those that rules give."""
     taken = {row["tag"] for row in gateway.query(TakenTags(with_retired=True))}
     return taken | {row["tag"] for row in gateway.query(EnabledRules()) if row["tag"] is not None}
 
 
 def find_source(gateway: Gateway, named: str) -> SourceRow:
-    """The source with this name, or whose id begins so. Raises `UnknownName`."""
+    """The source with this name or id prefix. Raises `UnknownName`."""
     found = gateway.query(Sources(named))
     if len(found) != 1:
         raise unknown(gateway, "source", named)
@@ -126,7 +126,7 @@ def find_source(gateway: Gateway, named: str) -> SourceRow:
 
 
 def options_of_source(gateway: Gateway, source_id: str) -> ScanOptions:
-    """How a source is scanned: by the patterns and tags that it was added with."""
+    """The scan options of a source: the patterns and tags that it was added with."""
     added = gateway.query(SourceAddedEvents(source_id))
     options = json.loads(added[-1]["data"]).get("options", {}) if added else {}
     tags = options.get("tags", [])
@@ -143,7 +143,7 @@ def scan_roots(
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[ScanProgress], None] | None = None,
 ) -> ScanTotals:
-    """Scan each root and record what changed. One that is stopped early counts what was found, and takes nothing as vanished."""
+    """Scan each root and record the changes. A scan that is stopped early keeps the files found and marks no file as vanished."""
     rules = RuleSet(known_rules(gateway), source_id)
     totals = ScanTotals()
     for root in roots:
@@ -198,14 +198,12 @@ def _scan_one(
 
 
 class NotInFileIndex(UsageProblem):
-    """A file that is named was never scanned."""
+    """A named file was never scanned."""
 
     def __init__(self, name: str) -> None:
         remedy = f"`casparian scan {name}` takes it in."
         if not os.path.exists(name):
-            remedy = (
-                "There is no such file either. Files come first, the tag last; `casparian files` lists what is known."
-            )
+            remedy = "There is no such file either. Give files first and the tag last; `casparian files` lists the known files."
         super().__init__(f"{name} is not in the file index.", remedy=remedy)
 
 
@@ -215,7 +213,7 @@ def known_rules(gateway: Gateway) -> list[TagRule]:
 
 
 def files_named(gateway: Gateway, named: Sequence[str]) -> list[FileId]:
-    """The files that these paths, directories or beginnings of ids mean. Raises `NotInFileIndex` for one that means none."""
+    """The files with these paths, directories or id prefixes. Raises `NotInFileIndex` for one without a match."""
     found: dict[str, FileId] = {}
     for name in named:
         rows = gateway.query(FilesNamed(os.path.abspath(name), name))
@@ -227,7 +225,7 @@ def files_named(gateway: Gateway, named: Sequence[str]) -> list[FileId]:
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """How many files were digested, and which could not be read, with the reason."""
+    """How many files were hashed, and which could not be read and why."""
 
     files: int
     unread: tuple[tuple[str, str], ...]
@@ -235,7 +233,7 @@ class Hashed:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """How many files were meant, what the sentinel answered, and what was digested for it."""
+    """How many files were selected, the daemon's answer, and what was hashed for it."""
 
     files: int
     answer: TagResult
@@ -243,7 +241,7 @@ class Tagged:
 
 
 def change_tag(gateway: Gateway, tag: str, chosen: FileFilter | Sequence[str], *, remove: bool) -> Tagged:
-    """Put a tag on files, or take it off: on those that a filter selects, or on those with these paths or ids."""
+    """Put a tag on files or remove it: files that a filter selects, or files with these paths or ids."""
     check_tag(tag)
     rows = gateway.query(FileIds(chosen)) if isinstance(chosen, FileFilter) else files_named(gateway, chosen)
     ids = [row["id"] for row in rows]
@@ -256,7 +254,7 @@ def change_tag(gateway: Gateway, tag: str, chosen: FileFilter | Sequence[str], *
 
 
 def hash_missing(gateway: Gateway, tag: str) -> Hashed:
-    """Digest catalogue files that carry the tag and lack a content hash: a tagged file must be known by content."""
+    """Hash indexed files that have the tag and no content hash yet."""
     found = gateway.query_table(AllFiles(unhashed_tag=tag))
     writer = ChangeWriter()
     unread = []
@@ -273,7 +271,7 @@ def hash_missing(gateway: Gateway, tag: str) -> Hashed:
 
 
 def retag_all(gateway: Gateway) -> int:
-    """Apply the rules as they now are to every known file, in one event; returns how many files changed their tags."""
+    """Apply the current rules to every known file, in one event. Returns the number of files whose tags changed."""
     blob, changed = retag(gateway.query_table(AllFiles()), RuleSet(known_rules(gateway)))
     if changed:
         gateway.perform(REVISE(blob=gateway.upload(blob)))
@@ -303,7 +301,7 @@ class FileUnreadable(UsageProblem):
 
 
 def preview_file(file: str, record_count: int, *, is_hex: bool = False) -> tuple[Preview, list[HexRow]]:
-    """The first records, and with `is_hex` the first bytes, 16 to a record. Reads a bounded part of the file."""
+    """The first records, or with `is_hex` the first bytes, 16 for each record. It reads a bounded part of the file."""
     path = path_text(os.fsdecode(file))
     try:
         rows = hex_rows(path, 0, record_count * _HEX_ROW_BYTES) if is_hex else []

@@ -1,8 +1,8 @@
-"""One way to ask, with or without a daemon, now or in the past.
+"""Access to a home with or without a daemon, in the present or the past.
 
-With a running sentinel every question goes over its bus; without one the home is opened in this process, under the same
-lock, and the same operations run here. For the past the log is replayed into a temporary database up to an event, and nothing
-can be changed. A caller sees no difference, except that some operations need a daemon.
+With a running daemon, every request goes over its bus. Without one, the home is opened in this process under the same lock, and
+the same operations run here. For the past, the log is replayed up to an event into a temporary database, which cannot be
+changed. Callers see no difference, except that some operations need a daemon.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ if TYPE_CHECKING:
 
     from casparian_sentinel import LocalSentinel, Projection, Relations
 
-#: For a command or a boot that has the home: longer than any takes, shorter than a person waits without a word.
+#: How long to wait for a command or a starting daemon that has the home: longer than either takes.
 _PATIENCE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
-#: A time of day is read to the end of its second, so that the present one ends a moment from now.
+#: A time includes the whole second, so the present second may end a moment from now.
 _SAME_SECOND_US = 1_000_000
-#: How long a command that waits for jobs asks tables again that are away.
+#: How long a command that waits for jobs retries when the tables are not available.
 _TABLES_PATIENCE_SECONDS = 60.0
 
 
 class Gateway(Protocol):
-    """What a front end may ask of the owner of the home."""
+    """The requests that a front end may make to a home."""
 
     home: Home
 
     @property
     def is_daemon(self) -> bool:
-        """Whether a running sentinel answers."""
+        """Whether a running daemon answers the requests."""
         ...
 
     @property
     def as_of_seq(self) -> int | None:
-        """The event that the past ends with; None for now."""
+        """The last event of the past that is shown; None: the present."""
         ...
 
     def perform(self, call: Call[R]) -> R:
-        """Perform an operation of `casparian_protocol.wire.operations`, such as `QUEUE(parser="fix")`; its result."""
+        """Perform an operation of `casparian_protocol.wire.operations`, such as `QUEUE(parser="fix")`. Returns its result."""
         ...
 
     def query(self, query: Query[RowT]) -> list[RowT]:
-        """The rows that answer a named query, never older than this gateway's last operation. Times are µs UTC."""
+        """The rows of a named query, at least as new as this gateway's last operation. Times are µs UTC."""
         ...
 
     def query_table(self, query: Query[Any]) -> pa.Table:
-        """As `query`, but as an Arrow table, however large."""
+        """Like `query`, but as an Arrow table of any size."""
         ...
 
     def state_table(self, name: str, columns: frozenset[str] | None) -> pa.Table | Path:
-        """A table of the projection for `casparian_sentinel.sql.ask`: those columns (all: None), or a file with them."""
+        """A table of the projection for `casparian_sentinel.sql.ask`: these columns (None: all), or a file with them."""
         ...
 
     def publish_output_views(self) -> None:
@@ -76,16 +76,16 @@ class Gateway(Protocol):
         ...
 
     def upload(self, content: bytes) -> str:
-        """Make bytes durable in the home's blob store, so that an operation may name them; their digest."""
+        """Make bytes durable in the home's blob store, so that an operation can name them. Returns their digest."""
         ...
 
     def feed(self) -> AbstractContextManager[Feed]:
-        """A snapshot, then what happens, as it happens. Raises `NoDaemon` without one."""
+        """A snapshot, then events and metrics as they happen. Raises `NoDaemon` without a daemon."""
         ...
 
 
 class RemoteGateway:
-    """Over the bus of a running sentinel."""
+    """A gateway over the bus of a running daemon."""
 
     is_daemon = True
     as_of_seq = None
@@ -109,7 +109,7 @@ class RemoteGateway:
 
         path = self.client.ask_file(query, at_least_seq=self._seq)
         try:
-            with pa.memory_map(str(path)) as source:  # stays mapped when its name is gone
+            with pa.memory_map(str(path)) as source:  # stays mapped after the file is deleted
                 return pa.ipc.open_stream(source).read_all()
         finally:
             path.unlink()
@@ -128,7 +128,7 @@ class RemoteGateway:
 
 
 class LocalGateway:
-    """In this process, which has opened the home under its lock."""
+    """A gateway in this process, which has opened the home under its lock."""
 
     is_daemon = False
     as_of_seq = None
@@ -168,7 +168,7 @@ class LocalGateway:
 
 @dataclass(frozen=True, slots=True)
 class PastHome(Home):
-    """The home, with its views over outputs and small files in a temporary directory."""
+    """The home, but with its output views and small files in a temporary directory."""
 
     temporary: Path = Path()
 
@@ -182,7 +182,7 @@ class PastHome(Home):
 
 
 class PastGateway:
-    """From tables of the past; it changes nothing."""
+    """A gateway to tables of the past; it changes nothing."""
 
     is_daemon = False
 
@@ -216,13 +216,14 @@ class PastGateway:
         return self._projection.table(rows_of_table(self, name, columns))
 
     def publish_output_views(self) -> None:
-        """The outputs that were published then; a version that was dropped since is gone all the same."""
+        """Make the views of the outputs published then. The rows of a version that was dropped since are gone."""
         from casparian_sentinel import publish_past_output_views
 
         self._missing = publish_past_output_views(self._past, self._projection)
 
     def refuse_missing(self, sql: str, known: Relations) -> None:
-        """Raises `UsageProblem` when the query reads an output of which a part is gone: half an answer is none."""
+        """Raise `UsageProblem` if the query reads an output whose files are partly gone, because the answer would be
+        incomplete."""
         from casparian_sentinel import check_sql
 
         gone = sorted(check_sql(sql, known).published & self._missing.keys())
@@ -234,20 +235,20 @@ class PastGateway:
 
 
 def rows_of_table(gateway: Gateway, name: str, columns: frozenset[str] | None) -> TableRows:
-    """The question for those columns (None: all) that a table of the projection has."""
+    """The query for these columns (None: all) of a table of the projection."""
     listed = (row for row in gateway.query(TableColumns()) if (row["kind"], row["name"]) == ("state", name))
     known: list[str] = json.loads(next(listed)["columns"] or "[]")
     return TableRows(name, tuple(column for column in known if columns is None or column.lower() in columns))
 
 
 def read_blob(home: Home, digest: str) -> bytes:
-    """The bytes that were stored under this digest. Raises `BlobMissing`."""
+    """The bytes stored under this digest. Raises `BlobMissing`."""
     from casparian_sentinel import BlobStore, RealFs
 
     return BlobStore(RealFs(), home.blobs).get(digest)
 
 
-# --- opening one ---
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -256,7 +257,7 @@ def open_gateway(
 ) -> Iterator[Gateway]:
     """The home's gateway, as of an event's number or an ISO time when `as_of` gives one.
 
-    A patient one asks again for a while when a daemon's tables are away: for commands that wait for jobs.
+    A patient gateway retries for a while when the daemon's tables are not available; commands that wait for jobs use it.
     Raises `NoHome`, or `LogInUse` when another process owns the home and does not answer.
     """
     if not is_home(home):
@@ -275,7 +276,8 @@ def open_gateway(
 
 
 def _owner_of(home: Home, opened: ExitStack) -> Gateway:
-    """The daemon if it answers, else this process. A command or a boot that holds the home for a moment is waited for."""
+    """The daemon if it answers, else this process. It waits for a command or a starting daemon that holds the home for a
+    moment."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -289,7 +291,9 @@ def _owner_of(home: Home, opened: ExitStack) -> Gateway:
         except LogInUse:
             if left_seconds <= 0:
                 raise
-            time.sleep(_LOOK_AGAIN_SECONDS)  # a daemon that boots answers soon; nothing can be awaited before it binds
+            time.sleep(
+                _LOOK_AGAIN_SECONDS
+            )  # a starting daemon answers soon; before it binds, there is nothing to await
 
 
 @contextmanager
@@ -310,7 +314,7 @@ def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
     if moment.at_us is not None and moment.at_us > now_us + _SAME_SECOND_US:
         raise UsageProblem(
             f"--as-of {as_of[:80]!r} is in the future.",
-            remedy="Name an event or a time that has been; `casparian log tail` shows the last ones.",
+            remedy="Name an event or a time in the past; `casparian log tail` shows the last ones.",
         )
     seq = moment.seq if moment.at_us is None else last_seq_at(home, moment.at_us, end)
     assert seq is not None
@@ -320,7 +324,7 @@ def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
             if moment.at_us is None and projection.seq < seq:
                 raise UsageProblem(
                     f"The log ends with event {projection.seq}; there is no event {seq} yet.",
-                    remedy="Name an event or a time that has been; `casparian log tail` shows the last ones.",
+                    remedy="Name an event or a time in the past; `casparian log tail` shows the last ones.",
                 )
             yield PastGateway(PastHome(home.root, Path(directory)), projection, projection.seq)
         finally:

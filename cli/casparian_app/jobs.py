@@ -109,12 +109,12 @@ class JobDetails:
     commits: list[JobCommit]
     violations: list[JobViolation]
     history: list[JobEvent]
-    #: Why a committed job's files cannot be put in place; None when nothing is wrong.
+    #: Why a committed job's files cannot be put in place; None if they can.
     parked: ParkedCommit | None = None
 
     @property
     def spec(self) -> JobSpec | None:
-        """What was queued, and the sentinel's answer."""
+        """The job's spec."""
         text = self.row["spec_json"]
         return JobSpec.model_validate_json(text) if text else None
 
@@ -190,12 +190,12 @@ def policy_words(policy: Mapping[str, object]) -> str:
     return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
 
 
-# --- cancel ---
+# --- cancel -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class ManyCancelled:
-    """Of many jobs: how many are cancelled, how many their workers stop, and how many stay as they are, by reason."""
+    """The result for many jobs: how many are cancelled, how many their workers will stop, and how many stay, by reason."""
 
     cancelled: int = 0
     requested: int = 0
@@ -218,12 +218,12 @@ def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str) -> ManyC
     return done
 
 
-# --- again ---
+# --- running again ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """How many jobs run again, and how many do not, by reason."""
+    """The result for many jobs: how many run again, and how many do not, by reason."""
 
     jobs: int
     refused: Counter[str] = field(default_factory=Counter)
@@ -238,7 +238,7 @@ class Rerun:
 
     answer: JobResult
     replaces_rows: int
-    #: Newer versions of its parser that still wait, so that an earlier one does the work.
+    #: Newer versions of the parser that still wait, so that an earlier version runs.
     waiting: list[WaitingVersion]
 
 
@@ -286,7 +286,7 @@ def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]
             return Again(jobs, refused)
 
 
-# --- again, and compared ---
+# --- verifying --------------------------------------------------------------------------------------------------------
 
 _COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
 

@@ -1,6 +1,6 @@
 """Measuring the machine and the home: the only part of doctor that touches either. It draws no conclusions.
 
-Leaves nothing behind: the one file it writes (to time a sync) is removed. Opens no home and takes no lock.
+It leaves nothing behind: the one file it writes, to time a sync, is removed. It opens no home and takes no lock.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Disk:
 
     free_bytes: int
     file_system: str
-    #: Sorted; empty when it could not be measured, and then `why_unmeasured` says why.
+    #: Sorted; empty if it could not be measured, which `why_unmeasured` explains.
     sync_seconds: tuple[float, ...]
     why_unmeasured: str = ""
-    #: How many more files can be created; None where the file system has no limit.
+    #: How many more files can be created; None if the file system has no limit.
     free_files: int | None = None
 
 
@@ -63,7 +63,7 @@ class HomeFacts:
 @dataclass(frozen=True, slots=True)
 class ClockFacts:
     wall_seconds: float
-    #: How far the wall and monotonic clocks drifted apart, and for how long we measured.
+    #: How far the wall and monotonic clocks drifted apart, and for how long this was measured.
     drift_seconds: float
     watched_seconds: float
     #: The modification time of the event log's newest file; None without one.
@@ -214,7 +214,7 @@ def socket_path_bytes(home: Home) -> tuple[int, int]:
 
 
 def daemon_of(home: Home) -> tuple[int | None, str]:
-    """The pid of the sentinel that answers for this home, or None and why there is none."""
+    """The pid of the daemon that answers for this home, or None and the reason."""
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
             return client.perform(PING(), timeout_seconds=2.0).pid, ""
@@ -234,7 +234,7 @@ def objection_to_log(home: Home) -> CasparianError | None:
 
 
 def count_orphans(home: Home) -> int:
-    """Files in `quarantine/_orphans/`."""
+    """The number of files in `quarantine/_orphans/`."""
     return sum(len(names) for _place, _folders, names in os.walk(home.orphans))
 
 
@@ -260,7 +260,7 @@ def _ends_like_parquet(path: str) -> bool:
 
 
 def status_of(home: Home) -> StatusResult | None:
-    """The status of this home's sentinel; None when none answers."""
+    """The status of this home's daemon; None if none answers."""
     try:
         with Client.connect(home, timeout_seconds=2.0) as client:
             return client.perform(STATUS(), timeout_seconds=5.0)
@@ -269,7 +269,7 @@ def status_of(home: Home) -> StatusResult | None:
 
 
 def pid_of_file(home: Home) -> int | None:
-    """The pid in `run/sentinel.pid`, when that process lives."""
+    """The pid in `run/sentinel.pid`, if that process exists."""
     try:
         pid = int(home.pid_file.read_text(encoding="ascii").split()[0])
         os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""Names typed by people: parsers, tags, outputs, …, shortened ids of jobs and causes, and suggestions for mistyped ones.
+"""Names typed by users: parsers, tags, outputs and others; shortened ids of jobs and causes; and suggestions for mistyped names.
 
 An unknown name is refused with the same message everywhere, which suggests the most similar known name.
 """

@@ -1,4 +1,4 @@
-"""Parsers after they are written: run the tests, register, choose the current version, set parameters."""
+"""Registered parsers: run the tests, register, choose the current version, set parameters."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ParserTestsFailed(WorkFailed):
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The bundle, and the sentinel's answer."""
+    """The bundle, and the daemon's answer."""
 
     prepared: PreparedArtifact
     tests_passed: int
@@ -84,7 +84,7 @@ def register_parser(gateway: Gateway, path: Path, *, runs_tests: bool = True) ->
 
 
 def _run_tests(path: Path) -> int:
-    """How many tests the parser has; all of them passed."""
+    """Run the parser's tests. Returns their number; all passed."""
     results = run_bundle_tests(path)
     failed = [one for one in results if not one.is_passed]
     if failed:
@@ -92,7 +92,7 @@ def _run_tests(path: Path) -> int:
     return len(results)
 
 
-#: Every row is judged, none is too many.
+#: A policy under which any number of bad rows is accepted.
 _COUNT_ONLY: dict[str, bool | int | float | str | None] = {"allow": True, "max_pct": 100.0, "max_count": None}
 
 
@@ -122,7 +122,7 @@ def run_bundle_tests(path: Path, *, is_update: bool = False) -> list[CaseResult]
     with tempfile.TemporaryDirectory(prefix="casparian-test-") as folder:
         home = Home(Path(folder).resolve() / "home")
         make_home(home)
-        # Findings of `warn` are reported by `register`; a test is about rows.
+        # `register` reports warnings of the gatekeeper; a test checks rows only.
         prepared = prepare_artifact(path, home_key=home_key(home.keys), gatekeeper_mode="warn")
         bundle = _unpacked(home, prepared)
         return [_run_case(home, prepared, bundle, test, number, is_update) for number, test in enumerate(tests)]
@@ -243,7 +243,7 @@ class ParserHealth(TypedDict):
 
     parser: str
     version: str
-    #: running, paused (by a person), open or half_open, retired.
+    #: `running`, `paused` (by a user), `open` or `half_open`, `retired`.
     state: str
     consecutive_failures: int
     half_open: bool
@@ -281,7 +281,7 @@ class ParserStanding:
 
     @property
     def paused_at(self) -> int | None:
-        """Whether it is paused, by a person or by its circuit breaker."""
+        """Whether it is paused, by a user or by its circuit breaker."""
         return self.row["paused_at"] or self.row["opened_at"]
 
     @property
@@ -416,7 +416,7 @@ def waiting_versions(gateway: Gateway, parsers: Collection[str]) -> list[Waiting
     ]
 
 
-# --- parameters ---
+# --- parameters -------------------------------------------------------------------------------------------------------
 
 
 def parameters(gateway: Gateway, version: ParserStanding) -> list[Parameter]:

@@ -1,7 +1,7 @@
-"""Which files a `process` asks for, and what happened to them.
+"""The selection of files for `process`, and its outcome.
 
-A job belongs to what was asked for by its file or its content, no matter who queued it and who ran it. Of several jobs of
-one content only the latest counts, so that a failure that was run again with success is none.
+A job belongs to the selection by its file or its content, no matter who queued it and who ran it. Of several jobs with the same
+content only the latest counts, so a failure that was run again with success does not count.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ STATES = {
 
 
 class NobodyTakes(WorkFailed):
-    """No parser takes the files that were asked for."""
+    """No parser takes the selected files."""
 
     def __init__(self, tag: str, files: int, remedy: str) -> None:
         carry = "carries" if files == 1 else "carry"
@@ -64,13 +64,13 @@ class NobodyTakes(WorkFailed):
 
 
 def selection_of(parser: str | None, tag: str | None, path: str | None) -> Selection:
-    """The files that a command line means: its path absolute, a directory with a slash at the end."""
+    """The selection of a command line, with an absolute path; a directory ends with a slash."""
     full = os.path.abspath(path) if path else None
     return Selection(parser, tag, os.path.join(full, "") if full and os.path.isdir(full) else full)
 
 
 def check(gateway: Gateway, asked: Selection) -> None:
-    """Refuse a selection that can mean nothing: an unknown parser, tag or path, or a tag that no parser takes."""
+    """Refuse a selection that cannot match: an unknown parser, tag or path, or a tag that no parser takes."""
     if asked.parser is not None:
         need(gateway, "parser", asked.parser)
     if asked.tag is not None:
@@ -102,13 +102,13 @@ def _check_tag(gateway: Gateway, tag: str, parser: str | None) -> None:
 
 
 class Unclaimed(UnclaimedTag):
-    """A tag that no parser takes, with the tag that was perhaps meant."""
+    """A tag that no parser takes, with a suggestion."""
 
     hint: str
 
 
 def unclaimed(gateway: Gateway, asked: Selection) -> list[Unclaimed]:
-    """Tags of files of which no tag is taken by any parser."""
+    """The tags of selected files for which no parser takes any tag."""
     if asked.parser is not None:
         return []
     taken = _taken(gateway)
@@ -119,40 +119,40 @@ def unclaimed(gateway: Gateway, asked: Selection) -> list[Unclaimed]:
 
 
 def untagged(gateway: Gateway, asked: Selection) -> int:
-    """Files that are meant and carry no tag, so that no parser can want them."""
+    """The number of selected files without a tag, which no parser takes."""
     return 0 if asked.tag is not None else gateway.query(UntaggedCount(asked))[0]["n"]
 
 
 def open_jobs(gateway: Gateway, asked: Selection, *, with_scans: bool) -> set[str]:
-    """The ids of the jobs that are to be waited for."""
+    """The ids of the jobs to wait for."""
     return {row["id"] for row in gateway.query(OpenJobsOf(asked, with_scans))}
 
 
 def open_scans(gateway: Gateway, asked: Selection) -> set[str]:
-    """The ids of SCAN jobs that have not ended and may find files that are meant."""
+    """The ids of open SCAN jobs that may find files of the selection."""
     found = gateway.query(OpenScans())
     return {row["id"] for row in found if asked.path is None or _overlap(asked.path, row["root"])}
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether one path lies in the other, or is it."""
+    """Whether the paths are equal or one contains the other."""
     one, other = os.path.join(one, ""), os.path.join(other, "")
     return one.startswith(other) or other.startswith(one)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the files asked for: jobs by how they ended, sums of their rows, and what failed."""
+    """The outcome for the selected files: jobs by result, the sums of their rows, and the failures."""
 
     jobs: dict[str, int]
     rows: int
     quarantined: int
     skipped: int
-    #: Jobs that were queued, by this command or by a daemon that was quicker.
+    #: The number of jobs that were queued, by this command or by the daemon before it.
     queued: int
     #: Of `jobs`, those that had ended before this command began.
     before: int
-    #: Failures that count, those included that are older than what `jobs` counts; and the first of them.
+    #: The number of failures, including older ones that are not in `jobs`, and the first of them.
     failed: int
     failures: list[FailureOf]
 
@@ -166,25 +166,25 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From which events on jobs count. All three are sequences of the log."""
+    """The events from which jobs count. All three are sequences of the log."""
 
-    #: The daemon that answers was started: a failure under it stays one until the work was done again.
+    #: The start of the running daemon. Later failures count until the work is done again.
     served: int
-    #: The last reason to plan; what the daemon has done by itself since then is reported by this command.
+    #: The last reason to plan. Jobs that the daemon queued by itself since then are part of this report.
     planned: int
-    #: This command began.
+    #: The start of this command.
     began: int
 
 
 def period(gateway: Gateway) -> Period:
-    """From now on, and from the last start and the last reason to plan on."""
+    """The period that begins now, with the last start and the last reason to plan."""
     began = gateway.perform(PING()).seq
     (found,) = gateway.query(PlanPeriodAt(began))
     return Period(found["served"], max(found["served"], found["planned"]), began)
 
 
 def outcome(gateway: Gateway, asked: Selection, since: Period) -> Outcome:
-    """What ended in the period."""
+    """The outcome of the period."""
     ended = gateway.query(EndedJobsOf(asked, since.served, since.planned, since.began))
     (queued,) = gateway.query(QueuedCountOf(asked, since.planned))
     (failed,) = gateway.query(FailureCountOf(asked, since.served, since.began))

@@ -1,8 +1,7 @@
-"""The text of `new parser NAME [--from FILE]`: a parser that runs as it is, a sample, and what is expected of it.
+"""The files of `new parser NAME [--from FILE]`: a parser that runs as it is, a sample, and a test with expected rows.
 
-From a sample only what is certain is drafted: a column is `int64` or `date` when every value seen is one beyond doubt,
-else `string`; weighing evidence over many files is not done here. The texts are made purely; `read_sample` and `write_scaffold`
-touch the disk, and an existing directory is never written into.
+Only certain types are drafted: a column is `int64` or `date` if every value in the sample is unambiguous, else `string`. Only
+`read_sample` and `write_scaffold` use the disk, and an existing directory is never changed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _EXAMPLE = b"id,day,note\n1,2024-05-31,first\n2,2024-06-01,second\n"
 
 
 class ScaffoldRefused(CasparianError):
-    """The new parser cannot be written as asked."""
+    """The new parser cannot be written."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy=remedy)
@@ -38,7 +37,7 @@ class ScaffoldRefused(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The beginning of a file, cut at the end of a line when it is longer than is read."""
+    """The beginning of a file, cut at the end of a line if the file is longer."""
 
     filename: str
     head: bytes
@@ -54,16 +53,16 @@ class _Column:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A sample that is a delimited table beyond doubt."""
+    """A sample that is certainly a delimited table."""
 
     encoding: str
     delimiter: str
     columns: tuple[_Column, ...]
     records: tuple[tuple[str, ...], ...]
-    #: The first lines of the file, with the header: what becomes the test's input.
+    #: The first lines of the file with the header, which become the test's input.
     excerpt: str
     excerpt_records: int
-    #: Header, blank lines and byte order mark in it: what `read_csv` declares as skips.
+    #: The number of lines that `read_csv` declares as skips: header, blank lines and byte order mark.
     excerpt_skips: int
 
 
@@ -78,7 +77,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def scaffold(name: str, sample: Sample | None) -> dict[str, bytes]:
-    """Relative path → content of a new parser called `name`, drafted from `sample` when there is one."""
+    """Relative path → content for a new parser called `name`, drafted from `sample` if there is one."""
     if not NAME_PATTERN.fullmatch(name):
         raise ScaffoldRefused(
             f"{name[:80]!a} cannot name a parser.",
@@ -97,7 +96,7 @@ def scaffold(name: str, sample: Sample | None) -> dict[str, bytes]:
 
 
 def write_scaffold(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write a new parser below `directory`, which must not be there yet."""
+    """Write a new parser below `directory`; the parser's own directory must not exist."""
     try:
         directory.mkdir(parents=True)
     except FileExistsError as cause:
@@ -108,7 +107,7 @@ def write_scaffold(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _as_table(sample: Sample) -> _Table | None:
-    """The sample as a table with a header, or None when that is not certain."""
+    """The sample as a table with a header, or None if it is not certainly one."""
     encoding, text = _decoded(sample.head)
     best: tuple[str, list[list[str]], list[int], list[int]] | None = None
     for delimiter in _DELIMITERS:
@@ -138,9 +137,9 @@ def _decoded(head: bytes) -> tuple[str, str]:
 
 
 def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], list[int]]:
-    """Records as `read_csv` sees them, after which line each ends, and how many blank lines lie before that.
+    """The records as `read_csv` sees them, the last line of each, and the number of blank lines before that line.
 
-    Nothing when this is no such table.
+    Empty if this is not such a table.
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records: list[list[str]] = []
@@ -149,7 +148,7 @@ def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], lis
     blank_count = 0
     try:
         for record in reader:
-            blank_count += not record  # readers pass over empty lines
+            blank_count += not record  # readers skip empty lines
             if record:
                 records.append(record)
                 ends.append(reader.line_num)
@@ -160,7 +159,8 @@ def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], lis
 
 
 def _is_header(record: Sequence[str]) -> bool:
-    """Names, not data: all there, distinct, printable, none a number and none that Casparian keeps for itself."""
+    """Whether the record is a header: names that are not empty, distinct, printable, not numbers and not reserved by
+    Casparian."""
     return len(set(record)) == len(record) and all(
         name
         and name.isprintable()
@@ -195,7 +195,7 @@ _CERTAIN: dict[str, Callable[[str], bool]] = {"int64": _is_integer, "date": _is_
 
 
 def _lines_scaffold(name: str, sample: Sample) -> dict[str, bytes]:
-    """No table beyond doubt: one row a line, for the author to take apart."""
+    """The skeleton for a sample that is not certainly a table: one row for each line."""
     encoding, _text = _decoded(sample.head)
     lines = sample.head.splitlines(True)[:_TEST_RECORDS]
     seen = [
@@ -206,7 +206,7 @@ def _lines_scaffold(name: str, sample: Sample) -> dict[str, bytes]:
     columns = (_Column("text", "string", has_empty=False), _Column("offset", "int64", has_empty=False))
     source = _source(name, "read_lines", "txt", seen, columns, f"yield from {reading}")
     has_mark = encoding == "utf-8-sig"
-    valid = len(lines) - (lines == [codecs.BOM_UTF8])  # nothing but a mark is not a line
+    valid = len(lines) - (lines == [codecs.BOM_UTF8])  # a lone byte order mark is not a line
     return _files(name, "txt", source, b"".join(lines), valid=valid, skipped=int(has_mark))
 
 
@@ -263,7 +263,7 @@ def _column_literal(column: _Column) -> str:
 
 
 def _files(name: str, suffix: str, source: str, sample: bytes, *, valid: int, skipped: int) -> dict[str, bytes]:
-    """The test asserts records and the account of them, not every value: it lives on when the author edits the draft."""
+    """The files of the parser. The test checks records and counts, not every value, so that it still passes after small edits."""
     expected = json.dumps({name: {"valid": valid, "quarantined": 0, "skipped": skipped}}, indent=2)
     return {
         f"{name}.py": source.encode(),
@@ -273,10 +273,10 @@ def _files(name: str, suffix: str, source: str, sample: bytes, *, valid: int, sk
 
 
 def _quoted(text: str) -> str:
-    """A Python literal; double quotes where that is harmless."""
+    """The text as a Python literal, in double quotes if possible."""
     return json.dumps(text, ensure_ascii=False) if text.isprintable() else ascii(text)
 
 
 def _comment(text: str) -> str:
-    """Text from outside on one line of a comment."""
+    """Text from outside as one line of a comment."""
     return text if text.isprintable() else ascii(text)

@@ -1,4 +1,4 @@
-"""A user's SQL over the published tables, rows in quarantine, and answers as files.
+"""SQL of the user over the published tables and quarantines, and answers as files.
 
 A query runs in its own process with limits. Files are written under a temporary name and renamed, so that no reader sees half a
 file.
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from casparian_sentinel import QueryProcess
 
 
-#: DuckDB's words for a column that none of the tables has.
+#: DuckDB's message about an unknown column.
 _MISSED_COLUMN = re.compile(r'^Binder Error: Referenced column "([^"]+)" not found')
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What one query needs besides its text, made ready before it is known."""
+    """What one query needs besides its text, prepared in advance."""
 
     process: QueryProcess
-    #: Reads the catalog; without one DuckDB is started for it.
+    #: The process that reads the catalog; without one `ask` starts it.
     reader: duckdb.DuckDBPyConnection | None = None
 
 
 @contextmanager
 def prepared(home: Home) -> Iterator[Prepared | None]:
-    """The process of one query, started; None where it cannot be, which `ask` will say. What was not used ends."""
+    """Start the process of one query in advance; None if that fails, which `ask` then reports. An unused process is ended."""
     from casparian_sentinel import QueryProcess
 
     if not is_home(home):
@@ -111,7 +111,7 @@ def ask(
 
 
 def _unknown_column(gateway: Gateway, column: str, tables: Collection[str], failed: CasparianError) -> CasparianError:
-    """The same failure with the nearest column of those state tables: the query's process knows only columns it names."""
+    """The failure with a suggestion from the columns of these state tables, which the query's process does not know."""
     rows = [row for row in gateway.query(TableColumns()) if row["kind"] == "state" and row["name"] in tables]
     known = [column for row in rows for column in json.loads(row["columns"] or "[]")]
     where = ", ".join(sorted(tables))
@@ -141,16 +141,16 @@ def quarantined_rows(
     return ask_sql(gateway.home, query, known, gateway.state_table)
 
 
-#: What quarantined rows have beside their own columns.
+#: The columns that quarantined rows have in addition to their own.
 _LINEAGE = ("_cf_job_id", "_cf_output_row_index", "_cf_raw", "_cf_source_row", "_cf_violations")
 
 
 def uncommitted_rows(
     gateway: Gateway, output: str | None, *, code: str | None = None, job: str | None = None, limit: int
 ) -> tuple[list[PlainRow], list[tuple[Path, str]]]:
-    """Rows kept from failed jobs, read straight from their files: they belong to no table.
+    """Quarantined rows of failed jobs, read directly from their files, because they belong to no table.
 
-    Also the files that cannot be read, and why.
+    Also returns the files that cannot be read, and why.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -192,7 +192,7 @@ def _quoted(text: str) -> str:
 
 
 FILE_FORMS = ("csv", "tsv", "json", "jsonl", "parquet")
-#: How many rows are Python objects at a time while they are written line by line.
+#: How many rows are converted to Python objects at a time while writing lines.
 _BATCH_ROWS = 10_000
 #: Marks a missing value in tab-separated lines, as COPY does in SQL databases; empty text stays empty.
 TSV_NULL = "\\N"
@@ -265,7 +265,7 @@ def written_aside(target: Path, *, force: bool) -> Iterator[Path]:
 
 
 def check_free(target: Path, *, force: bool) -> None:
-    """Refuse to overwrite without permission, and a path where no file can be written."""
+    """Refuse to overwrite a file without --force, and a path that cannot be written."""
     if target.is_dir():
         raise TargetUnwritable(target, "it is a directory")
     if not force and os.path.lexists(target):
@@ -295,9 +295,9 @@ def write_answer(answer: pa.Table, form: str, target: Path, *, force: bool) -> N
 
 
 def write_text(answer: pa.Table, form: str, out: TextIO, *, indent: int | None = None) -> None:
-    """The answer as text: `csv`, `tsv`, `json` (a list of objects), `jsonl` (an object a line) or `arrays`.
+    """Write the answer as text: `csv`, `tsv`, `json` (a list of objects), `jsonl` (an object on each line) or `arrays`.
 
-    `arrays`: a line with the columns and their types, then an array a row, by place.
+    `arrays`: a line with the columns and their types, then one array for each row.
     """
     if form == "csv":
         _write_csv(answer, out)
@@ -332,14 +332,14 @@ def cell_rows(answer: pa.Table) -> Iterator[tuple[str | None, ...]]:
 
 
 def _write_tsv(answer: pa.Table, out: TextIO) -> None:
-    """A line with the names, then one for each row; tab, line break and backslash inside a value are escaped."""
+    """Write a line with the names, then one for each row; tabs, line breaks and backslashes inside a value are escaped."""
     out.write("\t".join(_tsv(name) for name in answer.column_names) + "\n")
     for row in cell_rows(answer):
         out.write("\t".join(map(_tsv, row)) + "\n")
 
 
 def _tsv(text: str | None) -> str:
-    """Double the backslashes, then escape whatever a terminal might interpret; both can be undone."""
+    """A value with backslashes doubled and control characters escaped; both can be undone."""
     return TSV_NULL if text is None else scrub(text.replace("\\", "\\\\"))
 
 

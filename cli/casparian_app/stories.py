@@ -1,7 +1,8 @@
-"""What happened to a job, told from the log: the events that matter, with their causes, in plain sentences.
+"""The story of a job from the log: the events that matter, with their causes, in plain sentences.
 
-Asks the tables; progress, which they leave out, is read from the log itself when asked for. A type that has no sentence here
-is named with its data, so that a story never leaves out what a newer version records. Escaping for a terminal is the printer's.
+The events come from the tables; progress, which the tables leave out, is read from the log on request. An event type without a
+sentence is printed with its data, so that a story does not leave out events of a newer version. The caller escapes the text
+for a terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from casparian_protocol.queries.jobs import JobRow, JobStory, StoryEvent
 from casparian_protocol.wording import say_violated
 
 Data = Mapping[str, Any]
-#: Whether an event led to the job, is its own, or happened around it.
+#: Whether an event led to the job, is about it, or happened around it.
 Part = Literal["before", "job", "around"]
 
 
@@ -34,32 +35,32 @@ class Told:
     actor: str
     data: Data
     part: Part = "job"
-    #: Sequence of the event that led to it; None: a request did, or it is unknown.
+    #: The sequence of the event that caused it; None: a request caused it, or the cause is unknown.
     cause: int | None = None
 
 
 def sentence(event: Told) -> str:
-    """What the event says, with what caused it, in one line."""
+    """The event and its cause in one line."""
     teller = _TELLERS.get(event.type)
     return teller(event) if teller is not None else f"{event.type}: {json.dumps(event.data, default=str)[:300]}"
 
 
 def ending(events: Sequence[Told]) -> str:
-    """How it stands at the end of the story."""
+    """The job's state at the end of the story."""
     for event in reversed(events):
         if event.part != "job":
             continue
         if event.type == "FailureClosed":
-            return "It ended in failure, and somebody closed it: no more attention is needed."
+            return "It failed, and the failure was closed: no more attention is needed."
         if event.type == "JobQueued":
-            return "It waits to be run."
+            return "It waits to run."
         if (state := _state_behind(event)) is not None:
             return _ENDINGS[state]
-    return "Nothing is recorded about it."
+    return "No event is recorded about it."
 
 
 def _state_behind(event: Told) -> JobState | None:
-    """The state that an event of this type leads its job to; None when it changes none."""
+    """The state that an event of this type leads its job to; None if it changes none."""
     known = CATALOGUE.get(event.type)
     return known.about.leads_to[0] if known is not None and known.about.leads_to else None
 
@@ -75,7 +76,7 @@ def _because(data: Data) -> str:
 def _error(data: Data) -> str:
     error = data.get("error") or {}
     name = f"{error.get('exception')}: " if error.get("exception") else ""
-    if str(error.get("message", "")).startswith(name):  # messages of earlier versions did not say it
+    if str(error.get("message", "")).startswith(name):  # earlier versions did not include it in the message
         name = ""
     mark = f" (ERR-{error['fingerprint']})" if error.get("fingerprint") else ""
     return f"{error.get('code', 'UNKNOWN_ERROR')}: {name}{error.get('message', '')}".rstrip(": ") + mark
@@ -152,7 +153,7 @@ def _completed(event: Told) -> str:
 
 def _retry(event: Told) -> str:
     data = event.data
-    alone = " It will have its host to itself." if data["error"]["code"] in RETRYABLE_ONCE else ""
+    alone = " It will run alone on its host." if data["error"]["code"] in RETRYABLE_ONCE else ""
     return (
         f"The attempt failed with {_error(data)}. That may pass, so retry {data['retry_count']} is due"
         f" at {when(data['not_before'])} (after {data['delay_seconds']:g} s).{alone}"
@@ -160,7 +161,7 @@ def _retry(event: Told) -> str:
 
 
 def _dead(event: Told) -> str:
-    why = {"retries": "its retries are used up", "poison": "it took too many workers with it"}
+    why = {"retries": "its retries are used up", "poison": "too many workers were lost while running it"}
     data = event.data
     last = f" The last error was {_error(data)}." if data.get("error") else ""
     return f"Given up, because {why.get(data['reason'], data['reason'])}.{last}"
@@ -178,7 +179,7 @@ def _lease_expired(event: Told) -> str:
     }
     burnt = " This counts as a loss." if data.get("is_loss") else ""
     reason = why.get(data["reason"], data["reason"])
-    return f"The attempt under epoch {data['epoch']} ended without a verdict, because {reason}; queued again.{burnt}"
+    return f"The attempt under epoch {data['epoch']} ended without a result, because {reason}; queued again.{burnt}"
 
 
 def _parser(event: Told) -> str:
@@ -206,7 +207,7 @@ def _scan(event: Told) -> str:
 
 def _started(event: Told) -> str:
     data = event.data
-    return f"A sentinel started (pid {data['pid']}, version {data['version']}) while the job was under way."
+    return f"The daemon started (pid {data['pid']}, version {data['version']}) while the job was under way."
 
 
 def _fixed(text: str) -> Callable[[Told], str]:
@@ -232,41 +233,41 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
     "JobRetryScheduled": _retry,
     "JobDue": lambda _event: "The wait is over; it may run again.",
     "JobDeadLettered": _dead,
-    "JobCancelRequested": _fixed("A stop was asked for"),
+    "JobCancelRequested": _fixed("A stop was requested"),
     "JobCancelled": _fixed("Cancelled; it left nothing"),
     "FailureClosed": lambda event: f"The failure was closed by {event.actor}{_because(event.data)}.",
-    "RowsSuperseded": lambda event: f"Its rows left the tables: those of job {event.data['by']} take their place.",
+    "RowsSuperseded": lambda event: f"Its rows were superseded by those of job {event.data['by']}.",
     "LeaseExpired": _lease_expired,
     "WorkerLost": lambda event: f"Worker {event.data['worker_id']} fell silent or died{_because(event.data)}.",
-    "WorkerLeft": lambda event: f"Worker {event.data['worker_id']} said goodbye{_because(event.data)}.",
+    "WorkerLeft": lambda event: f"Worker {event.data['worker_id']} left{_because(event.data)}.",
     "ParserPaused": _fixed("The parser was paused"),
-    "ParserHalfOpened": lambda _event: "The parser's pause has cooled down; one job may probe it.",
+    "ParserHalfOpened": lambda _event: "The circuit breaker's cool-down is over; one job may try the parser.",
     "ParserResumed": _fixed("The parser was resumed"),
     "SentinelStarted": _started,
-    "SentinelStopped": _fixed("The sentinel stopped"),
+    "SentinelStopped": _fixed("The daemon stopped"),
 }
 
-#: How a job stands behind its newest event that led to a state, by the first state that such an event leads to.
+#: The sentence about a job's state, by the first state that its latest event leads to.
 _ENDINGS = {
-    JobState.QUEUED: "It waits to be run again.",
-    JobState.LEASED: "It is under way.",
-    JobState.RUNNING: "It is under way.",
+    JobState.QUEUED: "It waits to run again.",
+    JobState.LEASED: "It is running.",
+    JobState.RUNNING: "It is running.",
     JobState.COMMITTED: "It is committed; its files are being put in place.",
-    JobState.COMPLETED: "It ended well.",
-    JobState.FAILED: "It ended in failure; `casparian job retry ID` runs it again.",
+    JobState.COMPLETED: "It was completed.",
+    JobState.FAILED: "It failed; `casparian job retry ID` runs it again.",
     JobState.RETRY_WAIT: "It waits for its retry.",
     JobState.DEAD_LETTER: "It was given up; `casparian job retry ID` runs it again.",
     JobState.CANCELLED: "It was cancelled.",
 }
 
 
-# --- which events ---
+# --- selecting events -------------------------------------------------------------------------------------------------
 
 _HELD = frozenset({JobState.LEASED, JobState.RUNNING, JobState.COMMITTED})
 
 
 def story(gateway: Gateway, job: JobRow) -> list[Told]:
-    """Everything about `job`, in order."""
+    """The story of `job`, in order."""
     told = [_told(row) for row in gateway.query(JobStory(job["id"]))]
     if not any(event.part == "job" for event in told):
         return []
@@ -274,7 +275,7 @@ def story(gateway: Gateway, job: JobRow) -> list[Told]:
 
 
 def _is_of_version(event: Told, version: str | None) -> bool:
-    """Not what happened to another version of the parser meanwhile."""
+    """Whether the event is not about another version of the parser."""
     is_about_parser = event.part == "around" and event.type.startswith("Parser")
     return not is_about_parser or event.data.get("version") in (None, "", version)
 
@@ -297,9 +298,10 @@ def _told(row: StoryEvent) -> Told:
 
 
 def _that_matters(events: Sequence[Told]) -> Iterator[Told]:
-    """Of what happened around the job: the end of a worker that led to one of its events, and starts and stops while it ran.
+    """Whether an event around the job belongs in the story: the end of a worker that caused one of its events, or a start or stop
+    of the daemon while it ran.
 
-    Events of before causes were recorded do not say what led to them: then the end of the worker that had it.
+    Older events have no cause; for them, the end of the worker that held the job belongs in the story.
     """
     causes = {event.cause for event in events if event.part == "job" and event.cause}
     holder = ""

@@ -1,7 +1,7 @@
-"""The support bundle: what a helper elsewhere needs to find a fault, without the user's rows, paths or keys.
+"""The support bundle: what a supporter needs to find a fault, without the user's rows, paths or keys.
 
-Reads the files of the home without its lock, so that it works while the daemon is stuck and on a damaged log. Each
-part is gathered separately: one that fails says why and does not affect the others. Everything in the bundle has passed the
+It reads the files of the home without its lock, so that it works while the daemon is stuck and on a damaged log. Each part is
+gathered separately: one that fails gives the reason and does not affect the others. Everything in the bundle goes through the
 `Reducer`, except the program's own figures and versions.
 """
 
@@ -62,7 +62,7 @@ class SupportBundle:
 
 
 def write_support_bundle(home: Home, file: Path, events: int) -> SupportBundle:
-    """Write a .tar.gz with the last `events` events and all other parts. Raises `UsageProblem` when the name is taken."""
+    """Write a .tar.gz with the last `events` events and all other parts. Raises `UsageProblem` if the file exists."""
     if not home.root.is_dir():
         raise NoHome(home)
     reducer = Reducer(vocabulary(own_folders()), secrets.token_bytes(32))
@@ -72,7 +72,7 @@ def write_support_bundle(home: Home, file: Path, events: int) -> SupportBundle:
 
 
 def _write(file: Path, parts: dict[str, str]) -> None:
-    """Write the file readable by its owner only, and completely or not at all. Raises `UsageProblem` when the name is taken."""
+    """Write the file atomically and readable by its owner only. Raises `UsageProblem` if the file exists."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as cause:
@@ -91,7 +91,7 @@ def _write(file: Path, parts: dict[str, str]) -> None:
         raise
 
 
-# --- the parts ---
+# --- the parts --------------------------------------------------------------------------------------------------------
 
 LOG_TAIL_BYTES = 512 * 1024
 _FILES_COUNTED_MAX = 200_000
@@ -289,7 +289,7 @@ class Reducer:
         self._key = key
 
     def token(self, text: str) -> str:
-        """The token for a text."""
+        """The token that replaces a text."""
         return f"~{hashlib.blake2b(text.encode('utf-8', 'backslashreplace'), key=self._key, digest_size=4).hexdigest()}"
 
     def text(self, text: str) -> str:

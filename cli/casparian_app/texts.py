@@ -1,8 +1,8 @@
-"""Texts shared by all front ends: refusals; numbers, sizes, times and lists in sentences; JSON documents.
+"""Texts shared by all front ends: errors; numbers, sizes, times and lists in sentences; JSON documents.
 
-A use case fails in one of three ways: it was called wrongly, no daemon answers, or the work failed. What each means for the
-user is up to the front end: the command line exits with 2, 3 and 1. Escaping for a terminal is also left to it. In
-a document times are ISO 8601, decimals are text, and there is no NaN.
+A use case fails in one of three ways: it was called wrongly, no daemon answers, or the work failed. The command line exits with
+2, 3 and 1. The front end escapes texts for the terminal. In a document, times are ISO 8601, decimals are text, and there is no
+NaN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NoDaemon(CasparianError):
 
 
 class NoHome(NoDaemon):
-    """The named directory is not a home: it is absent or empty, a file, or holds other things."""
+    """The named directory is not a home: it is missing or empty, a file, or has other content."""
 
     def __init__(self, home: Home) -> None:
         root = home.root
@@ -61,7 +61,7 @@ class NoHome(NoDaemon):
 
 
 def _holds_other_things(root: Path) -> bool:
-    """Whether the directory has entries, as far as this user may look."""
+    """Whether the directory has entries, as far as this user can read it."""
     try:
         return any(root.iterdir())
     except OSError:

@@ -1,7 +1,7 @@
-"""Lines of styled fragments, the shapes that screens are made of (columns, boxes, bars), and text that fits a terminal.
+"""Lines of styled fragments, the shapes of the screens (columns, boxes, bars), and text that fits a terminal.
 
-Text is measured in columns of the terminal, not in characters, and is cleaned of control characters before it is drawn.
-Numbers, sizes and times are written here, so that every screen writes them alike.
+Text is measured in terminal columns, not in characters, and control characters are removed before it is drawn. Numbers,
+sizes and times are formatted here, so that every screen formats them alike.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from wcwidth import wcwidth
 
 from casparian_shim.safe import scrub
 
-#: Longer texts are never shown on one line: cut before anything that costs by the character is done with them.
+#: Longer texts never fit on one line, so they are cut first: the steps after that take time for each character.
 _LONGEST = 4000
 
 
 def clean(value: object) -> str:
-    """Any value as one harmless line of bounded length."""
+    """Any value as one line of bounded length, without control characters."""
     text = "" if value is None else str(value)
     return scrub(text[:_LONGEST])
 
@@ -36,7 +36,7 @@ def _measured(text: str) -> int:
 
 
 def clip(text: str, width: int, ellipsis: str = "…") -> str:
-    """`text` in at most `width` columns; what was cut is marked."""
+    """`text` in at most `width` columns; a mark shows where it was cut."""
     if width <= 0:
         return ""
     if width_of(text) <= width:
@@ -52,7 +52,7 @@ def clip(text: str, width: int, ellipsis: str = "…") -> str:
 
 
 def clip_left(text: str, width: int, ellipsis: str = "…") -> str:
-    """The end of `text` in at most `width` columns: for paths, whose end says more than their beginning."""
+    """The end of `text` in at most `width` columns. Used for paths, whose end says more than their beginning."""
     if width <= 0:
         return ""
     if width_of(text) <= width:
@@ -61,14 +61,14 @@ def clip_left(text: str, width: int, ellipsis: str = "…") -> str:
 
 
 def shared_folder(first: str, second: str) -> str:
-    """The directory that both paths lie below, with its slash; empty when there is none."""
+    """The directory that contains both paths, with its slash; empty if there is none."""
     shortest = min(len(first), len(second))
     end = next((at for at in range(shortest) if first[at] != second[at]), shortest)
     return first[: first.rfind("/", 0, end) + 1]
 
 
 def pad(text: str, width: int) -> str:
-    """Clipped or filled with blanks to exactly `width` columns."""
+    """`text` clipped or padded with blanks to exactly `width` columns."""
     clipped = clip(text, width)
     return clipped + " " * (width - width_of(clipped))
 
@@ -116,7 +116,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(at_us: int, now_us: int) -> str:
-    """How long `at_us` (µs UTC) lies back: `now`, `12s ago`, `2m ago`, `3h ago`, `4d ago`; empty for no time."""
+    """How long ago `at_us` (µs UTC) was: `now`, `12s ago`, `2m ago`, `3h ago`, `4d ago`; empty for no time."""
     if not at_us:
         return ""
     seconds = max(0, now_us - at_us) // 1_000_000
@@ -141,7 +141,7 @@ Line = list[Fragment]
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """The characters that are not letters; `ASCII` is for terminals and fonts without them."""
+    """The symbols and line-drawing characters; `ASCII` is for terminals and fonts without them."""
 
     failed: str = "✗"
     done: str = "✓"
@@ -187,12 +187,12 @@ ASCII = Glyphs(
 )
 
 
-#: What is decoration rather than data, for terminals that know ASCII only.
+#: Replacements for decoration (not for data) on terminals that show ASCII only.
 _PLAIN = str.maketrans("–—·…×→←↑↓“”‘’▸▾▲▼│─┌┐└┘█░✗✓↻‖", "---~x><^v\"\"''>v^v|-++++#-x+~=")
 
 
 def as_ascii(line: Line) -> Line:
-    """The line for a terminal that knows ASCII only, as wide as before; what has no likeness becomes question marks."""
+    """The line for an ASCII-only terminal, as wide as before. Characters without a replacement become question marks."""
     return [(style, text if text.isascii() else _likeness(text.translate(_PLAIN))) for style, text in line]
 
 
@@ -227,12 +227,12 @@ def fit(line: Line, width: int, style: str = "", ellipsis: str = "…") -> Line:
 
 
 def restyle(line: Line, style: str) -> Line:
-    """Every fragment with `style` added: for the selected row."""
+    """The line with `style` added to every fragment; used for the selected row."""
     return [(f"{old} {style}".strip(), text) for old, text in line]
 
 
 def spread(left: Line, right: Line, width: int) -> Line:
-    """`left` at the left and `right` at the right edge; the left gives way."""
+    """`left` at the left and `right` at the right edge. If both do not fit, `left` is cut."""
     right_width = line_width(right)
     if right_width >= width:
         return fit(right, width)
@@ -286,7 +286,7 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
 
 
 def columns_of(line: Line, start: int, end: int | None = None) -> Line:
-    """The columns `start`…`end` of a line; a wide character that is cut in half becomes blanks."""
+    """The columns `start`…`end` of a line; a wide character cut in half becomes a blank."""
     cut: Line = []
     at = 0
     for style, text in line:
@@ -318,7 +318,7 @@ def overlaid(lines: list[Line], drawn: list[Line], width: int) -> list[Line]:
 
 
 def fuzzy(query: str, text: str) -> int | None:
-    """How well the letters of `query` occur in order in `text`: smaller is better; None when they do not."""
+    """How well the letters of `query` match `text` in order: smaller is better. None: they do not match."""
     at, score, last = 0, 0, -1
     lowered = text.casefold()
     for character in query.casefold():

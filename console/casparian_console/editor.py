@@ -1,4 +1,4 @@
-"""A field that is typed into: text, cursor, and the keys that people expect."""
+"""A text field: its text, its cursor, and the usual editing keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from casparian_console.canvas import Line, clean, width_of
 
-#: More than anyone types; a pasted novel is cut.
+#: More than anyone types; longer pasted text is cut.
 LIMIT_CHARACTERS = 20_000
 _WORD_BEHIND = re.compile(r"\S+\s*\Z")
 _NAMED = {"space": " "}
@@ -15,14 +15,14 @@ _NAMED = {"space": " "}
 
 @dataclass(slots=True)
 class Editor:
-    """One field. `is_multiline` lets Enter be a new line (with `alt-enter` or `ctrl-j`, see `handle`)."""
+    """One text field. With `is_multiline` it takes new lines (by `alt-enter` or `ctrl-j`, see `handle`)."""
 
     text: str = ""
     cursor: int = 0
     is_multiline: bool = False
     history: list[str] = field(default_factory=list)
     _recalled: int | None = None
-    #: What was being written when the history was opened; it comes back behind the youngest.
+    #: The text that was being typed when the history was opened; it comes back after the latest entry.
     _draft: str = ""
 
     def __post_init__(self) -> None:
@@ -32,7 +32,7 @@ class Editor:
         self.text, self.cursor, self._recalled = text, len(text), None
 
     def insert(self, text: str) -> None:
-        """Type or paste; what a terminal could obey becomes visible, line ends are unified."""
+        """Type or paste. Control characters become visible and line ends become `\n`."""
         clean_text = text.replace("\r\n", "\n").replace("\r", "\n")
         if not self.is_multiline:
             clean_text = clean_text.replace("\n", " ")
@@ -42,14 +42,14 @@ class Editor:
         self.cursor += len(clean_text)
 
     def remember(self) -> None:
-        """Keep the text for `up`; the same text again is kept once."""
+        """Add the text to the history; repeated text is added once."""
         if self.text.strip() and (not self.history or self.history[-1] != self.text):
             self.history.append(self.text)
             del self.history[:-200]
         self._recalled = None
 
     def handle(self, key: str) -> bool:
-        """Do what the key means in a field; False when it means nothing here (Enter, Esc, Tab are the owner's)."""
+        """Apply an editing key. False: the field has no use for it (the owner handles Enter, Esc and Tab)."""
         if len(key) == 1 or key in _NAMED:
             self.insert(_NAMED.get(key, key))
         elif key in ("alt-enter", "ctrl-j") and self.is_multiline:
@@ -105,7 +105,7 @@ class Editor:
         return len(self.text) if end < 0 else end
 
     def _recall(self, step: int) -> bool:
-        """Through the history with up and down, as shells do."""
+        """Walk through the history with up and down, as shells do."""
         if not self.history:
             return False
         if self._recalled is None:
@@ -122,7 +122,7 @@ class Editor:
         return True
 
     def line(self, width: int, *, style: str = "", is_focused: bool = True, placeholder: str = "") -> Line:
-        """The field in one row; long texts scroll so that the cursor stays visible."""
+        """The field as one row; long text scrolls so that the cursor stays visible."""
         if not self.text and placeholder:
             shown = placeholder[: max(0, width - 1)]
             return [("cursor" if is_focused else "dim", shown[:1] or " "), ("dim", shown[1:])]
@@ -135,7 +135,7 @@ class Editor:
         return [(style, before), ("cursor", under), (style, rest[: max(0, width - width_of(before) - width_of(under))])]
 
     def lines(self, width: int, height: int, *, style: str = "", is_focused: bool = True) -> list[Line]:
-        """The field as a block: the rows around the cursor, long rows scrolled sideways."""
+        """The field as a block of rows around the cursor; long rows scroll sideways."""
         rows = self.text.split("\n")
         row = self.text.count("\n", 0, self.cursor)
         column = self.cursor - (self.text.rfind("\n", 0, self.cursor) + 1)

@@ -1,6 +1,6 @@
 """The frame around the screens: top bar, the past's bar, message line, footer, and the overlay above them.
 
-Reads a `Shell`, changes nothing. Also knows what lies under a click in the bars.
+The module reads a `Shell` and changes nothing. It also finds the action under a click in the bars.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from casparian_console.overlays import Overlay
 from casparian_console.screen import Action, Context, Screen, footer_rows
 from casparian_console.travel import Travel
 
-#: Below this nothing sensible fits.
+#: The smallest supported terminal.
 _TOO_SMALL = (60, 12)
-#: Events that the projection may be behind without a word.
+#: The projection may lag by this many events before the top bar says so.
 _LAG = 1000
 _WIDE = 120
 _ROOMY = 100
@@ -38,7 +38,7 @@ _TALL, _VERY_WIDE = 36, 160
 
 
 class Shell(Context, Protocol):
-    """What of the shell is drawn."""
+    """The part of the shell that is drawn."""
 
     screens: dict[str, Screen]
     mode: str
@@ -87,12 +87,12 @@ def draw(shell: Shell, width: int, height: int) -> list[Line]:
 
 
 def footer_height(width: int, height: int) -> int:
-    """Two rows on a tall terminal that is not so wide that one holds everything."""
+    """Two rows if one does not hold all keys and the terminal is tall enough."""
     return 2 if height >= _TALL and width < _VERY_WIDE else 1
 
 
 def _footer(shell: Shell, width: int) -> list[Line]:
-    """The keys that work; while an overlay takes them all, its own."""
+    """The keys that work now; while an overlay is open, the overlay's keys."""
     rows = shell.footer_height
     if shell.overlay is not None:
         return [[("footer", f" {shell.overlay.title}: {shell.overlay.hint()}")], *([[]] * (rows - 1))]
@@ -101,7 +101,7 @@ def _footer(shell: Shell, width: int) -> list[Line]:
 
 
 def bars(shell: Shell, width: int) -> list[tuple[Line, str]]:
-    """What stands between the top bar and the screen, with the style of the rest of its line."""
+    """The lines between the top bar and the screen, each with the style that fills the rest of the line."""
     found: list[tuple[Line, str]] = []
     if shell.travel.is_on:
         found.append((shell.travel.bar(shell, width), "past"))
@@ -111,7 +111,7 @@ def bars(shell: Shell, width: int) -> list[tuple[Line, str]]:
 
 
 def _cut_off(shell: Shell, width: int) -> Line:
-    """That what is shown is old, since when, and what to do."""
+    """Say that the picture is old, since when, and what to do."""
     facts = shell.present
     if facts.link == "silent":
         what, remedy = (
@@ -125,7 +125,7 @@ def _cut_off(shell: Shell, width: int) -> Line:
 
 
 def action_at(actions: Sequence[Action], row: int, column: int, width: int, rows: int) -> Action | None:
-    """The action of the footer's word under a column of one of its rows."""
+    """The action under a column of a footer row."""
     at = 0
     listed = footer_rows(actions, width, rows)
     for action, fragments in listed[row] if row < len(listed) else []:
@@ -145,7 +145,7 @@ def mode_at(shell: Shell, column: int) -> str | None:
 
 
 def _tabs(shell: Shell) -> list[tuple[str, str]]:
-    """Mode and text; of several words only the last on a narrow terminal."""
+    """The modes with their labels; on a narrow terminal only the last word of a label."""
     titles = [(screen.name, screen.title) for screen in shell.screens.values()]
     if shell.width < _ROOMY:
         titles = [(name, title.rpartition(" ")[2]) for name, title in titles]
@@ -194,7 +194,7 @@ def _link(shell: Shell) -> Line:
         case "stale":
             return [("bar warn", "catching up"), ("bar", old)]
         case "gone":
-            return [("bar bad", "no sentinel"), ("bar", old)]
+            return [("bar bad", "no daemon"), ("bar", old)]
 
 
 def _message(shell: Shell, width: int) -> Line:

@@ -1,6 +1,6 @@
-"""The log in memory, and the facts as they were after any of its events.
+"""The log in memory, and the facts as of any of its events.
 
-`History` holds the events packed. `Past` folds them from the nearest kept place: kept places are forks (`Facts.fork`) that
+`History` holds the packed events. `Past` folds them from the nearest checkpoint. Checkpoints are forks (`Facts.fork`) that
 share what did not change between them.
 """
 
@@ -16,23 +16,23 @@ from casparian_protocol.feed import FeedEvent
 from casparian_protocol.packing import pack, unpack
 
 _CHUNK_EVENTS = 512
-#: Far above 512 events of the 16 KiB that the log allows each.
+#: Far more than 512 events of 16 KiB, the log's limit for one event.
 _CHUNK_LIMIT_BYTES = 64 * 1024 * 1024
 _OPEN_CHUNKS = 4
 _NO_JOB = 0
 
 
 class History:
-    """The events `first` to `last`; `first` is 0 while there is none."""
+    """The events `first` to `last`; `first` is 0 while there are none."""
 
     def __init__(self) -> None:
         self.first = 0
         self._packed: list[bytes] = []
         self._tail: list[FeedEvent] = []
-        #: chunk → its events, of those that were looked at last.
+        #: chunk → its unpacked events, for the chunks that were used last.
         self._open: dict[int, list[FeedEvent]] = {}
         self._times = array("q")
-        #: The highest time up to each event: clocks may be set back, and a search needs an order.
+        #: The highest time up to each event. Clocks may be set back, and a binary search needs an order.
         self._latest = array("q")
         self._jobs = array("Q")
 
@@ -44,7 +44,7 @@ class History:
         return self.first + len(self) - 1 if len(self) else 0
 
     def append(self, event: FeedEvent) -> bool:
-        """The next event; False for one that is not the next."""
+        """Add the next event. False: it is not the next one."""
         if not len(self):
             self.first = event.seq
         elif event.seq != self.last + 1:
@@ -65,7 +65,7 @@ class History:
         return self._chunk(chunk)[at]
 
     def events(self, after: int, upto: int) -> Iterator[FeedEvent]:
-        """Those behind `after`, up to and with `upto`."""
+        """The events after `after`, up to and including `upto`."""
         start, end = max(after + 1, self.first) - self.first, min(upto, self.last) - self.first + 1
         while start < end:
             chunk, at = divmod(start, _CHUNK_EVENTS)
@@ -77,11 +77,12 @@ class History:
         return self._times[seq - self.first]
 
     def last_at(self, at_us: int) -> int:
-        """The last event that is not younger than the time; the first one when all are."""
+        """The last event at or before the time; the first event if all are later."""
         return self.first + max(0, bisect_right(self._latest, at_us) - 1)
 
     def neighbour(self, seq: int, step: int) -> int | None:
-        """The next (`step` 1) or last (-1) event of the same job; from an event of no job, the nearest of any job."""
+        """The next (`step` 1) or previous (-1) event of the same job. From an event without a job: the nearest event of any
+        job."""
         at = seq - self.first
         job = self._jobs[at]
         places = range(at + 1, len(self)) if step > 0 else range(at - 1, -1, -1)
@@ -108,7 +109,7 @@ class History:
 
 
 def _job_number(event: FeedEvent) -> int:
-    """The job that an event is about, as the number that its id writes down."""
+    """The id of the event's job as a number."""
     job = event.data.get("job")
     job_id = job.get("job_id") if isinstance(job, dict) else event.data.get("job_id")
     try:
@@ -117,16 +118,16 @@ def _job_number(event: FeedEvent) -> int:
         return hash(job_id) & 0xFFFF_FFFF_FFFF_FFFF
 
 
-#: Places kept all over the log.
+#: The number of checkpoints, spread over the log.
 KEPT = 24
 _STRIDE_EVENTS = 2_000
-#: Places kept before the one that is stood at, so many events back, when more than that had to be folded.
+#: Checkpoints this many events before the current one, kept if more events than that had to be folded.
 _CLOSE_BEHIND = (256, 16)
 _CLOSE_KEPT = 8
 
 
 class Past:
-    """`facts` are those after event `facts.seq`; they change in place while the console moves forward."""
+    """The facts as of event `facts.seq`. They change in place while the console moves forward."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -137,12 +138,12 @@ class Past:
         self._close: dict[int, Facts] = {}
 
     def expect(self, events: int) -> None:
-        """The log will be so long: the places to keep are chosen for that from the start."""
+        """Set the expected length of the log, which determines the distance between checkpoints."""
         while self._stride * KEPT < events:
             self._stride *= 2
 
     def go(self, seq: int, *, is_passing: bool = False) -> Facts:
-        """Stand at the event; `is_passing` when nobody will step back from there."""
+        """Go to the event. `is_passing`: the console moves on at once and will not step back from here."""
         base = self._nearest(seq)
         if base is not self.facts:
             self.facts = base.fork()
@@ -162,7 +163,7 @@ class Past:
         return max((place for place in places if place.seq <= seq), key=lambda place: place.seq)
 
     def _keep_far(self) -> None:
-        """Every so many events, the fewer the longer the log becomes."""
+        """Keep a checkpoint every so many events; the distance grows with the log."""
         seq = self.facts.seq
         if seq % self._stride or seq in self._kept:
             return

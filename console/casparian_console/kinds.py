@@ -1,6 +1,6 @@
-"""How the console shows each kind of job: one object a kind, with the same few methods (`JobLook`).
+"""How the console shows each job kind: one object for each kind, with the same few methods (`JobLook`).
 
-A new kind is a class and a line in `KINDS`. Lists, groups and cards ask the object, never the name of the kind.
+A new kind is a class and a line in `KINDS`. Lists, groups and cards use the object and never compare the kind's name.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from casparian_console.canvas import count
 
 
 class Ended(Protocol):
-    """What a kind may show of an ended job."""
+    """The facts about an ended job that a kind may show."""
 
     @property
     def files(self) -> int: ...
 
 
 class JobLook:
-    """Jobs of one kind as lists and cards show them."""
+    """How lists and cards show the jobs of one kind."""
 
-    #: Jobs of one parser version are one group, counted in files; otherwise each subject is a group of its own.
+    #: Whether the jobs of one parser version are one group, counted in files. Otherwise each subject is a group.
     is_grouped_by_parser = False
-    #: An ended one may be run again as a new job with what is current.
+    #: Whether an ended job may be run again as a new job with the current version.
     is_rerunnable = False
-    #: It looks for files: Discover shows it while it runs.
+    #: Whether the kind looks for files: Discover shows such jobs while they run.
     finds_files = False
 
     def group(self, parser: str, subject: str) -> str:
-        """What the group of a job is called."""
+        """The name of the job's group."""
         return parser if self.is_grouped_by_parser else subject
 
     def label(self, group: str, version: str) -> str:
-        """The heading of its group."""
+        """The heading of the job's group."""
         return f"{group} {version}".strip() if self.is_grouped_by_parser else group
 
     def columns(self, job: Ended) -> tuple[str, ...]:
-        """What came of an ended one, beside what every job has."""
+        """The results of an ended job that only this kind has."""
         return ()
 
 
@@ -60,5 +60,5 @@ _OTHER = JobLook()
 
 
 def look_of(kind: str) -> JobLook:
-    """A kind that this console does not know is shown all the same."""
+    """The look of a kind. A kind that this console does not know gets a default look."""
     return KINDS.get(kind, _OTHER)

@@ -1,7 +1,7 @@
-"""A list that changes while it is read: the cursor stays on its row, the window stays where it was.
+"""A list that changes while it is shown: the cursor stays on its row, and the window stays where it was.
 
-Rows are known by identity (a job's id, a path), never by place, and may differ in height. Only the rows in the window are
-asked for, so the length of the list costs nothing.
+Rows are identified by an id or a path, never by their place, and may differ in height. Only visible rows are read, so the
+cost does not depend on the length of the list.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-#: The keys that move in a list.
+#: The keys that move the cursor in a list.
 MOVES = ("j", "k", "up", "down", "g", "G", "pgup", "pgdn", "home", "end")
-#: Lines of the row at a place.
+#: A function from a row's place to its number of lines.
 Height = Callable[[int], int]
 Id = TypeVar("Id", bound=Hashable)
 
 
 class Rows(Protocol[Id]):
-    """What a list shows: identities by place."""
+    """The rows of a list: identities by place."""
 
     def __len__(self) -> int: ...
 
     def identity(self, at: int) -> Id: ...
 
     def place(self, identity: Id) -> int | None:
-        """Where the row is now; None when it is gone."""
+        """The current place of the row; None if it is gone."""
         ...
 
 
@@ -50,7 +50,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a search found: the `place`-th (from 1) of `total` rows that match. False when there is none."""
+    """The result of a search: match number `place` (from 1) of `total`. False if there is none."""
 
     place: int = 0
     total: int = 0
@@ -66,11 +66,11 @@ class Cursor:
     at: int = 0
     top: int = 0
     identity: Hashable | None = None
-    #: What is searched for with `/`; kept until another search.
+    #: The last text searched for with `/`.
     pattern: str = ""
 
     def settle(self, rows: Rows[Hashable], height: int) -> None:
-        """After anything changed: find the selected row again, keep it on the same line of the screen if possible."""
+        """After a change, find the selected row again and keep it on the same line of the screen if possible."""
         if not len(rows):
             self.at = self.top = 0
             return
@@ -97,7 +97,7 @@ class Cursor:
             self._show(len(rows), height)
 
     def move(self, key: str, rows: Rows[Hashable], height: int) -> bool:
-        """The keys of every list; False for another key."""
+        """Handle a key that moves in the list; False for another key."""
         page = max(1, height - 1)
         steps = {
             "j": 1,
@@ -120,21 +120,21 @@ class Cursor:
         return True
 
     def scroll(self, lines: int, rows: Rows[Hashable], height: int) -> None:
-        """The wheel moves the window; the cursor comes along when it would leave it."""
+        """Scroll the window with the wheel; the cursor moves too when it would leave the window."""
         self.top = max(0, min(self.top + lines, len(rows) - max(1, height)))
         self.select(rows, max(self.top, min(self.at, self.top + max(1, height) - 1)), height)
 
     def find(self, pattern: str, step: int, rows: Rows[Hashable], text_of: Callable[[int], str], height: int) -> Match:
-        """`Screen.search` for this list: `step` 1 looks from the selected row on, 2 behind it, -1 before it."""
+        """`Screen.search` for this list: `step` 1 searches from the selected row on, 2 after it, -1 before it."""
         self.pattern = pattern
         return self.search(rows, text_of, height, step=-1 if step < 0 else 1, is_new=step == 1)
 
     def search(
         self, rows: Rows[Hashable], text_of: Callable[[int], str], height: int, *, step: int = 1, is_new: bool = False
     ) -> Match:
-        """Go to the next row (`step` 1) or the last before (-1) that contains the pattern, around the end.
+        """Go to the next (`step` 1) or previous (-1) row that contains the pattern, wrapping around at the end.
 
-        `is_new` looks at the selected row too.
+        With `is_new` the selected row may match too.
         """
         wanted = self.pattern.casefold()
         found = [at for at in range(len(rows)) if wanted in text_of(at).casefold()] if wanted else []
@@ -156,11 +156,11 @@ class CardCursor(Generic[Id]):
     at: int = 0
     identity: Id | None = None
     line: int = 0
-    #: What lay on each line of the last frame, for clicks.
+    #: The row on each line of the last frame, for clicks.
     drawn: list[int] = field(default_factory=list)
 
     def settle(self, rows: Rows[Id]) -> None:
-        """After anything changed: find the selected row again."""
+        """Find the selected row again after a change."""
         if not len(rows):
             self.at = self.line = 0
             return
@@ -169,7 +169,7 @@ class CardCursor(Generic[Id]):
         self.identity = rows.identity(self.at)
 
     def select(self, rows: Rows[Id], at: int, height_of: Height, height: int) -> None:
-        """Choose a row; the window moves only as far as it must."""
+        """Select a row; the window moves no further than needed."""
         if not len(rows):
             return
         at = max(0, min(at, len(rows) - 1))
@@ -180,7 +180,7 @@ class CardCursor(Generic[Id]):
         self.at, self.identity = at, rows.identity(at)
 
     def move(self, key: str, rows: Rows[Id], height_of: Height, height: int) -> bool:
-        """The keys of every list; False for another key."""
+        """Handle a key that moves in the list; False for another key."""
         last = len(rows) - 1
         if key in ("pgdn", "pgup", "ctrl-d", "ctrl-u"):
             lines = height - 1 if key.startswith("pg") else height // 2
@@ -196,7 +196,7 @@ class CardCursor(Generic[Id]):
         return True
 
     def _page(self, lines: int, last: int, height_of: Height) -> int:
-        """The row about so many lines away."""
+        """The row about this many lines away."""
         at, step = self.at, 1 if lines > 0 else -1
         left = abs(lines)
         while left > 0 and 0 <= at + step <= last:
@@ -205,7 +205,7 @@ class CardCursor(Generic[Id]):
         return at
 
     def scroll(self, lines: int, rows: Rows[Id], height_of: Height, height: int) -> None:
-        """The wheel moves what is seen; the selection comes along when it would leave."""
+        """Scroll with the wheel; the selection moves too when it would leave the window."""
         self.line -= lines
         last = len(rows) - 1
         while self.line < 0 and self.at < last:
@@ -218,7 +218,7 @@ class CardCursor(Generic[Id]):
             self.identity = rows.identity(self.at)
 
     def layout(self, rows: Rows[Id], height_of: Height, height: int) -> tuple[int, int]:
-        """The first row to draw and how many of its lines are above the edge; the selected row is in full view."""
+        """The first row to draw, and how many of its lines are above the window. The selected row is fully visible."""
         own = height_of(self.at)
         self.line = max(0, min(self.line, height - own))
         first, above = self.at, 0
@@ -226,12 +226,12 @@ class CardCursor(Generic[Id]):
             first -= 1
             above += height_of(first)
         if above < self.line:
-            self.line = above  # the list begins here
+            self.line = above  # the start of the list
         below, last = self.line + own, self.at
         while below < height and last + 1 < len(rows):
             last += 1
             below += height_of(last)
-        if below < height and (first > 0 or above > self.line):  # the list ends here: no empty lines below it
+        if below < height and (first > 0 or above > self.line):  # the end of the list: no empty lines below it
             self.line = min(height - own, self.line + height - below)
             while first > 0 and above < self.line:
                 first -= 1

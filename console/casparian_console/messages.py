@@ -1,6 +1,6 @@
-"""What reaches the console (`Message`) and what it wants done (`Effect`): frozen data, no behaviour.
+"""What reaches the console (`Message`) and what it wants done (`Effect`): frozen data without behaviour.
 
-Effects are performed by `terminal` and answered by messages. A `tag` says who asked, `(screen, what, detail…)`; the answer
+`terminal` performs effects and answers them with messages. A `tag` `(screen, what, detail…)` names the caller; the answer
 carries it back.
 """
 
@@ -20,7 +20,7 @@ Tag = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """A named query to the tables, as of at least the sequence that the screen shows. Answered by `Answer`."""
+    """A named query, as of at least the sequence that the screen shows. Answered by `Answer`."""
 
     tag: Tag
     query: Query[Any]
@@ -33,9 +33,9 @@ class RunOperation:
     tag: Tag
     call: Call[Result]
     cli: str
-    #: What the message line says when it is done; `{name}`s are taken from the result.
+    #: The text of the message line when the operation is done; `{name}` is replaced from the result.
     said: str = ""
-    #: The operation and arguments that take it back, where there is one, and their command line.
+    #: The operation and arguments that undo this one, if there is one, and their command line.
     undo: RunOperation | None = None
 
     @property
@@ -45,38 +45,38 @@ class RunOperation:
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """`casparian ARGS…` as a process of its own, for what only the command line can do. Answered by `Output`s, `Ended`.
+    """Run `casparian ARGS…` as a process, for what only the command line can do. Answered by `Output`s, then `Ended`.
 
-    `--home` is added by whoever runs it. Output beyond `limit_bytes` is cut, and `Ended.is_cut` says so.
+    The performer adds `--home`. Output beyond `limit_bytes` is cut, and `Ended.is_cut` says so.
     """
 
     tag: Tag
     args: tuple[str, ...]
     limit_bytes: int = 16 * 1024 * 1024
-    #: Whether it belongs into the command log: what a person asked for does, what a screen loads for itself does not.
+    #: Whether it appears in the command log: what a user asked for does, what a screen loads by itself does not.
     is_logged: bool = True
 
     @property
     def cli(self) -> str:
-        """As a person would type it."""
+        """The command line as a user would type it."""
         return shlex.join(["casparian", *self.args])
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """Queries will be asked: have a process ready for the next one."""
+    """Start a process in advance for the next query."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopCommand:
-    """Interrupt a running command, or a followed log, and drop what it still says."""
+    """Interrupt a running command or a followed log, and drop its remaining output."""
 
     tag: Tag
 
 
 @dataclass(frozen=True, slots=True)
 class FollowLog:
-    """The log of a job from its end backwards `tail_bytes`, then what is appended. Answered by `Output`s until stopped."""
+    """The last `tail_bytes` of a job's log, then what is appended. Answered by `Output`s until stopped."""
 
     tag: Tag
     job_id: str
@@ -85,7 +85,7 @@ class FollowLog:
 
 @dataclass(frozen=True, slots=True)
 class ListDirectory:
-    """Names below a directory (for path completion and `parsers/`). Answered by `Listing`."""
+    """The entries of a directory (for path completion and `parsers/`). Answered by `Listing`."""
 
     tag: Tag
     path: str
@@ -137,7 +137,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class LoadPast:
-    """The events of the log up to its end, for time travel. Answered by `PastEvents`, then `Ended`."""
+    """All events of the log, for time travel. Answered by `PastEvents`, then `Ended`."""
 
     tag: Tag
     from_seq: int = 1
@@ -145,7 +145,7 @@ class LoadPast:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """To the terminal's clipboard (OSC 52)."""
+    """Copy text to the terminal's clipboard (OSC 52)."""
 
     text: str
 
@@ -157,7 +157,7 @@ class OpenFolder:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Say `Output` whenever the file's content changes, until stopped."""
+    """Send an `Output` whenever the file's content changes, until stopped."""
 
     tag: Tag
     path: str
@@ -165,7 +165,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """Give the terminal back to the shell that started the console, until it is brought back (`fg`)."""
+    """Give the terminal back to the shell that started the console, until `fg`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class Scroll:
-    """The wheel over a cell; `lines` is negative upwards."""
+    """The wheel was turned over a cell; a negative `lines` scrolls up."""
 
     row: int
     column: int
@@ -233,7 +233,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The sentinel cannot be asked; the terminal keeps trying."""
+    """The daemon cannot be reached; the terminal keeps trying."""
 
     problem: str
     remedy: str = ""
@@ -241,7 +241,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows of a `RunQuery`, as of event `seq`: of the `TypedDict` that its query names."""
+    """The rows of a `RunQuery` as of event `seq`, each of the `TypedDict` that the query names."""
 
     tag: Tag
     seq: int
@@ -268,17 +268,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Text that a command wrote to stdout, or that a followed log gained: whole lines, but for chat."""
+    """Text that a command wrote to stdout, or that was appended to a followed log: whole lines, except for chat."""
 
     tag: Tag
     text: str
-    #: Of a followed log, with its first text: so many older lines are not read.
+    #: For the first text of a followed log: the number of older lines that are not read.
     lines_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command ended with `code`; `stderr` is its talk."""
+    """A command ended with `code`; `stderr` holds its messages."""
 
     tag: Tag
     code: int
@@ -297,7 +297,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """The assistant wants these called: (id, name, arguments as JSON text)."""
+    """The tools that the assistant wants to call: (id, name, arguments as JSON text)."""
 
     tag: Tag
     calls: tuple[tuple[str, str, str], ...]
@@ -313,11 +313,11 @@ class PastEvents:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Once a second, and before every other message: the time now, µs UTC."""
+    """The current time, µs UTC; sent once a second and before every other message."""
 
     now_us: int
 
 
-#: What answers an effect, to whoever its tag names.
+#: The messages that answer an effect; the tag names the recipient.
 Tagged = Answer | Done | Failed | Output | Ended | Listing | ToolCalls | PastEvents
 Message = Key | Paste | Click | Scroll | Heard | Gone | Tick | Tagged

@@ -1,7 +1,7 @@
-"""Dialogs above the screens, one at a time: texts, questions, choices, fields for a line and for a path.
+"""Dialogs above the screens, one at a time: texts, questions, choices, and fields for a line or a path.
 
-An overlay takes every key while it is open; `Esc` closes it. It draws itself as a box that the shell puts into the middle.
-Help and the palette, which are made of the tables of actions, are in `shell_actions`.
+An overlay takes every key while it is open; `Esc` closes it. It draws itself as a box, which the shell centres. Help and the
+palette are built from the tables of actions and are in `shell_actions`.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from casparian_console.messages import Effects, ListDirectory, Listing, Tag
 
 
 class Overlay:
-    """`handle` returns effects; `is_closed` says that it is done."""
+    """A dialog. `handle` returns effects; `is_closed` means that it is done."""
 
     title: str
     is_closed = False
-    #: Columns and rows it would like to have.
+    #: The preferred number of columns and rows.
     wish: tuple[int, int] = (72, 16)
 
     def handle(self, key: str) -> Effects:
         raise NotImplementedError
 
     def paste(self, text: str) -> None:
-        """Pasted text; ignored where nothing is typed."""
+        """Take pasted text; ignored by an overlay without a field."""
 
     def scroll(self, lines: int) -> None:
-        """The wheel; ignored where nothing scrolls."""
+        """Scroll with the wheel; ignored by an overlay that does not scroll."""
 
     def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
         raise NotImplementedError
 
     def hint(self) -> str:
-        """The keys that work in it."""
+        """The keys that work in the overlay."""
         return "Esc closes"
 
     def escape(self) -> bool:
-        """Leave a sub-state of it; False when the overlay itself is what is left."""
+        """Leave a sub-state. False: there is none, so the overlay itself closes."""
         return False
 
     def rows(self, width: int) -> int:
-        """How high the box would like to be when `width` columns are inside."""
+        """The preferred height of the box when it is `width` columns wide inside."""
         return self.wish[1]
 
     def draw(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -60,13 +60,13 @@ class Overlay:
 
 @dataclass
 class TextView(Overlay):
-    """Lines to read: a diff, a command log, help."""
+    """Lines of text: a diff, the command log, help."""
 
     title: str
     lines: Sequence[Line]
     top: int = 0
     wish: tuple[int, int] = (100, 40)
-    #: key → effects, for what may be done from here (approve, copy), with a word each for the hint.
+    #: key → effects, for the actions of this view (approve, copy), each with a word for the hint.
     keys: dict[str, tuple[str, Callable[[], Effects]]] = field(default_factory=dict)
     _height: int = 10
 
@@ -87,7 +87,7 @@ class TextView(Overlay):
         return []
 
     def rows(self, width: int) -> int:
-        """No higher than the text; the border, and the line of keys, take three."""
+        """As high as the text, plus three lines for the border and the keys."""
         return min(self.wish[1], max(8, len(self.lines) + 3))
 
     def scroll(self, lines: int) -> None:
@@ -108,9 +108,9 @@ class TextView(Overlay):
 
 @dataclass
 class Confirm(Overlay):
-    """A question before something that hits data or work: the title says what is done, the details name what it hits.
+    """A question before a change of data or work: the title says what is done, the details name what it affects.
 
-    `then` is what is done on yes; a function is called only then.
+    `then` holds the effects for yes, or a function that is called only on yes.
     """
 
     title: str
@@ -174,7 +174,7 @@ class Prompt(Overlay):
 
 @dataclass
 class Choose(Overlay):
-    """One of many; letters filter."""
+    """A choice of one from many; letters filter the list."""
 
     title: str
     options: Sequence[tuple[str, str]]
@@ -225,13 +225,14 @@ class Choose(Overlay):
 
 @dataclass
 class PathPrompt(Overlay):
-    """`then` gets the path on Enter. Directories are asked for by effects tagged `tag`; `on_answer` brings the answer."""
+    """A field for a path; `then` gets the path on Enter. Directories are listed by effects tagged `tag`; the answers go to
+    `on_answer`."""
 
     title: str
     then: Callable[[str], Effects]
     tag: Tag
     text: str = ""
-    #: Offered besides directories, by the end of the name; none: directories only.
+    #: The suffixes of the files that are offered besides directories; empty: directories only.
     endings: Sequence[str] = ("",)
     wish: tuple[int, int] = (84, 16)
 
@@ -241,7 +242,7 @@ class PathPrompt(Overlay):
         self._names: list[str] = []
 
     def opened(self) -> Effects:
-        """What is to be asked when it is shown."""
+        """The effects to perform when the overlay opens."""
         return self._ask()
 
     def _folder(self) -> str:
@@ -273,7 +274,7 @@ class PathPrompt(Overlay):
             if not text:
                 return []
             self.is_closed = True
-            return self.then(expanduser(text))  # no shell stands between this and the command
+            return self.then(expanduser(text))  # no shell expands it for the command
         if key == "tab":
             self._complete()
         else:
@@ -281,7 +282,7 @@ class PathPrompt(Overlay):
         return self._ask()
 
     def _complete(self) -> None:
-        """As far as the names below agree."""
+        """Complete the path as far as all candidates agree."""
         found = self.matching()
         if not found:
             return
@@ -307,7 +308,7 @@ class PathPrompt(Overlay):
 
 
 def ranked(query: str, entries: Sequence[Any], *texts_of: Callable[[Any], str]) -> list[Any]:
-    """Those of which a text matches, the best first; all in their order without a query."""
+    """The items that match the query, the best match first; without a query all, in their order."""
     if not query.strip():
         return list(entries)
     scored = []

@@ -1,7 +1,7 @@
-"""One run of the queue, as whoever waits for it sees it: which jobs are open, what has ended how, how fast it goes.
+"""One run of the queue as seen by a command that waits for it: the open jobs, the ended jobs by result, and the speed.
 
-`apply` takes what the feed yields; `lines` draws the state at a width. Time is an argument. A snapshot replaces the open
-jobs; what ended between a gap and its snapshot is counted when the run is over, from the projection, not here.
+`apply` takes the items of the feed; `lines` draws the state at a width. Time is an argument. A snapshot replaces the open
+jobs. Jobs that ended between a gap and its snapshot are not counted here: the projection counts them when the run is over.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from casparian_shim.safe import scrub
 
 _BAR = 24
 _RUNNING_SHOWN = 6
-#: A commit that was refused so often is not waited for.
+#: A commit that was refused this many times is no longer waited for.
 STUCK_AFTER_TRIES = 3
 
 
@@ -55,28 +55,28 @@ class RunView:
     """The state of a run. `started` is monotonic seconds."""
 
     started: float
-    #: The jobs that this run is about; None: all.
+    #: The jobs of this run; None: all.
     wanted: set[str] | None = None
     open: dict[str, WatchedJob] = field(default_factory=dict)
-    #: Wanted jobs that the snapshot counted and did not list, as far as is known; `keep_open` leaves out those that ended.
+    #: Wanted jobs that the snapshot counted but did not list; `keep_open` removes those that ended.
     unlisted: set[str] = field(default_factory=set)
-    #: Parser and version of the jobs that were counted and not listed.
+    #: The parsers and versions of jobs that were counted but not listed.
     unlisted_parsers: set[tuple[str, str]] = field(default_factory=set)
     ended: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     quarantined: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
-    #: Names of parsers paused by hand, and (name, version) of those that a circuit breaker holds.
+    #: The names of parsers paused by a user, and the (name, version) of those paused by a circuit breaker.
     paused: set[tuple[str, str]] = field(default_factory=set)
     intake: str = ""
     has_snapshot: bool = False
     silent_seconds: float = 0.0
-    #: Why no worker is there and none will be started; empty while there is hope.
+    #: Why no worker is connected and none will be started; empty if one may still come.
     hopeless: str = ""
-    #: Committed jobs whose files the disk has refused several times, and what stops them.
+    #: Committed jobs whose files could not be put in place several times, each with the reason.
     stuck: dict[str, str] = field(default_factory=dict)
-    #: What the watcher was told last, such as what Ctrl-C did.
+    #: The latest notice, such as the effect of Ctrl-C.
     note: str = ""
 
     def apply(self, item: FeedItem) -> None:
@@ -111,11 +111,11 @@ class RunView:
 
     @property
     def must_look(self) -> bool:
-        """Everything that was listed has ended: which of the others are still open, the tables know."""
+        """Whether all listed jobs have ended, so that the tables must be asked which of the others are open."""
         return self.has_snapshot and not self.open and bool(self.unlisted)
 
     def keep_open(self, job_ids: Iterable[str]) -> None:
-        """Of what was not listed only these are open."""
+        """Of the jobs that were not listed, keep only these as open."""
         self.unlisted &= set(job_ids)
 
     def _fold(self, seq: int, at: int, event: Event) -> None:
@@ -168,7 +168,7 @@ class RunView:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is left that could still run: open jobs, if any, belong to paused parsers or wait for a folder."""
+        """Whether no job can still run: open jobs, if any, belong to paused parsers or wait for a directory."""
         if not self.has_snapshot or (self.unlisted and not all(map(self._is_held, self.unlisted_parsers))):
             return False
         return all(
@@ -181,21 +181,21 @@ class RunView:
 
     @property
     def left(self) -> int:
-        """Jobs that have not ended."""
+        """The number of jobs that have not ended."""
         return len(self.open) + len(self.unlisted)
 
     @property
     def running(self) -> list[WatchedJob]:
-        """Their guests have started; a job that was leased ahead still waits."""
+        """The jobs whose guests have started. A job that was leased ahead still waits."""
         return [job for job in self.open.values() if job.state in ("RUNNING", "COMMITTED")]
 
     @property
     def is_at_rest(self) -> bool:
-        """Nothing is in anybody's hands: no worker has a job, and no output is on its way."""
+        """Whether no worker holds a job and no commit is in progress."""
         return not any(job.state in ("LEASED", "RUNNING", "COMMITTED") for job in self.open.values())
 
     def lines(self, now: float, width: int) -> list[str]:
-        """The state as lines no wider than `width`."""
+        """The state as lines of at most `width` columns."""
         done, total = self.ended.total(), self.ended.total() + self.left
         share = done / total if total else 1.0
         filled = round(_BAR * share)
@@ -212,7 +212,7 @@ class RunView:
         if self.note:
             drawn.append(self.note)
         if self.silent_seconds:
-            drawn.append(f"nothing heard from the sentinel for {self.silent_seconds:.0f} s")
+            drawn.append(f"nothing heard from the daemon for {self.silent_seconds:.0f} s")
         return [scrub(line)[:width] for line in drawn]
 
     def _failed_words(self) -> str:
@@ -234,5 +234,5 @@ class RunView:
 
 
 def _listed(job: OpenJob) -> WatchedJob:
-    """A job of a snapshot."""
+    """Add a job of a snapshot."""
     return WatchedJob(job.job_id, job.input, job.parser, job.parser_version, job.progress, state=JobState(job.state))

@@ -1,7 +1,7 @@
-"""What a screen and the shell are to each other, and the table of actions from which keys, footer, help and palette are made.
+"""The interface between a screen and the shell, and the actions from which keys, footer, help and palette are built.
 
-A screen owns its own state (selection, filters, open panes), turns keys into effects through its actions, takes the answers
-to what it asked, and draws itself from `Context.facts`. An action whose operation the protocol lacks is not in the table.
+A screen owns its state (selection, filters, open panes). Its actions turn keys into effects, and the answers come back to it.
+It draws itself from `Context.facts`. An action is left out if the protocol lacks its operation.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def _always(_owner: Any, _context: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that a person can do, with the keys that do it."""
+    """One thing that a user can do, with its keys."""
 
-    #: `jobs.retry`: the owner's name, a dot, a word.
+    #: The owner's name, a dot and a word, such as `jobs.retry`.
     id: str
     keys: tuple[str, ...]
     #: One or two words for the footer.
     label: str
-    #: What it does, for help and palette.
+    #: What it does, for the help and the palette.
     help: str
     run: Callable[[Any, Any], Effects]
     is_there: Callable[[Any, Any], bool] = _always
-    #: The heavier, the longer it stays in the footer of a narrow terminal; 0 never shows there.
+    #: The priority in the footer of a narrow terminal: the lowest are left out first; 0 is never shown there.
     weight: int = 50
-    #: Operation of the protocol without which the action does not exist.
+    #: The operation of the protocol that the action needs.
     needs: str = ""
-    #: Changes something: not in the past, not without a sentinel.
+    #: Whether it changes something, and so is refused in the past and without the daemon.
     is_change: bool = False
 
     @property
@@ -50,16 +50,16 @@ class Action:
 
 
 def existing(actions: Iterable[Action]) -> tuple[Action, ...]:
-    """Those whose operation exists."""
+    """The actions whose operation exists."""
     return tuple(action for action in actions if not action.needs or action.needs in OPERATIONS)
 
 
 def matches(actions: Iterable[Action], key: str) -> list[Action]:
-    """Those that the key could mean; in one state of a screen at most one of its own works."""
+    """The actions bound to the key. In one state of a screen at most one of them works."""
     return [action for action in actions if key in action.keys]
 
 
-#: What may be lost at the end of a row of the footer.
+#: How many columns may stay unused at the end of a footer row.
 _ENTRY_WIDTH = 24
 _KEY_NAMES = {
     "esc": "Esc",
@@ -73,7 +73,7 @@ _KEY_NAMES = {
 
 
 def key_name(key: str) -> str:
-    """As people write it: `Alt-h`, `Ctrl-P`, `Enter`, `↑`."""
+    """The key as users write it: `Alt-h`, `Ctrl-P`, `Enter`, `↑`."""
     if key in _KEY_NAMES:
         return _KEY_NAMES[key]
     if key.startswith("ctrl-"):
@@ -89,7 +89,7 @@ def keys_of(action: Action) -> str:
 
 
 def footer_entries(actions: Iterable[Action], width: int) -> list[tuple[Action, Line]]:
-    """`Enter details  l logs …`, in the table's order; on a narrow line the lightest are left out."""
+    """`Enter details  l logs …`, in the table's order; on a narrow line those of the lowest priority are left out."""
     kept = [(action, _entry(action)) for action in actions if action.weight and action.keys]
     while kept and sum(line_width(entry) for _, entry in kept) > width:
         kept.remove(min(kept, key=lambda each: each[0].weight))
@@ -97,7 +97,7 @@ def footer_entries(actions: Iterable[Action], width: int) -> list[tuple[Action, 
 
 
 def footer_rows(actions: Iterable[Action], width: int, rows: int) -> list[list[tuple[Action, Line]]]:
-    """As many entries as fit, in so many rows."""
+    """As many entries as fit into this number of rows."""
     kept = footer_entries(actions, rows * width - (rows - 1) * _ENTRY_WIDTH)
     found: list[list[tuple[Action, Line]]] = [[] for _ in range(rows)]
     at = used = 0
@@ -106,15 +106,15 @@ def footer_rows(actions: Iterable[Action], width: int, rows: int) -> list[list[t
             at, used = at + 1, 0
         found[at].append((action, entry))
         used += line_width(entry)
-    return [*found[at + 1 :], *found[: at + 1]]  # an empty row is above: keys are in the lowest line
+    return [*found[at + 1 :], *found[: at + 1]]  # the empty row goes above, so that keys are in the lowest line
 
 
-#: Help that begins so names the part of a screen where the key works.
+#: Help texts with this beginning name the part of the screen where the key works.
 _PLACES = ("Log: ", "Monitoring: ", "Dead letters: ", "In the rule explorer: ")
 
 
 def idle_words(action: Action, where: str) -> str:
-    """`R (retry) does nothing on a finished job. It would …`: why a key did nothing."""
+    """Say why a key did nothing: `R (retry) does nothing on a finished job. It would …`."""
     does = action.help if action.help.startswith(_PLACES) else f"It would {action.help[0].lower()}{action.help[1:]}"
     return f"{key_name(action.keys[0])} ({action.label}) does nothing {where}. {does}."
 
@@ -124,42 +124,42 @@ def _entry(action: Action) -> Line:
 
 
 class Context(Protocol):
-    """The shell, as screens and actions see it."""
+    """The part of the shell that screens and actions may use."""
 
     glyphs: Glyphs
-    #: The home's directory, as text.
+    #: The path of the home.
     home: str
 
     @property
     def facts(self) -> Facts:
-        """Of now, or of the past that the console stands in."""
+        """The facts of now, or of the moment in the past that is shown."""
         ...
 
     @property
     def past_seq(self) -> int | None:
-        """The sequence that the console stands at; None is now."""
+        """The sequence of the event that is shown; None: now."""
         ...
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and rows of the main area, as last drawn."""
+        """The columns and rows of the main area as last drawn."""
         ...
 
     @property
     def can_change(self) -> bool:
-        """Whether actions that change something may be done: now, with a sentinel that answers."""
+        """Whether actions may change something: the console shows the present, and the daemon answers."""
         ...
 
     def say(self, text: str, style: str = "") -> None:
-        """Put a sentence into the message line; style "bad" for failures, "ok" for what was done."""
+        """Show a sentence in the message line; style "bad" for failures, "ok" for what was done."""
         ...
 
     def log_command(self, cli: str) -> None:
-        """Note a command line in the command log, without doing anything."""
+        """Add a command line to the command log without running it."""
         ...
 
     def visit(self, screen: str) -> Effects:
-        """Change the mode, with a way back by Esc."""
+        """Change the mode; Esc leads back."""
         ...
 
     def go(self, screen: str) -> Effects:
@@ -167,11 +167,11 @@ class Context(Protocol):
         ...
 
     def open(self, overlay: Overlay) -> Effects:
-        """Show an overlay above everything; there is only ever one."""
+        """Show an overlay above everything; only one is open at a time."""
         ...
 
     def confirm(self, title: str, question: str, then: Effects, *, details: Sequence[str] = ()) -> Effects:
-        """Ask once; `then` is done on yes. The title says what is done, the details name what it hits."""
+        """Ask for confirmation; `then` happens on yes. The title says what is done, the details name what it affects."""
         ...
 
     def prompt(self, title: str, then: Callable[[str], Effects], *, text: str = "", hint: str = "") -> Effects:
@@ -179,16 +179,16 @@ class Context(Protocol):
         ...
 
     def choose(self, title: str, options: Sequence[tuple[str, str]], then: Callable[[str], Effects]) -> Effects:
-        """Let one of (value, text) be chosen from a list that filters while typing."""
+        """Let the user choose one of (value, text) from a list that filters while typing."""
         ...
 
     def screen(self, name: str) -> Screen:
-        """Another screen, to hand something over to it before `go`."""
+        """Another screen, to hand something over before `go`."""
         ...
 
 
 class Screen:
-    """A mode, with defaults for what it does not care about."""
+    """A mode, with defaults for optional methods."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -199,78 +199,79 @@ class Screen:
 
     @property
     def is_unsaved(self) -> bool:
-        """Something typed would be lost by quitting."""
+        """Whether quitting would lose typed text."""
         return False
 
-    # What other screens hand over, besides `go`; a screen that does not deal in such things lets it pass.
+    # What other screens hand over besides `go`; by default a screen ignores it.
 
     def show_job(self, job_id: str, context: Context) -> Effects:
         return []
 
     def show_file(self, path: str) -> Effects:
-        """The jobs of a file."""
+        """Show the jobs of a file."""
         return []
 
     def show_quarantine(self, jobs: Sequence[str] = ()) -> Effects:
-        """What was set aside of jobs (none: of all)."""
+        """Show the quarantined rows of jobs (none: of all)."""
         return []
 
     def show_parser(self, name: str, context: Context) -> Effects:
         return []
 
     def test_file(self, parser: str, path: str, context: Context) -> Effects:
-        """Run a registered parser on a file, without publishing anything."""
+        """Run a registered parser on a file without publishing anything."""
         return []
 
     def place(self) -> Hashable:
-        """What is open on it, the innermost: after a visit, Esc leads back from there."""
+        """The innermost open part. After a visit, Esc leads back from there."""
         return None
 
     def enter(self, context: Context) -> Effects:
-        """It became visible."""
+        """The screen became visible."""
         return []
 
     def changed(self, context: Context) -> Effects:
-        """The facts changed while it is visible (at most once a frame): ask again for what has grown old."""
+        """The facts changed while the screen is visible (at most once a frame): query again what is out of date."""
         return []
 
     def selected_words(self, context: Context) -> str:
-        """Where a key did nothing: `on a finished job`, `here`."""
+        """Where a key did nothing, in words: `on a finished job`, `here`."""
         return "here"
 
     def not_found(self, pattern: str) -> str:
-        """What to say when `search` found nothing."""
+        """The message for a search without a match."""
         return f"“{pattern}” is not in this list."
 
     def on_answer(self, message: Tagged, context: Context) -> Effects:
-        """An answer to an effect whose tag begins with this screen's name; also while it is not visible."""
+        """Take an answer whose tag begins with this screen's name, also while the screen is not visible."""
         return []
 
     def is_typing(self) -> bool:
-        """A field has the focus: letters are text, not actions. Enter, Esc, Tab and Ctrl keys that it leaves come through."""
+        """Whether a field has the focus, so that letters are text and not actions. Keys that the field does not use (Enter, Esc,
+        Tab, Ctrl) still act."""
         return False
 
     def type(self, key: str, context: Context) -> Effects | None:
-        """A key while `is_typing`; None when the field has no use for it."""
+        """Handle a key while `is_typing`. None: the field has no use for it."""
         return None
 
     def paste(self, text: str, context: Context) -> Effects:
         return []
 
     def move(self, key: str, context: Context) -> Effects:
-        """One of `listing.MOVES`."""
+        """Move by one of `listing.MOVES`."""
         return []
 
     def search(self, pattern: str, step: int, context: Context) -> Match | None:
-        """Go to the next match (`step` 1: from here on, 2: behind here, -1: before here); None when nothing can be searched."""
+        """Go to the next match (`step` 1: from here on, 2: after here, -1: before here). None: there is nothing to search."""
         return None
 
     def escape(self, context: Context) -> bool:
-        """Leave the innermost sub-state; False when there is none."""
+        """Leave the innermost sub-state. False: there is none."""
         return False
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
-        """Within the main area, from 0."""
+        """Handle a click within the main area, counted from 0."""
         return []
 
     def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
@@ -281,5 +282,5 @@ class Screen:
         raise NotImplementedError
 
     def summary(self, context: Context) -> str:
-        """What is selected, in words, for the assistant."""
+        """Describe the selection for the assistant."""
         return self.title

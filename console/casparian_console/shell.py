@@ -1,7 +1,7 @@
 """The console without a terminal: messages in, effects out, a frame on demand.
 
-Owns the modes, the one overlay, the search line, the message line, the command log, the assistant's place at the side and
-the switch between now and the past. Screens own what is in the main area.
+The shell owns the modes, the one overlay, the search line, the message line, the command log, the sidebar and the switch
+between now and the past. Screens own the main area.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from casparian_protocol.feed import FeedEvent
 from casparian_protocol.wire.operations import BadArguments
 
 MINIMUM = (80, 24)
-#: What went wrong stays so long, whatever key is pressed.
+#: How long an error message stays, whatever key is pressed.
 _READ_US = 4_000_000
 
 
 @dataclass
 class Shell:
-    """See the module. `home` and `assistant` are what the settings say."""
+    """The whole console without a terminal. `home` and `assistant` come from the settings."""
 
     home: str = ""
     glyphs: Glyphs = UNICODE
@@ -65,10 +65,10 @@ class Shell:
         self.travel = Travel()
         self.sidebar = Sidebar(is_configured=self.has_assistant)
         self.message: tuple[str, str] = ("", "")
-        #: The screen that Esc leads back to, and the place of the present one from which it does.
+        #: The screen that Esc leads back to, and the place of the present screen from which it does.
         self._back: tuple[str, Hashable] | None = None
         self._said_us = 0
-        #: Said while no sentinel answered; not true any more when one does.
+        #: The message shown while the daemon did not answer, to be removed when it does.
         self._is_said_alone = False
         self.undo: RunOperation | None = None
         self.commands = CommandLog()
@@ -93,22 +93,22 @@ class Shell:
 
     @property
     def is_cut_off(self) -> bool:
-        """What is shown was true once; nobody says that it still is."""
+        """Whether the picture may be out of date because the daemon does not answer."""
         return self.present.link in ("gone", "silent") and self.present.is_known
 
     @property
     def footer_height(self) -> int:
-        """Rows of the footer."""
+        """The number of footer rows."""
         return frame.footer_height(*self._size)
 
     @property
     def _bars(self) -> int:
-        """Lines between the top bar and the screen."""
+        """The lines between the top bar and the screen."""
         return self.travel.is_on + self.is_cut_off
 
     @property
     def width(self) -> int:
-        """Of the whole screen, as last drawn."""
+        """The width of the whole screen as last drawn."""
         return self._size[0]
 
     @property
@@ -130,7 +130,7 @@ class Shell:
         return self.screens[screen].enter(self)
 
     def visit(self, screen: str) -> Effects:
-        """As `go`, with a way back: Esc leads from where the other screen stands now to the one that asked."""
+        """Like `go`, but Esc leads back to the present screen from the other screen's current place."""
         origin = self.mode
         effects = self.go(screen)
         self._back = (origin, self.screens[screen].place())
@@ -156,13 +156,13 @@ class Shell:
     def current(self) -> Screen:
         return self.screens[self.mode]
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    # --- messages -----------------------------------------------------------------------------------------------------
 
     def update(self, message: Message) -> Effects:
-        """Take one message. What must be done is returned; what changed shows in the next `view`."""
+        """Take one message. Returns the effects to perform; the next `view` shows the changes."""
         try:
             return self._noted(self._update(message))
-        except BadArguments as error:  # something typed is longer or other than an operation takes
+        except BadArguments as error:  # typed text that the operation does not accept
             self.say(f"{error.problem} {error.remedy}", "bad")
             return []
 
@@ -191,11 +191,11 @@ class Shell:
                 return self._answer(message)
 
     def settle(self) -> Effects:
-        """Before a frame, after the facts changed: the visible screen may ask again for what has grown old."""
+        """Before a frame, let the visible screen query again what is out of date."""
         return self._noted(self.current.changed(self))
 
     def _noted(self, effects: Effects) -> Effects:
-        """Keep the command log: every action shows the command line that it stands for."""
+        """Add effects to the command log, which shows the command line of every action."""
         for effect in effects:
             if isinstance(effect, RunOperation):
                 self._asked[effect.tag] = effect
@@ -226,7 +226,7 @@ class Shell:
         return []
 
     def _outcome(self, message: Done | Failed) -> None:
-        """The message line and the command log after an action."""
+        """Update the message line and the command log after an action."""
         asked = self._asked.pop(message.tag, None)
         if isinstance(message, Failed):
             self.say(f"{message.problem} {message.remedy}".strip(), "bad")
@@ -274,7 +274,7 @@ class Shell:
         return self.perform(action)
 
     def actions(self) -> list[Action]:
-        """What keys mean here: the screen's first, then the shell's."""
+        """The actions here: the screen's first, then the shell's."""
         if self.sidebar.is_focused:
             return [*self.sidebar.actions(), *shell_actions.BESIDE_TEXT]
         return [*self.sidebar.actions(), *self.travel.actions(), *self.current.ACTIONS, *shell_actions.ACTIONS]
@@ -289,7 +289,7 @@ class Shell:
         return action.is_there(self.owner(action), self)
 
     def perform(self, action: Action) -> Effects:
-        """Do it, or say why not."""
+        """Perform an action, or say why it is not possible."""
         if not self.works(action):
             self.refuse(action)
             return []
@@ -301,7 +301,7 @@ class Shell:
         if action.is_change and self.past_seq is not None:
             self.say(f"Nothing can be changed in the past ({action.label}). Esc returns to now.", "warn")
         elif action.is_change and not self.can_change:
-            self.say(f"No sentinel answers, so nothing can be changed ({action.label}).", "warn")
+            self.say(f"The daemon does not answer, so nothing can be changed ({action.label}).", "warn")
         else:
             self.say(idle_words(action, self.current.selected_words(self)), "dim")
 
@@ -312,7 +312,7 @@ class Shell:
             self.overlay = overlay if overlay.escape() else None
             return []
         if isinstance(overlay, TextView) and key.startswith("alt-"):
-            self.overlay = None  # a text is left by going elsewhere, too
+            self.overlay = None  # changing the mode also closes a text view
             return self._key(key)
         effects = overlay.handle(key)
         if overlay.is_closed and self.overlay is overlay:
@@ -331,7 +331,7 @@ class Shell:
         return []
 
     def find_again(self, step: int) -> Effects:
-        """`step` 1: from the selected row on, 2: behind it, -1: before it."""
+        """Repeat the search. `step` 1: from the selected row on, 2: after it, -1: before it."""
         self.travel.touched(self.mode)
         found = self.current.search(self.pattern, step, self)
         if found is None:
@@ -343,7 +343,7 @@ class Shell:
         return []
 
     def _escape(self) -> Effects:
-        """Innermost first: the chat, a sub-state, the past, the mode; at home nothing."""
+        """Leave the innermost of: the chat, a sub-state, the past, the mode. At Home, Esc does nothing."""
         if self.sidebar.is_focused:
             self.sidebar.is_focused = False
             return []
@@ -407,8 +407,8 @@ class Shell:
         return frame.draw(self, width, height)
 
     def working(self) -> list[Action]:
-        """The actions whose keys work right now, with those keys: a key is the first's that it could mean, and letters
-        are text while something is typed."""
+        """The actions whose keys work right now, with those keys. A key belongs to the first action that is bound to it;
+        letters are text while a field has the focus."""
         working: list[Action] = []
         claimed: set[str] = set()
         for action in self.actions():
@@ -421,7 +421,7 @@ class Shell:
 
 
 class _Blanks(dict[str, str]):
-    """Names that a result does not have are left empty."""
+    """A mapping for `format` in which missing names are empty."""
 
     def __missing__(self, key: str) -> str:
         return ""

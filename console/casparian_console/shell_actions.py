@@ -1,6 +1,6 @@
-"""The actions that work on every screen, with what they open: help, the command palette, the command log.
+"""The actions that work on every screen, and what they open: the help, the command palette and the command log.
 
-Help and the reference page (docs/reference/console.md) list the same tables that bind the keys.
+The help and the reference page (docs/reference/console.md) are built from the tables that bind the keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from casparian_console.travel import Travel
 
 @dataclass
 class Palette(Overlay):
-    """Every action that there is here, with its key; the ones that do not work right now are dim and say so."""
+    """Every action with its key; those that do not work right now are dim and say so."""
 
     actions: Sequence[tuple[Action, bool]]
     perform: Callable[[Action], Effects]
@@ -75,15 +75,15 @@ class Palette(Overlay):
         return "letters filter   Enter: do it   Esc: cancel"
 
 
-#: Of the help; the names of more keys take another line.
+#: The width of the column of keys in the help; more keys take another line.
 _KEY_COLUMNS = 13
 _NOW = "Works here now"
 
 
 class HelpView(TextView):
-    """Every key there is: what works right now first, then the others by the table they belong to, dim.
+    """Every key: first those that work right now, then the others by table, dim.
 
-    `/` filters by a word of the key or of what it does.
+    `/` filters by a word of the key or of its description.
     """
 
     def __init__(self, title: str, now: Sequence[Action], groups: Sequence[tuple[str, Sequence[Action]]]) -> None:
@@ -113,7 +113,7 @@ class HelpView(TextView):
         return True
 
     def rows(self, width: int) -> int:
-        """As high as all of it, whatever is filtered: the box does not jump while one types."""
+        """The height of the unfiltered text, so that the box does not change while the user types."""
         everything = [line for name, actions in self._groups for line in self._group(name, actions, width)]
         self.lines = everything[:-1]
         return super().rows(width)
@@ -166,7 +166,7 @@ class LoggedCommand:
 
 
 class CommandLog(deque[LoggedCommand]):
-    """The youngest last."""
+    """The command log, the latest entry last."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=_KEPT)
@@ -175,14 +175,14 @@ class CommandLog(deque[LoggedCommand]):
         self.append(LoggedCommand(at_us, cli, outcome))
 
     def settle(self, cli: str, outcome: str) -> None:
-        """What came of the last such command that has no outcome yet."""
+        """Record the outcome of the last such command without one."""
         for at in range(len(self) - 1, -1, -1):
             if self[at].cli == cli and not self[at].outcome:
                 self[at] = replace(self[at], outcome=outcome)
                 break
 
     def view(self) -> TextView:
-        """All of it, with a key to copy it; its end is shown first."""
+        """A view of the log with a key to copy it, scrolled to its end."""
         lines: list[Line] = []
         for each in self:
             style = "bad" if each.outcome.startswith("failed") else "dim"
@@ -196,7 +196,7 @@ class CommandLog(deque[LoggedCommand]):
 
 
 class Shell(Context, Protocol):
-    """What of the shell its own actions need."""
+    """The part of the shell that its actions use."""
 
     screens: dict[str, Screen]
     mode: str
@@ -231,7 +231,7 @@ def show_help(shell: Shell) -> Effects:
 
 
 def show_palette(shell: Shell) -> Effects:
-    """Every action of every screen; what does not work here is dim, and says where it belongs."""
+    """Show every action of every screen; those that do not work here are dim and say where they do."""
     listed = [(action, shell.works(action)) for action in shell.actions()]
     known = {action.id for action, _ in listed}
     for screen in shell.screens.values():
@@ -247,7 +247,7 @@ def show_palette(shell: Shell) -> Effects:
 
 
 def show_commands(shell: Shell) -> Effects:
-    """The command log, the youngest last, with a key to copy it."""
+    """Show the command log, the latest entry last, with a key to copy it."""
     if not shell.commands:
         shell.say("Nothing was done yet: actions are listed here with the commands that they stand for.", "dim")
         return []
@@ -385,9 +385,9 @@ ACTIONS: tuple[Action, ...] = existing(
         ),
     )
 )
-#: Described here for the help; the shell hands its keys to the visible list.
+#: Listed here for the help only; the shell passes these keys to the visible list.
 MOVE = "shell.move"
-#: Those that work while letters are text.
+#: The actions that work while letters are text.
 BESIDE_TEXT = tuple(
     replace(action, keys=keys)
     for action in ACTIONS
@@ -399,9 +399,9 @@ BESIDE_TEXT = tuple(
 _REFERENCE_HEAD = """\
 # Keys of the console
 
-Made from the tables that bind the keys (`python -m docs.generated`). What a key means can depend on what is open;
+Generated from the tables that bind the keys (`python -m docs.generated`). What a key does can depend on what is open;
 `?` in the console lists what is there, the lowest line what works right now. A key that changes something is marked *; it asks
-first where work or data are hit, and is refused in the past and while no sentinel answers. The [how-to](../how-to/console.md)
+first where work or data are hit, and is refused in the past and while no daemon answers. The [how-to](../how-to/console.md)
 explains the screens.
 """
 

@@ -1,8 +1,8 @@
-"""Standing in the past: reading the log, moving in it, playing it, its keys, and the bar that shows where the console stands.
+"""Time travel: reading the log, moving in it, playing it, its keys, and the bar that shows the current event.
 
-The log is asked for once and kept packed; coming back asks for what is new. `Shell.present` goes on meanwhile. Playing keeps
-the log's own times, but no wait is longer than a second. `Places` puts the cursors of the screens back on return, except for
-those that the person moved in the past.
+The log is read once and held packed; later visits read only what is new. `Shell.present` is kept up to date meanwhile. Playing
+follows the times in the log, but waits are cut to a second. `Places` restores the screens' cursors on return, except those that
+the user moved in the past.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from casparian_protocol.wire.operations.daemon import Snapshot
 from casparian_protocol.wording import MOMENT_HINT, NotAMoment, read_moment
 
 _OURS = "casparian_console.screens"
-#: Longer collections hold rows, not panes.
+#: Longer collections hold rows, not panes, and are not searched for cursors.
 _PANES = 50
 
 
@@ -33,7 +33,7 @@ class Places:
         }
 
     def moved(self, screen: str) -> None:
-        """A person has moved something there: it stays as it will be."""
+        """The user moved something in this screen, so its cursors are not restored."""
         self._screens.pop(screen, None)
 
     def put_back(self) -> None:
@@ -43,7 +43,7 @@ class Places:
 
 
 def _cursors(thing: Any, seen: set[int]) -> Iterator[Cursor]:
-    """Every cursor of a screen, its panes and their parts."""
+    """All cursors of a screen, its panes and their parts."""
     if id(thing) in seen:
         return
     seen.add(id(thing))
@@ -90,7 +90,7 @@ def _playing(travel: Travel, width: int) -> str:
 
 
 def what_happened(event: FeedEvent) -> str:
-    """The event in a few words: its type, and what it is about."""
+    """Describe the event in a few words: its type and its subject."""
     data = event.data
     job = data.get("job")
     about = job.get("job_id", "") if isinstance(job, dict) else data.get("job_id", "")
@@ -100,17 +100,17 @@ def what_happened(event: FeedEvent) -> str:
 
 SPEEDS = (1, 2, 5, 10, 20, 50, 100)
 LONGEST_WAIT_US = 1_000_000
-#: A tick plays at most so much: a machine that slept does not catch up at once.
+#: The most time that one tick plays, so that a machine that slept does not catch up at once.
 _LONGEST_TICK_US = 2_000_000
 _MOST_EVENTS = 2_000
-#: While it plays it wants to hear of the time so often.
+#: The time between ticks while playing.
 PLAYING_TICK_SECONDS = 0.1
 
 
 class Travel:
     def __init__(self) -> None:
         self.is_on = False
-        #: The picture at `seq`; None while it is now, or while the log is being read.
+        #: The facts at `seq`; None in the present, and while the log is being read.
         self.facts: Facts | None = None
         self.seq: int | None = None
         self.history = History()
@@ -130,20 +130,22 @@ class Travel:
 
     @property
     def tick_seconds(self) -> float | None:
-        """How often it needs a tick; None: it does not care."""
+        """The required time between ticks; None: no requirement."""
         return PLAYING_TICK_SECONDS if self.is_playing else None
 
     def actions(self) -> tuple[Action, ...]:
         return ACTIONS if self.is_on else ()
 
-    # --- to the past and back -----------------------------------------------------------------------------------------
+    # --- entering and leaving -----------------------------------------------------------------------------------------
 
     def enter(self, context: Any) -> Effects:
-        """Go to the past; the same key leads back."""
+        """Go to the past; the same key returns."""
         if self.is_on:
             return self.leave(context)
         self.is_on, self._places = True, Places(context.screens)
-        if self.history.last > context.present.seq > 0:  # the log was cut back since: what is known is not so any more
+        if (
+            self.history.last > context.present.seq > 0
+        ):  # the log was truncated since, so what was read is no longer valid
             self.history = History()
             self._past = Past(self.history)
         return self._load(context.present.seq)
@@ -157,7 +159,7 @@ class Travel:
         return effects
 
     def touched(self, screen: str) -> None:
-        """A person moved something in a screen while in the past."""
+        """The user moved something in a screen while in the past."""
         if self._places is not None:
             self._places.moved(screen)
 
@@ -168,9 +170,9 @@ class Travel:
         return [LoadPast(self._tag, self.history.last + 1)]
 
     def on_answer(self, message: Any, context: Any) -> Effects:
-        """The log, in stretches."""
+        """Take a part of the log."""
         if message.tag != self._tag:
-            return []  # of a visit that is over
+            return []  # for a visit that is over
         match message:
             case PastEvents(events=events):
                 return self._read(events, context)
@@ -196,7 +198,7 @@ class Travel:
         return []
 
     def _arrive(self, context: Any) -> Effects:
-        """All is read: what was heard meanwhile follows, and the console stands at the end."""
+        """The log is read: add the events heard meanwhile and go to the end."""
         self._tag = None
         heard, self._heard = self._heard, []
         for event in heard:
@@ -205,12 +207,12 @@ class Travel:
             context.say("The log holds no event yet: there is no past.", "warn")
             return self.leave(context)
         if self.seq is None:
-            self._past.go(max(self.history.first, self.history.last - 1))  # so that the first step back is quick
+            self._past.go(max(self.history.first, self.history.last - 1))  # makes the first step back quick
             self.go(self.history.last)
         return []
 
     def heard(self, item: FeedItem) -> Effects:
-        """What happens now extends the log's end; after a gap the log is asked for what is missing."""
+        """Append a new event to the log; after a gap, read what is missing."""
         if not self.is_on:
             return []
         if self.is_loading:
@@ -229,7 +231,7 @@ class Travel:
     # --- moving -------------------------------------------------------------------------------------------------------
 
     def go(self, seq: int) -> Effects:
-        """Stand at the event, or at the end that lies in that direction."""
+        """Go to the event, or to the end of the log in that direction."""
         self.seq = max(self.history.first, min(seq, self.history.last))
         self.facts = self._past.go(self.seq)
         return []
@@ -239,7 +241,7 @@ class Travel:
         return self.go((self.seq or 0) + events)
 
     def neighbour(self, step: int, context: Any) -> Effects:
-        """To what happened to the same job before or after."""
+        """Go to the previous or next event of the same job."""
         self.is_playing = False
         found = self.history.neighbour(self.seq or self.history.last, step)
         if found is None:
@@ -289,7 +291,7 @@ class Travel:
         return []
 
     def tick(self, context: Any) -> Effects:
-        """Play what has become due since the last tick."""
+        """Play the events that have become due since the last tick."""
         if not self.is_playing or self.seq is None:
             return []
         now_us = context.present.now_us
@@ -304,7 +306,7 @@ class Travel:
             self._credit_us -= wait_us
             target += 1
         if target - self.seq == _MOST_EVENTS:
-            self._credit_us = 0.0  # as fast as it goes, and no debt
+            self._credit_us = 0.0  # as fast as possible, without catching up later
         if target != self.seq:
             self.go(target)
         self.is_playing = target < self.history.last
@@ -318,7 +320,7 @@ HUNDRED = 100
 
 
 def _is_there(travel: Any, _context: Any) -> bool:
-    """The log was read."""
+    """Whether the log has been read."""
     return travel.seq is not None
 
 

@@ -6,7 +6,7 @@ and `feed` are the only ones with sockets; `home` and `trees` touch files; `boun
 in, `packing` is msgpack, `values` renders table values, `wording` has sentences shared by the front ends; `errors`,
 `error_codes`, `settings`, `globs`, `tagging`, `job_life` and `minisign` do what their names say.
 
-Decisions are the sentinel's, execution is the worker's. Functions here are pure unless their docstring names files or
-sockets. Nothing imports a package above this one; pyarrow is imported at module level by `values` only, duckdb by none,
-because the sentinel starts without them.
+The sentinel decides and the worker executes. Functions here are pure unless their docstring names files or sockets. The package
+imports no other package of Casparian. At module level only `values` imports pyarrow and no module imports duckdb, because the
+sentinel starts without them.
 """

@@ -1,7 +1,7 @@
 """Types for fields set by another process, a parser or a person: numbers, texts and maps with limits.
 
-A value that passed one of these types fits a table's column, a timestamp and msgpack, so that no later code checks
-again. `sum_within` bounds a sum of counts. The size of a whole event is checked in `events.packing`.
+A value that passed one of these types fits a table's column, a timestamp and msgpack, so later code need not check it again.
+`sum_within` bounds a sum of counts. `events.packing` checks the size of a whole event.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ __all__ = ["COUNT_MAX", "INT32_MAX", "INT32_MIN", "INT64_MAX", "INT64_MIN"]
 
 #: 9999-12-31T23:59:59Z, the last second that a `datetime` can hold.
 MICROSECONDS_MAX = 253_402_300_799_000_000
-#: About a hundred years: nothing takes longer, and now plus this is still a valid time.
+#: About a hundred years. The present plus this is still a valid time.
 SECONDS_MAX = 3_200_000_000.0
 _JSON_DEPTH = 16
 _JSON_TEXT = 64 * 1024
 _SCALAR_TEXT = 16 * 1024
 
-# --- numbers ---
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 #: A count: rows, bytes, sequences, epochs.
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 PositiveCount = Annotated[int, Field(ge=1, le=COUNT_MAX)]
-#: What a column of type integer holds.
+#: The range of an integer column.
 Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 #: Process ids, slots, columns, attempts, versions.
 SmallCount = Annotated[int, Field(ge=0, le=INT32_MAX)]
 PositiveSmallCount = Annotated[int, Field(ge=1, le=INT32_MAX)]
 #: A moment: µs since the epoch, UTC.
 Microseconds = Annotated[int, Field(ge=0, le=MICROSECONDS_MAX)]
-#: How long something took or may take.
+#: A duration.
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
 #: Items, rows or bytes a second; percent.
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Int64 = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-# --- texts; pydantic refuses half characters (lone surrogates) in all of them ---
+# --- texts; pydantic refuses lone surrogates in all of them -----------------------------------------------------------
 
 ShortText = Annotated[str, Field(max_length=255)]
 ReasonText = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=4096)]
-#: A path of the operating system, which no NUL is a part of.
+#: A path, which contains no NUL.
 PathText = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
-#: BLAKE3 or SHA-256, hex; or none.
+#: BLAKE3 or SHA-256 in hex, or empty.
 HashText = Annotated[str, Field(max_length=64)]
 #: A job's id.
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 WorkerId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._:-]{1,64}$")]
-#: An id of Casparian, or none.
+#: An id of Casparian, or empty.
 IdText = Annotated[str, Field(max_length=64)]
 #: A name that parsers and outputs may have.
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -63,9 +63,9 @@ IdentifierOrNone = Annotated[str, Field(pattern=r"^(?:[a-z][a-z0-9_]{0,62})?$")]
 VersionText = Annotated[str, Field(max_length=64)]
 TagText = Annotated[str, Field(max_length=128)]
 
-# --- values whose type the sender chooses ---
+# --- values whose type the sender chooses -----------------------------------------------------------------------------
 
-#: A parameter, an option, a fact about a failure.
+#: A parameter, an option or a fact about a failure.
 Scalar = Annotated[str, Field(max_length=_SCALAR_TEXT)] | Int64 | Finite | bool | None
 
 

@@ -1,7 +1,7 @@
-"""The client of a running sentinel: requests, questions to the tables, the feed. Synchronous, for one thread.
+"""The client of a running daemon: requests, queries and the feed. It is synchronous and for one thread.
 
-Owns the client's sockets and matches answers to questions. What an operation means is described in `wire.operations`.
-When no sentinel answers, it raises `NoSentinel`; what to do then is up to the caller.
+The client owns its sockets and matches answers to requests. `wire.operations` describes the operations. It raises `NoSentinel`
+if no daemon answers; the caller decides what to do then.
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ from casparian_protocol.wire.operations.daemon import (
 REQUEST_SECONDS = 60.0
 QUERY_SECONDS = 60.0
 _IPC = "ipc://"
-#: How long a projector may be silent before the sentinel is asked about it: at first, and once it should be ready.
+#: How long a projector may be silent before the daemon is asked about it: at first, and once it should be ready.
 _FIRST_SILENCE_SECONDS = 0.4
-#: A projector reads a question when a turn begins and says so at once; then it says so every turn or every second one.
+#: A projector reads a query when a turn begins and reports that at once; then it reports every turn or every second one.
 _SILENCE_SECONDS = 3 * LONG_TURN_SECONDS
-#: Between two tries of a patient client to ask tables that are away.
+#: The time between two tries of a patient client while the tables are not available.
 _ASK_AGAIN_SECONDS = 1.0
 _DUMP_SECONDS = 180.0
 
 
 class NoSentinel(CasparianError):
-    """No sentinel answers for this home. Exit code 3."""
+    """No daemon answers for this home. Exit code 3."""
 
     is_about_connecting = True
 
     def __init__(self, home: Home, why: str) -> None:
         super().__init__(
-            f"No sentinel answers for {home.root} ({why}).", remedy="Start one with `casparian start`, or check --home."
+            f"No daemon answers for {home.root} ({why}).", remedy="Start one with `casparian start`, or check --home."
         )
 
 
 class RequestRefused(CasparianError):
-    """The sentinel refused the request; the message is its own."""
+    """The daemon refused the request; the message is the daemon's."""
 
     def __init__(self, problem: str, remedy: str, reply_code: str = "") -> None:
         super().__init__(problem, remedy=remedy)
@@ -78,7 +78,7 @@ class RequestRefused(CasparianError):
 
 
 class TablesAway(RequestRefused):
-    """The sentinel answers, but the projector does not."""
+    """The daemon answers, but the projector does not."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -106,7 +106,7 @@ class QueryHead(BaseModel):
     #: The event that the answer is as of.
     seq: int = 0
     columns: list[str] = []
-    #: Of the file or folder with the rows; the caller removes it.
+    #: The path of the file or directory with the rows; the caller removes it.
     path: str = ""
     sha256: str = ""
     problem: str = "The query failed."
@@ -123,7 +123,7 @@ def default_actor(client: str) -> str:
 
 
 def upload(content: bytes, perform: Callable[[Call[UploadResult], bytes], UploadResult]) -> str:
-    """Send bytes in pieces with the operation `upload`; their digest."""
+    """Send bytes in pieces with the operation `upload`. Returns their digest."""
     from blake3 import blake3  # only uploads need it
 
     digest = blake3(content).hexdigest()
@@ -138,29 +138,29 @@ def upload(content: bytes, perform: Callable[[Call[UploadResult], bytes], Upload
 
 
 class Client:
-    """One connection to the sentinel of a home. Not for several threads."""
+    """One connection to the daemon of a home. It is not thread-safe."""
 
     def __init__(self, home: Home, *, actor: str = "", timeout_seconds: float = REQUEST_SECONDS) -> None:
-        """Open sockets without checking that a sentinel answers; use `connect`."""
+        """Open sockets without checking that the daemon answers; use `connect`."""
         self.home = home
         self.actor = actor or default_actor("cli")
         self._timeout_seconds = timeout_seconds
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._bus = self._dealer(home.bus_endpoint)
         self._query: zmq.Socket[bytes] | None = None
-        #: How long a question is asked again while the tables are away; 0: not at all. For callers that wait anyway.
+        #: How long a query is repeated while the tables are not available; 0: not at all.
         self.patience_seconds = 0.0
-        #: The last durable event when `connect` asked.
+        #: The last durable event when the client connected.
         self.seq_at_connect = 0
 
     @classmethod
     def connect(cls, home: Home, timeout_seconds: float = 5.0, *, actor: str = "") -> Client:
-        """A client whose sentinel answered a ping within `timeout_seconds`, or `NoSentinel`."""
+        """A client whose daemon answered a ping within `timeout_seconds`. Raises `NoSentinel`."""
         _require_listener(home)
         client = cls(home, actor=actor)
         try:
             answer = client.request("ping", timeout_seconds=timeout_seconds)
-            client.seq_at_connect = answer.get("seq", 0)  # any answer will do: a later version may say something else
+            client.seq_at_connect = answer.get("seq", 0)  # any answer will do: a later version may answer otherwise
         except BaseException:
             client.close()
             raise
@@ -175,7 +175,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close every socket, the feeds' too."""
+        """Close every socket, including those of feeds."""
         self._context.destroy(linger=0)
 
     def perform(self, call: Call[R], *, timeout_seconds: float | None = None, attachments: Sequence[bytes] = ()) -> R:
@@ -194,7 +194,7 @@ class Client:
         timeout_seconds: float | None = None,
         attachments: Sequence[bytes] = (),
     ) -> dict[str, Any]:
-        """`perform` for an operation that is known by its name only: its result as the map that came."""
+        """Like `perform`, for an operation given by name. Returns the result as a map."""
         request = Request(id=secrets.token_hex(8), op=op, args=args or {}, actor=actor or self.actor)
         self._bus.send_multipart(encode(request, attachments))
         deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
@@ -207,10 +207,10 @@ class Client:
                     problem, remedy, code = (error.problem, error.remedy, error.code) if error else ("Refused.", "", "")
                     raise RequestRefused(problem, remedy, code)
                 case Refused(reason=reason):
-                    raise RequestRefused(f"The sentinel refused the message: {reason}.", "")
+                    raise RequestRefused(f"The daemon refused the message: {reason}.", "")
 
     def upload(self, content: bytes) -> str:
-        """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
+        """Make bytes a durable blob of the home, so that an operation can name it. Returns its digest."""
         return upload(content, lambda call, piece: self.perform(call, attachments=[piece]))
 
     def query(self, sql: str, params: Sequence[Any] = (), *, at_least_seq: int = 0, limit_rows: int = 100_000) -> Rows:
@@ -257,12 +257,12 @@ class Client:
             except TablesAway:
                 if time.monotonic() >= until_s:
                     raise
-            time.sleep(_ASK_AGAIN_SECONDS)  # a projector that starts again sends no word to its clients
+            time.sleep(_ASK_AGAIN_SECONDS)  # a projector that restarts does not notify its clients
 
     def _ask_once(self, query_id: str, frames: Sequence[bytes], seconds: float) -> tuple[QueryHead, bytes]:
-        """Head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
+        """The head and body of the projector's answer. Raises `RequestRefused`, `TablesAway` or `NoSentinel`.
 
-        While the projector works on the query it reports so; when it is silent, the sentinel is asked why.
+        The projector reports while it works on the query; if it is silent, the daemon is asked why.
         """
         if self._query is None:
             self._query = self._dealer(self.home.query_endpoint)
@@ -282,14 +282,14 @@ class Client:
             raise TablesAway(f"the projector is still working on the query after {seconds:.0f} s")
         except RequestRefused as refused:
             if isinstance(refused, TablesAway):
-                self._query.close()  # closing cancels the query, whose answer is no longer awaited
+                self._query.close()  # closing the socket cancels the query
                 self._query = None
             raise
 
     def _require_projector(self, *, is_late: bool) -> None:
-        """Raise `TablesAway` unless the projector is starting or busy: the daemon can tell that from a hang.
+        """Raise `TablesAway` unless the daemon reports that the projector is starting or busy.
 
-        One that is ready, and was not busy lately, has lost the query (it was restarted meanwhile).
+        A projector that is ready and was not busy has lost the query, because it was restarted meanwhile.
         """
         projection = self.perform(STATUS(), timeout_seconds=_SILENCE_SECONDS).projection
         if projection.phase in PROJECTOR_GONE:
@@ -298,7 +298,7 @@ class Client:
             raise TablesAway("the projector does not answer this query")
 
     def follow(self) -> Feed:
-        """The feed from now on: a snapshot first. The feed closes with this client."""
+        """The feed from now on, beginning with a snapshot. It closes with this client."""
         return Feed(self._context, self.home.feed_endpoint, self.snapshot)
 
     def snapshot(self, *, timeout_seconds: float | None = None) -> Snapshot:
@@ -323,7 +323,7 @@ def _named(query: Query[Any]) -> dict[str, object]:
 
 
 def read_query_answer(kind: bytes, parts: Sequence[bytes], wanted_id: str) -> tuple[QueryHead, bytes] | None:
-    """Head and body of the projector's answer; None when it answers another query. Raises `RequestRefused`.
+    """The head and body of the projector's answer; None if it answers another query. Raises `RequestRefused`.
 
     A published catalog has no body.
     """
@@ -348,7 +348,7 @@ def unpack_rows(body: bytes) -> list[list[Any]]:
 
 
 def _attached(attachments: Sequence[bytes]) -> dict[str, Any]:
-    """A result too large for the body travels as the first attachment."""
+    """The result, from the first attachment if it was too large for the body."""
     result = unpack(attachments[0], limit_bytes=ATTACHMENT_LIMIT_BYTES)
     if not isinstance(result, dict):
         raise MalformedMessage("an attached result is not a map")
@@ -356,12 +356,12 @@ def _attached(attachments: Sequence[bytes]) -> dict[str, Any]:
 
 
 def _require_listener(home: Home) -> None:
-    """`NoSentinel` at once when nothing listens at the bus: a killed sentinel leaves its socket file behind."""
+    """Raise `NoSentinel` at once if no process listens at the bus: a killed daemon leaves its socket file behind."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(home.bus_endpoint.removeprefix(_IPC))
         except BlockingIOError:
-            return  # listening, but its backlog is full: the ping will tell
+            return  # it listens, but its backlog is full: the ping decides
         except FileNotFoundError as cause:
             raise NoSentinel(home, "it is not running") from cause
         except OSError as cause:

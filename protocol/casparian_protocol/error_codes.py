@@ -80,7 +80,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "`casparian quarantine show --uncommitted --job ID` shows the rows. Correct the parser, the contract or the policy.",
     ),
     ErrorCode.CONTRACT_MISSING: Explained(
-        "The sentinel's store does not have the contract that the job needs.",
+        "The home's blob store does not have the contract that the job needs.",
         "setup",
         "Register the same parser again: `casparian parser register PATH` restores what is missing.",
     ),
@@ -212,7 +212,7 @@ REFUSALS: dict[str, str] = {
     "NOT_QUEUED": "The scan could not be queued.",
     "NOT_RUNNABLE": "The parser version cannot run: it is retired, not registered, or its contracts are not approved.",
     "NO_DAEMON": "The operation needs a running daemon. Exit code 3.",
-    "NO_MEMORY": "The sentinel has not enough memory to read the attached blob; free memory, or send it in parts.",
+    "NO_MEMORY": "The daemon has not enough memory to read the attached blob; free memory, or send it in parts.",
     "NO_SCAN": "This process has no such scan in progress; scan again.",
     "OPEN": "The job has not ended.",
     "OS_ERROR": "The operating system reported an error, which the message quotes.",
@@ -231,7 +231,7 @@ REFUSALS: dict[str, str] = {
 
 
 def retries_of(code: ErrorCode) -> str:
-    """Whether a job that failed with this code runs again by itself."""
+    """Whether a job that failed with this code is retried automatically."""
     if code in RETRYABLE_ONCE:
         return "once, alone on its host"
     return "yes" if code in TRANSIENT else "no"

@@ -1,8 +1,8 @@
 """Casparian's errors: whether a failure is the parser's fault, and the code that programs see.
 
-The classes are in `casparian_shim.errors`; `error_codes` explains each code to people. The core and the projection use the
-same rule for a parser's own failures, so that tables show what was decided. A code alone is not enough: a parser may run
-into a full disk, and a worker may detect what a parser did.
+The classes are in `casparian_shim.errors`; `error_codes` explains each code. The core and the projection use the same rule for a
+parser's own failures, so that tables agree with decisions. The code alone is not enough: a parser may run into a full disk, and
+a worker may detect a fault of the parser.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def is_parsers_own(origin: str, code: str) -> bool:
 
 
 def fingerprint_of_code(code: str) -> str:
-    """The fingerprint of a failure when only its code is known."""
+    """The fingerprint of a failure of which only the code is known."""
     return fingerprint("", code, "", {})
 
 

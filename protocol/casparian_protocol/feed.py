@@ -25,9 +25,9 @@ EVENT_TOPIC = "event."
 METRIC_TOPIC = "metric."
 #: Events are at most 16 KiB; metrics of many jobs may be more.
 FRAME_LIMIT_BYTES = 1024 * 1024
-#: Metrics come once a second: after this long without a message the sentinel is gone or stuck.
+#: Metrics come once a second: after this time without a message the daemon is gone or stuck.
 SILENCE_SECONDS = 3.0
-#: How long to wait for the first sign that the subscription is in force.
+#: How long to wait for the subscription to take effect.
 _SUBSCRIBED_SECONDS = 1.5
 
 
@@ -49,7 +49,7 @@ class FeedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A live reading, once a second; the next one replaces it."""
+    """A live reading, published once a second; the next one replaces it."""
 
     name: str
     values: Mapping[str, Any]
@@ -77,7 +77,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing came for this long: no sentinel, or a stuck one."""
+    """No message for this time: the daemon is gone or stuck."""
 
     seconds: float
 
@@ -128,7 +128,7 @@ class FeedOrder:
         self._is_broken = False
 
     def judge(self, item: FeedEvent | Metric) -> FeedItem | None:
-        """The item itself, a `Gap`, or None for an event that the snapshot already contains."""
+        """The item itself, a `Gap`, or None for an event that the snapshot contains already."""
         if isinstance(item, Metric):
             published = item.values.get("seq")
             if not self._is_broken and isinstance(published, int) and self.seq is not None and published > self.seq:
@@ -147,7 +147,7 @@ class FeedOrder:
 
 
 class Feed:
-    """Iterates forever: first a `Snapshot`, then what follows it. Close it to end."""
+    """Iterates forever: first a `Snapshot`, then the items after it. Close it to end."""
 
     def __init__(
         self,
@@ -166,7 +166,9 @@ class Feed:
         self._socket.set(zmq.RCVHWM, 100_000)
         self._socket.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
         self._socket.subscribe(EVENT_TOPIC)
-        self._socket.subscribe(METRIC_TOPIC)  # answered at once with a metric: then both are in force
+        self._socket.subscribe(
+            METRIC_TOPIC
+        )  # answered at once with a metric, which shows that both subscriptions are in force
         self._socket.connect(endpoint)
         self._socket.poll(int(_SUBSCRIBED_SECONDS * 1000))
 
@@ -190,7 +192,7 @@ class Feed:
         return self._socket
 
     def next(self, timeout_seconds: float) -> FeedItem | None:
-        """The next item, or None after this long. Raises what fetching a snapshot raises."""
+        """The next item, or None after this time. Raises the errors of fetching a snapshot."""
         if self._order.needs_snapshot:
             taken = self._snapshot()
             self._order.took_snapshot(taken.seq)

@@ -1,8 +1,8 @@
 """Globs over relative paths, compiled to regular expressions with bounded backtracking.
 
-A pattern is read once and becomes one anchored regex. Every wildcard but the last of its stretch commits to the
-first place where what follows it fits (an atomic group), so that a hostile pattern costs at most pattern × path steps.
-Nothing here touches a file system; paths are text with `/` between their parts.
+A pattern becomes one anchored regex. Each wildcard except the last of its stretch commits to the first match of what follows
+it (an atomic group), so that a hostile pattern takes at most pattern × path steps. The module uses no file system; paths are
+text with `/` between their parts.
 
 The language: `*` and `?` within one part, `**` for any number of parts, `[abc]` `[a-z]` `[!a]`, `{csv,tsv}` for
 alternatives, `{client}` for one or more characters that are kept as a path field, `{date:%Y-%m-%d}` for a date.
@@ -52,9 +52,9 @@ class Glob:
 
     pattern: str
     regex: str
-    #: The extension that every matching path has (`.csv`), when the pattern fixes one; empty otherwise.
+    #: The extension that every matching path has (`.csv`), if the pattern fixes one; else empty.
     suffix: str
-    #: True when `suffix` is all the pattern asks for (`**/*.csv`).
+    #: Whether `suffix` is the only condition of the pattern (`**/*.csv`).
     suffix_is_all: bool
     date_formats: dict[str, str]
     field_names: tuple[str, ...]
@@ -74,7 +74,7 @@ class Glob:
 
 
 def compile_glob(pattern: str) -> Glob:
-    """Read a pattern; `BadGlob` says what is wrong with it."""
+    """Compile a pattern. Raises `BadGlob` with the reason."""
     if not pattern or len(pattern) > MAX_PATTERN_CHARACTERS:
         raise BadGlob(pattern, f"it must have between 1 and {MAX_PATTERN_CHARACTERS} characters")
     if pattern.startswith("/") or "\0" in pattern:
@@ -112,7 +112,7 @@ class _Token:
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """`a.{b,c}` → `a.b`, `a.c`; fields stay. Bounded, because braces multiply."""
+    """Expand `a.{b,c}` to `a.b`, `a.c`; fields stay. The number is limited, because braces multiply."""
     done: list[str] = []
     waiting = [pattern]
     while waiting:
@@ -160,7 +160,7 @@ def _first_choice(text: str, pattern: str) -> tuple[int, int, list[str]] | None:
 
 
 def _class_end(text: str, at: int) -> int | None:
-    """The end of the class that opens at `at`; None when the bracket is literal."""
+    """The end of the class that opens at `at`; None if the bracket is literal."""
     begin = at + 1 + (text[at + 1 : at + 2] in ("!", "^"))
     close = text.find("]", begin + 1)
     return None if close < 0 else close
@@ -213,12 +213,12 @@ def _class_regex(body: str, pattern: str) -> str:
         else:
             out.append(re.escape(chars[at]))
             at += 1
-    # A range such as [+-9] or [!a] spans the slash; the lookahead keeps it within one part.
+    # A range such as [+-9] or [!a] includes the slash; the lookahead keeps it within one part.
     return "(?!/)[" + ("^" if negated else "") + "".join(out) + "]"
 
 
 def _note_fields(tokens: list[_Token], pattern: str, formats: dict[str, str], names: list[str]) -> None:
-    """Collects fields over all alternatives; a name has one format and appears once in each."""
+    """Collect the fields of all alternatives; a name has one format and appears once in each."""
     seen: set[str] = set()
     for token in tokens:
         if token.kind != "field":
@@ -282,14 +282,14 @@ def _path_regex(parts: list[list[_Token]], *, capture: bool) -> str:
         if stretch:
             out += "(?>(?:[^/]*+/)*?" + "".join(part + "/" for part in stretch) + ")"
     if not tail:
-        return out + r".+\Z"  # `logs/**`: everything below
+        return out + r".+\Z"  # `logs/**` matches everything below
     return out + "(?:[^/]*+/)*?" + "/".join(tail) + r"\Z"
 
 
 def _part_regex(part: list[_Token], *, capture: bool) -> str:
     """Runs of fixed tokens between wildcards; each wildcard but the last commits with the run after it."""
     out = ""
-    wild = ""  # the wildcard that still waits for what follows it
+    wild = ""  # the pending wildcard
     run = ""
     for token in part:
         if token.kind in ("star", "globstar") or (token.kind == "field" and not token.text):
@@ -306,7 +306,7 @@ def _part_regex(part: list[_Token], *, capture: bool) -> str:
         return out + run
     if not run and wild == "[^/]*?":
         return out + "[^/]*+"
-    # Held to the end of the part: the lookahead makes the last wildcard end there and nowhere else.
+    # The lookahead makes the last wildcard end at the end of the part.
     return out + f"(?>{wild}{run}(?=/|\\Z))"
 
 
@@ -343,7 +343,8 @@ def _checked(groups: dict[str, str | None], formats: dict[str, str]) -> dict[str
 
 @lru_cache(maxsize=4096)
 def _iso(value: str, date_format: str) -> str | None:
-    """A date in ISO form, None when it does not exist. A tree has many files and few dates: reading one takes 10 µs."""
+    """A date in ISO form; None if it does not exist. It is cached: a tree has many files and few dates, and reading one takes 10
+    µs."""
     try:
         moment = datetime.strptime(value, date_format)
     except ValueError:

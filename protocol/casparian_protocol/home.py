@@ -1,9 +1,9 @@
 """A home directory: its paths, the addresses of its daemon's sockets, and the rotation of the daemon's log.
 
-`make_home` creates the directories and `record_sockets` writes where the sockets are; any other file belongs to the
-module named with its path. `logs/daemon.log` is written by sentinel, projector and workers through one inherited descriptor,
-and rotated by the sentinel alone. A full log is renamed to `daemon.log.1` and a new one takes its place in one step, so
-that the name always exists and no line is lost or copied. Other processes write to the renamed file until they call `follow`.
+`make_home` creates the directories and `record_sockets` records the places of the sockets; any other file belongs to the module
+named with its path. Sentinel, projector and workers write to `logs/daemon.log` through one inherited descriptor, and only the
+sentinel rotates it. A full log is renamed to `daemon.log.1` and replaced by a new one in one step, so that the name always exists
+and no line is lost. Other processes write to the renamed file until they call `follow`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Home:
 
     @property
     def state_db(self) -> Path:
-        """The projection; disposable, opened by the projector alone."""
+        """The projection; it can be rebuilt, and only the projector opens it."""
         return self.root / "state.duckdb"
 
     @property
     def state_position(self) -> Path:
-        """How far into the log the projection is, for processes that must not open it; written with each batch, never synced."""
+        """The projection's position in the log, for processes that must not open it; written with each batch, never synced."""
         return self.root / "state.position"
 
     @property
@@ -56,7 +56,7 @@ class Home:
 
     @property
     def artifacts(self) -> Path:
-        """Unpacked artifacts, `<artifact hash>/`; a cache of `blobs`, read-only once made."""
+        """Unpacked artifacts, `<artifact hash>/`: a cache of `blobs`, read-only once created."""
         return self.root / "artifacts"
 
     @property
@@ -118,14 +118,14 @@ class Home:
 
     @property
     def sockets_record(self) -> Path:
-        """Where the running daemon's sockets are."""
+        """The file that records the places of the running daemon's sockets."""
         return self.run / "sockets"
 
     @property
     def sockets(self) -> Path:
-        """The directory of the ipc sockets: what the daemon recorded, or where one in this environment would put them.
+        """The directory of the ipc sockets: as the daemon recorded it, or where a daemon in this environment would put them.
 
-        The daemon's environment and its path of the home decide it; cron, sudo, systemd and shells may have others.
+        It depends on the daemon's environment and path of the home, which cron, sudo, systemd and shells may not share.
         """
         try:
             recorded = self.sockets_record.read_text(encoding="utf-8").strip()
@@ -170,18 +170,18 @@ class Home:
 
 
 def home_from(given: str | os.PathLike[str] | None, environment: dict[str, str]) -> Home:
-    """The home that a command means: `--home`, then `CASPARIAN_HOME`, then `~/.casparian_flow`."""
+    """The home of a command: `--home`, then `CASPARIAN_HOME`, then `~/.casparian_flow`."""
     named = given or environment.get("CASPARIAN_HOME") or "~/.casparian_flow"
     return Home(Path(named).expanduser().absolute())
 
 
 def is_home(home: Home) -> bool:
-    """Whether a home was made there, even if part of it is gone now."""
+    """Whether a home was created there, even if part of it is missing now."""
     return home.log.is_dir() or home.blobs.is_dir() or home.state_db.exists()
 
 
 def make_home(home: Home) -> None:
-    """Create what is missing of the home, private to this user (0700). Existing files are left alone."""
+    """Create the missing directories of the home, private to this user (0700). Existing files are not changed."""
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for directory in (
         home.log,
@@ -199,7 +199,7 @@ def make_home(home: Home) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
     sockets = home.sockets_here
     if sockets != home.run:
-        # The parent matters too: anyone who may write there can replace this directory.
+        # Check the parent too: anyone who may write there can replace this directory.
         for directory in (sockets.parent, sockets):
             directory.mkdir(mode=0o700, exist_ok=True)
             status = directory.lstat()
@@ -215,17 +215,17 @@ def record_sockets(home: Home) -> None:
     aside.replace(home.sockets_record)
 
 
-# --- the daemon's log ---
+# --- the daemon's log -------------------------------------------------------------------------------------------------
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-#: Standard output and error, which is what children inherit.
+#: Standard output and error, which children inherit.
 STANDARD_DESCRIPTORS = (1, 2)
-#: Above the number of old files that a setting can keep.
+#: More than the number of old files that a setting can keep.
 OLD_FILES_MAX = 100
 
 
 def open_daemon_log(path: Path) -> int:
-    """A descriptor that appends."""
+    """Open the daemon's log for appending."""
     return os.open(path, _FLAGS, 0o600)
 
 
@@ -235,9 +235,9 @@ def old_name(path: Path, number: int) -> Path:
 
 
 def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: int) -> bool:
-    """Rotate the log behind `descriptor` when it is full. True if it was. For the holder of the home's lock.
+    """Rotate the log of `descriptor` if it is full. Returns whether it was. The caller holds the home's lock.
 
-    When the disk refuses, nothing changes and the caller gets the `OSError`.
+    If the disk refuses, nothing changes and the `OSError` is raised.
     """
     if os.fstat(descriptor).st_size < max_bytes:
         return False
@@ -255,7 +255,7 @@ def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: 
 
 
 def follow(path: Path, descriptors: Sequence[int] = STANDARD_DESCRIPTORS) -> bool:
-    """Redirect descriptors that still write to a rotated file to the current one. True if any did.
+    """Redirect descriptors that still write to a rotated file to the current one. Returns whether there were any.
 
     A descriptor of anything else (a terminal, a pipe, another file) is left alone.
     """

@@ -1,8 +1,8 @@
 """The life of a job: its state, and how each event changes it.
 
-This is the one fold of job events. The sentinel's core builds its open jobs on it, the projection its rows, the console and
-`story` what they show; each adds what only it needs. `advance` applies an event without checking it: whether an event
-may follow is `may_follow`, which only the core asks. Errors and row counts stay in the events.
+This is the only fold of job events. The sentinel's core, the projection, the console and `story` build on it, and each adds
+what only it needs. `advance` applies an event without checking it; `may_follow` checks transitions, and only the core calls it.
+Errors and row counts stay in the events.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for s
 
 @dataclass(slots=True, kw_only=True)
 class JobLife:
-    """A job's state, and what its attempts have cost so far. Times are µs UTC, 0 = not (yet)."""
+    """A job's state, and the counts of its attempts. Times are µs UTC, 0 = not (yet)."""
 
     state: JobState = JobState.QUEUED
-    #: Number of the newest attempt; 0 before the first.
+    #: The number of the latest attempt; 0 before the first.
     attempt: int = 0
     retry_count: int = 0
     memory_failures: int = 0
     #: Attempts that ended with their worker.
     losses: int = 0
     worker_id: str = ""
-    #: Epoch of the current lease or commit: the sequence of the event that leased it. 0 while no worker has it.
+    #: The epoch of the current lease or commit: the sequence of the event that leased it. 0 while no worker holds the job.
     epoch: int = 0
     leased_at: int = 0
     started_at: int = 0
@@ -55,9 +55,9 @@ class JobLife:
     not_before: int = 0
     delay_seconds: float = 0.0
     is_cancel_requested: bool = False
-    #: Why it is to be cancelled, was cancelled or was given up.
+    #: Why it will be or was cancelled, or was given up.
     reason: str = ""
-    #: Sequence of the newest event that `advance` took.
+    #: The sequence of the latest event that `advance` applied.
     last_seq: int = 0
 
     @property
@@ -67,7 +67,7 @@ class JobLife:
 
 
 def target_of(event: Event) -> JobState | None:
-    """The state that the event puts its job into; None when it changes none."""
+    """The state that the event puts its job into; None if it does not change the state."""
     if event.__class__ is JobCompleted:
         return event.status
     leads_to = event.about.leads_to
@@ -80,14 +80,14 @@ def may_follow(state: JobState, target: JobState) -> bool:
 
 
 def advance(life: JobLife, seq: int, ts: int, event: Event) -> None:
-    """Change `life` to what it is after this event of its job."""
+    """Apply an event of the job to `life`."""
     turn = _TURNS.get(event.__class__)
     if turn is not None:
         turn(life, seq, ts, event)
         life.last_seq = seq
 
 
-# --- what each event does ---
+# --- the events -------------------------------------------------------------------------------------------------------
 
 
 def _leased(life: JobLife, seq: int, ts: int, event: JobLeased) -> None:
@@ -161,7 +161,7 @@ def _leave_attempt(life: JobLife) -> None:
 
 
 def _queued(life: JobLife, seq: int, ts: int, event: JobQueued | JobReplayed) -> None:
-    """Start again: nothing of an earlier life counts."""
+    """Start again: earlier attempts do not count."""
     fresh = JobLife()
     for name in JobLife.__dataclass_fields__:
         setattr(life, name, getattr(fresh, name))

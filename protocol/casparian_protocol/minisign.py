@@ -74,8 +74,8 @@ def sign_text(content: bytes, public_key: bytes, sign: Callable[[bytes], bytes],
 
 
 def verify(content: bytes, signature_text: str, key_line: str) -> Signed:
-    """Check a `.minisig` file by a key (the line, or the whole file); raises `SignatureUnfit`."""
-    # Only checking needs this library, which takes longer to load than a short command runs.
+    """Check a `.minisig` file with a key (the line, or the whole file). Raises `SignatureUnfit`."""
+    # Imported here because only checking needs it, and it loads slowly.
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

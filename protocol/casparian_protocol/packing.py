@@ -1,8 +1,8 @@
-"""Bytes of another process: msgpack for messages, and the headers of Arrow batches. Events have their own, in `events.packing`.
+"""Reading bytes from another process: msgpack for messages, and the headers of Arrow batches. Events use `events.packing`.
 
-Sizes are checked before anything is unpacked. msgpack's extension types are refused. An Arrow header is a flatbuffer: it
-says how much its batch holds before the batch is touched; each offset in it is checked, and only what is asked for is
-followed. Anything wrong with received bytes raises `MalformedMessage`.
+Sizes are checked before anything is unpacked. msgpack's extension types are refused. An Arrow header is a flatbuffer, which
+gives the size of its batch before the batch is read. Each offset is checked, and only needed fields are read. Any fault in
+received bytes raises `MalformedMessage`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
 
 
 def _refuse_timestamps(value: Any) -> None:
-    """msgpack decodes its own extension type without calling the hook."""
+    """Refuse timestamps, which msgpack decodes without calling the hook."""
     waiting = [value]
     while waiting:
         part = waiting.pop()
@@ -90,17 +90,17 @@ _RECORD_BATCH_HEADER = 3
 
 @dataclass(frozen=True, slots=True)
 class BatchHeader:
-    """What a record batch says about itself."""
+    """The header of a record batch."""
 
     rows_count: int
     most_node_rows_count: int
     is_compressed: bool
     has_variadic_buffers: bool
-    #: Offset in the body and length of each.
+    #: The offset in the body and the length of each buffer.
     buffers: list[tuple[int, int]]
 
     def unpacked_bytes(self, body: memoryview) -> int:
-        """What the buffers take unpacked: Arrow writes a compressed buffer's length before it, and holds it to that."""
+        """The unpacked size of the buffers. Arrow writes the length before a compressed buffer and enforces it."""
         return sum(self._unpacked(body, offset, length) for offset, length in self.buffers)
 
     def _unpacked(self, body: memoryview, offset: int, length: int) -> int:
@@ -111,7 +111,7 @@ class BatchHeader:
 
 
 def read_batch_header(metadata: memoryview) -> BatchHeader:
-    """The header of a record-batch message; `MalformedMessage` for any other or a broken one."""
+    """The header of a record-batch message. Raises `MalformedMessage` for any other message."""
     message = _Table.root(metadata)
     if message.number(_MESSAGE_HEADER_TYPE, "<B") != _RECORD_BATCH_HEADER:
         raise MalformedMessage("a message that is not a record batch")

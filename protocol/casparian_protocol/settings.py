@@ -1,4 +1,4 @@
-"""Every setting: its default, unit and range, and where its effective value came from.
+"""All settings: their defaults, units and ranges, and the origins of effective values.
 
 Layers, lowest to highest: built-in, `$CASPARIAN_HOME/config.toml`, environment (`CASPARIAN_<GROUP>__<KEY>`), flags. An
 unknown key is an error that names the nearest known one. A test compares this module with `config/casparian.toml`,
@@ -24,17 +24,17 @@ from casparian_protocol.home import Home
 GIB = 1024**3
 MIB = 1024**2
 ENVIRONMENT_PREFIX = "CASPARIAN_"
-#: Variables with our prefix that are not settings.
+#: Variables with the prefix `CASPARIAN_` that are not settings.
 NOT_SETTINGS = frozenset({"CASPARIAN_HOME", "CASPARIAN_LOG_LEVEL"})
-#: Names that earlier programs used.
+#: Names that older programs used.
 ALIASES = {
     "CASPARIAN_MAX_CONCURRENT_WORKERS": "daemon.max_concurrent_workers",
     "MAX_CONCURRENT_WORKERS": "daemon.max_concurrent_workers",
 }
 
 
-#: Keys of earlier versions that had no effect: the only value they could have, and why they were removed. A key with that value
-#: is reported and ignored, because an upgrade must not keep a daemon from starting; any other value is refused.
+#: Removed keys that had no effect: their only allowed value, and why they were removed. A key with that value is reported and
+#: ignored, because an upgrade must not prevent a daemon from starting; any other value is refused.
 REMOVED = {"sandbox.mode": ("auto", "guests always get the strongest level that this version and machine have")}
 
 
@@ -129,7 +129,7 @@ class OutputSettings(_Group):
 
 
 class ApprovalSettings(_Group):
-    #: Whether a contract that is identical to an approved one of an earlier version is approved by that.
+    #: Whether a contract identical to an approved one of an earlier version is approved automatically.
     carry_over: Literal["identical", "never"] = "identical"
 
 
@@ -149,7 +149,7 @@ class AssistantSettings(_Group):
 
 
 class Settings(_Group):
-    """All groups. `load` makes one; a bare `Settings()` is the built-in values."""
+    """All groups. `load` returns the effective settings; `Settings()` has the built-in values."""
 
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
     liveness: LivenessSettings = Field(default_factory=LivenessSettings)
@@ -174,12 +174,12 @@ class Loaded:
 
     settings: Settings
     origins: dict[str, str]
-    #: A sentence for each key of `REMOVED` that a layer still names.
+    #: A sentence for each key of `REMOVED` that a layer still has.
     ignored: tuple[str, ...] = ()
 
 
-#: Keys that a running daemon adopts on `config reload`: they are read at every plan, decision or check. All others are
-#: fixed when a process starts.
+#: Keys that a running daemon applies on `config reload`, because they are read at every plan, decision or check. All others
+#: are read once, when a process starts.
 RELOADABLE = frozenset(
     {
         *("retry.max_retries", "retry.backoff_seconds", "retry.max_worker_losses"),
@@ -188,7 +188,7 @@ RELOADABLE = frozenset(
         *("liveness.stalled_after_seconds", "log.low_disk_bytes", "daemon.drain_seconds", "approvals.carry_over"),
     }
 )
-#: Keys that only commands and the console read, when they start.
+#: Keys that only commands and the console read when they start.
 READ_BY_COMMANDS = frozenset(
     {
         *(f"console.{name}" for name in ConsoleSettings.model_fields),
@@ -303,5 +303,5 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[object,
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, or more digits or brackets than Python reads
+    except (ValueError, RecursionError):  # not JSON, or with more digits or brackets than Python reads
         return text

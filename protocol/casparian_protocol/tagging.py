@@ -1,8 +1,8 @@
 """Tagging rules: which tags a file gets.
 
-A rule sees what a scan knows about a file (relative path, kind, size, content hash), never its content. `RuleSet` compiles
-the rules of one source, so that it is fast for a million paths. Patterns are `globs`; walking directories, detecting kinds
-and storing tags belong to the worker and the sentinel.
+A rule checks the facts of a scan about a file (relative path, kind, size, content hash), never its content. `RuleSet` compiles
+the rules of one source, to be fast for a million paths. Patterns are `globs`. The worker walks directories and detects kinds;
+the sentinel stores tags.
 """
 
 import re
@@ -20,7 +20,7 @@ MAX_TAG_CHARACTERS = 128
 #: Up to this many candidates are tried one by one; more are first tried as one expression.
 _FEW = 3
 
-#: A kind, or a function that finds it, called only when a rule needs it.
+#: A kind, or a function that returns it and is called only if a rule needs it.
 Kind = str | Callable[[], str | None] | None
 
 
@@ -35,7 +35,7 @@ class BadTag(CasparianError):
 
 
 def check_tag(tag: str) -> str:
-    """The tag itself. Raises `BadTag` when it is not valid."""
+    """The tag itself. Raises `BadTag`."""
     if not tag or len(tag) > MAX_TAG_CHARACTERS or tag != tag.strip() or "," in tag or not tag.isprintable():
         raise BadTag(tag)
     return tag
@@ -53,12 +53,12 @@ class TagRule(BaseModel):
     #: A glob over the relative path, case-sensitive; its fields (`{client}`) become path fields.
     pattern: LongText = "**"
     tag: str
-    #: Higher is looked at first; the first rule that matches gives a file its leading tag.
+    #: Higher priorities are tried first; the first matching rule gives a file its leading tag.
     priority: Int32 = 0
     enabled: bool = True
-    #: Globs over the relative path; what matches one of them is left out.
+    #: Globs over the relative path; files that match one of them are left out.
     excludes: tuple[LongText, ...] = ()
-    #: Extensions such as `.hl7`, whatever their case; empty: any.
+    #: Extensions such as `.hl7`, in any letter case; empty: any.
     extensions: tuple[ShortText, ...] = ()
     #: Kinds as `sniff` names them (`fix`, `delimited`, …); empty: any.
     kinds: tuple[ShortText, ...] = ()
@@ -95,9 +95,9 @@ class _Compiled:
     def __init__(self, rule: TagRule, glob: Glob) -> None:
         self.rule = rule
         self.glob = glob
-        #: False when the extension already decided (`**/*.csv`).
+        #: Whether the path must still be matched, because the extension alone does not decide (`**/*.csv`).
         self.needs_match = not glob.suffix_is_all
-        #: The answer of a rule without fields, made once.
+        #: The cached result of a rule without fields.
         self.hit = Hit(rule.tag, rule.id, {})
         self.quick = None if glob.field_names else re.compile(glob.regex, re.DOTALL).match
         self.excluded = [(pattern, compile_glob(pattern)) for pattern in rule.excludes]
@@ -120,7 +120,7 @@ class _Compiled:
         return None if fields is None else Hit(self.rule.tag, self.rule.id, fields)
 
     def refusal(self, rel_path: str, kind: Kind, size_bytes: int | None, content_hash: str | None) -> str:
-        """Why the file does not meet the conditions; empty when it does. A condition on an unknown value is not met."""
+        """Why the file does not meet the conditions; empty if it does. A condition on an unknown value is not met."""
         rule = self.rule
         for pattern, glob in self.excluded:
             if glob.matches(rel_path):
@@ -133,7 +133,7 @@ class _Compiled:
             return f"size is above {rule.size_max_bytes} bytes"
         if rule.content_hashes and content_hash not in rule.content_hashes:
             return "content hash is not one of the rule's"
-        if rule.kinds:  # last, because finding out may mean reading the file
+        if rule.kinds:  # last, because it may require reading the file
             known = kind() if callable(kind) else kind
             if known not in rule.kinds:
                 return f"kind is {known or 'unknown'}, not {' or '.join(rule.kinds)}"
@@ -141,7 +141,7 @@ class _Compiled:
 
 
 class _Candidates:
-    """Rules that share an extension (or ask for none), in order of priority."""
+    """Rules with the same extension (or without one), in order of priority."""
 
     def __init__(self, rules: list[_Compiled]) -> None:
         self.rules = rules
@@ -149,7 +149,7 @@ class _Candidates:
 
     @cached_property
     def together(self) -> Callable[[str], object]:
-        """One regex for all rules: most files match none, and this finds that in one step."""
+        """One regex for all rules, which decides in one step that a file matches none, the most frequent case."""
         return re.compile("|".join(f"(?:{rule.glob.regex})" for rule in self.rules), re.DOTALL).match
 
 
@@ -202,7 +202,7 @@ class RuleSet:
 
 
 def merge_path_fields(hits: Sequence[Hit]) -> dict[str, str]:
-    """Fields of all rules that matched; where two name the same field the higher priority wins."""
+    """The fields of all matching rules; for a field in two rules, the higher priority wins."""
     merged: dict[str, str] = {}
     for hit in hits:
         for name, value in hit.path_fields.items():
@@ -230,7 +230,7 @@ class Verdict:
 
 
 def check_rule(rule: TagRule) -> TagRule:
-    """The rule itself. Raises `BadGlob` or `BadTag` when its pattern or tag is not valid."""
+    """The rule itself. Raises `BadGlob` or `BadTag`."""
     check_tag(rule.tag)
     for pattern in (rule.pattern, *rule.excludes):
         compile_glob(pattern)
@@ -238,7 +238,7 @@ def check_rule(rule: TagRule) -> TagRule:
 
 
 def try_rule(rule: TagRule, files: Iterable[CataloguedFile]) -> list[Verdict]:
-    """Each file with the rule's answer and, where it does not match, why. A disabled rule is tried too."""
+    """Each file with the rule's result and, if it does not match, the reason. Disabled rules are tried too."""
     compiled = _Compiled(check_rule(rule), compile_glob(rule.pattern))
     verdicts: list[Verdict] = []
     for file in files:

@@ -1,7 +1,7 @@
 """Opens, measures and removes directory trees that a guest may have filled with anything. Links are never followed.
 
-This works at any depth, and for directories whose permissions a guest removed. A scratch directory in use is locked (`flock`) by
-its worker; the kernel releases the lock when that worker dies. The caller says which attempts are over.
+It works at any depth, and for directories whose permissions a guest removed. A worker locks (`flock`) a scratch directory in use,
+and the kernel releases the lock when the worker dies. The caller decides which attempts are over.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OWNER = 0o700
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory with all in it. Raises the first `OSError`; everything that could be removed is gone even then.
+    """Remove a directory with its content. Raises the first `OSError`, after removing everything that can be removed.
 
     Directories below the first level are moved up to it before they are emptied, which flattens the tree instead of descending.
     """
@@ -37,7 +37,7 @@ def remove_tree(path: Path) -> None:
 
 
 def open_directory(path: Path) -> int:
-    """A descriptor of a real directory that may be listed and changed, even where its mode did not allow it. Never a link's."""
+    """A descriptor of a real directory, never of a link, that may be listed and changed; its mode is changed if necessary."""
     return _entered(None, os.fspath(path))
 
 
@@ -50,7 +50,7 @@ class _Removal:
         self._prefix = f".removing-{secrets.token_hex(8)}-"
         self._count = 0
         self._problem: OSError | None = None
-        #: Of the first level: what cannot be removed.
+        #: Entries of the first level that cannot be removed.
         self._stuck: set[str] = set()
 
     def run(self) -> OSError | None:
@@ -59,7 +59,7 @@ class _Removal:
         return self._problem
 
     def _pass(self) -> bool:
-        """Remove the present entries of the first level; whether there were any that could be removed."""
+        """Remove the present entries of the first level. Returns whether any could be removed."""
         is_any = False
         for name, is_directory in _entries(self._root):
             if name in self._stuck:
@@ -92,19 +92,19 @@ class _Removal:
         os.rmdir(name, dir_fd=self._root)
 
     def _move_up(self, parent: int, name: str) -> None:
-        os.close(_entered(parent, name))  # to move a directory one must be able to write it
+        os.close(_entered(parent, name))  # moving a directory requires write permission for it
         self._count += 1
         os.rename(name, f"{self._prefix}{self._count}", src_dir_fd=parent, dst_dir_fd=self._root)
 
 
 def _entries(directory: int) -> list[tuple[str, bool]]:
-    """Names, and whether each is a real directory."""
+    """The names of the entries, and whether each is a real directory."""
     with os.scandir(directory) as scan:
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
 
 
 def _entered(parent: int | None, name: str) -> int:
-    """A descriptor of a real directory that may be listed and changed; its mode is changed where it does not allow that."""
+    """A descriptor of a real directory that may be listed and changed; its mode is changed if necessary."""
     try:
         descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
         if os.fstat(descriptor).st_mode & _OWNER == _OWNER:
@@ -117,16 +117,16 @@ def _entered(parent: int | None, name: str) -> int:
             raise
     found = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        os.chmod(f"/proc/self/fd/{found}", _OWNER)  # this very directory, whatever its name leads to by now
+        os.chmod(f"/proc/self/fd/{found}", _OWNER)  # this directory itself, even if its name now refers to another
     finally:
         os.close(found)
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
 def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None:
-    """Call `on_entry` for everything in a directory that may be changing meanwhile; what cannot be read is skipped.
+    """Call `on_entry` for everything in a directory that may change meanwhile; unreadable entries are skipped.
 
-    Goes up by `..`, and stops where that no longer leads to the directory it came from.
+    It returns to a parent by `..`, and stops if that is no longer the directory it came from.
     """
     try:
         here = os.open(path, _DIRECTORY)
@@ -147,7 +147,7 @@ def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None
                 continue
             try:
                 here = _stepped(here, pending[-1].pop())
-            except OSError:  # removed, or closed even to its owner
+            except OSError:  # removed, or not readable even for its owner
                 continue
             places.append(_place(here))
             pending.append(_measured(here, on_entry))
@@ -189,9 +189,9 @@ logger = logging.getLogger(__name__)
 
 
 def remove_scratch(scratch: Path) -> None:
-    """Remove it with everything in it, at any depth, including directories that the guest closed. Links are not followed.
+    """Remove a scratch directory at any depth, including directories whose permissions the guest removed.
 
-    What cannot be removed is left for the next sweep.
+    Entries that cannot be removed are left for the next sweep.
     """
     try:
         remove_tree(scratch)
@@ -202,10 +202,10 @@ def remove_scratch(scratch: Path) -> None:
 
 
 def remove_if_unused(scratch: Path) -> bool:
-    """Remove it unless a running worker has it locked. True if it was removed."""
+    """Remove a scratch directory unless a running worker has locked it. Returns whether it was removed."""
     try:
         lock = open_directory(scratch)
-    except OSError:  # removed at this moment, or no directory
+    except OSError:  # removed at this moment, or not a directory
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,9 @@
-"""Renders values of tables as text and as JSON values. Every command, output format and mode uses it.
+"""Renders table values as text and as JSON values, for every command, output format and mode.
 
 Times are ISO 8601 with `T`, without trailing zeros in a fraction; instants are in UTC with `Z`. Decimals are plain
 digits, binary is lower-case hexadecimal. NaN and infinities are the texts `nan`, `inf`, `-inf` where JSON has no number
-for them. No value of any type raises, not even nanoseconds, years beyond 9999 or before 1, or 39 digits. docs/reference/sql.md
-says the same to users. Escaping for terminals (`scrub`) and column widths are the caller's.
+for them. Every value of any type can be rendered, including nanoseconds, years beyond 9999 or before 1, and 39 digits.
+docs/reference/sql.md describes this for users. The caller escapes text for terminals (`scrub`) and sets column widths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.types as pt
 
 from casparian_shim.safe import plain_decimal, shortest_decimal
 
-#: A row of some table: column → a value that JSON has.
+#: A row of a table: column → JSON value.
 PlainRow: TypeAlias = dict[str, Any]
 
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -29,7 +29,7 @@ _INSTANT_ENDS = {2**63 - 1: "infinity", -(2**63) + 1: "-infinity"}
 
 
 def as_texts(array: pa.Array, *, keeps_scale: bool = True) -> pa.StringArray:
-    """Every value as text; NULL stays NULL. Without `keeps_scale` decimals lose the zeros at the end of a fraction."""
+    """Every value as text; NULL stays NULL. Without `keeps_scale` decimals lose trailing zeros of the fraction."""
     kind = array.type
     if pt.is_string(kind):
         return array
@@ -54,7 +54,7 @@ def as_texts(array: pa.Array, *, keeps_scale: bool = True) -> pa.StringArray:
 
 
 def plain_values(column: pa.Array | pa.ChunkedArray, *, keeps_scale: bool = True) -> list[Any]:
-    """Every value as a JSON value: numbers and booleans as they are, lists and objects of these, everything else as text."""
+    """Every value as a JSON value: numbers and booleans unchanged, lists and objects of these, everything else as text."""
     if isinstance(column, pa.ChunkedArray):
         return [value for chunk in column.chunks for value in plain_values(chunk, keeps_scale=keeps_scale)]
     kind = column.type
@@ -95,7 +95,7 @@ def cell_texts(column: pa.Array | pa.ChunkedArray) -> list[str | None]:
 
 
 def flat_table(table: pa.Table) -> pa.Table:
-    """The table for formats that have only text, numbers and booleans (CSV): everything else as text."""
+    """The table for formats with only text, numbers and booleans (CSV): everything else becomes text."""
     columns = []
     for column in table.columns:
         kind = column.type
@@ -107,7 +107,7 @@ def flat_table(table: pa.Table) -> pa.Table:
 
 
 def parquet_table(table: pa.Table) -> pa.Table:
-    """The table with types that Parquet does not have (calendar intervals, unions) as text."""
+    """The table with types that Parquet lacks (calendar intervals, unions) as text."""
     columns = [
         pa.chunked_array([as_texts(each) for each in column.chunks], pa.string())
         if _is_not_stored(column.type)
@@ -132,7 +132,7 @@ def _as_json(value: Any) -> str:
 
 
 def _unwrapped(array: pa.Array) -> pa.Array | None:
-    """The values behind an encoding or an extension."""
+    """The values without their encoding or extension type."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return array.storage
@@ -149,7 +149,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _cut(values: list[Any], lengths: Sequence[int | None]) -> list[Any]:
-    """Consecutive values as lists; no length is NULL."""
+    """Consecutive values as lists of these lengths; a length of None is NULL."""
     lists, start = [], 0
     for length in lengths:
         lists.append(None if length is None else values[start : start + length])
@@ -158,7 +158,7 @@ def _cut(values: list[Any], lengths: Sequence[int | None]) -> list[Any]:
 
 
 def _pairs(scalar: Any, *, keeps_scale: bool) -> list[list[Any]] | None:
-    """The entries of one map in their order: keys need not be text."""
+    """The entries of one map in order; keys need not be text."""
     if not scalar.is_valid:
         return None
     columns = [plain_values(part, keeps_scale=keeps_scale) for part in scalar.values.flatten()]
@@ -166,7 +166,7 @@ def _pairs(scalar: Any, *, keeps_scale: bool) -> list[list[Any]] | None:
 
 
 def _alone(scalar: Any) -> pa.Array:
-    """The value of a union as an array of its own type."""
+    """The value of a union as a one-element array of its own type."""
     value = scalar.value
     return pa.array([None]) if value is None else pa.repeat(value, 1)
 
@@ -182,7 +182,7 @@ def _moments(array: pa.Array) -> pa.StringArray:
     if is_zoned:
         array = array.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit), safe=False)
     text = array.cast(pa.string())
-    odd = pc.starts_with(text, "<")  # how pyarrow writes values beyond its calendar
+    odd = pc.starts_with(text, "<")  # pyarrow writes values beyond its calendar in this way
     if odd.true_count:
         marks = odd.to_pylist()
         counts, given = _counts(array), text.to_pylist()
@@ -199,7 +199,8 @@ def _moments(array: pa.Array) -> pa.StringArray:
 
 
 def _far(count: int, kind: pa.DataType) -> str:
-    """A date, time or instant beyond pyarrow's calendar, by the proleptic Gregorian one; DuckDB's ends are infinities."""
+    """A date, time or instant beyond pyarrow's calendar, in the proleptic Gregorian one; the ends of DuckDB's range are
+    infinities."""
     if pt.is_date32(kind):
         return _DATE_ENDS.get(count) or _day(count)
     digits = 3 if pt.is_date64(kind) else _DIGITS[kind.unit]
@@ -212,8 +213,8 @@ def _far(count: int, kind: pa.DataType) -> str:
 
 
 def _day(days: int) -> str:
-    """The year is astronomical: 1 BC is 0000."""
-    shifted = days + 719_468  # from 0000-03-01, so that the leap day is the last of a year
+    """The date of a day number; the year is astronomical: 1 BC is 0000."""
+    shifted = days + 719_468  # count from 0000-03-01, so that the leap day ends a year
     era, of_era = divmod(shifted, 146_097)
     year_of_era = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
     of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)

@@ -1,8 +1,8 @@
-"""Sentences and names shared by the front ends and the sentinel's refusals.
+"""Sentences and names shared by the front ends and the daemon's refusals.
 
-Names of a job's columns in documents; the moments that people type; why a version of a parser waits, and what to do; which
-files will never run; what is wrong with a daemon that is still running. The facts come from events, tables and the
-operation `status`.
+The module has the names of a job's columns in documents, the times that users type, why a version of a parser waits and the
+remedy, which files will not run, and the troubles of a running daemon. The facts come from events, tables and the operation
+`status`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-# --- names in documents ---
+# --- names in documents -----------------------------------------------------------------------------------------------
 
 
 #: Column of `cf_processing_queue` → its name in documents.
@@ -52,21 +52,21 @@ def in_columns(document: Mapping[str, V]) -> dict[str, V]:
     return {_JOB_COLUMNS.get(name, name): value for name, value in document.items()}
 
 
-# --- violations ---
+# --- violations -------------------------------------------------------------------------------------------------------
 
 
-#: `contract.ViolationCode.PARSER_REJECTED`; the contract's package is not loaded for it.
+#: The value of `contract.ViolationCode.PARSER_REJECTED`, repeated here to avoid importing that package.
 _PARSER_REJECTED = "parser_rejected"
 
 
 def say_violated(code: str, column: str | None) -> str:
-    """What was violated and where: `type_mismatch in price`; a row that the parser itself rejected has no column."""
+    """The violation and its column: `type_mismatch in price`. A row that the parser itself rejected has no column."""
     words = "rejected by the parser" if code == _PARSER_REJECTED else code
     return f"{words} in {column}" if column else words
 
 
 def say_violation(code: str, column: str | None, got: object, expected: str | None) -> str:
-    """The same with its values: `type_mismatch in price: got 'x', expected int64`; a parser's reason is a sentence."""
+    """The violation with its values: `type_mismatch in price: got 'x', expected int64`. A parser's reason is a sentence."""
     said = say_violated(code, column)
     if code == _PARSER_REJECTED:
         return f"{said}: {got}" if got else said
@@ -74,14 +74,14 @@ def say_violation(code: str, column: str | None, got: object, expected: str | No
     return f"{said}{given}" + (f", expected {expected}" if expected else "")
 
 
-# --- versions that wait ---
+# --- versions that wait -----------------------------------------------------------------------------------------------
 
 
-#: A version waits because jobs of another one are open: it becomes current when they have ended without rows.
+#: A version waits because jobs of another version are open; it becomes current if they end without rows.
 JOBS_OPEN = "JOBS_OPEN"
 #: A version waits because existing rows do not satisfy its contract.
 CONTRACT = "CONTRACT"
-#: A version was waiting before contracts were compared; whether it fits is checked when it is chosen.
+#: A version waited before contracts were compared; its contracts are checked when it is chosen.
 NOT_COMPARED = "NOT_COMPARED"
 _SHOWN = 3
 
@@ -115,7 +115,7 @@ def what_to_do(
     return f"Register another version in which {named} a new name, or {contract}; looser checks are allowed."
 
 
-# --- files that will never run ---
+# --- files that will not run ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class RegisteredVersion:
 
     @property
     def obstacle(self) -> str:
-        """Why it cannot run; empty when it can."""
+        """Why it cannot run; empty if it can."""
         if self.is_retired:
             return "is retired"
         if not self.contracts:
@@ -148,7 +148,7 @@ class RegisteredVersion:
 
 @dataclass(frozen=True, slots=True)
 class WaitingFiles:
-    """How many files with this tag wait; `parser` is the one that would take them, empty when none would."""
+    """How many files with this tag wait; `parser` would take them, empty if none would."""
 
     tag: str
     files: int
@@ -157,9 +157,9 @@ class WaitingFiles:
 
 
 def waiting_files(counts: Mapping[str, int], registered: Iterable[RegisteredVersion]) -> list[WaitingFiles]:
-    """The part of `counts` (tag → files without a job) that no version of a parser may take, in order of tags.
+    """The entries of `counts` (tag → files without a job) that no version of a parser may take, in the order of the tags.
 
-    `registered` is in order of registration.
+    `registered` is in the order of registration.
     """
     versions = list(registered)
     topics = {topic for each in versions if not each.is_retired for topic in each.topics}
@@ -178,7 +178,7 @@ def waiting_files(counts: Mapping[str, int], registered: Iterable[RegisteredVers
     return found
 
 
-# --- a daemon in trouble ---
+# --- a daemon in trouble ----------------------------------------------------------------------------------------------
 
 
 #: How many waiting commits are named; the rest are counted.
@@ -186,7 +186,7 @@ _PARKED_NAMED = 5
 
 
 def say_parked(parked: Sequence[ParkedCommit]) -> list[str]:
-    """Commits whose files cannot be put in place."""
+    """Sentences about commits whose files cannot be put in place."""
     told = [
         f"job {one.job_id} is committed, but its files cannot be put in place: "
         f"{one.path + ': ' if one.path else ''}{one.reason} (tried {one.tries} times; it is tried again)"
@@ -198,7 +198,7 @@ def say_parked(parked: Sequence[ParkedCommit]) -> list[str]:
 
 
 def say_poison(count: int) -> list[str]:
-    """Events that could not be applied to the tables."""
+    """A sentence about events that could not be applied to the tables."""
     if not count:
         return []
     what = "1 event is" if count == 1 else f"{count:,} events are"
@@ -206,7 +206,7 @@ def say_poison(count: int) -> list[str]:
 
 
 def say_internal(errors: InternalErrors) -> list[str]:
-    """Casparian's own errors."""
+    """A sentence about internal errors."""
     if not errors.count:
         return []
     what = "1 internal error" if errors.count == 1 else f"{errors.count:,} internal errors"
@@ -214,11 +214,11 @@ def say_internal(errors: InternalErrors) -> list[str]:
 
 
 def say_trouble(status: StatusResult, poison_events: int) -> list[str]:
-    """All of these; `poison_events` comes from the tables, which need no daemon."""
+    """All sentences about trouble; `poison_events` comes from the tables, which need no daemon."""
     return [*say_parked(status.parked), *say_poison(poison_events), *say_internal(status.internal_errors)]
 
 
-# --- moments, as `--as-of` and the console's time travel read them ---
+# --- moments for `--as-of` and the console's time travel --------------------------------------------------------------
 
 _SEQUENCE = re.compile(r"@?([0-9][0-9,]{0,25})\Z")
 _AGO = re.compile(r"-\s*((?:[0-9]+(?:\.[0-9]+)?\s*[smhd]\s*)+)(?:ago)?\Z", re.IGNORECASE)
@@ -229,7 +229,7 @@ MOMENT_HINT = "4711, 14:05, 2026-03-05T14:05 (UTC), -15m (before now)"
 
 
 class NotAMoment(ValueError):
-    """The text is neither an event's number nor a time; the message says what is."""
+    """The text is neither an event's number nor a time; the message shows valid forms."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"{text[:40]!r} is not a valid event number or time; write {MOMENT_HINT}")

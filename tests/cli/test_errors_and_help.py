@@ -100,7 +100,7 @@ def test_a_filter_that_names_nothing_says_so_beside_the_empty_list(lived: Caller
         ("contract reject advise@9 --reason x", "There is no contract advise@9."),
         (
             "tag fix nothing.txt",
-            "fix is not in the file index.\n  There is no such file either. Files come first, the tag last",
+            "fix is not in the file index.\n  There is no such file either. Give files first and the tag last",
         ),
         ("source rescan nothing", "There is no source nothing.\n  `casparian source list`"),
         ("rule remove nothing", "There is no rule nothing.\n  `casparian rule list`"),

@@ -47,7 +47,7 @@ def test_the_story_of_a_failure_names_the_error_and_says_what_to_do(lived: Calle
 
     assert shown.code == 0
     assert "Failed for good with INVALID_DATA: ValueError: no idea what this is" in shown.out
-    assert shown.out.splitlines()[-1] == "It ended in failure; `casparian job retry ID` runs it again."
+    assert shown.out.splitlines()[-1] == "It failed; `casparian job retry ID` runs it again."
 
 
 def test_a_rerun_is_told_in_both_stories(lived: Caller) -> None:
@@ -56,7 +56,7 @@ def test_a_rerun_is_told_in_both_stories(lived: Caller) -> None:
 
     assert f"as a rerun of job {old}" in lived("story", old).out
     assert f"as a rerun of job {old}" in lived("story", new).out
-    assert lived("story", new).out.splitlines()[-1] == "It waits to be run."
+    assert lived("story", new).out.splitlines()[-1] == "It waits to run."
 
 
 def test_a_story_with_progress_reads_the_log(lived: Caller) -> None:
@@ -95,7 +95,7 @@ def test_a_retry_after_a_failure_of_memory_says_that_the_job_will_be_alone(code:
     data = {"job_id": "j", "epoch": 1, "error": error, "retry_count": 1, "not_before": 1, "delay_seconds": 1.0}
     told = sentence(Told(1, 1, "JobRetryScheduled", "sentinel", data))
 
-    assert told.endswith("It will have its host to itself.") == is_alone
+    assert told.endswith("It will run alone on its host.") == is_alone
 
 
 def test_an_unknown_event_is_told_by_its_data() -> None:

@@ -172,7 +172,7 @@ class Operator:
         self.driver.hear(Silence(4.0))
 
     def _gone(self) -> None:
-        self.driver.send(Gone("No sentinel answers."))
+        self.driver.send(Gone("No daemon answers."))
 
     def _metrics(self) -> None:
         job = {"job_id": (self.jobs or ["0" * 16])[-1], "epoch": 1, "parser": "fix", "input": HOSTILE, "seconds": 1.0}

@@ -101,7 +101,7 @@ def test_a_question_goes_to_the_model_with_what_the_person_sees() -> None:
     (chat,) = talk.ask("what is this?")
     assert isinstance(chat, Chat)
     assert chat.messages[-1] == {"role": "user", "content": "what is this?"}
-    assert chat.messages[0]["role"] == "system" and "The person looks at: Home." in chat.messages[0]["content"]
+    assert chat.messages[0]["role"] == "system" and "The user looks at: Home." in chat.messages[0]["content"]
     assert {tool["function"]["name"] for tool in chat.tools} >= {"query", "list_jobs", "show_job", "request_retry"}
     talk.say("It is ", "quiet.")
     assert "It is quiet." in talk.side()
@@ -231,7 +231,7 @@ def test_a_refusal_is_told_to_the_model_and_nothing_is_done() -> None:
     talk.press("ctrl-y")
     assert "--reason 'wrong file'" in talk.text(120, 40)
     (chat,) = talk.press("n")
-    assert isinstance(chat, Chat) and talk.told == "The person refused."
+    assert isinstance(chat, Chat) and talk.told == "The user refused."
     assert not [effect for effect in talk.effects if isinstance(effect, RunOperation)]
 
 

@@ -208,7 +208,7 @@ def test_without_an_answer_a_path_can_still_be_typed() -> None:
     driver = bench()
     select(driver, "fix")
     (query,) = [effect for effect in driver.press("t") if isinstance(effect, RunQuery)]
-    driver.fail(query.tag, "No sentinel answers.")
+    driver.fail(query.tag, "No daemon answers.")
     driver.press("enter")
     driver.write("/data/x.log")
     (run,) = [effect for effect in driver.press("enter") if isinstance(effect, RunCommand)]
@@ -396,7 +396,7 @@ def test_pausing_can_be_taken_back_and_a_held_parser_resumes() -> None:
 def test_without_a_sentinel_nothing_can_be_paused_but_a_file_can_be_tested() -> None:
     driver = bench()
     select(driver, "fix")
-    driver.send(Gone("The sentinel went away."))
+    driver.send(Gone("The daemon stopped answering."))
 
     assert driver.press("p") == []
     assert begin_test(driver).args[1] == "fix@1.1.0"

@@ -202,7 +202,7 @@ def test_jobs_that_wait_without_a_worker_need_a_person_but_not_while_the_daemon_
 def test_a_daemon_that_went_away_needs_a_person_and_enter_says_that_nothing_else_is_to_do() -> None:
     driver = Driver()
     driver.snapshot()
-    driver.send(Gone("No sentinel answers."))
+    driver.send(Gone("No daemon answers."))
     assert "Nothing needs a person" not in driver.text()
 
     driver.press("tab", "enter")

@@ -92,8 +92,8 @@ def test_a_batch_ends_when_the_sentinel_goes_away() -> None:
     fail_many(driver, 1, 30)
     driver.press("alt-j", "R")
     first = asks(driver.press("y"))
-    driver.shell.present.gone("No sentinel answers.")
-    more = [ask for each in first for ask in asks(driver.send(Failed(each.tag, "No sentinel answers.")))]
+    driver.shell.present.gone("No daemon answers.")
+    more = [ask for each in first for ask in asks(driver.send(Failed(each.tag, "No daemon answers.")))]
 
     assert more == []
     assert jobs_of(driver).changes.batch is None
@@ -205,7 +205,7 @@ def test_without_dead_letters_the_list_says_so(day: Driver) -> None:
 
 
 def test_nothing_can_be_changed_without_a_sentinel_or_in_the_past(day: Driver) -> None:
-    day.shell.present.gone("No sentinel answers.")
+    day.shell.present.gone("No daemon answers.")
     assert not asks(day.press("R"))
     assert "nothing can be changed" in day.text(100, 40)
 

@@ -129,11 +129,11 @@ def test_nothing_is_changed_without_a_sentinel() -> None:
         columns=3,
     )
     driver.press("A")
-    driver.send(Gone("No sentinel answers for /home/op (no answer in time)."))
+    driver.send(Gone("No daemon answers for /home/op (no answer in time)."))
 
     assert driver.press("x") == []
     assert "nothing can be changed" in driver.text()
-    assert "no sentinel" in driver.text()
+    assert "no daemon" in driver.text()
 
 
 def test_a_choice_filters_while_one_types() -> None:
@@ -185,7 +185,7 @@ def test_help_and_palette_look_right() -> None:
 
 def test_what_was_said_while_no_sentinel_answered_goes_when_one_does() -> None:
     driver = live()
-    driver.send(Gone("No sentinel answers."))
+    driver.send(Gone("No daemon answers."))
     driver.fail(("inspect", "sql"), "Connection refused.")
     assert "Connection refused" in driver.text()
 
@@ -259,7 +259,7 @@ def test_every_mode_is_named_in_the_bar_of_a_narrow_terminal_and_can_be_clicked(
 def test_a_lost_daemon_is_a_bar_over_the_screen_with_the_command_and_the_screen_is_pale() -> None:
     driver = live()
     before = driver.lines()
-    driver.send(Gone("No sentinel answers for /home/op (no answer in time)."))
+    driver.send(Gone("No daemon answers for /home/op (no answer in time)."))
     after = driver.lines()
     assert "The daemon does not answer." in after[1] and "`casparian start`" in after[1]
     assert after[2] == before[1]

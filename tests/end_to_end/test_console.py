@@ -76,7 +76,7 @@ def test_it_follows_the_size_of_the_window(screen: Screen, columns: int, rows: i
 def test_a_killed_sentinel_is_said_and_a_new_one_is_found(daemon: World, screen: Screen) -> None:
     killed = daemon.daemon_pid()
     os.kill(killed, signal.SIGKILL)
-    took = screen.wait("no sentinel")
+    took = screen.wait("no daemon")
     assert took < 2.0
     assert "1 failed" in screen.text()  # the last state stays
 

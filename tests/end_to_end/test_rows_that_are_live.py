@@ -102,7 +102,7 @@ def test_a_file_that_grows_has_its_rows_once_and_what_was_is_still_there(corner:
     newest, middle, oldest = corner.history()
     assert [(one["rows"], one["is_live"]) for one in (newest, middle, oldest)] == [(52, True), (50, False), (50, False)]
     assert (oldest["superseded_by"], middle["superseded_by"]) == (middle["job_id"], newest["job_id"])
-    assert f"those of job {middle['job_id']} take their place" in world.run("story", oldest["job_id"]).stdout
+    assert f"superseded by those of job {middle['job_id']}" in world.run("story", oldest["job_id"]).stdout
     assert len(world.published()) == 3, "superseded files stay on disk"
     assert corner.rows("--as-of", then) == 50
     (bad,) = world.ask("sql", "select count(*) as n from quarantine.advices", "--as-of", str(newest["seq"] - 1))

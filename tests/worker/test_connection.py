@@ -22,7 +22,7 @@ def test_it_announces_that_it_waits_and_for_whom_and_gives_up_with_3() -> None:
     assert waits == [True] * 30 + [False]
     assert said == [
         "waiting up to 30 s for a sentinel: home /h",
-        "No sentinel answered for 30 s: home /h. `casparian start` starts one.",
+        "No daemon answered for 30 s: home /h. `casparian start` starts one.",
     ]
     assert contact.status == NO_SENTINEL
 

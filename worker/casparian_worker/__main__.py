@@ -42,7 +42,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--managed",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="leave when no sentinel answers for long, and ignore Ctrl-C",
+        help="leave when no daemon answers for long, and ignore Ctrl-C",
     )
     parser.add_argument(
         "--wait", type=float, default=DEFAULT_WAIT_SECONDS, help="with --no-managed: seconds to wait for a sentinel"

@@ -232,7 +232,7 @@ class Agent:
                 self._slots.put(attempt, is_alone=assignment.is_alone)
             case Stop(key, cause):
                 if cause is StopCause.LEASE_LOST:
-                    logger.warning("Job %s is stopped: no sentinel answers, and its lease ends.", key[0])
+                    logger.warning("Job %s is stopped: no daemon answers, and its lease ends.", key[0])
                 if key in self._attempts:
                     self._attempts[key].stop.request(cause)
             case Sync(key):
@@ -262,7 +262,7 @@ class Agent:
             self._sinks.report(self._bus.send, time.monotonic(), is_last=True)
             self._bus.send(Bye())
         else:
-            logger.warning("No sentinel answers; this worker exits.")
+            logger.warning("No daemon answers; this worker exits.")
         self._left.set()
 
 

@@ -119,7 +119,7 @@ class Contact:
         waited_s = self._monotonic() - self._began_s
         if waited_s >= self._wait_seconds:
             self._tell(
-                f"No sentinel answered for {self._wait_seconds:g} s: {self._whom}. `casparian start` starts one."
+                f"No daemon answered for {self._wait_seconds:g} s: {self._whom}. `casparian start` starts one."
             )
             self.status = NO_SENTINEL
             return False
@@ -134,7 +134,7 @@ class Contact:
         self._was_welcome, self._is_told = True, False
 
     def lost(self) -> None:
-        """The sentinel stopped responding; announced once."""
+        """The daemon stopped responding; announced once."""
         if self._tell is not None and self._was_welcome and not self._is_told:
             self._is_told = True
             self._tell("the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)")

@@ -251,7 +251,7 @@ class LeaseTable:
                 self._send_failure(now_s, lease)
 
     def _lose_leases(self) -> None:
-        """No sentinel answered in time: stop running jobs, which may soon be given to another worker. Offers keep waiting."""
+        """No daemon answered in time: stop running jobs, which may soon be given to another worker. Offers keep waiting."""
         for lease in self.at(Stage.WAITING, Stage.RUNNING):
             self._give_up(lease, StopCause.LEASE_LOST)
         self.is_welcome = False

@@ -117,7 +117,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class ContactLost:
-    """No sentinel answers any more."""
+    """No daemon answers any more."""
 
 
 @dataclass(frozen=True, slots=True)

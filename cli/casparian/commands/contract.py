@@ -57,7 +57,7 @@ def list_contracts(app: App, state: str | None, parser: str | None) -> ExitCode:
 
 
 def _find(gateway: Gateway, selector: str) -> list[ContractListed]:
-    """Contracts that `advice`, `advice@1.2.0`, `advice@1.2.0/output` or an id prefix mean; no version: the latest."""
+    """The contracts named by `advice`, `advice@1.2.0`, `advice@1.2.0/output` or an id prefix; without a version, the latest."""
     found = gateway.query(ContractsListed())
     name, _, rest = selector.partition("@")
     version, _, output = rest.partition("/")

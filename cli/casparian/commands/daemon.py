@@ -56,7 +56,7 @@ def start(
     with_parent: bool,
     no_planning: bool,
 ) -> ExitCode:
-    """Start the daemon: sentinel, projector and local workers."""
+    """Start the daemon and its local workers."""
     if no_workers and workers:
         raise UsageProblem("--workers and --no-workers cannot be combined.", remedy="Leave one of them out.")
     worker_count = 0 if no_workers else workers
@@ -92,7 +92,7 @@ def _detach(app: App, workers: int | None) -> ExitCode:
         as_json(app, {"pid": child.pid, "home": str(app.home.root), "log": str(app.home.daemon_log)})
     else:
         app.say(f"daemon ready, pid {child.pid}; `casparian status` shows it, `casparian stop` stops it")
-    child.returncode = 0  # it continues without us: nothing to wait for, and no warning about that
+    child.returncode = 0  # the daemon outlives this command: this prevents a warning about an unawaited child
     return ExitCode.OK
 
 
@@ -139,7 +139,7 @@ def stop(app: App, now: bool, timeout: float) -> ExitCode:
 
 
 def _gone(pid: int, timeout_seconds: float) -> bool:
-    """Wait for the end of a process that is not our child."""
+    """Wait for the end of a process that is not a child of this one."""
     import select
 
     try:
@@ -233,7 +233,7 @@ def _queue(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
 
 
 def _queue_without_daemon(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
-    """The queue of a home that nobody else has open: what the log calls running was cut off with its daemon."""
+    """The queue of a home without a daemon. Jobs that the log calls running were interrupted when their daemon ended."""
     shown = [(name, said) for name, said in _queue(queue) if name != "running"]
     cut_off = queue.get("running", 0)
     return (
@@ -244,7 +244,7 @@ def _queue_without_daemon(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
 
 
 def _say_behind(tables: ProjectionView) -> str:
-    """How far the tables are; before they are open nobody knows."""
+    """How far the tables are behind the log; unknown until they are open."""
     if tables.phase == ProjectorPhase.STARTING:
         return " (tables are being opened)"
     return f" (tables {tables.lag:,} behind: {tables.state})" if tables.lag else ""
@@ -282,7 +282,7 @@ def _print_daemon(app: App, found: Status) -> None:
 
 
 def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
-    """A row a job; one without a job for a worker that is idle."""
+    """One row for each job, and one for each idle worker."""
     usage = (f"{worker.cpu_percent:.0f}%", size(worker.rss_bytes))
     if not worker.jobs:
         yield (worker.id, worker.pid, worker.state, "", "", *usage)
@@ -296,7 +296,7 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
     "--connect",
     "address",
     metavar="ADDR",
-    help="Connect to the sentinel at this bus address (default: that of the home).",
+    help="Connect to the daemon at this bus address (default: that of the home).",
 )
 @click.option(
     "--slots",
@@ -312,13 +312,13 @@ def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Wait at most SECONDS seconds for a sentinel, then exit with status 3.",
+    help="Wait at most SECONDS seconds for a daemon, then exit with status 3.",
 )
 @pass_app
 def worker(app: App, address: str | None, slots: int | None, worker_id: str | None, wait_seconds: float) -> ExitCode:
     """Run one worker until Ctrl-C: once lets running jobs finish, twice stops at once.
 
-    If the sentinel ends, the worker waits for the next one."""
+    If the daemon ends, the worker waits for the next one."""
     if not is_home(app.home):
         raise NoHome(app.home)
     if address and not address.startswith("ipc://"):

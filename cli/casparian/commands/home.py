@@ -88,7 +88,7 @@ def others_may_enter(home: Home) -> bool:
 
 
 def _make(home: Home) -> list[str]:
-    """Create what is missing; the names of what was created."""
+    """Create what is missing. Returns the names of what was created."""
     if home.root.is_dir() and any(home.root.iterdir()) and not any((home.root / mark).exists() for mark in _MARKS):
         raise NotAHome(home.root)
     had_root = home.root.exists()
@@ -106,7 +106,7 @@ def _make(home: Home) -> list[str]:
 
 
 def _write_config(path: Path) -> bool:
-    """The commented settings, unless there are some; whether they were written."""
+    """Write the commented settings unless config.toml exists. Returns whether they were written."""
     text = bundled("config/casparian.toml").read_bytes()
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
@@ -176,7 +176,7 @@ def demo(app: App, directory: Path | None) -> ExitCode:
     """Run the whole workflow on generated FIX logs, explain every step, and check the result.
 
     Everything happens below DIRECTORY (default: a new temporary directory); your own home is not touched. The directory is
-    kept, so that you can go on with the commands shown. Exit 1 when a number differs from what was planted.
+    kept, so that you can go on with the commands shown. Exit 1 when a number differs from what was generated.
     """
     from casparian.demo.session import Narrator, Session, choose
     from casparian.demo.steps import Story, end, sample_logs

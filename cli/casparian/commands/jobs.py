@@ -182,7 +182,7 @@ def show(app: App, job_id: str) -> ExitCode:
 
 
 def _life_of(commit: JobCommit) -> str:
-    """Whether a job's rows are in the tables now."""
+    """Whether a job's rows are live, superseded or not committed."""
     if commit["is_live"]:
         return "live"
     by = (commit["superseded_by"] or "")[:8]
@@ -342,7 +342,7 @@ def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
 
 
 def _cancel_many(app: App, job_ids: Sequence[str], reason: str) -> ExitCode:
-    """Report how many are cancelled and which not, and why; it is a failure when one could not be."""
+    """Report how many jobs are cancelled, and which are not and why. Exit 1 when one could not be cancelled."""
     with app.gateway() as gateway:
         done = cancel_jobs(gateway, job_ids, reason)
     if app.is_json:
@@ -355,7 +355,7 @@ def _cancel_many(app: App, job_ids: Sequence[str], reason: str) -> ExitCode:
     return ExitCode.FAILED if done.refused else ExitCode.OK
 
 
-# --- again ---
+# --- running again ----------------------------------------------------------------------------------------------------
 
 
 @jobs.command(

@@ -244,7 +244,7 @@ def sql(
 
 
 def await_query() -> tuple[str, int | None] | None:
-    """The `sql` and `limit` of a line of JSON on stdin, which the console writes when it knows; None when stdin ends."""
+    """The `sql` and `limit` from a line of JSON that the console writes to stdin; None when stdin ends."""
     line = sys.stdin.readline()
     if not line.strip():
         return None

@@ -171,7 +171,7 @@ def _summary(shown: ParserStanding) -> list[tuple[str, Any]]:
     ]
 
 
-# --- which version ---
+# --- versions ---------------------------------------------------------------------------------------------------------
 
 
 @parser.command(
@@ -205,7 +205,7 @@ def use(app: App, named: str, reason: str) -> ExitCode:
     return ExitCode.OK
 
 
-# --- parameters ---
+# --- parameters -------------------------------------------------------------------------------------------------------
 
 
 def _print_params(app: App, params: Sequence[Parameter]) -> None:
@@ -342,7 +342,7 @@ def test(app: App, path: Path, update: bool) -> ExitCode:
 
 
 def _change(app: App, name: str, change: Callable[[], Call[Done]], said: str) -> ExitCode:
-    """Change the parser with this name, and say what that means."""
+    """Change the parser with this name and report the result."""
     with app.gateway() as gateway:
         need(gateway, "parser", name)
         result = gateway.perform(change())

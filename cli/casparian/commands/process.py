@@ -56,7 +56,7 @@ class NoWorkerStaysAlive(WorkFailed):
 
 
 class _Interrupts:
-    """How often Ctrl-C was pressed; the caller looks between two items of the feed."""
+    """Counts Ctrl-C presses; the caller checks the count between two items of the feed."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -123,13 +123,13 @@ def process(
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
             if run.needs_hashes and not interrupts.count:
-                # The run that just ended hashed files that were only known by name; now copies can be recognised.
+                # The first run hashed files that were only known by name, so copies can be recognised now.
                 run.queue_and_follow(request)
             ended = None
             if not interrupts.count:
-                gateway.perform(PING())  # what is counted now is no older than what was seen
+                gateway.perform(PING())  # makes the counts at least as new as the events seen
                 ended = outcome(gateway, asked, run.period)
-        if ended is None:  # the daemon was asked to end: count when it has
+        if ended is None:  # the daemon was asked to end: count after it has
             with app.gateway(is_patient=True) as gateway:
                 ended = outcome(gateway, asked, run.period)
     return _verdict(app, run, ended)
@@ -291,7 +291,7 @@ def _follow(
     passed_on = 0
     with _screen(app, view) as redraw, gateway.feed() as feed:
         for item in feed:
-            if isinstance(item, Snapshot):  # asked for now: no event says what was paused before it
+            if isinstance(item, Snapshot):  # query it now: no event reports pauses from before the snapshot
                 _learn_what_waits(gateway, view)
             before = view.intake
             view.apply(item)
@@ -320,9 +320,9 @@ def _learn_what_waits(gateway: Gateway, view: RunView) -> None:
 
 
 def _pass_on(gateway: Gateway, child: subprocess.Popen[bytes] | None, times: int) -> str:
-    """What this press of Ctrl-C asks for, and the message that says so."""
+    """Act on a press of Ctrl-C. Returns the message about it."""
     if child is None:
-        raise KeyboardInterrupt  # the daemon is not ours to stop; its jobs go on
+        raise KeyboardInterrupt  # this command did not start the daemon, so its jobs continue
     if times == 1:
         gateway.perform(DRAIN())
         return "finishing the running jobs; press Ctrl-C again to stop at once"

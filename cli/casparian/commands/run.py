@@ -296,7 +296,7 @@ def _python_of(venv: Path | None) -> str:
 
 @contextmanager
 def _own_stdout(app: App, *, is_needed: bool) -> Iterator[None]:
-    """Point descriptor 1, which the parser inherits, at stderr; our own data go to the original stdout."""
+    """Point descriptor 1, which the parser inherits, at stderr; the command's own data go to the original stdout."""
     if not is_needed:
         yield
         return

@@ -384,7 +384,7 @@ def list_sources(app: App) -> ExitCode:
 
 
 def _last_look(source: SourceListed, looked_at: int | None) -> int | None:
-    """When the daemon last looked and found nothing new, or the last scan."""
+    """When the daemon last polled and found nothing new, or the time of the last scan."""
     return max(filter(None, (source["last_scan"], looked_at)), default=None)
 
 

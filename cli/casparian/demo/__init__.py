@@ -1,6 +1,5 @@
-"""`casparian demo`: the whole workflow on generated FIX logs, explained step by step and checked against what was planted.
+"""`casparian demo`: the whole workflow on generated FIX logs, explained step by step and checked against the expected numbers.
 
-`steps` is the story; `session` calls the real command line, says what happens and shows the live progress; `fix_orders` and
-`fix_logs` make the logs and keep the truth about them, which benchmarks and tests use too; `facts` compares what came out
-with that truth.
+`steps` runs the steps. `session` calls the real command line, explains each call and shows progress. `fix_orders` and `fix_logs`
+generate the logs and record the expected numbers, also for benchmarks and tests. `facts` compares the results with them.
 """

@@ -1,7 +1,7 @@
-"""What came out of the demo's run, and whether it is what was planted.
+"""The results of the demo's run, compared with what was planted in its logs.
 
-Counts are taken from the published files themselves, row by row through `sql`, not from what a job says about itself; what
-jobs say is compared with them. Every check is one line of the table at the end and decides the exit code.
+Counts come from the published files, row by row through `sql`; the numbers that jobs report are compared with them. Every
+check is one line of the final table and affects the exit code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from casparian.demo.fix_orders import OUTPUTS, BrokenOrder, FileTruth, Truth
 
 Row = Mapping[str, Any]
 
-#: Rows by job, output and kind, and (without output) the distinct lines of the file behind them.
+#: Rows by job, output and kind, and for each job the distinct source lines.
 ACCOUNTING = (
     "with seen as ("
     + " union all ".join(
@@ -36,7 +36,7 @@ EVENTS = "select event, count(*) as n from fix_orders group by event order by n 
 
 
 def life_of(cl_ord_id: str) -> str:
-    """SQL: everything known about one order, published or not, in the order of the log's lines."""
+    """SQL: all rows of one order, published or quarantined, in the order of the log's lines."""
     columns = "last_qty::varchar as last_qty, last_px::varchar as last_px, cum_qty::varchar as cum_qty"
     return (
         f"select _cf_source_row as line, event, {columns}, 'published' as row"
@@ -57,7 +57,7 @@ def lineage_of(cl_ord_id: str) -> str:
 
 @dataclass
 class FileFound:
-    """What the published files and the job of one input say."""
+    """The counts of one input, from the published files and from its job."""
 
     name: str
     job_id: str
@@ -66,9 +66,9 @@ class FileFound:
     valid_rows: Counter[str] = field(default_factory=Counter)
     quarantined_rows: Counter[str] = field(default_factory=Counter)
     skips: Counter[str] = field(default_factory=Counter)
-    #: Distinct lines behind all rows, published or quarantined.
+    #: The distinct source lines of all rows, published or quarantined.
     lines_with_rows: int = 0
-    #: What the job itself reports: valid, quarantined, skipped.
+    #: The job's own counts: valid, quarantined, skipped.
     reported: tuple[int, int, int] = (0, 0, 0)
 
     @property
@@ -78,7 +78,7 @@ class FileFound:
 
 @dataclass(frozen=True, slots=True)
 class OrderFound:
-    """The life of one order, from the rows of SQL."""
+    """The life of one order, from the SQL rows."""
 
     events: tuple[str, ...]
     lines: tuple[int, ...]
@@ -90,7 +90,7 @@ class OrderFound:
 
 @dataclass(frozen=True, slots=True)
 class LineageFound:
-    """One published row and its origin, and what the demo sees when it looks at the file itself."""
+    """One published row with its lineage, and what the source file itself contains."""
 
     file: str
     line: int
@@ -103,7 +103,7 @@ class LineageFound:
 
 @dataclass
 class Found:
-    """Everything that is held against the truth."""
+    """All results to compare with the expected ones."""
 
     scanned_files: int = 0
     scanned_bytes: int = 0
@@ -121,7 +121,7 @@ class Found:
 
 
 def read_files(jobs: Sequence[Row], accounting: Sequence[Row]) -> dict[str, FileFound]:
-    """By file name. A second job for one file would be a row processed twice: it gets a name of its own and is noticed."""
+    """The results by file name. A second job for a file gets its own name, so that the check notices it."""
     found: dict[str, FileFound] = {}
     by_job: dict[str, FileFound] = {}
     for job in jobs:
@@ -178,7 +178,7 @@ class Check:
     name: str
     expected: object
     found: object
-    #: What exactly differs, when `expected` and `found` are only sums.
+    #: The exact differences, if `expected` and `found` are only sums.
     details: tuple[str, ...] = ()
 
     @property
@@ -196,7 +196,7 @@ class Check:
 
 
 def check(truth: Truth, found: Found) -> list[Check]:
-    """All checks, the good ones too."""
+    """All checks, also those that pass."""
     return [
         *_input_checks(truth.total, len(truth.files), found),
         *_job_checks(truth, found),
@@ -285,7 +285,7 @@ def _proof_checks(planted: BrokenOrder | None, found: Found) -> Iterator[Check]:
 
 
 def _file_differences(expected: FileTruth, found: FileFound | None) -> list[str]:
-    """How one file's numbers differ, in sentences; what its job reports is held against its rows as well."""
+    """How one file's numbers differ, in sentences. The job's own counts are compared with its rows too."""
     if found is None:
         return [f"{expected.name}: no job"]
     named = [

@@ -1,7 +1,7 @@
-"""Seeded FIX logs of made-up venues, with faults planted and the truth written down as they are planted.
+"""Seeded FIX logs of fictional venues, with planted faults and a record of the expected results (the truth).
 
-`generate` fills a directory with logs of several venues, `write_big_log` one file of any size for benchmarks. Files
-are written as a stream, so memory stays the same whatever their size. Nothing here knows a parser.
+`generate` fills a directory with logs of several venues; `write_big_log` writes one file of any size for benchmarks. Files are
+written as a stream, so memory does not grow with their size. The module knows no parser.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ from casparian.demo.fix_orders import (
 
 __all__ = ["BrokenOrder", "FileTruth", "Truth", "generate", "write_big_log"]
 
-_OPEN_ORDERS = 4  # how many lives run side by side
+_OPEN_ORDERS = 4  # how many orders are open at the same time
 _ORDERS_PER_FAULT = 6  # keeps bad rows well below the quarantine limit of 10 %
 
 
@@ -69,10 +69,9 @@ def generate(
     faults_per_file: int = 12,
     truth_path: Path | None = None,
 ) -> Truth:
-    """Write `files` logs into `directory` and the truth beside it (never inside: the directory is to be scanned).
+    """Write `files` logs into `directory`, and the truth next to it: not inside, because the directory will be scanned.
 
-    Fewer faults than asked for are planted when there are too few orders to carry them. `faults_per_file=0` gives
-    clean logs without a broken order.
+    Fewer faults are planted if there are too few orders for them. `faults_per_file=0` gives clean logs without a broken order.
     """
     path = truth_path or directory.with_name(f"{directory.name}.truth.json")
     if directory.resolve() in path.resolve().parents:
@@ -105,7 +104,7 @@ class _Log:
         self._path = directory / f"{venue.name.lower()}_{day}_{number:03d}.fix"
         self.truth = FileTruth(self._path.name)
         self._next_seq = {True: 1, False: 1}
-        self._story: list[tuple[str, int]] = []  # of the broken order: event, line
+        self._story: list[tuple[str, int]] = []  # the broken order: event, line
         self._broken: Order | None = None
         self._file: BinaryIO
 
@@ -140,7 +139,7 @@ class _Log:
         )
 
     def _orders(self, order_count: int, fault_count: int, has_broken_order: bool) -> Iterator[Message]:
-        """The messages of all orders; a few lives run side by side, so their messages mix."""
+        """The messages of all orders. A few orders are open at the same time, so their messages mix."""
         kinds = list(FAULTS)
         fault_of = {
             (place + 1) * order_count // (fault_count + 1): kinds[(self._number * 5 + place) % len(kinds)]
@@ -180,7 +179,7 @@ class _Log:
         return _with_fault(filled(order, dice), fault)
 
     def _send(self, message: Message) -> None:
-        """One message as one line, with whatever fault it carries, counted before it is written."""
+        """Write one message as one line, with its fault if it has one, and count it first."""
         fault = FAULTS.get(message.fault or "")
         fields = self._header(message) + message.fields
         if message.event:
@@ -213,7 +212,7 @@ class _Log:
             self._send(Message("A", is_from_client, [(98, "0"), (108, "30"), (141, "Y")]))
 
     def _talk(self) -> None:
-        """What else goes over the wire now and then, and what people and programs write into logs."""
+        """Write the other lines of a log: session messages, and remarks of people and programs."""
         throw = self._dice.below(160)
         if throw < 4:
             for is_from_client in (True, False):
@@ -270,7 +269,7 @@ class _Log:
 
 
 def _with_fault(life: Iterator[Message], fault: str) -> Iterator[Message]:
-    """The life with its first message of the fault's kind marked."""
+    """The order's messages, with the first one of the fault's kind marked."""
     is_planted = False
     for message in life:
         if not is_planted and message.event == FAULTS[fault].event:
@@ -279,7 +278,7 @@ def _with_fault(life: Iterator[Message], fault: str) -> Iterator[Message]:
 
 
 def write_big_log(path: Path, *, seed: int, messages: int, separator: bytes = SOH) -> int:
-    """One clean log of so many order messages, as fast as may be; gives its size in bytes."""
+    """Write one clean log with this number of order messages, as fast as possible. Returns its size in bytes."""
     dice = Dice(seed)
     with path.open("wb", buffering=1 << 20) as log:
         for first in range(0, messages, 4):
@@ -292,14 +291,14 @@ def write_big_log(path: Path, *, seed: int, messages: int, separator: bytes = SO
 
 
 def _big_log_time(millisecond: int) -> bytes:
-    """That many milliseconds after nine o'clock, over and over within twelve hours."""
+    """The time this many milliseconds after nine o'clock, modulo twelve hours."""
     hours, rest = divmod(millisecond % 43_200_000, 3_600_000)
     minutes, rest = divmod(rest, 60_000)
     return b"20240115-%02d:%02d:%02d.%03d" % (9 + hours, minutes, *divmod(rest, 1_000))
 
 
 def _big_log_life(dice: Dice, first: int, limit: int) -> list[bytes]:
-    """New order, acknowledgement, partial fill, fill; the last life may be cut off by the limit."""
+    """One order: new order, acknowledgement, partial fill, fill. The limit may cut off the last order."""
     symbol, price, half = dice.pick(SYMBOLS).encode(), 1_000 + dice.below(40_000), 50 * (1 + dice.below(20))
     quantity, cl_ord_id = 2 * half, b"C%09d" % first
     money = b"%d.%02d" % divmod(price, 100)

@@ -1,6 +1,6 @@
-"""Made-up orders of a venue as FIX messages, the faults that are planted in them, and the truth about each file.
+"""Fictional orders as FIX messages, the faults that are planted in them, and the truth about each file.
 
-`fix_logs` writes the files. Everything follows from a seed.
+`fix_logs` writes the files. Everything is derived from a seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOH = b"\x01"
 
 
 class Dice:
-    """The same throws for the same seed on every Python: only `random()` is used, whose stream is fixed."""
+    """Random numbers that are the same for a seed in every Python version: only `random()` is used, whose sequence is fixed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -34,9 +34,9 @@ class Dice:
 
 
 def encode(begin_string: str, fields: Fields, separator: bytes) -> bytes:
-    """The message as a log shows it: BodyLength and CheckSum hold for SOH, `separator` is put in afterwards.
+    """The message as a log shows it: BodyLength and CheckSum are computed with SOH, which `separator` then replaces.
 
-    Fields are joined with SOH first, so a data field that holds the display separator keeps its length.
+    A data field that contains the separator keeps its length, because the fields are joined with SOH first.
     """
     body = b"".join(b"%d=%s\x01" % (tag, value.encode()) for tag, value in fields)
     head = b"8=%s\x019=%d\x01" % (begin_string.encode(), len(body))
@@ -51,7 +51,7 @@ def stamp(at: datetime, digits: int = 3) -> str:
 
 
 class Ticker:
-    """A clock that moves by the dice."""
+    """A clock that advances by random steps."""
 
     def __init__(self, dice: Dice, day_number: int) -> None:
         self._dice = dice
@@ -72,7 +72,7 @@ TEXTS = ("", "", "", "", "Zürich desk", "a=b pair", "late report", "house accou
 
 @dataclass
 class Message:
-    """What one side says. `event` is the word the parser should find for it; "" outside fix_orders."""
+    """One message. `event` is the expected value in fix_orders; "" for a message of another output."""
 
     msg_type: str
     is_from_client: bool
@@ -83,7 +83,7 @@ class Message:
 
 @dataclass
 class Order:
-    """One order as its venue sees it; prices in cents."""
+    """One order as the venue sees it; prices in cents."""
 
     cl_ord_id: str
     symbol: str
@@ -104,7 +104,7 @@ class Order:
         return f"O-{self.cl_ord_id.partition('.')[0]}"
 
     def request(self, msg_type: str, event: str) -> Message:
-        """D, F, G or H from the client."""
+        """A message D, F, G or H from the client."""
         fields: Fields = [(11, self.cl_ord_id)]
         if self.previous_id and msg_type in "FG":
             fields += [(41, self.previous_id), (37, self.order_id)]
@@ -134,7 +134,7 @@ class Order:
         return Message("8", False, fields, event)
 
     def average_price(self) -> str:
-        """To four places, half up, in integers."""
+        """The average price to four places, rounded half up, with integers only."""
         if not self.filled:
             return "0"
         ten_thousandths = (self.paid * 200 + self.filled) // (2 * self.filled)
@@ -213,7 +213,7 @@ def expired(order: Order, dice: Dice) -> Iterator[Message]:
 
 
 def broken(order: Order, dice: Dice) -> Iterator[Message]:
-    """Three fills of 100; the venue writes the second one's price with a comma, so that fill cannot be a valid row."""
+    """An order with three fills of 100. The price of the second has a decimal comma, so that fill is not a valid row."""
     yield from open_order(order)
     for number in range(3):
         message = order.trade(100, order.price + number)
@@ -240,7 +240,7 @@ OUTPUTS = ("fix_orders", "fix_session", "fix_other")
 
 @dataclass
 class FileTruth:
-    """One file. Every line is counted as messages, as a rejected row or as a skip."""
+    """The truth about one file. Every line counts as a message, a rejected row or a skip."""
 
     name: str
     line_count: int = 0
@@ -249,7 +249,7 @@ class FileTruth:
     quarantined_rows: Counter[str] = field(default_factory=Counter)
     violations: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (output, code, column)
     skips: Counter[str] = field(default_factory=Counter)
-    order_events: Counter[str] = field(default_factory=Counter)  # of valid rows
+    order_events: Counter[str] = field(default_factory=Counter)  # for valid rows
 
     def add(self, other: FileTruth) -> None:
         self.line_count += other.line_count
@@ -277,17 +277,17 @@ class FileTruth:
 
 @dataclass(frozen=True)
 class BrokenOrder:
-    """The order whose fills do not add up: one of them is in quarantine."""
+    """The order whose published fills do not add up, because one of them is in quarantine."""
 
     cl_ord_id: str
     file: str
     symbol: str
-    events: tuple[str, ...]  # as they happened
-    lines: tuple[int, ...]  # where, one for each event
+    events: tuple[str, ...]  # in order
+    lines: tuple[int, ...]  # the line of each event
     quarantined_line: int
     quarantined_value: str  # LastPx as the venue wrote it
-    cum_qty: int  # what the venue says was filled
-    valid_last_qty: int  # what the valid rows add up to
+    cum_qty: int  # filled, according to the venue
+    valid_last_qty: int  # the sum of the valid rows
     code: str = "type_mismatch"
     column: str = "last_px"
 
@@ -297,12 +297,12 @@ class BrokenOrder:
 
 @dataclass(frozen=True)
 class Truth:
-    """Everything a run over the generated directory must find."""
+    """The expected results of a run over the generated directory."""
 
     seed: int
     files: tuple[FileTruth, ...]
     broken_order: BrokenOrder | None
-    path: Path  # where the same is written as JSON
+    path: Path  # the JSON file with the same content
 
     @property
     def total(self) -> FileTruth:
@@ -328,7 +328,7 @@ REJECTED = ("parser_rejected", "")
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to the first message of an order with this `event`, and how the row must end."""
+    """A fault: how it changes the first message of an order with this `event`, and the expected result of the row."""
 
     event: str
     violations: tuple[tuple[str, str], ...]  # (code, column); column "" where the parser rejects the whole message
@@ -354,13 +354,13 @@ def _two_faults(fields: Fields) -> Fields:
 
 
 def _wrong_checksum(line: bytes) -> bytes:
-    """Another checksum than the true one, whatever stands after it."""
+    """Replace the checksum by a wrong one."""
     at = line.rindex(b"10=") + 3
     return line[:at] + b"%03d" % ((int(line[at : at + 3]) + 1) % 256) + line[at + 3 :]
 
 
 def _changed_on_the_way(line: bytes) -> bytes:
-    """One digit more in the quantity: BodyLength and CheckSum both tell."""
+    """Add a digit to the quantity, so that BodyLength and CheckSum are both wrong."""
     return line.replace(b"38=", b"38=9", 1)
 
 

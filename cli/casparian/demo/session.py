@@ -1,6 +1,6 @@
-"""How the demo uses a home: it calls the real command line, explains what happens, and shows the daemon's progress live.
+"""The demo's session: it calls the real command line on a home, explains each call, and shows the daemon's progress.
 
-`steps` decides what is called and in which order.
+`steps` decides the order of the calls.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Place:
 
     @property
     def truth(self) -> Path:
-        """What was planted, written by the generator next to the logs, never among them."""
+        """The file with the expected results, which the generator writes next to the directory of the logs."""
         return self.root / _MARK
 
 
 def choose(given: Path | None) -> Place:
-    """A new temporary directory, or the named one when it is empty or missing. Raises `PlaceTaken`."""
+    """A new temporary directory, or the named one if it is empty or missing. Raises `PlaceTaken`."""
     if given is None:
         return Place(Path(tempfile.mkdtemp(prefix="casparian-demo-")))
     root = given.absolute()
@@ -88,7 +88,7 @@ _INDENT = "  "
 
 
 def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
-    """A command that can be pasted into a shell; lines break after words, or inside quotes where a text is long."""
+    """A command that can be pasted into a shell. Lines break between words, or inside quotes of a long text."""
     lines, current = [], _INDENT + "$"
     for word in map(quoted, words):
         if len(current) + len(word) + 3 > width and current.strip() != "$":
@@ -97,7 +97,7 @@ def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
         else:
             current = f"{current} {word}"
         if len(current) > width and " " in word:
-            # Inside quotes a shell keeps the line break, and SQL reads it as a space.
+            # A shell keeps a line break inside quotes, and SQL reads it as a space.
             *full, current = textwrap.wrap(
                 current, width, subsequent_indent=_INDENT * 4, break_long_words=False, break_on_hyphens=False
             )
@@ -106,13 +106,13 @@ def command_lines(words: Sequence[str], width: int = WIDTH) -> list[str]:
 
 
 def quoted(word: str) -> str:
-    """Quoted for the shell: in double quotes when the text contains single ones."""
+    """The text quoted for the shell; in double quotes if it contains single ones."""
     is_plain = not any(character in word for character in '"\\$`!')
     return f'"{word}"' if is_plain and (" " in word or "'" in word) else shlex.quote(word)
 
 
 def aligned(rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> list[str]:
-    """Rows as columns, as wide as their widest cell; the columns named in `right` end where they end."""
+    """Rows as columns, each as wide as its widest cell; the columns named in `right` are right-aligned."""
     texts = [[scrub(_cell(value)) for value in row] for row in rows]
     if not texts:
         return []
@@ -128,7 +128,7 @@ def aligned(rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> list
 
 
 def cut(text: str, width: int = WIDTH) -> str:
-    """The text, or its beginning and an ellipsis."""
+    """The text, cut with an ellipsis if it is too long."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
@@ -137,7 +137,7 @@ def _cell(value: object) -> str:
 
 
 class Narrator:
-    """Prints to one stream; silent when the demo's document is wanted instead."""
+    """Prints to one stream; silent under --json."""
 
     def __init__(self, out: TextIO, *, is_silent: bool = False) -> None:
         self._out = out
@@ -151,18 +151,18 @@ class Narrator:
         self._print(self._styled(f"{self._number}. {title}", "1"))
 
     def command(self, words: Sequence[str]) -> None:
-        """A command line, exactly as it can be called."""
+        """Print a command line exactly as it can be called."""
         for line in command_lines(words):
             self._print(self._styled(line, "36"))
 
     def prose(self, text: str) -> None:
-        """Paragraphs, one for each line of the text."""
+        """Print paragraphs, one for each line of the text."""
         for paragraph in text.strip().split("\n"):
             for line in textwrap.wrap(scrub(paragraph), WIDTH - len(_INDENT), break_on_hyphens=False):
                 self._print(_INDENT + line)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """The lines, cut at the width."""
+        """Print the lines, cut at the width."""
         for line in lines:
             self._print(_INDENT + cut(scrub(line), WIDTH - len(_INDENT)))
 
@@ -192,29 +192,29 @@ class CommandFailed(WorkFailed):
 
 
 class Session:
-    """Commands on the demo's home."""
+    """Calls commands on the demo's home."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
 
     def shown(self, *arguments: str) -> list[str]:
-        """The command as typed in a shell."""
+        """The command as it is typed in a shell."""
         return ["casparian", "--home", str(self.place.home), *arguments]
 
     def call(self, *arguments: str) -> tuple[int, str]:
-        """Run a command; its exit status and what it printed."""
+        """Run a command. Returns its exit status and its output."""
         done = self._run(arguments)
         return done.returncode, done.stdout
 
     def ask(self, *arguments: str) -> Any:
-        """Run a command that must succeed, and return its JSON document."""
+        """Run a command that must succeed. Returns its JSON document."""
         done = self._run(["--json", *arguments])
         if done.returncode != 0:
             raise CommandFailed(self.shown(*arguments), done.returncode, done.stderr or done.stdout)
         return json.loads(done.stdout)
 
     def rows(self, query: str) -> list[PlainRow]:
-        """The answer to one SQL query."""
+        """The rows of one SQL query."""
         answer: list[PlainRow] = self.ask("sql", query)
         return answer
 
@@ -239,7 +239,7 @@ class RunBroken(WorkFailed):
 
 @contextmanager
 def running_daemon(home: Home) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon that never outlives the demo."""
+    """A daemon that ends with the demo."""
     from casparian_app.daemons import spawn_daemon
 
     child = spawn_daemon(home, ["--workers", str(WORKERS), "--with-parent"])
@@ -250,7 +250,7 @@ def running_daemon(home: Home) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
-    """Make sure that it is gone: already stopped, stopped now, or killed."""
+    """Make sure that the daemon has ended: stop it if it runs, and kill it if it does not stop."""
     if child.poll() is None:
         try:
             with Client.connect(home, _END_SECONDS) as client:
@@ -265,7 +265,7 @@ def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
 
 
 def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is_live: bool) -> QueueResult:
-    """Queue what is pending and watch until nothing is left to do; returns the answer to the queueing."""
+    """Queue the pending files and watch until no job is left. Returns the answer to the queueing."""
     view = RunView(started=time.monotonic())
     with (
         Client.connect(home) as client,
@@ -293,7 +293,7 @@ def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is
 
 @contextmanager
 def _remembered() -> Iterator[list[int]]:
-    """Ctrl-C as usual, but remembered: Python swallows one that arrives while a destructor runs."""
+    """Handle Ctrl-C as usual, but remember it: Python swallows one that arrives while a destructor runs."""
     came: list[int] = []
 
     def interrupt(number: int, _frame: object) -> None:
@@ -323,7 +323,7 @@ def _told(view: RunView, event: FeedEvent) -> str | None:
 
 
 class _Plain:
-    """Lines only: there is no terminal."""
+    """Prints lines only, where there is no terminal."""
 
     def __init__(self, narrator: Narrator) -> None:
         self._narrator = narrator
@@ -332,11 +332,11 @@ class _Plain:
         self._narrator.lines([line])
 
     def redraw(self) -> None:
-        """Nothing moves here."""
+        """Do nothing."""
 
 
 class _Moving:
-    """Permanent lines above a live display."""
+    """Prints permanent lines above a live display."""
 
     def __init__(self, view: RunView, live: Live, width: int) -> None:
         self._view = view

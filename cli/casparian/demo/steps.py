@@ -1,4 +1,4 @@
-"""The story of the demo, step by step, and its end: the table of checks, where everything lies, how to go on, the verdict."""
+"""The demo, step by step, and its end: the table of checks, the places of all files, the next commands, and the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MakeLogs = Callable[[Path, Path], Truth]
 
 
 def sample_logs(directory: Path, truth_path: Path) -> Truth:
-    """The demo's logs, the same on every machine, with their truth beside them."""
+    """The demo's logs, the same on every machine, with their truth next to them."""
     return generate(
         directory,
         seed=_SEED,
@@ -47,7 +47,7 @@ def sample_logs(directory: Path, truth_path: Path) -> Truth:
 
 
 class Step(TypedDict):
-    """What one step said, for `--json`."""
+    """The facts of one step, for `--json`."""
 
     title: str
     commands: list[list[str]]
@@ -55,7 +55,7 @@ class Step(TypedDict):
 
 
 class Story:
-    """One telling. `document` is everything that was said, for `--json`."""
+    """One run of the demo. `document` has all its facts, for `--json`."""
 
     def __init__(self, session: Session, narrator: Narrator, *, is_live: bool, make_logs: MakeLogs) -> None:
         self._session = session
@@ -70,7 +70,7 @@ class Story:
         self.checks: list[Check] = []
 
     def tell(self) -> None:
-        """Everything, in order. Raises what a command that fails says."""
+        """Run all steps in order. Raises `CommandFailed`."""
         self._home()
         self._sample_logs()
         self._scan()
@@ -105,7 +105,7 @@ class Story:
         }
 
     def _step(self, title: str, *commands: Sequence[str]) -> dict[str, object]:
-        """Begin a step; its facts go into what is returned."""
+        """Begin a step. Its facts go into the returned mapping."""
         self._narrator.heading(title)
         shown = [self._session.shown(*command) for command in commands]
         for words in shown:
@@ -117,7 +117,7 @@ class Story:
     def _show(self, rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> None:
         self._narrator.lines(aligned(rows, right))
 
-    # --- what there is -------------------------------------------------------------------------------------------------
+    # --- preparation --------------------------------------------------------------------------------------------------
 
     def _home(self) -> None:
         noted = self._step("A home: the log of everything, the tables, the keys", ["init"])
@@ -171,7 +171,7 @@ class Story:
         noted["decided"] = self._approved = self._session.ask(*approve)["decided"]
         self._narrator.prose(f"{len(self._approved)} approved. Nothing unapproved runs.")
 
-    # --- the run -------------------------------------------------------------------------------------------------------
+    # --- the run ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _started(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -192,7 +192,7 @@ class Story:
         noted["seconds"] = seconds = round(time.monotonic() - began, 3)
         self._narrator.lines([f"{self.truth.total.line_count:,} lines in {seconds:.1f} s"])
 
-    # --- what came out -------------------------------------------------------------------------------------------------
+    # --- the results --------------------------------------------------------------------------------------------------
 
     def _rows(self) -> None:
         noted = self._step("Result: tables that any SQL reads", ["sql", facts.EVENTS])
@@ -294,14 +294,14 @@ class Story:
 
 
 def _short(text: str | None) -> str:
-    """A decimal without the zeros of its scale; what is not a decimal stays as it is."""
+    """A decimal without trailing zeros; other text stays as it is."""
     if text is None or "." not in text or not text.replace(".", "", 1).isdigit():
         return text or ""
     return text.rstrip("0").rstrip(".")
 
 
 def _look(row: PlainRow, file: Path) -> LineageFound:
-    """Go to the file itself: its digest, and whether the row's text stands on the line that the row names."""
+    """Check the source file itself: its digest, and whether the row's text is on the line that the row names."""
     content = file.read_bytes()
     lines = content.split(b"\n")
     line = lines[row["line"] - 1] if 0 < row["line"] <= len(lines) else b""
@@ -325,13 +325,13 @@ _VALUE_CHARACTERS = 14
 
 
 def end(narrator: Narrator, story: Story, session: Session, seconds: float) -> None:
-    """Say how it came out, with each difference."""
+    """Print the result with each difference."""
     narrator.heading("Checked against what was planted, before any parser ran")
     narrator.lines(check_lines(story.checks))
     wrong = [one for one in story.checks if not one.is_good]
     for one in wrong:
         narrator.prose(f"{one.name}: expected {one.expected}, found {one.found}. {'; '.join(one.details)}".rstrip())
-    narrator.heading("Where everything lies")
+    narrator.heading("Where everything is")
     narrator.lines(aligned(_places(session.place)))
     narrator.heading("Go on")
     for words in _further(session):
@@ -340,7 +340,9 @@ def end(narrator: Narrator, story: Story, session: Session, seconds: float) -> N
 
 
 def check_lines(checks: Sequence[Check]) -> list[str]:
-    """The table: a tick or a cross, what, expected, found. Long texts are cut here, and given in full where they differ."""
+    """The table: a tick or a cross, the check, the expected and the found value. Long texts are cut here; differences are given
+    in
+    full."""
     rows: list[Sequence[object]] = [("", "", "expected", "found")]
     rows += [
         (

@@ -1,5 +1,5 @@
-"""Dev mode: a parser from a file on disk, its rows looked at, nothing kept unless a sink is named.
+"""Dev mode: run a parser from a file and show its rows. Nothing is kept unless a sink is named.
 
-`parser` reads what the parser says about itself and which parameters it is given, `engine` runs it on one input, `rows`
-counts them, keeps the first ones and writes files. Guests, validation and the reading of their stream are the worker's.
+`parser` reads the parser's metadata and parameters, `engine` runs it on one input, `rows` counts the rows, keeps the first ones
+and writes files. Guests, their stream and validation belong to the worker.
 """

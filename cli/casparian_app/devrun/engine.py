@@ -1,7 +1,7 @@
 """One input through one parser in dev mode: the worker's guest, stream and validation, with an observer instead of staging.
 
-The guest has the user's environment, terminal and process group, and no limits. Quarantine policies are not applied:
-violations are counted. What a parser does wrong is an `InputRun` with an error, never an exception.
+The guest has the user's environment, terminal and process group, and no limits. Violations are counted, but quarantine policies
+are not applied. A fault of the parser is an `InputRun` with an error, never an exception.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from casparian_worker import (
 
 
 class Room:
-    """How many more rows of an input are wanted, over all outputs."""
+    """How many more rows of an input are admitted, over all outputs."""
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
@@ -69,7 +69,7 @@ class Room:
         return self._left is not None and self._left <= 0
 
     def admit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows for which there is room."""
+        """The rows of the batch that are still admitted."""
         if self._left is None:
             return batch
         admitted = batch.slice(0, max(0, self._left))
@@ -78,7 +78,7 @@ class Room:
 
 
 class JudgedTaker:
-    """An output with a contract: the production judge, without a quarantine policy."""
+    """An output with a contract: the validator of production, without a quarantine policy."""
 
     def __init__(
         self, contract: Contract, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords
@@ -120,7 +120,7 @@ class JudgedTaker:
 
 
 class _ObservingKeeper:
-    """The judge's verdicts to the observer, and with lineage to the sink."""
+    """Passes validated rows to the observer, and with lineage to the sink."""
 
     def __init__(self, observer: Observer, lineage: Lineage) -> None:
         self.observer = observer
@@ -135,7 +135,7 @@ class _ObservingKeeper:
 
 
 class UnjudgedTaker:
-    """An output without a contract: rows are shown as they come."""
+    """An output without a contract: rows are shown as they arrive."""
 
     def __init__(self, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords) -> None:
         self._keeper = _ObservingKeeper(observer, lineage)
@@ -170,7 +170,9 @@ class UnjudgedTaker:
             self._keeper.valid(self._aligned(with_texts(admitted.select(own))), source_row)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Whole numbers as floats where the column began with floats, if that is exact: a file has one type a column."""
+        """The batch with integers converted to floats if the column began with floats and the conversion is exact: a file has one
+        type
+        for each column."""
         begun = self._begun = self._begun or batch.schema
         if batch.schema.names != begun.names:
             return batch
@@ -181,7 +183,7 @@ class UnjudgedTaker:
         return pa.RecordBatch.from_arrays(columns, names=begun.names)
 
     def finish(self) -> None:
-        """Nothing is left to judge."""
+        """Do nothing: there is nothing to validate."""
 
 
 DevTaker = JudgedTaker | UnjudgedTaker
@@ -195,7 +197,7 @@ def _float_if_exact(column: pa.Array) -> pa.Array:
 
 
 def _rejected(batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatch:
-    """Rows that the parser called bad, in the shape of the quarantine."""
+    """Rows that the parser rejected, in the format of the quarantine."""
     return rejected_batch(
         {name: batch.column(name) for name in batch.schema.names if not is_reserved(name)},
         _column(batch, REJECT_REASON_COLUMN, pa.string()),
@@ -206,7 +208,7 @@ def _rejected(batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatc
 
 
 def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
-    """A column of Casparian's own; NULL where it was not sent or is of another type."""
+    """A lineage column; NULL if it was not sent or has another type."""
     at = batch.schema.get_field_index(name)
     if at < 0 or not batch.column(at).type.equals(kind):
         is_number = at >= 0 and pt.is_integer(batch.column(at).type) and pt.is_int64(kind)
@@ -214,7 +216,7 @@ def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
     return batch.column(at)
 
 
-#: Stands where a job's id would: these rows are of no job.
+#: The job id of rows in dev mode, which belong to no job.
 DEV_JOB = "run"
 _START_SECONDS = 60.0
 
@@ -230,9 +232,9 @@ def run_input(
     on_rows: OnRows | None,
     log: TextLog | None = None,
 ) -> InputRun:
-    """Run a copy of the parser's bundle on one file; what came of it. Only errors of `on_rows` are raised.
+    """Run a copy of the parser's bundle on one file. Returns the result; only errors of `on_rows` are raised.
 
-    `log` takes what the parser logs, as it comes; without one it is dropped.
+    `log` gets the parser's log records as they arrive; without it they are dropped.
     """
     began_s = time.monotonic()
     try:
@@ -281,7 +283,7 @@ class _Run:
     takers: dict[str, DevTaker] = field(default_factory=dict)
 
     def parse(self, params: Mapping[str, object], python: str) -> JobError | None:
-        """None when all went well; raises what the worker found wrong."""
+        """Run the parser to its end. Raises the errors that the worker's code finds."""
         for name in sorted(self.parser.contracts):
             self._taker(name)
         with tempfile.TemporaryDirectory(prefix="casparian-run-") as folder:
@@ -367,14 +369,14 @@ class _Run:
 
 
 class _Dropped:
-    """A log that is not read."""
+    """A log that drops everything."""
 
     def write(self, level: LogLevel, origin: Origin, text: str) -> None:
-        """Dropped."""
+        """Drop the text."""
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Do nothing."""
 
 
 def _nothing_is_drained(level: LogLevel, data: bytes) -> None:
-    """A guest that is not contained writes to the terminal itself."""
+    """A dev-mode guest writes to the terminal itself, so no output is collected."""

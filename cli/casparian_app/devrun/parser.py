@@ -1,7 +1,7 @@
-"""A parser as dev mode takes it: the files that its bundle would hold, its contracts if it has any, its parameters.
+"""A parser in dev mode: the files of its bundle, its contracts if it has any, and its parameters.
 
-Metadata are read by AST, as at registration: what runs here can be registered, and what cannot says why in the same words.
-The guest sees a copy of the bundle's files and nothing beside them, as in production.
+Metadata are read from the AST, as at registration: a parser that runs here can be registered, and an invalid one is refused
+with the same messages. The guest sees only a copy of the bundle's files, as in production.
 """
 
 from __future__ import annotations
@@ -71,20 +71,20 @@ class NoSuchParser(UsageProblem):
 
 
 class ParamRefused(UsageProblem):
-    """The parser has no such parameter, or the value does not fit it."""
+    """The parser has no such parameter, or the value is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevParser:
-    """One parser, ready to be run."""
+    """One parser, ready to run."""
 
-    #: The module that is the parser, where its author keeps it.
+    #: The parser's module at its original place.
     file: Path
     metadata: ParserMetadata
-    #: What its bundle would hold, and the name of the parser in it.
+    #: The files of its bundle, and the parser's path in it.
     files: dict[str, bytes]
     entry: str
-    #: Output → contract. Outputs without one are shown as they come.
+    #: Output → contract. Rows of outputs without one are shown as they arrive.
     contracts: dict[str, Contract]
 
     @property
@@ -93,7 +93,7 @@ class DevParser:
 
     @property
     def foreign_modules(self) -> list[str]:
-        """What it imports that registered parsers do not have: neither Python's, nor pyarrow, nor its own."""
+        """Imports that a registered parser would lack: neither the standard library, nor pyarrow, nor its own modules."""
         own = own_modules(self.files)
         found = (
             one.top_level
@@ -111,7 +111,7 @@ class DevParser:
 
 
 def load_parser(path: Path, entry: str = "") -> DevParser:
-    """The parser in a file, or in a directory (as its module `entry`, when that is known). Raises `UsageProblem`."""
+    """The parser in a file or a directory; `entry` names the directory's module if known. Raises `UsageProblem`."""
     if not path.exists():
         raise NoParserHere(path, "there is no file at this path.")
     if not path.is_dir() and path.suffix != ".py":
@@ -130,7 +130,7 @@ def load_parser(path: Path, entry: str = "") -> DevParser:
 
 
 def with_contracts(parser: DevParser, path: Path) -> DevParser:
-    """The parser under the contracts of a JSON file: one for its only output, or a map of output → contract."""
+    """The parser with the contracts of a JSON file: one for its only output, or a map of output → contract."""
     try:
         literal = read_contract_file(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as cause:
@@ -153,12 +153,12 @@ def with_contracts(parser: DevParser, path: Path) -> DevParser:
 
 
 def is_parser_name(text: str) -> bool:
-    """Whether it could be a registered parser: `fix_parser`, `fix_parser@1.0.0`; a path has a `/` or a `.py`."""
+    """Whether the text can name a registered parser, such as `fix_parser@1.0.0`. A path has a `/` or ends with `.py`."""
     return _NAMED.fullmatch(text) is not None and "/" not in text
 
 
 def registered_parser(gateway: Gateway, named: str) -> DevParser:
-    """The newest version in use of a registered parser, or the named one, from its artifact."""
+    """A registered parser from its artifact: the named version, or the newest one in use."""
     name, _, version = named.partition("@")
     found = gateway.query(ArtifactOf(name, version))
     if not found:
@@ -172,7 +172,7 @@ def registered_parser(gateway: Gateway, named: str) -> DevParser:
 
 
 def read_params(given: Sequence[str], declared: Mapping[str, ParserParam]) -> dict[str, JsonValue]:
-    """Every declared parameter with its value: the default, unless the command line gives another."""
+    """Each declared parameter with its value: from the command line, or the default."""
     defaults: dict[str, JsonValue] = {
         name: "" if param.kind == "file" else param.default for name, param in declared.items()
     }
@@ -197,7 +197,7 @@ def _file(name: str, text: str) -> str:
 
 
 def _contract_files(found: ParserFiles) -> dict[str, str]:
-    """`<output>.schema.json` beside the parser: of the outputs it declares, or all when it declares none."""
+    """The files `<output>.schema.json` next to the parser, for the outputs that it declares, or all if it declares none."""
     declared = [f"{output}{CONTRACT_SUFFIX}" for output in found.metadata.outputs]
     beside = sorted(name for name in found.files if name.endswith(CONTRACT_SUFFIX) and "/" not in name)
     return {name: found.files[name].decode("utf-8") for name in declared or beside if name in found.files}

@@ -1,8 +1,8 @@
-"""What becomes of rows in dev mode: an `Observer` counts them and keeps examples, a `Sink` writes them to files.
+"""The rows in dev mode: an `Observer` counts them and keeps examples, a `Sink` writes them to files.
 
-An observer's memory is bounded: counts, types, first rows and examples of one input. The worker's engine tells it what happens;
-it judges nothing. A sink writes one file an output, and its quarantine in a directory beside it. It refuses to overwrite,
-writes aside, and renames when the run is over; a run that fails leaves what was there before.
+An observer holds a bounded amount: counts, types, first rows and examples of one input. It validates nothing itself. A sink
+writes one file for each output, and quarantined rows to a directory next to it. It refuses to overwrite files, writes under
+temporary names, and renames when the run is over; a run that fails leaves the old files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OnRows = Callable[[str, pa.RecordBatch, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One value that broke its contract. `source_row` is the line or record, when the parser says."""
+    """One value that broke its contract. `source_row` is the line or record, if the parser gives it."""
 
     source_row: int | None
     row_index: int
@@ -45,32 +45,32 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSeen:
-    """One column: what the contract says, what came, what was wrong."""
+    """One column: its type in the contract, the types received, and the violations."""
 
     name: str
-    #: Empty without a contract, or when the contract does not know the column.
+    #: Empty without a contract, or if the contract does not have the column.
     declared: str
-    #: The Arrow types that came, in order; `mixed` for a batch whose values fit no one type.
+    #: The Arrow types received, in order; `mixed` for a batch whose values have no common type.
     observed: tuple[str, ...]
-    #: Among valid rows.
+    #: The number of NULLs among valid rows.
     null_count: int
     violation_count: int
 
 
 @dataclass(slots=True)
 class Observer:
-    """One output of one input."""
+    """Collects the facts about one output of one input."""
 
     output: str
     contract: Contract | None
     rows_wanted: int
-    #: Told of every batch (output, rows with lineage, whether they are bad), for a sink.
+    #: Called for every batch (output, rows with lineage, whether they are bad), for a sink.
     on_rows: OnRows | None = None
-    #: What the judge remarked: columns left out, rows without a source row.
+    #: The validator's remarks: columns left out, rows without a source row.
     notes: list[str] = field(default_factory=list)
     valid_count: int = 0
     bad_count: int = 0
-    #: As values that JSON has, and as the texts of cells.
+    #: The first rows as JSON values, and as the texts of cells.
     first_rows: list[dict[str, object]] = field(default_factory=list)
     first_cells: list[tuple[str | None, ...]] = field(default_factory=list)
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class Observer:
         return self.valid_count + self.bad_count
 
     def announced(self, schema: pa.Schema) -> None:
-        """The parser's own columns and their types; several times when they change."""
+        """Record the parser's columns and their types; called again when they change."""
         for column in schema:
             if column.name not in FOR_PARSERS:
                 types = self._observed.setdefault(column.name, {})
@@ -91,7 +91,7 @@ class Observer:
                     types["mixed" if is_mixed(column) else str(column.type)] = None
 
     def valid(self, batch: pa.RecordBatch, with_lineage: pa.RecordBatch) -> None:
-        """Rows that keep their contract, or that have none."""
+        """Record rows that satisfy their contract, or that have none."""
         self.valid_count += batch.num_rows
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             self._nulls[name] += column.null_count
@@ -104,14 +104,14 @@ class Observer:
             self.on_rows(self.output, with_lineage, False)
 
     def bad(self, batch: pa.RecordBatch, with_lineage: pa.RecordBatch) -> None:
-        """Rows in the shape of the quarantine (`casparian_worker.validation.quarantine`)."""
+        """Record bad rows in the format of the quarantine (`casparian_worker.validation.quarantine`)."""
         self.bad_count += batch.num_rows
         self._learn(batch)
         if self.on_rows is not None:
             self.on_rows(self.output, with_lineage, True)
 
     def columns(self) -> list[ColumnSeen]:
-        """The contract's columns in its order, then what else came."""
+        """The contract's columns in its order, then other columns received."""
         declared = {each.name: describe(each.type) for each in self.contract.columns} if self.contract else {}
         by_column: Counter[str] = Counter()
         for (_code, columns), count in self.violations.items():
@@ -147,7 +147,7 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class InputRun:
-    """How the parser fared with one input."""
+    """The result of the parser for one input."""
 
     path: str
     source_hash: str
@@ -157,7 +157,7 @@ class InputRun:
     #: Whether reading stopped because --limit was reached.
     is_cut: bool
     error: JobError | None
-    #: None when the parser failed before its end, or reading stopped at the limit.
+    #: None if the parser failed before its end, or reading stopped at the limit.
     records: RecordAccounting | None = None
 
     @property
@@ -202,7 +202,7 @@ class WouldOverwrite(UsageProblem):
 
 
 class ColumnsDiffer(WorkFailed):
-    """Two inputs gave one output different columns, so that one file cannot hold both."""
+    """Two inputs gave one output different columns, so one file cannot hold both."""
 
     def __init__(self, output: str) -> None:
         super().__init__(
@@ -233,7 +233,7 @@ class Target:
 
 
 def read_target(uri: str) -> Target:
-    """`parquet://DIR`: what follows the slashes is a path, relative or absolute."""
+    """Read `parquet://DIR`; DIR is a relative or absolute path."""
     scheme, separator, rest = uri.partition("://")
     for known in SCHEMES:
         if separator and scheme == known and rest:
@@ -242,23 +242,23 @@ def read_target(uri: str) -> Target:
 
 
 class Sink:
-    """The files of one run. `add` any number of times, then `commit`; without it nothing remains."""
+    """The files of one run. Call `add` any number of times, then `commit`; without `commit` nothing remains."""
 
     def __init__(self, target: Target, *, is_overwriting: bool, is_trial: bool = False) -> None:
-        """A trial counts what would be written, and touches nothing."""
+        """A trial counts what would be written and writes nothing."""
         self.is_trial = is_trial
         self._target = target
         self._is_overwriting = is_overwriting
         self._files: dict[tuple[str, bool], _File | _Trial] = {}
 
     def require_room(self, outputs: list[str]) -> None:
-        """Refuse before the parser has run, as far as its outputs are known."""
+        """Refuse to overwrite files before the parser runs, as far as its outputs are known."""
         for output in outputs:
             for is_quarantine in (False, True):
                 self._refuse_to_overwrite(self._target.path(output, is_quarantine=is_quarantine))
 
     def add(self, output: str, batch: pa.RecordBatch, *, is_quarantine: bool = False) -> None:
-        """Append rows to the output's file, or to that of its quarantine."""
+        """Append rows to the output's file or to its quarantine file."""
         file = self._files.get((output, is_quarantine))
         try:
             if file is None:
@@ -273,7 +273,7 @@ class Sink:
             raise SinkFailed(self._target.path(output, is_quarantine=is_quarantine), cause) from cause
 
     def commit(self) -> list[tuple[Path, int]]:
-        """Put every file in its place; (path, rows)."""
+        """Put every file in its place. Returns (path, rows) of each."""
         try:
             for file in self._files.values():
                 file.finish()
@@ -287,7 +287,7 @@ class Sink:
         return done
 
     def discard(self) -> None:
-        """Remove what was written aside."""
+        """Remove the temporary files."""
         for file in self._files.values():
             file.discard()
         self._files.clear()
@@ -298,7 +298,7 @@ class Sink:
 
 
 class _File:
-    """One file being written aside."""
+    """One file being written under a temporary name."""
 
     def __init__(self, scheme: Scheme, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -329,7 +329,7 @@ class _File:
 
 
 class _Trial:
-    """What a file would hold."""
+    """Counts what a file would contain."""
 
     def __init__(self, scheme: Scheme, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -340,7 +340,7 @@ class _Trial:
         self.rows += batch.num_rows
 
     def finish(self) -> None:
-        """Nothing was begun."""
+        """Do nothing: no file was begun."""
 
     publish = discard = finish
 
@@ -359,14 +359,14 @@ def _arrow(stream: Any, schema: pa.Schema) -> Writer:
 
 
 def _csv(stream: Any, schema: pa.Schema) -> Writer:
-    """NULL is an empty field, the empty text is quoted."""
+    """The batch as CSV: NULL is an empty field, empty text is quoted."""
     flat = flat_table(schema.empty_table()).schema
     writer = pyarrow.csv.CSVWriter(pa.PythonFile(stream, mode="w"), flat)
     return lambda batch: writer.write_table(flat_table(pa.Table.from_batches([batch]))), writer.close
 
 
 def _jsonl(stream: Any, schema: pa.Schema) -> Writer:
-    """One object a row."""
+    """The batch as JSON lines, one object for each row."""
 
     def write(batch: pa.RecordBatch) -> None:
         for row in plain_rows(batch):

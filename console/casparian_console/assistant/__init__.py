@@ -1,7 +1,7 @@
-"""The assistant at the right side: a model that looks with the tools of `tools`, and asks the person for every change.
+"""The assistant at the right: a model that looks things up with `tools` and asks the user before every change.
 
-`turns` leads a conversation (question, tools, answer), `sidebar` draws it and reads its keys. The connection to the model is
-`terminal.chat`'s.
+`turns` runs a conversation (question, tools, answer), `sidebar` draws it and handles its keys. `terminal.chat` owns the
+connection to the model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The assistant's sidebar: keys, input field, scrolling, and the conversation wrapped into a narrow column."""
+"""The assistant's sidebar: its keys, input field and scrolling, and the conversation wrapped to a narrow column."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ SETUP = (
     'endpoint = "http://127.0.0.1:11434/v1"',
     'model = "llama3.1:8b"',
     "",
-    "Any that speaks the OpenAI protocol will do, one on this machine, too. What you type, what is selected and what is"
+    "Any server that speaks the OpenAI protocol will do, also one on this machine. What you type, what is selected and what is"
     " looked up goes there and nowhere else. Then start the console again.",
 )
 
 
 class Wrapped:
-    """The rows of a conversation at a width, kept between frames."""
+    """The rows of a conversation at one width, cached between frames."""
 
     def __init__(self) -> None:
         self._width = 0
         self._rows: dict[int, tuple[tuple[str, str], list[Line]]] = {}
 
     def rows(self, talk: Conversation, width: int) -> list[Line]:
-        """Every row; entries that did not change since the last frame are not wrapped again."""
+        """All rows. Only entries that changed since the last frame are wrapped again."""
         if width != self._width:
             self._width, self._rows = width, {}
         kept: dict[int, tuple[tuple[str, str], list[Line]]] = {}
@@ -96,7 +96,7 @@ def _broken(line: str, width: int) -> Iterator[str]:
 
 
 def _cut(text: str, width: int) -> int:
-    """How many characters fit; at least one, so that it ends."""
+    """The number of characters that fit: at least one, so that the caller's loop ends."""
     used = 0
     for at, character in enumerate(text):
         used += width_of(character)
@@ -114,7 +114,7 @@ def setup_rows(width: int) -> list[Line]:
 
 
 def title_line(state: str, width: int, glyphs: Glyphs, *, is_focused: bool) -> Line:
-    """The first row: the name, and what is going on."""
+    """The first row: the name and the current state."""
     style = "title" if is_focused else "dim"
     right = f" {state} " if state else ""
     rest = max(0, width - len("ASSISTANT ") - width_of(right))
@@ -215,7 +215,7 @@ class Sidebar:
         self._rows = self._height = 0
 
     def main_width(self, width: int) -> int:
-        """Columns that the main area has beside it: 70 %."""
+        """The main area's width in columns while the sidebar is open: 70 %."""
         return width - max(_NARROWEST, width * 3 // 10) if self.is_open else width
 
     def toggle(self, context: Any) -> Effects:
@@ -229,13 +229,14 @@ class Sidebar:
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def actions(self) -> tuple[Action, ...]:
-        """What keys mean while it is open; beside the main area only the way into the chat."""
+        """The key bindings while the sidebar is open. While the main area has the focus, only the key that leads into the
+        chat."""
         if not self.is_open:
             return ()
         return ACTIONS if self.is_focused else tuple(action for action in ACTIONS if action.id == "assistant.switch")
 
     def key(self, key: str, context: Any) -> Effects | None:
-        """A key while the chat has the focus; None when it is the shell's."""
+        """Handle a key while the chat has the focus. None: the shell handles it."""
         action = next((each for each in matches(ACTIONS, key) if each.is_there(self, context)), None)
         if action is not None:
             effects: Effects = action.run(self, context)
@@ -269,7 +270,7 @@ class Sidebar:
         return self.scroll(step * max(1, self._height - 1))
 
     def scroll(self, rows: int) -> Effects:
-        """The window over the conversation; at its end it follows what comes."""
+        """Scroll the conversation. At the end, the view follows new text."""
         last = max(0, self._rows - self._height)
         top = (last if self._top is None else min(self._top, last)) + rows
         self._top = None if top >= last else max(0, top)
@@ -315,7 +316,7 @@ class Sidebar:
         return self.editor.lines(width, rows, style="input", is_focused=self.is_focused)
 
     def _hint(self, width: int) -> Line:
-        """The keys that matter now; the footer has the others."""
+        """The keys that matter now; the footer lists the others."""
         if self.turns.request is not None:
             words = [("warn", "Ctrl-Y decide"), ("dim", " Ctrl-X drop")]
         elif self.turns.is_busy:

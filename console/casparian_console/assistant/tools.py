@@ -1,6 +1,6 @@
-"""The assistant's tools: commands that read, requests that a person must allow, and the screen in words.
+"""The assistant's tools: commands that read, requests that the user must allow, and a description of the screen.
 
-Reading runs at once. A request that changes something becomes a question to the person, in plain words and with what it hits.
+Reading runs at once. A request that changes something becomes a question to the user, which names what it changes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SUMMARY_CHARACTERS = 4_000
 
 
 def seen(shell: Any) -> str:
-    """The mode, the selection and the numbers of the top bar."""
+    """Describe the mode, the selection and the numbers of the top bar for the model."""
     facts, screen = shell.facts, shell.current
     selected = scrub(str(screen.summary(shell))[:_SUMMARY_CHARACTERS], keep_newlines=True)
-    lines = [f"The person looks at: {screen.title}.", f"Selected there: {selected}"]
+    lines = [f"The user looks at: {screen.title}.", f"Selected there: {selected}"]
     if shell.past_seq is not None:
         lines.append(f"The console shows the past, as it was after event {shell.past_seq}.")
     elif not shell.can_change:
-        lines.append("No sentinel answers; what is shown may be old.")
+        lines.append("The daemon does not answer; what is shown may be old.")
     numbers = f"{facts.running} running, {facts.waiting} waiting"
     if facts.totals.is_known:
         rows = count(facts.totals.quarantined, "row")
@@ -44,7 +44,7 @@ def seen(shell: Any) -> str:
 
 @dataclass
 class Decision(Overlay):
-    """Yes and no are told to the model; `Esc` leaves the question open."""
+    """A request to allow or refuse. The model learns either answer; `Esc` leaves the question open."""
 
     question: str
     details: Sequence[str]
@@ -73,7 +73,7 @@ class Decision(Overlay):
 
 
 def hits(request: Request, facts: Facts) -> list[str]:
-    """The job that a request hits, as far as the console knows it."""
+    """Describe the job that a request is about, as far as the console knows it."""
     job = facts.jobs.get(request.job_id)
     if job is None and request.job_id:
         found = [job for job_id, job in facts.jobs.by_id.items() if job_id.startswith(request.job_id)]
@@ -94,24 +94,24 @@ _BLANKS = str.maketrans("\n\r\t", "   ")
 _MOST = 200
 _REASON_CHARACTERS = 500
 
-#: What the model gave, not looked at yet.
+#: The model's arguments, not validated yet.
 Arguments = dict[str, Any]
 
 
 class BadCall(ValueError):
-    """The model called a tool that does not exist, or with arguments that do not fit; it is told so."""
+    """The model called a tool that does not exist, or passed invalid arguments. The message goes back to the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Looks, changes nothing."""
+    """A command that only reads."""
 
     args: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person must agree to; `job_id` or `selector` says what it hits."""
+    """A change that the user must allow. `job_id` or `selector` names what it changes."""
 
     call: Call[Result]
     cli: str
@@ -126,7 +126,7 @@ class _Tool:
     #: name → (JSON type, meaning, is it required)
     parameters: dict[str, tuple[str, str, bool]]
     plan: Callable[[Arguments, str], Command | Request]
-    #: The operation that it needs; a tool whose operation does not exist is not offered.
+    #: The operation that the tool needs. A tool is only offered if the operation exists.
     needs: str = ""
 
 
@@ -136,7 +136,7 @@ def offered(*, may_change: bool) -> tuple[OfferedTool, ...]:
 
 
 def plan(name: str, arguments: str, *, as_of: str = "") -> Command | Request:
-    """What a call comes to; raises `BadCall`. `as_of` is the event that the console stands at, when that is the past."""
+    """The command or request for a call; raises `BadCall`. `as_of` is the event shown when the console shows the past."""
     tool = _TOOLS.get(name)
     if tool is None:
         raise BadCall(f"There is no tool {name[:64]!r}; there are {', '.join(_TOOLS)}.")
@@ -167,7 +167,7 @@ def _schema(tool: _Tool) -> OfferedTool:
 
 
 def _fitting(given: Arguments, name: str, pattern: re.Pattern[str], what: str) -> str:
-    """An argument that is there and fits."""
+    """A validated argument."""
     value = given[name]
     if not isinstance(value, str) or not pattern.match(value):
         raise BadCall(f"{name}: {str(value)[:64]!r} is not {what}.")
@@ -175,7 +175,7 @@ def _fitting(given: Arguments, name: str, pattern: re.Pattern[str], what: str) -
 
 
 def _options(given: Arguments, **patterns: re.Pattern[str]) -> list[str]:
-    """`--name value` for those that are given."""
+    """`--name value` for each argument that was given."""
     options: list[str] = []
     for name, pattern in patterns.items():
         if name in given:
@@ -318,21 +318,21 @@ _ALL = (
     _Tool("tail_log", "The last events of the log", {"lines": ("integer", "How many", False)}, _tail_log),
     _Tool(
         "request_cancel",
-        "Ask the person to cancel an open job; nothing happens unless they agree",
+        "Ask the user to cancel an open job; nothing happens unless they agree",
         {"job_id": _JOB_ID, "reason": _WHY},
         _cancel,
         "cancel",
     ),
     _Tool(
         "request_retry",
-        "Ask the person to let a failed job try again; nothing happens unless they agree",
+        "Ask the user to let a failed job try again; nothing happens unless they agree",
         {"job_id": _JOB_ID},
         _retry,
         "retry",
     ),
     _Tool(
         "request_approval",
-        "Ask the person to approve proposed contracts; nothing happens unless they agree",
+        "Ask the user to approve proposed contracts; nothing happens unless they agree",
         {
             "selector": ("string", "parser, parser@version, parser@version/output or a contract's id", True),
             "reason": _WHY,

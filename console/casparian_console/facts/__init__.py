@@ -1,8 +1,8 @@
-"""What is known about the home: a snapshot, the feed's events and the answers to a few queries, folded together.
+"""What the console knows about the home: a snapshot, the feed's events and the answers to queries, folded together.
 
-`store` has `Facts`, which puts the parts together: `jobs` and `book` hold the jobs and count them in buckets, `registry` the
-parsers, contracts, outputs and sources, `readings` what metrics tell, `loading` what is asked and how answers enter the book.
-Screens read facts and change none.
+`store` has `Facts`, which combines the parts. `jobs` and `book` hold the jobs and count them in buckets; `registry` holds the
+parsers, contracts, outputs and sources; `readings` holds the metrics; `loading` has the queries and puts their answers into the
+book. Screens read facts and never change them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The book of jobs: every bucket, the jobs that are known one by one, and what moved since a list was read.
+"""The book of jobs: every bucket, the jobs that are loaded one by one, and the moves since a list was last read.
 
-Events come in through `fold`; sums of answers through `count_open` and `count_ended`, jobs of answers through `know`. A fork
-of a book takes a few milliseconds, however many jobs it knows, and is how the console goes back in time: both books share
-what neither has changed since (`era` says whose it is).
+`fold` applies events; `count_open` and `count_ended` take the sums of answers, `know` takes their jobs. The console goes back
+in time by forking a book, which takes a few milliseconds for any number of jobs: the two books share what neither has changed
+since (`era` marks the owner).
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from casparian_protocol.events import (
 from casparian_protocol.wire import Progress
 
 _OPEN_STANDINGS = (Standing.RUNNING, Standing.WAITING)
-#: Jobs of a bucket that are known one by one; running ones always are. An open group may list more.
+#: How many jobs of a bucket are loaded one by one. All running jobs are loaded; an open group may load more.
 KEPT = {Standing.FAILED: 2_000, Standing.WAITING: 5_000, Standing.DONE: 200, Standing.CANCELLED: 200}
 MOST_LISTED = 20_000
-#: Running longer than so many medians of its kin's finished jobs: a straggler.
+#: A straggler runs longer than this many times the median of finished jobs of the same kin.
 STRAGGLER = 3.0
 
 
 class Move(NamedTuple):
-    """A job came into a bucket's list (`sign` 1) or left it (-1); `recency` is its place there, whatever it became since."""
+    """A job entered a bucket's list (`sign` 1) or left it (-1). `recency` is its place in that list at that time."""
 
     sign: int
     key: BucketKey
@@ -61,7 +61,7 @@ class Move(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What an ended, closed or replayed job does to the totals of its state: one more or one less, and its rows."""
+    """How an ended, closed or replayed job changes the totals of its state: one job more or less, and its rows."""
 
     state: str
     sign: int
@@ -70,7 +70,7 @@ class Settled(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What an event did to the sums of a bucket."""
+    """How an event changed the sums of a bucket."""
 
     seq: int
     key: BucketKey
@@ -84,7 +84,7 @@ def _bucket_order(bucket: Bucket) -> tuple[int, int, BucketKey]:
 
 @dataclass(slots=True)
 class Stretch:
-    """Work of one kin without a pause: how many jobs ended in it, and when in the last minute."""
+    """A stretch of uninterrupted work of one kin: how many jobs ended in it, and when in the last minute."""
 
     ended: int = 0
     began_at: int = 0
@@ -100,33 +100,33 @@ class Stretch:
             self.recent.append((second, 1))
 
     def ended_since(self, at_us: int) -> int:
-        """How many ended then or later, within the last minute in which any did."""
+        """The number of jobs that ended at this time or later, within the last minute in which any did."""
         second = at_us // SECOND_US
         return sum(jobs for when, jobs in self.recent if when >= second)
 
 
-#: Moves that a book remembers for those who keep lists of their own; whoever missed more reads the whole book again.
+#: How many moves a book remembers for the lists that follow it. A list that missed more reads the whole book again.
 MOVES_KEPT = 10_000
 
-#: Of all books together, so that a list which was made from one book is never taken for that of another.
+#: One counter for all books, so that a list made from one book is never taken for that of another.
 _REVISIONS = count(1)
 
 
 class JobBook:
-    """Jobs by id and in buckets. `fold` is the only way in for events; a job's fields change nowhere else."""
+    """Jobs by id and in buckets. Events enter through `fold` only; a job's fields change nowhere else."""
 
     def __init__(self, *, keeps_all: bool = False) -> None:
         self.by_id: dict[str, Job] = {}
         self.buckets: dict[BucketKey, Bucket] = {}
-        #: Open jobs by state, those that are not known included.
+        #: The number of open jobs by state, including jobs that are not loaded.
         self.by_state: Counter[str] = Counter()
         #: Kin → the stretch of work that it is in.
         self.stretches: dict[Kin, Stretch] = {}
-        #: Buckets whose jobs are listed: not evicted beyond `KEPT` until they are let go.
+        #: Buckets whose jobs are listed. Their jobs are not evicted beyond `KEPT` until `let_go`.
         self.pinned: set[BucketKey] = set()
-        #: Nothing is evicted: where nobody could be asked for it again, as in the past.
+        #: Nothing is evicted. Used where a job cannot be loaded again, as in the past.
         self.keeps_all = keeps_all
-        #: While an answer about sums is awaited: what events did to them meanwhile.
+        #: How events changed the sums while an answer about them is awaited.
         self.journal: list[Change] = []
         self.has_journal = False
         self.seq = 0
@@ -134,18 +134,18 @@ class JobBook:
         self._failures: dict[tuple[str, str, str], tuple[str, ...]] = {}
         #: Seconds of finished jobs by kin, the latest 200, for the median.
         self._seconds: dict[Kin, list[float]] = {}
-        #: Raised with every change, so that whoever caches a list knows when it is old.
+        #: Grows with every change, so that a cached list can be compared with it.
         self.revision = next(_REVISIONS)
-        #: The last moves, and how many there ever were.
+        #: The last moves, and the number of all moves so far.
         self.moves: deque[Move] = deque(maxlen=MOVES_KEPT)
         self.moved = 0
         self._era: object = None
         self._latest: dict[tuple[Standing, int], tuple[int, list[Bucket]]] = {}
 
     def fork(self) -> JobBook:
-        """A book of the same jobs; what is changed in one of the two stays as it was in the other.
+        """A copy of the book; a change to one of the two leaves the other as it was.
 
-        It remembers no moves: whoever kept a list reads it anew.
+        The copy remembers no moves: a list that follows it reads it from the start.
         """
         fresh = copy(self)
         fresh.by_id, fresh.buckets = self.by_id.copy(), self.buckets.copy()
@@ -157,16 +157,16 @@ class JobBook:
         }
         fresh.pinned, fresh.journal = self.pinned.copy(), self.journal[:]
         fresh.revision, fresh._latest = next(_REVISIONS), {}
-        self._era, fresh._era = object(), object()  # what there was belongs to neither from here on
+        self._era, fresh._era = object(), object()  # from here on neither book owns the shared objects
         return fresh
 
     def get(self, job_id: str) -> Job | None:
         return self.by_id.get(job_id)
 
-    # --- what events tell ---------------------------------------------------------------------------------------------
+    # --- from events --------------------------------------------------------------------------------------------------
 
     def fold(self, seq: int, at: int, actor: str, event: Event) -> tuple[Settled, ...]:
-        """Apply an event; what it does to the totals of ended jobs."""
+        """Apply an event. Returns how it changes the totals of ended jobs."""
         match event:
             case JobProgressed():
                 self.touch(event.job_id, event.progress, at, seq)
@@ -194,7 +194,7 @@ class JobBook:
         return ()
 
     def _settled(self, job: Job, seq: int) -> tuple[Settled, ...]:
-        """What a job that has just ended does to the totals; a success closes the failures of its parser on its input."""
+        """How a job that has just ended changes the totals. A success closes the failures of its parser on its input."""
         if job.state not in ENDED_STATES:
             return ()
         ended = Settled(job.state, 1, job.rows, job.quarantined)
@@ -205,21 +205,21 @@ class JobBook:
         return (ended, *closed)
 
     def _close(self, job_id: str, by: str, seq: int) -> Job:
-        """A failure needs no more attention."""
+        """Close a failure: it needs no more attention."""
         with self._moving(job_id) as job:
             job.closed_by, job.last_seq = by, seq
         return job
 
     def put(self, fresh: Job) -> None:
-        """A job as it is told of as a whole, in place of what was known of it."""
+        """Replace what was known of a job by the complete job."""
         with self._moving(fresh.job_id, fresh):
             pass
 
     @contextmanager
     def _moving(self, job_id: str, fresh: Job | None = None) -> Iterator[Job]:
-        """The job, to be changed (or `fresh` in its place); then it goes to the bucket where it belongs.
+        """Yield the job (or `fresh` in its place) for a change, then put it into the right bucket.
 
-        A job that nobody has told of is made: its snapshot is older than the console's history.
+        An unknown job is created: it is older than the console's snapshot.
         """
         self.revision = next(_REVISIONS)
         job = self.by_id.get(job_id)
@@ -235,7 +235,7 @@ class JobBook:
         self._note_stretch(job, was)
 
     def touch(self, job_id: str, progress: Progress, at_us: int, seq: int) -> None:
-        """Progress: numbers only, so the job stays where it is."""
+        """Apply progress: only numbers change, so the job stays in its bucket."""
         job = self.by_id.get(job_id)
         if job is not None:
             if job.era is not self._era:
@@ -244,10 +244,10 @@ class JobBook:
             job.progress, job.progressed_at, job.last_seq = progress, at_us, max(job.last_seq, seq)
             self.revision = next(_REVISIONS)
 
-    # --- what snapshots and answers tell ------------------------------------------------------------------------------
+    # --- from snapshots and answers -----------------------------------------------------------------------------------
 
     def forget_open(self) -> None:
-        """Before a snapshot: what is open is in it."""
+        """Forget the open jobs before a snapshot, which holds all of them."""
         self.revision = next(_REVISIONS)
         for job in [job for job in self.by_id.values() if job.state in OPEN_STATES]:
             self._unlist(job)
@@ -257,7 +257,7 @@ class JobBook:
             del self.by_state[state]
 
     def count_open(self, counted: Iterable[tuple[str, str, str, str, str, int]]) -> None:
-        """How many are open by (state, type, parser, version, path of a scan): the listed ones are among them."""
+        """Set the number of open jobs by (state, type, parser, version, path of a scan), listed jobs included."""
         sums: Counter[BucketKey] = Counter()
         for state in OPEN_STATES:
             del self.by_state[state]
@@ -269,7 +269,7 @@ class JobBook:
         self._moved_anyhow()
 
     def count_ended(self, counted: dict[BucketKey, tuple[Counts, int, Collection[str]]], seq: int) -> None:
-        """Sums of all ended jobs as of `seq`, with the last change and the outputs of each bucket."""
+        """Set the sums of all ended jobs as of `seq`, with the last change and the outputs of each bucket."""
         for change in self.journal:
             if change.seq > seq and change.key[0] not in _OPEN_STANDINGS:
                 known = counted.setdefault(change.key, (Counts(), 0, ()))
@@ -286,7 +286,7 @@ class JobBook:
         self._moved_anyhow()
 
     def know(self, jobs: Iterable[Job], seq: int) -> None:
-        """Jobs of an answer as of `seq`: they are counted already. A job keeps what events told of it since."""
+        """Take in the jobs of an answer as of `seq`; they are counted already. Later events about a job win."""
         self.revision = next(_REVISIONS)
         fresh: dict[BucketKey, list[Job]] = {}
         for job in jobs:
@@ -309,13 +309,13 @@ class JobBook:
             self._trim(bucket)
 
     def let_go(self, key: BucketKey) -> None:
-        """Its jobs are not listed any more."""
+        """The bucket's jobs are no longer listed."""
         self.pinned.discard(key)
         if key in self.buckets:
             self._trim(self._bucket(key))
 
     def _moved_anyhow(self) -> None:
-        """Sums changed, and no job told of it: whoever keeps a list reads all of it again."""
+        """Sums changed without a move of a job: every list has to be read again."""
         self.moved += 1
         self.moves.clear()
         self.revision = next(_REVISIONS)
@@ -358,7 +358,7 @@ class JobBook:
             self.journal.append(Change(self.seq, bucket.key, sign, Counts.of(job)))
 
     def _trim(self, bucket: Bucket) -> None:
-        """Evict what is at the end of a list that is too long."""
+        """Evict jobs from the end of a list that is too long."""
         limit = MOST_LISTED if bucket.key in self.pinned else KEPT.get(bucket.standing)
         while limit is not None and not self.keeps_all and len(bucket.jobs) > limit:
             self._unlist(bucket.jobs[-1])
@@ -390,7 +390,7 @@ class JobBook:
             self.stretches.setdefault(job.kin, Stretch()).note_end(job.at)
 
     def _bucket(self, key: BucketKey) -> Bucket:
-        """The bucket, to be changed: a new one, or a copy of one that another book has too, where needed."""
+        """The bucket, ready to be changed. It is created if missing, and copied if another book shares it."""
         bucket = self.buckets.get(key)
         if bucket is None:
             bucket = self.buckets[key] = Bucket(key, era=self._era)
@@ -404,23 +404,23 @@ class JobBook:
             kept.append(job.seconds)
             del kept[:-200]
 
-    # --- what is asked ------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def open_of(self, kin: Kin) -> int:
-        """How many jobs of this kin are open."""
+        """The number of open jobs of this kin."""
         found = (self.buckets.get((int(standing), *kin, "")) for standing in _OPEN_STANDINGS)
         return sum(bucket.size for bucket in found if bucket is not None)
 
     def is_partial(self, standing: Standing) -> bool:
-        """Some jobs that stand so are counted and not known."""
+        """Whether some jobs of this standing are counted but not loaded."""
         return any(not bucket.is_whole for bucket in self.buckets.values() if bucket.standing is standing)
 
     def ordered(self) -> list[Bucket]:
-        """The buckets as they are listed: failed, running, waiting, done, cancelled; each by recency."""
+        """The buckets in the order of the list: failed, running, waiting, done, cancelled; each by recency."""
         return sorted(self.buckets.values(), key=_bucket_order)
 
     def latest(self, standing: Standing, limit: int) -> list[Bucket]:
-        """Of the buckets that stand so, those that changed last; kept until the next change, for whoever draws often."""
+        """The buckets of this standing that changed last. The result is cached until the next change."""
         revision, found = self._latest.get((standing, limit), (-1, []))
         if revision != self.revision:
             alike = (bucket for bucket in self.buckets.values() if bucket.standing is standing)
@@ -429,7 +429,7 @@ class JobBook:
         return found
 
     def median_seconds(self, job: Job) -> float:
-        """Of the finished jobs like this one; 0 when there is none."""
+        """The median duration of finished jobs of the same kin; 0 if there are none."""
         kept = self._seconds.get(job.kin)
         return median(kept) if kept else 0.0
 

@@ -1,7 +1,7 @@
-"""One job as the screens know it, and the bucket that it is in.
+"""One job as the screens know it, and the bucket it belongs to.
 
-A bucket holds the jobs of one type, parser and version that stand alike (failed by the same cause, running, waiting, done). It
-counts all of its jobs and knows some of them: those that were told of one by one, or that a page brought.
+A bucket holds the jobs of one type, parser and version that have the same standing (failed by the same cause, running,
+waiting, done). It counts all of its jobs and has some of them loaded: from events, or from a page of the tables.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from casparian_protocol.wire import Progress
 
 
 class Standing(IntEnum):
-    """How a job stands, in the order of the list."""
+    """The standing of a job; members are in the order of the list."""
 
     FAILED = 0
     RUNNING = 1
@@ -57,20 +57,20 @@ STANDINGS: dict[str, Standing] = {
 }
 OPEN_STATES = frozenset(state.value for state in OPEN)
 ENDED_STATES = frozenset(state.value for state in ENDED)
-#: No progress for so long: stalled, until the daemon tells what its setting is (`liveness.stalled_after_seconds`).
+#: A job without progress for this long is stalled; used until the daemon's `liveness.stalled_after_seconds` is known.
 STALLED_US = 30_000_000
-#: The cause of a bucket of failures that are closed.
+#: The cause that stands for closed failures.
 CLOSED = "closed"
 
 BucketKey = tuple[int, str, str, str, str]
-#: Type, parser (or a scan's path) and version: whose work it is.
+#: Type, parser (or a scan's path) and version.
 Kin = tuple[str, str, str]
 SECOND_US = 1_000_000
 
 
 @dataclass(slots=True, eq=False)
 class Job(JobLife):
-    """One job as the screens know it: its life, and what it is, read and wrote. Times are µs UTC, 0 = not yet."""
+    """One job as the screens know it: its life, its work, and what it read and wrote. Times are µs UTC, 0 = not yet."""
 
     job_id: str
     type: str = ParseWork.kind
@@ -79,23 +79,23 @@ class Job(JobLife):
     input: str = ""
     topic: str = ""
     queued_at: int = 0
-    #: Of the running attempt; None before its first report.
+    #: The progress of the running attempt; None before its first report.
     progress: Progress | None = None
     progressed_at: int = 0
     rows: int = 0
     quarantined: int = 0
     skipped: int = 0
     bytes: int = 0
-    #: That a SCAN found.
+    #: The number of files that a SCAN job found.
     files: int = 0
     seconds: float = 0.0
     outputs: tuple[str, ...] = ()
     error_code: str = ""
     error_message: str = ""
     fingerprint: str = ""
-    #: Of a failure that needs no more attention: the job that succeeded since, or the person who says so.
+    #: What closed the failure: a job that succeeded since, or a person.
     closed_by: str = ""
-    #: Whose it is: a book changes jobs and buckets of its own era only, and a copy of the others.
+    #: The owner. A book changes jobs and buckets of its own era, and copies the others first.
     era: object = None
 
     __hash__ = object.__hash__
@@ -105,7 +105,7 @@ class Job(JobLife):
 
     @classmethod
     def of(cls, spec: JobSpec, *, seq: int, at: int) -> Job:
-        """As it is when it is queued, or replayed."""
+        """The job as an event queued or replayed it."""
         work = spec.work
         return cls(
             spec.job_id,
@@ -119,7 +119,7 @@ class Job(JobLife):
         )
 
     def take(self, seq: int, at: int, event: Event) -> None:
-        """Make of it what it is behind an event of its life."""
+        """Apply an event of the job's life."""
         advance(self, seq, at, event)
         match event:
             case JobLeased() | LeaseExpired() | JobDue():
@@ -148,12 +148,12 @@ class Job(JobLife):
 
     @property
     def is_closed(self) -> bool:
-        """A failure that counts no more."""
+        """Whether this is a failure that needs no more attention."""
         return bool(self.closed_by) and STANDINGS[self.state] is Standing.FAILED
 
     @property
     def at(self) -> int:
-        """When it last changed its state."""
+        """The time of the last change of state."""
         return self.ended_at or self.started_at or self.queued_at
 
     @property
@@ -167,12 +167,12 @@ class Job(JobLife):
         return (self.type, look_of(self.type).group(self.parser, self.input), self.version)
 
     def is_stalled(self, now_us: int, after_us: int) -> bool:
-        """Whether it made no progress for `after_us`."""
+        """Whether the job made no progress for `after_us`."""
         return self.state == "RUNNING" and now_us - max(self.progressed_at, self.started_at) >= after_us
 
 
 def recency(job: Job) -> tuple[int, str]:
-    """The place of a job in its bucket: the youngest change first; of waiting jobs the one that is next."""
+    """The sort key of a job in its bucket: the latest change first; among waiting jobs, the next to run first."""
     return (job.queued_at if job.standing is Standing.WAITING else -job.at, job.job_id)
 
 
@@ -200,16 +200,16 @@ class Counts:
 
 @dataclass(slots=True, eq=False)
 class Bucket:
-    """Jobs that stand alike: all of them counted, those in `jobs` known."""
+    """Jobs of the same standing: all of them are counted, those in `jobs` are loaded."""
 
     key: BucketKey
     jobs: Any = field(default_factory=lambda: SortedKeyList(key=recency))
     counted: Counts = field(default_factory=Counts)
-    #: The last change of any that is counted, as an answer told it.
+    #: The time of the last change of any counted job, from an answer.
     counted_at: int = 0
     #: output → jobs that wrote it.
     outputs: Counter[str] = field(default_factory=Counter)
-    #: The directory that all known inputs lie below, with its slash; None before the first job. It never grows again.
+    #: The common directory of all known inputs, with its slash; None before the first job. It only gets shorter.
     root: str | None = None
     era: object = None
 
@@ -239,12 +239,12 @@ class Bucket:
 
     @property
     def first(self) -> Job | None:
-        """The known job that changed last (of waiting ones: the next)."""
+        """The loaded job that changed last (of waiting jobs: the next to run)."""
         return self.jobs[0] if self.jobs else None
 
     @property
     def latest_at(self) -> int:
-        """When one of its jobs changed last."""
+        """The time of the last change of one of its jobs."""
         return max(self.counted_at, self.jobs[0].at if self.jobs else 0)
 
     @property
@@ -253,7 +253,7 @@ class Bucket:
 
     @property
     def is_whole(self) -> bool:
-        """All of its jobs are known."""
+        """Whether all of its jobs are loaded."""
         return len(self.jobs) >= self.counted.jobs
 
     @property
@@ -273,7 +273,7 @@ class Bucket:
         return self.counted.bytes
 
     def members(self) -> Iterator[Job]:
-        """Those that are known."""
+        """The loaded jobs."""
         return iter(self.jobs)
 
     def copied(self, era: object) -> Bucket:
@@ -289,9 +289,9 @@ class Bucket:
             self.root = shared_folder(self.root, path)
 
     def list_all(self, jobs: list[Job]) -> None:
-        """Know them; they are counted elsewhere."""
+        """Add loaded jobs; they are counted elsewhere."""
         if len(jobs) == 1:
-            self.jobs.add(jobs[0])  # an `update` of one is dear
+            self.jobs.add(jobs[0])  # `update` is slow for a single job
         else:
             self.jobs.update(jobs)
         for job in jobs:

@@ -1,7 +1,7 @@
-"""What the tables and a snapshot tell of jobs: what is asked, and how the answers enter the book.
+"""Loading jobs from the tables and from a snapshot: the queries, and how their answers enter the book.
 
-An answer is older or younger than the feed by a little; a job that the feed has spoken of is left to the feed. Events enter
-through the book's own `fold`.
+An answer may be a little older or newer than the feed. Where the feed has reported a job, the feed wins. Events enter through
+the book's own `fold`.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from casparian_protocol.queries.outputs import OutputsListed
 from casparian_protocol.queries.registry import ContractsListed, ParserVersions, Sources, WaitingTags
 from casparian_protocol.wire.operations.daemon import Snapshot
 
-#: Ended jobs that are known one by one from the start; the others are counted, and asked for when a group is opened.
+#: How many ended jobs are loaded at the start; the others are counted, and loaded when a group is opened.
 RECENT_JOBS = 1_000
 PAGE_JOBS = 500
-#: Jobs that are asked for by their ids at once.
+#: How many jobs one query asks for by id.
 IDS_AT_ONCE = 500
 
-#: Buckets without a known job of which a page is asked for at once.
+#: For how many buckets without a loaded job a page is queried at once.
 _PAGES_AT_ONCE = 8
-#: States of jobs that an answer may add: what is under way the snapshot and the feed tell of.
+#: The states of jobs that an answer may add. Jobs in progress come from the snapshot and the feed.
 _TAKEN = ENDED_STATES | {"QUEUED"}
 _Page = tuple[BucketKey, str]
 
 _BEGUN = frozenset({"RUNNING", "COMMITTED"})
 _NOT_LEASED = frozenset({"QUEUED", "RETRY_WAIT"})
-#: What completes a snapshot, by the name of the table that it fills.
+#: The queries that complete a snapshot, by the name of the table that they fill.
 LOADS: dict[str, Query[Any]] = {
     "groups": JobGroups(),
     "jobs": EndedJobs(RECENT_JOBS),
@@ -69,7 +69,7 @@ def by_id(job_ids: list[str]) -> RunQuery:
 
 
 def page_of(key: BucketKey, state: str, before: tuple[int, str] | None) -> RunQuery:
-    """The next jobs of a bucket of ended jobs in one state, the latest change first."""
+    """The query for the next jobs of a bucket of ended jobs in one state, the latest change first."""
     _, kind, which, version, cause = key
     of_parser = look_of(kind).is_grouped_by_parser
     before_at, before_id = before if before is not None else (None, "")
@@ -92,7 +92,7 @@ def matching(query: JobsMatching) -> RunQuery:
 
 
 def matching_key(tag: Tag) -> JobsMatching:
-    """The question that an answer with this tag is to."""
+    """The query that an answer with this tag belongs to."""
     _, _, text, kind, parser, *statuses = tag
     return JobsMatching(tuple(statuses), text, kind, parser)
 
@@ -102,23 +102,23 @@ def page_tag(key: BucketKey, state: str) -> Tag:
 
 
 def page_key(tag: Tag) -> tuple[BucketKey, str]:
-    """The bucket and the state that a page is of."""
+    """The bucket and the state that a page belongs to."""
     _, _, state, standing, kind, which, version, cause = tag
     return (int(standing), kind, which, version, cause), state
 
 
 def states_of(standing: int) -> list[str]:
-    """The states of ended jobs that stand so."""
+    """The states of ended jobs with this standing."""
     return [state for state in sorted(ENDED_STATES) if STANDINGS[state] == standing]
 
 
 def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us: int) -> None:
-    """What is open now. Since when a job runs is told by the worker that holds it."""
+    """Take in the open jobs. The start of a running job comes from the worker that holds it."""
     book.forget_open()
     seconds = {held.job_id: held.seconds for worker in taken.workers for held in worker.jobs}
     stuck = _stuck(taken)
     for job in taken.jobs:
-        # told also by a report without progress since the one before
+        # also reported when there was no progress since the last report
         reported_at = job.progress.updated_at if job.progress is not None else 0
         book.put(
             Job(
@@ -128,13 +128,13 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
                 job.parser_version,
                 job.input,
                 state=JobState(job.state),
-                attempt=job.attempt - (job.state in _NOT_LEASED),  # those that it had
+                attempt=job.attempt - (job.state in _NOT_LEASED),  # the attempts before this one
                 epoch=job.epoch,
                 worker_id=job.worker_id,
                 retry_count=job.retry_count,
                 not_before=job.not_before,
                 queued_at=job.queued_at,
-                # one that waits at its worker behind another has not begun
+                # a job that waits behind another at its worker has not begun
                 started_at=round(now_us - seconds.get(job.job_id, 0.0) * 1e6) if job.state in _BEGUN else 0,
                 progress=job.progress,
                 progressed_at=min(reported_at, now_us - stalled_after_us) if job.job_id in stuck else reported_at,
@@ -148,7 +148,7 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
 
 
 def _stuck(taken: Snapshot) -> set[str]:
-    """Jobs that make no progress, as far as that is told of their workers: nothing says which of several it is."""
+    """The jobs of workers that report no progress; the report does not say which of several jobs it is."""
     running = {job.job_id for job in taken.jobs if job.state == "RUNNING"}
     held = [[each.job_id for each in worker.jobs] for worker in taken.workers if worker.state == "stalled"]
     return {begun[0] for jobs in held if len(begun := [job_id for job_id in jobs if job_id in running]) == 1}
@@ -156,7 +156,8 @@ def _stuck(taken: Snapshot) -> set[str]:
 
 @dataclass(slots=True)
 class Totals:
-    """Ended jobs of the whole home by state, and rows. Exact as of `seq` plus every event behind it; unknown before."""
+    """Ended jobs of the whole home by state, and their rows. Exact as of `seq` plus every later event; unknown before an
+    answer."""
 
     seq: int = -1
     by_state: Counter[str] = field(default_factory=Counter)
@@ -168,7 +169,7 @@ class Totals:
         return self.seq >= 0
 
     def settle(self, seq: int, settled: Iterable[Settled]) -> None:
-        """Count an ended job, once: what the answer contains already is left out."""
+        """Count an ended job, unless the answer contains it already."""
         for each in settled if seq > self.seq else ():
             self.by_state[each.state] += each.sign
             self.rows += each.rows
@@ -176,12 +177,12 @@ class Totals:
 
 
 def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Totals:
-    """Count the ended jobs as of `seq`; in the totals closed failures are left out."""
+    """Count the ended jobs as of `seq`; the totals leave out closed failures."""
     counted: dict[BucketKey, tuple[Counts, int, set[str]]] = {}
     totals = Totals(seq)
     for row in rows:
         if row["status"] not in ENDED_STATES:
-            continue  # the snapshot and the feed know better what is open
+            continue  # open jobs come from the snapshot and the feed
         standing = Standing.CANCELLED if row["is_closed"] else STANDINGS[row["status"]]
         which = look_of(row["type"]).group(row["parser"], row["input"])
         key = (int(standing), row["type"], which, row["version"], CLOSED if row["is_closed"] else row["cause"])
@@ -197,7 +198,7 @@ def take_groups(book: JobBook, rows: list[JobGroupRow], seq: int) -> Totals:
 
 
 def job_of(row: GroupedJob) -> Job:
-    """A job as the tables have it."""
+    """A job from a row of the tables."""
     is_done = STANDINGS[row["status"]] is Standing.DONE
     return Job(
         row["id"],
@@ -222,7 +223,7 @@ def job_of(row: GroupedJob) -> Job:
         files=row["files"] or 0,
         seconds=row["seconds"] or 0.0,
         outputs=outputs_of(row["output_path"] or ""),
-        error_code="" if is_done else row["error_code"] or "",  # the tables keep that of an attempt before
+        error_code="" if is_done else row["error_code"] or "",  # the tables hold the error of an earlier attempt
         error_message="" if is_done else row["error_message"] or "",
         fingerprint="" if is_done else row["error_fingerprint"] or "",
         reason=row["reason"] or "",
@@ -231,35 +232,35 @@ def job_of(row: GroupedJob) -> Job:
 
 
 def queued_again(job: Job) -> Job:
-    """The job as it was before the events that its answer knows already: counted among those that wait."""
+    """The job as it was before the events that its answer contains already: counted as waiting."""
     return Job(job.job_id, job.type, job.parser, job.version, job.input, job.topic, job.queued_at)
 
 
 def outputs_of(paths: str) -> tuple[str, ...]:
-    """The outputs in `outputs/<name>/v1/…`, as the projection notes where a job's rows went."""
+    """The output names in paths of the form `outputs/<name>/v1/…`, where the projection records a job's rows."""
     parts = paths.split("/")
     return tuple(name for at, name in enumerate(parts[1:], 1) if parts[at - 1].endswith("outputs"))
 
 
 def _is_of_open_job(event: Event) -> bool:
-    """An event of a job's life, but for the one that begins it."""
+    """Whether the event is about a job's life and is not the one that begins it."""
     if isinstance(event, JobQueued | JobReplayed):
         return False
     return isinstance(event, JobProgressed) or (isinstance(event, JobEvent) and bool(event.about.leads_to))
 
 
 class Unlisted:
-    """Jobs that are counted and not known: what was asked about them, and how far the pages reach. The book is the caller's.
+    """Jobs that are counted but not loaded: the queries about them, and how far the pages reach. The caller owns the book.
 
-    A snapshot lists the first jobs that wait, and the book evicts what is too many. An event about such a job is held until
-    the tables have said whose job it is; then it is folded like any other.
+    A snapshot lists only the first waiting jobs, and the book evicts jobs. An event about a job that is not loaded is held until
+    the tables have answered which job it is; then it is folded like any other.
     """
 
     def __init__(self) -> None:
-        #: Job id → events about it that wait for it to be known.
+        #: Job id → events about it that wait until the job is loaded.
         self._held: dict[str, list[FeedEvent]] = {}
         self._is_asking_ids = False
-        #: How far the pages of a bucket and state reach: the place of the last row; None behind the last page.
+        #: How far the pages of a bucket and state reach: the sort key of the last row; None after the last page.
         self._reached: dict[_Page, tuple[int, str] | None] = {}
         self._awaited: set[_Page] = set()
 
@@ -271,7 +272,7 @@ class Unlisted:
         return fresh
 
     def begin_anew(self) -> None:
-        """A snapshot tells of everything that is open."""
+        """Start again: a new snapshot lists what is open."""
         self._held.clear()
         self._awaited.clear()
         self._is_asking_ids = False
@@ -279,7 +280,7 @@ class Unlisted:
     # --- jobs that events name ----------------------------------------------------------------------------------------
 
     def holds(self, book: JobBook, record: FeedEvent, event: Event) -> bool:
-        """Whether the event waits: it is about one of those that the snapshot counted, or that were evicted."""
+        """Hold the event if its job is not loaded (only counted, or evicted). Returns whether it is held."""
         job_id = event.subject
         if not _is_of_open_job(event) or book.get(job_id) is not None:
             return False
@@ -289,7 +290,7 @@ class Unlisted:
         return True
 
     def identify(self) -> list[RunQuery]:
-        """Ask who the named jobs are: all at once, one question at a time."""
+        """Query the named jobs: all in one query, one query at a time."""
         if not self._held or self._is_asking_ids:
             return []
         self._is_asking_ids = True
@@ -298,7 +299,7 @@ class Unlisted:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     def more(self, book: JobBook, key: BucketKey) -> list[RunQuery]:
-        """The next page of a bucket of ended jobs, unless it is on its way or all are known."""
+        """Query the next page of a bucket of ended jobs, unless a query is in flight or all are loaded."""
         bucket = book.buckets.get(key)
         if bucket is None or bucket.is_whole or key[0] in (Standing.RUNNING, Standing.WAITING) or key[4] == CLOSED:
             return []
@@ -311,7 +312,7 @@ class Unlisted:
         return asked
 
     def first_pages(self, book: JobBook) -> list[RunQuery]:
-        """The first page of buckets of which nothing but their sums is known, the latest first."""
+        """Query the first page of buckets of which only the sums are known, the latest first."""
         bare = [bucket for bucket in book.buckets.values() if not bucket.jobs and bucket.counted.jobs]
         bare.sort(key=lambda bucket: (bucket.key[0], -bucket.latest_at))
         asked: list[RunQuery] = []
@@ -322,7 +323,7 @@ class Unlisted:
         return asked
 
     def pin(self, book: JobBook, keys: Collection[BucketKey]) -> None:
-        """These buckets are listed now, the others not any more: what is known of them beyond the first is evicted."""
+        """Mark these buckets as listed and the others as not listed, which evicts all but the first of their jobs."""
         for key in book.pinned - set(keys):
             book.let_go(key)
             for state in states_of(key[0]):
@@ -332,7 +333,7 @@ class Unlisted:
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def on_answer(self, book: JobBook, answer: Answer) -> Iterable[FeedEvent]:
-        """Take the jobs in; the events that waited for them, to be folded now."""
+        """Take in the jobs. Returns the events that waited for them, to be folded now."""
         rows: list[GroupedJob] = answer.rows
         jobs = [job_of(row) for row in rows]
         if answer.tag[1] == "byid":
@@ -350,7 +351,7 @@ class Unlisted:
         return [event for job in named for event in self._held.pop(job.job_id)]
 
     def refused(self, tag: Tag) -> None:
-        """It is asked again when it is wanted again."""
+        """A query was refused; it is sent again when it is needed again."""
         if tag[1] == "byid":
             self._is_asking_ids = False
         elif tag[1] == "page":

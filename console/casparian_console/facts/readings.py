@@ -1,6 +1,6 @@
 """Live readings that the facts keep: the rate at which rows are read, and samples for Monitoring.
 
-They come from metrics once a second and are in no log: a console that stands in the past has none.
+They come from metrics once a second and are not in the log, so a console that shows the past has none.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from casparian_protocol.events import (
 from casparian_protocol.wire.operations.daemon import WorkerView
 
 _SECOND_US = 1_000_000
-#: Without a commit: what the attempt had read was read.
+#: Ends without a commit; the rows that the attempt had read still count as read.
 _ENDS = (JobFailed, JobDeadLettered, JobCancelled, JobRetryScheduled, LeaseExpired)
-#: Samples kept for Monitoring: five minutes, one a second, and a few more to scroll back.
+#: The number of samples kept for Monitoring: one a second for five minutes, and a few more.
 SAMPLES = 900
 
 
 @dataclass(slots=True)
 class Throughput:
-    """Rows read per second: the growth that heartbeats report, and at a commit what no heartbeat had reported yet."""
+    """Rows read per second: the growth that heartbeats report, and at a commit the rows not reported before."""
 
-    #: job id → (epoch, rows that were told of).
+    #: job id → (epoch, rows reported).
     _told: dict[str, tuple[int, int]] = field(default_factory=dict)
     _fresh: int = 0
     _since_us: int = 0
 
     def told(self, workers: Iterable[WorkerView]) -> None:
-        """The jobs of a reading of the workers, with their progress."""
+        """Take in the progress of the jobs that the workers report."""
         for worker in workers:
             for held in worker.jobs:
                 rows = int(held.progress.payload.get("rows", 0)) if held.progress is not None else 0
@@ -55,7 +55,7 @@ class Throughput:
         return Throughput(self._told.copy(), self._fresh, self._since_us)
 
     def per_second(self, now_us: int) -> float:
-        """Since it was asked last; 0 the first time."""
+        """The rate since the last call; 0 the first time."""
         fresh, since_us = self._fresh, self._since_us
         self._fresh, self._since_us = 0, now_us
         return fresh * _SECOND_US / max(_SECOND_US, now_us - since_us) if since_us else 0.0

@@ -1,7 +1,7 @@
 """Parsers, contracts, sources and outputs as the cards and lists show them.
 
-A table is loaded by a query, and moved on by events. Counts of files are exact as of the last answer only; details are asked
-for by the screens.
+A query loads a table, and events update it. Counts of files are exact only as of the last answer. The screens query details
+themselves.
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ class Parser:
     artifact: str = ""
     topics: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    #: Why its jobs wait, by hand or by its circuit breaker; empty while they run.
+    #: Why its jobs are paused, by a user or by its circuit breaker; empty while they run.
     paused: str = ""
     #: closed, open or half_open
     breaker: str = "closed"
-    #: When an open breaker lets one job try, µs; 0 when only a person ends the pause.
+    #: When an open breaker lets one job try, µs; 0 if only a user can end the pause.
     probe_at: int = 0
     runs: int = 0
     successes: int = 0
     last_run_at: int = 0
     last_failure: str = ""
-    #: New and changed files go to it.
+    #: Whether new and changed files go to this version.
     is_current: bool = False
-    #: Why it may run and is not current, and what helps; empty when nothing is in its way.
+    #: Why the version may run and is not current, and the remedy; empty if there is no obstacle.
     waits: str = ""
     waits_remedy: str = ""
 
@@ -112,12 +112,12 @@ class Output:
     last_commit: int = 0
 
 
-#: After these only the tables know how many files there are of each kind.
+#: After these events only the tables know the counts of files.
 _CHANGES_FILES = (FilesObserved, FilesRevised, FilesTagged, ScanFinished, TagRuleAdded, TagRuleRemoved)
 
 
 class Told(NamedTuple):
-    """An event, and what the job that it is about says of itself: its parser ("" without one) and its last error."""
+    """An event, with the parser ("" without one) and the last error of the job that it is about."""
 
     seq: int
     at: int
@@ -126,13 +126,13 @@ class Told(NamedTuple):
     problem: str = ""
 
 
-#: What is loaded by a query each, and moved by events from there on.
+#: The tables: each is loaded by a query and updated by events.
 TABLES = ("sources", "files", "waiting", "parsers", "contracts", "outputs")
 
 
 @dataclass(slots=True)
 class Registry:
-    """The tables. `took` replaces one, `fold` moves them on."""
+    """The tables. `on_answer` replaces one, `fold` updates them."""
 
     #: (name, version) → parser, in the order of registration.
     parsers: dict[tuple[str, str], Parser] = field(default_factory=dict)
@@ -142,19 +142,19 @@ class Registry:
     files: int = 0
     file_bytes: int = 0
     untagged: int = 0
-    #: tag → files of which no job was ever made.
+    #: tag → number of files that never became a job.
     without_job: dict[str, int] = field(default_factory=dict)
-    #: Tables whose numbers events no longer tell exactly; whoever asks again takes them out.
+    #: Tables whose numbers can no longer be derived from events; they are removed when they are queried again.
     stale: set[str] = field(default_factory=set)
     #: table → sequence of its last answer; events up to it are in the answer.
     _loaded: dict[str, int] = field(default_factory=dict)
 
     def knows(self, *tables: str) -> bool:
-        """Whether each of `TABLES` has been loaded; its numbers mean nothing before."""
+        """Whether each of `TABLES` has been loaded; before that, its numbers mean nothing."""
         return all(table in self._loaded for table in tables)
 
     def begin_from_nothing(self) -> None:
-        """Events from the first on tell all that is in the tables."""
+        """Start with empty tables, which events fill from the first one on."""
         self._loaded = dict.fromkeys(TABLES, 0)
 
     @property
@@ -166,7 +166,7 @@ class Registry:
         return [parser for parser in self.parsers.values() if parser.paused]
 
     def candidate(self, parser: Parser) -> RegisteredVersion:
-        """The version as `casparian_protocol.wording` judges it."""
+        """The version in the form that `casparian_protocol.wording` takes."""
         states = {
             each.output: each.state
             for each in self.contracts.values()
@@ -178,13 +178,13 @@ class Registry:
 
     @property
     def waiting_files(self) -> list[WaitingFiles]:
-        """Files that will never run as things stand."""
+        """The files that will not run until something changes."""
         if not self.without_job:
             return []
         return waiting_files(self.without_job, map(self.candidate, self.parsers.values()))
 
     def pause_of(self, parser: str, version: str) -> str:
-        """Why jobs of the version wait, and when one of them tries; empty while they run."""
+        """Why jobs of the version are paused, and when one of them tries; empty while they run."""
         known = self.parsers.get((parser, version))
         if known is None or not known.paused:
             return ""
@@ -197,11 +197,11 @@ class Registry:
         return count(len(self.sources), "source") if self.sources or not self.files else "scanned by hand"
 
     def current_of(self, name: str) -> Parser | None:
-        """The version that new and changed files of this parser go to."""
+        """The current version of this parser: new and changed files go to it."""
         return next((each for each in self.parsers.values() if each.name == name and each.is_current), None)
 
     def current(self) -> list[Parser]:
-        """The version of each parser to look at first: the newest while somebody must decide about it, else the current."""
+        """The version of each parser to show first: the newest while it awaits a decision, else the current."""
         newest: dict[str, Parser] = {}
         for parser in self.parsers.values():
             if parser.state != "retired" or parser.name not in newest:
@@ -213,7 +213,7 @@ class Registry:
         ]
 
     def fork(self) -> Registry:
-        """The same again; what is changed in one of the two stays as it was in the other."""
+        """A copy; a change to one of the two leaves the other as it was."""
         fresh = copy(self)
         fresh.parsers = {key: copy(parser) for key, parser in self.parsers.items()}
         fresh.contracts = {key: copy(contract) for key, contract in self.contracts.items()}
@@ -222,7 +222,7 @@ class Registry:
         return fresh
 
     def on_answer(self, table: str, answer: Answer) -> None:
-        """An answer to one of `loading.queries`; what happened behind it is folded again by the caller."""
+        """Take in an answer to one of `loading.queries`; the caller folds later events again."""
         self._loaded[table] = answer.seq
         rows = answer.rows
         if table == "parsers":
@@ -332,7 +332,7 @@ class Registry:
         match told.event:
             case JobOutputsCommitted() as event:
                 self._committed(event, told)
-                self.stale.add("outputs")  # which earlier rows it takes the place of only the tables know
+                self.stale.add("outputs")  # only the tables know which earlier rows it supersedes
             case ContentsRecognised():
                 self.stale.add("outputs")
             case OutputVersionSetLive() as event if output := self.outputs.get(event.output):
@@ -340,7 +340,7 @@ class Registry:
                 self.stale.add("outputs")
 
     def _count_run(self, told: Told) -> None:
-        """An ended PARSE job; the totals are of all versions of a name, as the projection has them."""
+        """Count an ended PARSE job. The totals cover all versions of a name, as in the projection."""
         is_success = isinstance(told.event, JobCompleted)
         for known in self._versions(told.parser):
             known.runs += 1
@@ -352,7 +352,7 @@ class Registry:
         manifest = event.manifest or Manifest()
         for name, version in event.versions.items():
             output = self.outputs.setdefault(name, Output(name))
-            output.version = output.version or version  # the first commit; from then on an event says which is live
+            output.version = output.version or version  # the first commit; later an event says which version is live
             output.parser = max(output.parser, told.parser)
             if accounting := manifest.outputs.get(name):
                 output.rows += accounting.valid
@@ -377,7 +377,7 @@ _FOLDS: dict[str, Callable[[Registry, Told], None]] = {
 def _waits(
     name: str, version: str, problems: Sequence[Problem], left_out: int, like: str, *, may_be_chosen: bool
 ) -> tuple[str, str]:
-    """Why a version waits and what helps, from the facts that were recorded; empty when nothing is in its way."""
+    """Why a version waits and the remedy, from the recorded facts; empty if there is no obstacle."""
     if not problems:
         return "", ""
     remedy = what_to_do(name, version, problems, may_be_chosen=may_be_chosen, like=like)

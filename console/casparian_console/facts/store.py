@@ -1,7 +1,7 @@
 """`Facts`: everything the screens draw from, folded out of snapshots, events, metrics and the answers to `loads`.
 
-Folding all events of a log into empty `Facts` gives what a snapshot and the loads give, as far as events tell it: that is
-how the console stands in the past. Times are µs UTC, taken from events; the clock is told by `tick`.
+Folding all events of a log into empty `Facts` gives the same picture as a snapshot and the loads, as far as events contain it.
+This is how the console shows the past. Times are µs UTC and come from events; `tick` sets the clock.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ from casparian_protocol.wire.operations.daemon import (
     WorkerView,
 )
 
-#: Too many of them, and nobody looks for them among what happened last.
+#: Events that are too many and too minor for the list of the latest events.
 _COMMON = (JobProgressed, JobQueued, JobLeased, JobStarted)
 
 Link = Literal["connecting", "live", "silent", "stale", "gone"]
-#: Workers come so soon after the daemon.
+#: The time that workers have to connect after the daemon's start.
 _START_US = 5_000_000
-#: Loads are repeated at most so often.
+#: The shortest time between two loads of the same table.
 _LOAD_AGAIN_US = 3_000_000
 
 
 class _Behind(NamedTuple):
-    """An event that came while a load was on its way, and what it does to the totals."""
+    """An event that came while a load was in flight, and how it changes the totals."""
 
     told: Told
     settled: tuple[Settled, ...]
@@ -81,14 +81,14 @@ class Facts:
         self.silent_seconds = 0.0
         self.jobs = JobBook()
         self.unlisted = Unlisted()
-        #: What filters and searches asked the tables: the number of jobs found, None while it is not known.
+        #: The queries of filters and searches, with the number of jobs found; None until the answer.
         self.found: dict[JobsMatching, int | None] = {}
         self.registry = Registry()
         self.totals = Totals()
-        #: By their ids, live readings included.
+        #: Workers by id, with their live readings.
         self.workers: dict[str, WorkerView] = {}
         self.given_up: list[WorkerGivenUp] = []
-        #: What the daemon cannot do and goes on without, in sentences, by the metric that told it.
+        #: What the daemon cannot do and continues without, in sentences, by the metric that reported it.
         self.troubles: dict[str, list[str]] = {}
         #: `metric.sinks`: what was written since the sentinel's start, for each sink and output; never changed in place.
         self.sinks: tuple[SinkReading, ...] = ()
@@ -100,21 +100,21 @@ class Facts:
         self._throughput = Throughput()
         self.bytes_per_second = 0.0
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
-        #: (seq, at µs, type, actor, data) of what people care about, the youngest last.
+        #: (seq, at µs, type, actor, data) of events that users care about, the latest last.
         self.recent: deque[FeedEvent] = deque(maxlen=500)
-        #: Loads on their way, by table, and every event that came since the first of them was asked for: an answer is of
-        #: an earlier sequence than the events that are known when it arrives, so those behind it are folded again.
+        #: Loads in flight, by table, and every event since the first of them was sent. An answer is older than the latest events,
+        #: so the events after it are folded again.
         self._awaited: Counter[str] = Counter()
         self._behind: list[_Behind] = []
         #: Loads that were refused, and the earliest time for the next ones.
         self._refused: set[str] = set()
-        #: Questions that were refused: the screen asks again after the next reading.
+        #: Queries that were refused; the screen sends them again after the next reading.
         self._refused_finds: list[JobsMatching] = []
         self._next_load_us = 0
-        #: When a worker was last there; or nothing could be known about it.
+        #: When a worker was last connected, or its absence could not be known.
         self._worker_seen_us = 0
 
-    # --- what arrives -------------------------------------------------------------------------------------------------
+    # --- messages -----------------------------------------------------------------------------------------------------
 
     def tick(self, now_us: int) -> None:
         self.now_us = now_us
@@ -122,7 +122,7 @@ class Facts:
             self._worker_seen_us = now_us
 
     def hear(self, item: FeedItem) -> list[RunQuery]:
-        """Fold one item; the queries that complete the picture (after a snapshot) are returned."""
+        """Fold one item of the feed. After a snapshot it returns the queries that complete the picture."""
         if isinstance(item, Silence):
             self.silent_seconds = item.seconds
             self.link = "silent" if self.link in ("live", "silent") else self.link
@@ -142,11 +142,11 @@ class Facts:
         return self.unlisted.identify()
 
     def gone(self, problem: str) -> None:
-        """The sentinel went away: the picture stays, marked as old."""
+        """The connection to the daemon was lost: the picture stays, marked as old."""
         self.link, self.link_problem = "gone", problem
 
     def fold(self, record: FeedEvent) -> None:
-        """One event of the log, in order."""
+        """Apply one event of the log, in order."""
         event = record.decoded()
         self.seq = self.jobs.seq = max(self.seq, record.seq)
         self._throughput.fold(event)
@@ -154,14 +154,14 @@ class Facts:
             return
         settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
         is_unknown = isinstance(event, JobReplayed | FailureClosed) and not settled
-        # a success may close failures of its input that are not known here, too
+        # a success may also close failures of its input that are not loaded
         if is_unknown or (isinstance(event, JobCompleted) and self.jobs.is_partial(Standing.FAILED)):
-            self.registry.stale.add("groups")  # which bucket lost a job only the tables know
+            self.registry.stale.add("groups")  # only the tables know which bucket lost a job
         self._processes(event)
         self._told(record, event, settled)
 
     def refused(self, tag: Tag) -> None:
-        """A load failed, as while the projector starts: it is asked for again."""
+        """A load failed, for instance while the projector starts. It is sent again later."""
         if tag[1] == "found":
             self._refused_finds.append(loading.matching_key(tag))
             return
@@ -173,7 +173,7 @@ class Facts:
         self._next_load_us = self.now_us + _LOAD_AGAIN_US
 
     def _overdue(self) -> list[RunQuery]:
-        """Loads that were refused, and tables of which events only tell that they changed."""
+        """The loads to send again: refused ones, and tables that changed in a way that events do not describe."""
         for query in self._refused_finds:
             self.found.pop(query, None)
         self._refused_finds.clear()
@@ -192,7 +192,7 @@ class Facts:
         return [loading.load(table) for table in loading.LOADS if table in wanted]
 
     def on_answer(self, answer: Answer) -> None:
-        """The answer to one of the loads, and again what happened behind it."""
+        """Take in the answer to a load, then fold the events after it again."""
         table = answer.tag[1]
         if table == "found":
             self.found[loading.matching_key(answer.tag)] = len(answer.rows)
@@ -223,27 +223,27 @@ class Facts:
             self.jobs.journal.clear()
             self.jobs.has_journal = False
 
-    # --- jobs that are counted and not known --------------------------------------------------------------------------
+    # --- jobs that are counted but not loaded -------------------------------------------------------------------------
 
     def find_job(self, job_id: str) -> list[RunQuery]:
-        """Ask for a job that is not known here."""
+        """Query a job that is not loaded."""
         return [loading.by_id([job_id])]
 
     def find_jobs(self, query: JobsMatching) -> list[RunQuery]:
-        """Ask for jobs that a filter or a search means, known here or not."""
+        """Query the jobs that a filter or a search matches, loaded or not."""
         self.found[query] = None
         return [loading.matching(query)]
 
     def more(self, key: BucketKey) -> list[RunQuery]:
-        """The next page of a bucket of ended jobs, unless it is on its way or all are known."""
+        """Query the next page of a bucket of ended jobs, unless a query is in flight or all are loaded."""
         return self.unlisted.more(self.jobs, key)
 
     def pin(self, keys: Collection[BucketKey]) -> None:
-        """These buckets are listed now, the others not any more: what is known of them beyond the first is evicted."""
+        """Mark these buckets as listed and the others as not listed, which evicts all but the first of their jobs."""
         self.unlisted.pin(self.jobs, keys)
 
     def _refold(self, record: FeedEvent) -> None:
-        """An event that had to wait until its job was known."""
+        """Fold an event that had to wait until its job was loaded."""
         event = record.decoded()
         at, self.jobs.seq = self.jobs.seq, record.seq
         settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
@@ -251,7 +251,7 @@ class Facts:
         self._told(record, event, settled)
 
     def _told(self, record: FeedEvent, event: Event, settled: tuple[Settled, ...]) -> None:
-        """What an event, about a job or not, does to everything but the jobs."""
+        """Apply an event to everything but the jobs."""
         job = self.jobs.get(event.subject) if isinstance(event, JobEvent) else None
         told = Told(record.seq, record.ts, event, *((job.parser, job.error_message) if job is not None else ()))
         self.registry.fold(told)
@@ -271,17 +271,17 @@ class Facts:
         loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
         self.workers = {worker.id: worker for worker in taken.workers}
         self._intake(taken.intake)
-        return self._load(list(loading.LOADS))  # the old tables are shown until then
+        return self._load(list(loading.LOADS))  # the old tables are shown until the answers arrive
 
     def count_from_nothing(self) -> None:
-        """Before folding a log from its first event: totals begin at zero and are exact."""
+        """Start the totals at zero and exact, before folding a log from its first event."""
         self.totals = Totals(seq=0)
         self.registry.begin_from_nothing()
-        self.jobs.keeps_all = True  # nobody could be asked again
+        self.jobs.keeps_all = True  # an evicted job could not be loaded again
         self.link = "live"
 
     def fork(self) -> Facts:
-        """The same picture again; folding into one of the two leaves the other as it was. Quick with many jobs, too."""
+        """A copy of the picture; folding into one of the two leaves the other as it was. It is quick for any number of jobs."""
         fresh = copy(self)
         fresh.jobs, fresh.registry, fresh.totals = self.jobs.fork(), self.registry.fork(), copy(self.totals)
         fresh.totals.by_state = self.totals.by_state.copy()
@@ -313,7 +313,7 @@ class Facts:
                 self._intake(OPEN_INTAKE)
 
     def _intake(self, told: str) -> None:
-        """What an event, a snapshot or a metric says of it."""
+        """Set whether new work is taken, from an event, a snapshot or a metric."""
         self.intake_paused = "" if told == OPEN_INTAKE else told
 
     def _reading(self, reading: Reading | None) -> None:
@@ -353,7 +353,7 @@ class Facts:
             stand = (self.waiting, self.running, self.failed)
             self.samples.append(Sample(self.now_us, *stand, self.rows_per_second, self.bytes_per_second))
 
-    # --- what is asked ------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     @property
     def running(self) -> int:
@@ -369,7 +369,7 @@ class Facts:
 
     @property
     def is_without_workers(self) -> bool:
-        """Nobody works, and not just because the daemon starts."""
+        """Whether no worker is connected, and the daemon did not just start."""
         return not self.workers and self.link == "live" and self.now_us - self._worker_seen_us >= _START_US
 
     @property
@@ -386,17 +386,17 @@ class Facts:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a picture at all; its numbers mean nothing before."""
+        """Whether a snapshot has arrived; before that, the numbers mean nothing."""
         return self.totals.is_known
 
     @property
     def is_complete(self) -> bool:
-        """Whether every load has been answered: that something is not there means nothing before."""
+        """Whether every load has been answered; before that, a missing item means nothing."""
         return self.is_known and self.registry.knows(*TABLES)
 
     @property
     def is_old(self) -> bool:
-        """What is shown may no longer be so."""
+        """Whether the picture may be out of date."""
         return self.link != "live"
 
 

@@ -1,7 +1,7 @@
-"""Approvals, behind `A` at home: the contracts that wait, what each would change, and the decision.
+"""Approvals (key `A` on Home): the contracts that wait for a decision, what each would change, and the decision itself.
 
-The diff is computed here from the two contracts as the projection keeps them (`casparian_protocol.contract`); deciding is
-an operation. Shared with the Parser Bench, which shows the same view for its chosen parser.
+The diff is computed here from the two contracts in the projection (`casparian_protocol.contract`); the decision is an
+operation. The Parser Bench shows the same view for its selected parser.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")
 
 
 class Approvals:
-    """A list of waiting contracts."""
+    """The list of contracts that wait for a decision."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -60,7 +60,7 @@ class Approvals:
             return self.show(context) if clicks > 1 else []
         return []
 
-    # --- what is done -------------------------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------------------
 
     def show(self, context: Context) -> Effects:
         chosen = self._chosen(context)
@@ -68,7 +68,7 @@ class Approvals:
             [RunQuery(("home", "contract", chosen.contract_id), ContractBefore(chosen.contract_id))] if chosen else []
         )
 
-    #: Approving begins with the diff; the view has the key that approves.
+    #: Approval begins with the diff; the approving key is in that view.
     approve = show
 
     def reject(self, context: Context) -> Effects:
@@ -82,7 +82,7 @@ class Approvals:
                 return context.open(contract_view(contract, message.rows[0], ("home", "decide"), context))
         return []
 
-    # --- how it looks -------------------------------------------------------------------------------------------------
+    # --- drawing ------------------------------------------------------------------------------------------------------
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         waiting = self._waiting(context)
@@ -107,7 +107,7 @@ def selector(contract: Waiting) -> str:
 
 
 def decide(contract: Waiting, tag: tuple[str, ...], *, approve: bool, reason: str = "") -> RunOperation:
-    """The operation, with the command line that it stands for."""
+    """The operation that decides, with its command line."""
     word = "approve" if approve else "reject"
     why = f" --reason {json.dumps(reason, ensure_ascii=False)}" if reason else ""
     return RunOperation(
@@ -126,7 +126,7 @@ def ask_reason(contract: Waiting, tag: tuple[str, ...], context: Context) -> Eff
 
 
 def contract_view(contract: Waiting, row: ContractPair, tag: tuple[str, ...], context: Context) -> TextView:
-    """What the contract says, and what it changes against the last approved one; with keys to decide while it waits."""
+    """The contract and its changes against the last approved one, with keys to decide while it waits."""
     keys: dict[str, tuple[str, Callable[[], Effects]]] = {}
     if contract.state == "proposed" and context.can_change:
         keys = {
@@ -137,7 +137,7 @@ def contract_view(contract: Waiting, row: ContractPair, tag: tuple[str, ...], co
 
 
 def contract_lines(row: ContractPair, context: Context) -> list[Line]:
-    from casparian_protocol.contract import (  # brings pyarrow, which would double the console's start
+    from casparian_protocol.contract import (  # imports pyarrow, which would double the console's start-up time
         Contract,
         diff,
         misfits,

@@ -1,7 +1,7 @@
-"""How a failure is explained: code and exception, the place in the code, what to try, the traceback.
+"""The explanation of a failure: code and exception, the place in the code, the remedy, and the traceback.
 
-Jobs and the Parser Bench show the same block. What to try comes from the exception where its kind says more than the code,
-else from the table of error codes (`casparian_protocol.error_codes`).
+Jobs and the Parser Bench show the same block. The remedy comes from the exception type if that is more specific than the
+code, else from the table of error codes (`casparian_protocol.error_codes`).
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _UNKNOWN = "The traceback names the line; `breakpoint()` in front of it stops th
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is known of one failure; empty fields are not known (yet)."""
+    """One failure; empty fields are not known (yet)."""
 
     code: str = ""
     message: str = ""
     exception: str = ""
-    #: As it is shown: `ERR-1a2b3c4d`.
+    #: The fingerprint as shown: `ERR-1a2b3c4d`.
     fingerprint: str = ""
     trace: str = ""
-    #: The place (`file`, `line`, `function`) and whatever else the guest or the worker told.
+    #: The place (`file`, `line`, `function`) and anything else that the guest or the worker reported.
     context: Mapping[str, object] = field(default_factory=dict)
-    #: What the placeholders of a remedy stand for: `{"ID": "3f2a91c0", "PARSER": "fix"}`.
+    #: Values for the placeholders of a remedy: `{"ID": "3f2a91c0", "PARSER": "fix"}`.
     names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def suggestion(self) -> str:
-        """What to try: a sentence, or a command with the job's id in it."""
+        """The remedy: a sentence, or a command with the job's id."""
         if found := _BY_EXCEPTION.get(self.exception):
             return found
         explained = EXPLAINED.get(ErrorCode(self.code)) if self.code in ErrorCode.__members__ else None
@@ -56,7 +56,7 @@ class Failure:
 
 
 def context_of(text: object) -> Mapping[str, object]:
-    """The context of an error as the tables keep it, JSON."""
+    """The context of an error from its JSON column."""
     try:
         found = json.loads(text) if isinstance(text, str) and text else {}
     except ValueError:
@@ -65,7 +65,7 @@ def context_of(text: object) -> Mapping[str, object]:
 
 
 def failure_lines(failure: Failure, width: int) -> list[Line]:
-    """The block, most useful first; the traceback in red at its end."""
+    """The block, the most useful part first; the traceback is in red at the end."""
     known = failure.context
     head: Line = [("bad bold", clean(failure.code)), ("bad", f"  {clean(failure.exception)}".rstrip())]
     lines: list[Line] = [[*head, ("dim", f"  {failure.fingerprint}".rstrip())], *wrapped(failure.message, width, "bad")]

@@ -1,6 +1,6 @@
-"""Home: four cards with live numbers, and below them what needs a person.
+"""Home: four cards with live numbers, and below them the list of what needs a person.
 
-`concerns` makes that list from the facts: failed jobs, dead letters, paused parsers, contracts, workers, a full disk.
+`concerns` builds that list from the facts: failed jobs, dead letters, paused parsers, contracts, workers, a full disk.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from casparian_console.screens.approvals import Approvals
 from casparian_console.screens.jobs.cards import progress_words
 from casparian_console.screens.jobs.monitoring import live_panels
 
-#: Causes of failure that are listed; Jobs has them all.
+#: How many causes of failure are listed; Jobs lists all.
 FAILURES_LISTED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One thing that waits: what it is, since when, and the mode where it is dealt with."""
+    """One thing that needs a person: what it is, since when, and the mode where it can be handled."""
 
     identity: tuple[str, ...]
     text: str
@@ -35,7 +35,7 @@ class Concern:
 
 
 def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
-    """The most urgent first: nothing works, work failed, work is held up, somebody is asked."""
+    """The concerns, the most urgent first: nothing runs, jobs failed, jobs are blocked, a decision is due."""
     found: list[Concern] = []
     if facts.link == "gone" and facts.is_known:
         found.append(Concern(("daemon",), "The daemon does not run: `casparian start`", glyphs.failed, "bad", ""))
@@ -90,13 +90,13 @@ def _failed(bucket: Bucket, glyphs: Glyphs) -> Concern:
     return Concern(("failed", *map(str, bucket.key)), text, glyphs.failed, "bad", "jobs", bucket.latest_at, job_id)
 
 
-#: Cards, in their order: the mode that each leads to.
+#: The cards in order, with the mode that each leads to.
 CARDS = ("discover", "bench", "inspect", "jobs")
 _WIDE = 110
-#: From so many columns on the queue, the throughput and the workers are shown at the right.
+#: The width from which the queue, the throughput and the workers are shown at the right.
 _ROOMY = 160
 _MOST_RUNNING = 6
-#: Below so many rows for what was published, what runs is told by the card alone.
+#: With fewer rows than this for published jobs, running jobs appear on the card only.
 _PUBLISHED_ROWS = 6
 
 
@@ -147,7 +147,7 @@ class Home(Screen):
         return [*before, *context.visit(concern.mode)]
 
     def step(self, step: int, context: Context) -> Effects:
-        """Left and right among the cards."""
+        """Move left or right between the cards."""
         if not self.approvals.is_open:
             self.is_in_list = False
             self.card = (self.card + step) % len(CARDS)
@@ -220,7 +220,7 @@ class Home(Screen):
     def _rows(self) -> Fixed:
         return Fixed([each.identity for each in self._shown])
 
-    # --- how it looks -------------------------------------------------------------------------------------------------
+    # --- drawing ------------------------------------------------------------------------------------------------------
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         if self.approvals.is_open:
@@ -260,7 +260,7 @@ class Home(Screen):
     def _waiting(self, context: Context, width: int, height: int) -> list[Line]:
         self._shown = concerns(context.facts, context.glyphs)
         self._list_height = max(1, height - 3)
-        if not self.is_in_list:  # nobody reads further down: the most urgent is seen
+        if not self.is_in_list:  # the list has no focus, so show its most urgent entries
             self.cursor = Cursor(pattern=self.cursor.pattern)
         self.cursor.settle(self._rows(), self._list_height)
         if not self._shown:
@@ -281,7 +281,7 @@ class Home(Screen):
         return [*lines, *_below(context, width, height - len(lines))]
 
 
-#: Tables that a card shows numbers of.
+#: The tables whose numbers a card shows.
 _SHOWN = {"discover": ("sources", "files"), "bench": ("parsers", "contracts"), "inspect": ("outputs",), "jobs": ()}
 
 
@@ -290,7 +290,7 @@ def _is_known(facts: Facts, card: str) -> bool:
 
 
 def _nothing(facts: Facts) -> str:
-    """Instead of an empty list of what needs a person: that nothing does is said only when all is known."""
+    """The text of an empty list. It says that nothing needs a person only when everything is known."""
     if not facts.is_complete:
         return "Loading…" if facts.link == "live" else "Nothing is known yet."
     if facts.waiting and not facts.workers:
@@ -348,7 +348,7 @@ def _jobs(context: Context) -> list[Line]:
 
 
 def _below(context: Context, width: int, height: int) -> list[Line]:
-    """What was published last, and on a screen with room for both what runs; that last, as it comes and goes."""
+    """The latest published jobs and, if there is room, the running jobs below them."""
     buckets = context.facts.jobs.latest(Standing.RUNNING, _MOST_RUNNING)
     room = len(buckets) + 2 if buckets else 0
     if height - room < _PUBLISHED_ROWS:
@@ -369,7 +369,7 @@ def _running(context: Context, bucket: Bucket, width: int) -> Line:
 
 
 def _latest(context: Context, height: int) -> list[Line]:
-    """What was published last, where there is room."""
+    """The latest published jobs, if there is room."""
     if height < 4:
         return []
     lines: list[Line] = []

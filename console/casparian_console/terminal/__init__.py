@@ -1,5 +1,5 @@
-"""The console on a terminal: keys and clicks in, frames out, and everything that the shell wants done.
+"""The console on a terminal: it takes keys and clicks, shows frames, and performs the shell's effects.
 
-Owns sockets, threads, processes, files and the terminal itself. Decides nothing: what a message means and what a frame
-shows is the shell's. May import prompt_toolkit, which the rest of the console may not.
+The package owns sockets, threads, processes, files and the terminal itself. It decides nothing: the shell interprets messages
+and draws frames. Only this part of the console may import prompt_toolkit.
 """

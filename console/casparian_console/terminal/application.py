@@ -1,4 +1,4 @@
-"""The console on a terminal: one full-screen window of prompt_toolkit, and the run of a session around it."""
+"""The console on a terminal: one full-screen window of prompt_toolkit, and a whole session, from start to end."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from casparian_console.terminal.runner import Runner
 from casparian_console.terminal.script import NeverHappened, Page, Replay, Step, play
 from casparian_console.terminal.window import FrameWindow, MakeFrame, name_of
 
-#: Mouse movements without a button: nothing here wants them, and they are many.
+#: Mouse movements without a button; they are frequent and nothing uses them, so they are switched off.
 _NO_MOVEMENTS = "\x1b[?1003l\x1b[?1000h"
 
-#: Somebody else ends the console: in order, so that the terminal is as it was.
+#: Signals that end the console in order, so that the terminal is restored.
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 Press = Callable[[Message], None]
 
 
 class TerminalDisplay:
-    """See the module. `press` hears keys and clicks, `frame` is asked for what is shown; both are set before `run`."""
+    """The display on a terminal. `press` gets keys and clicks, `frame` returns the frame to show; both are set before `run`."""
 
     def __init__(self, theme: Theme, escape_timeout_seconds: float) -> None:
         self.press: Press = lambda message: None
         self.frame: MakeFrame = lambda width, height: []
-        #: Called when a frame was written to the terminal.
+        #: Called after a frame was written to the terminal.
         self.drawn: Callable[[], None] = lambda: None
         self._output: Output = create_output()
         self._application: Application[None] = Application(
@@ -65,7 +65,7 @@ class TerminalDisplay:
             output=self._output,
             after_render=self._after_render,
         )
-        # A lone Esc is told apart from an Alt key by `ttimeoutlen` in the parser; no binding waits for more.
+        # `ttimeoutlen` lets the parser tell a lone Esc from an Alt key; no binding waits longer.
         self._application.ttimeoutlen = escape_timeout_seconds
         self._application.timeoutlen = 0
         self._is_mouse_quiet = False
@@ -82,7 +82,7 @@ class TerminalDisplay:
         self._output.flush()
 
     def suspend(self) -> None:
-        """Stopped as by any program's Ctrl-Z: the terminal is the shell's until `fg`, which draws everything anew."""
+        """Stop the process as Ctrl-Z does in any program. `fg` resumes it and redraws everything."""
         self._is_mouse_quiet = False
         self._application.suspend_to_background()
 
@@ -91,7 +91,7 @@ class TerminalDisplay:
             self._application.exit()
 
     async def run(self) -> None:
-        """Until `quit`. The terminal is restored also when something is raised."""
+        """Run until `quit`. The terminal is restored even after an exception."""
         loop = asyncio.get_running_loop()
         faults = _noted_faults(then=self.quit)
         for number in _ENDING_SIGNALS:
@@ -100,9 +100,9 @@ class TerminalDisplay:
         try:
             await self._application.run_async(set_exception_handler=False)
         except EOFError:
-            return  # the terminal went away
+            return  # the terminal was closed
         finally:
-            for descriptor, is_blocking in blocking.items():  # uvloop changes it, and the shell has the same descriptor
+            for descriptor, is_blocking in blocking.items():  # uvloop changes it, and the shell shares the descriptor
                 os.set_blocking(descriptor, is_blocking)
             for number in _ENDING_SIGNALS:
                 loop.remove_signal_handler(number)
@@ -124,14 +124,14 @@ def _open_standard_streams() -> Iterator[int]:
 
 
 def _color_depth(theme: Theme) -> ColorDepth | None:
-    """None is what prompt_toolkit takes for the terminal: 256 colours, mostly."""
+    """The colour depth; None lets prompt_toolkit choose, usually 256 colours."""
     if theme == "mono":
         return ColorDepth.DEPTH_1_BIT
     return ColorDepth.DEPTH_24_BIT if os.environ.get("COLORTERM") in ("truecolor", "24bit") else None
 
 
 def _bindings(display: TerminalDisplay) -> KeyBindings:
-    """Every key alike: named and handed on."""
+    """One binding for all keys, which names them and passes them on."""
     bindings = KeyBindings()
 
     def pressed(event: KeyPressEvent) -> Any:
@@ -139,7 +139,7 @@ def _bindings(display: TerminalDisplay) -> KeyBindings:
         return NotImplemented
 
     def pressed_behind_escape(event: KeyPressEvent) -> Any:
-        """Alt and a key arrive as Esc and the key; Esc twice, and Esc before a click or a paste, are what they are."""
+        """Join Esc and a key to an Alt key. Esc twice, and Esc before a click or a paste, stay separate."""
         second = event.key_sequence[1]
         if second.key in (Keys.Escape, Keys.BracketedPaste) or name_of(second.key) is None:
             display.press(Key("esc"))
@@ -164,7 +164,7 @@ def _hand_on(display: TerminalDisplay, pressed: KeyPress, *, with_alt: bool) -> 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleOptions:
-    """How the console is to look, and what is to be kept of it."""
+    """The options of a session: its looks, and the recording."""
 
     theme: Theme = "dark"
     is_ascii: bool = False
@@ -174,7 +174,7 @@ class ConsoleOptions:
 
 @dataclass(frozen=True, slots=True)
 class Headless:
-    """Without a terminal: at this size, with this script, into this picture."""
+    """The options of a run without a terminal: the size, the script and the picture file."""
 
     width: int
     height: int
@@ -183,7 +183,7 @@ class Headless:
 
 
 def run_on_terminal(around: ConsoleContext, wanted: ConsoleOptions) -> int:
-    """Until the person quits; how often something went wrong inside."""
+    """Run until the user quits. Returns the number of internal errors."""
     recorder = Recorder(wanted.record, str(around.home.root)) if wanted.record is not None else None
 
     async def session() -> int:
@@ -206,7 +206,7 @@ def run_on_terminal(around: ConsoleContext, wanted: ConsoleOptions) -> int:
 
 
 def run_headless(around: ConsoleContext, wanted: ConsoleOptions, headless: Headless) -> list[Line]:
-    """Play the script; the last frame, which is written too. Raises what the console raises, and `NeverHappened`."""
+    """Play the script and write the last frame, which is returned. Raises the console's own errors and `NeverHappened`."""
     recorder = Recorder(wanted.record, str(around.home.root)) if wanted.record is not None else None
 
     async def session() -> list[Line]:
@@ -236,7 +236,7 @@ def run_headless(around: ConsoleContext, wanted: ConsoleOptions, headless: Headl
 
 
 def replay_on_terminal(around: ConsoleContext, wanted: ConsoleOptions, path: Path) -> None:
-    """At its own pace, until the person ends it."""
+    """Play a recording at its own pace, until the user ends it."""
     recording = list(read_recording(path))
 
     async def session() -> None:
@@ -266,7 +266,7 @@ def replay_on_terminal(around: ConsoleContext, wanted: ConsoleOptions, path: Pat
 
 
 def replay_headless(around: ConsoleContext, wanted: ConsoleOptions, headless: Headless, path: Path) -> list[Line]:
-    """At once; the last frame, which is written too."""
+    """Play a recording at once and write the last frame, which is returned."""
     recording = list(read_recording(path))
 
     async def session() -> list[Line]:
@@ -300,7 +300,7 @@ def _shell(around: ConsoleContext, wanted: ConsoleOptions) -> Shell:
 
 
 def _noted_faults(then: Callable[[], None] = lambda: None) -> list[BaseException]:
-    """What goes wrong in callbacks of the loop from now on; `then` is called after each."""
+    """Collect the errors in callbacks of the loop from now on; `then` is called after each."""
     faults: list[BaseException] = []
 
     def noted(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""A turn of the assistant: one request to an OpenAI-compatible server, its answer told as it is written.
+"""A turn of the assistant: one request to an OpenAI-compatible server, with its answer passed on as it arrives.
 
-Owns the connection. What is said, and what is done with the tools that the model asks for, is the sidebar's business.
+The module owns the connection. The sidebar owns the conversation and handles the tool calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from casparian_console.messages import Chat, Ended, Failed, Message, Output, Tag, ToolCalls
 
-#: A model may think for long before its first word.
+#: A model may take long before its first word.
 _SILENT_SECONDS = 300.0
 _CONNECT_SECONDS = 10.0
 _LINE_LIMIT_BYTES = 1024 * 1024
@@ -27,14 +27,14 @@ _REFUSAL_BYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """What `[assistant]` says. `endpoint` without `/chat/completions`."""
+    """The settings `[assistant]`; `endpoint` is without `/chat/completions`."""
 
     endpoint: str
     model: str | None = None
 
 
 class ServerRefused(Exception):
-    """The server answered with something else than a conversation; its words."""
+    """The server refused the request; the message is the server's."""
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class _Turn:
 
 
 class Chats:
-    """See the module. A new turn of a tag ends the old one."""
+    """The running turns. A new turn with a tag ends the previous one."""
 
     def __init__(self, assistant: Assistant | None, on_answer: Callable[[Message], None]) -> None:
         self._assistant = assistant
@@ -70,7 +70,7 @@ class Chats:
             turn.is_stopped = True
             if turn.connection is not None and turn.connection.sock is not None:
                 with contextlib.suppress(OSError):
-                    turn.connection.sock.shutdown(2)  # wakes the thread that reads from it
+                    turn.connection.sock.shutdown(2)  # wakes the thread that is reading
 
     def close(self) -> None:
         for tag in list(self._turns):
@@ -100,7 +100,7 @@ class Chats:
         self._tell(tag, turn, last, is_last=True)
 
     def _converse(self, effect: Chat, assistant: Assistant, turn: _Turn) -> tuple[tuple[str, str, str], ...]:
-        """Send, then tell text as it comes; the tools that the model wants called."""
+        """Send the request and pass on text as it arrives. Returns the model's tool calls."""
         address = urlsplit(assistant.endpoint)
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         connection = turn.connection = kind(address.netloc, timeout=_CONNECT_SECONDS)
@@ -131,7 +131,7 @@ class Chats:
         return calls.whole()
 
     def _tell(self, tag: Tag, turn: _Turn, message: Message, *, is_last: bool = False) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop ended before this thread
+        with contextlib.suppress(RuntimeError):  # the loop has already ended
             self._loop.call_soon_threadsafe(self._told, tag, turn, message, is_last)
 
     # --- on the loop --------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Chats:
 
 @dataclass(slots=True)
 class _Calls:
-    """Tool calls, put together from their pieces."""
+    """Tool calls, assembled from their parts."""
 
     parts: dict[int, list[str]] = field(default_factory=dict)
 
@@ -163,7 +163,7 @@ class _Calls:
 
 
 def _deltas(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """What each event of the stream adds; a server that does not stream answers with one message."""
+    """The addition of each event of the stream; a server that does not stream answers with one message."""
     if "application/json" in (response.getheader("Content-Type") or ""):
         yield _choice(json.loads(response.read(_LINE_LIMIT_BYTES))).get("message") or {}
         return
@@ -181,13 +181,13 @@ def _deltas(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 
 def _choice(document: dict[str, Any]) -> dict[str, Any]:
-    """The first choice; a last event without any counts tokens only."""
+    """The first choice. A last event without choices only counts tokens."""
     choices = document.get("choices") or [{}]
     return choices[0] if isinstance(choices[0], dict) else {}
 
 
 def _words(body: bytes) -> str:
-    """What a refusal says: its `error.message`, or its text."""
+    """The message of a refusal: its `error.message`, or its text."""
     text = body.decode("utf-8", "replace").strip()
     with contextlib.suppress(ValueError, AttributeError):
         found = json.loads(text)

@@ -1,4 +1,4 @@
-"""Commands of `casparian` as processes of their own: their output while it is written, and the log's events for time travel."""
+"""`casparian` commands as separate processes: their output as it is written, and the log's events for time travel."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from casparian_protocol.feed import FeedEvent
 
 _PIECE_BYTES = 64 * 1024
 _STDERR_LIMIT_BYTES = 64 * 1024
-#: Rows of a table, and right behind them its columns in numbers: neither waits for Python to start.
+#: One process for the rows of a table and one for its column profiles, so that neither waits for Python to start.
 _SPARES = 2
-#: An interrupted command may take so long to end in order; then it is ended.
+#: How long an interrupted command may take to end; after that it is killed.
 _GRACE_SECONDS = 5.0
 
 
@@ -31,14 +31,14 @@ class _Running:
 
 
 class Commands:
-    """`prefix` is the command line up to what a `RunCommand` names."""
+    """The running commands. `prefix` is the command line before the arguments of a `RunCommand`."""
 
     def __init__(self, prefix: Sequence[str], on_answer: Callable[[Message], None]) -> None:
         self._prefix = tuple(prefix)
         self._on_answer = on_answer
         self._running: dict[Tag, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        #: `casparian sql --warm`: loaded, and waiting for a query on their stdin; the oldest first.
+        #: Processes of `casparian sql --warm`, loaded and waiting for a query on stdin; the oldest first.
         self._spares: list[asyncio.subprocess.Process] = []
         self._warming: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -62,7 +62,7 @@ class Commands:
             self._end(running.process)
 
     async def close(self) -> None:
-        """Interrupt all, and wait until they are gone."""
+        """Interrupt all commands and wait until they have ended."""
         self._is_closed = True
         for tag in list(self._running):
             self.stop(tag)
@@ -75,25 +75,25 @@ class Commands:
     # --- processes in reserve -----------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Have `_SPARES` ready; they are started one after the other."""
+        """Keep `_SPARES` processes ready; they are started one after the other."""
         if self._warming is None and not self._is_closed:
             self._warming = asyncio.get_running_loop().create_task(self._warm())
 
     async def warmed(self) -> None:
-        """Until the spares are there that are being started."""
+        """Wait until the spares being started are ready."""
         if self._warming is not None:
             await asyncio.wait([self._warming])
 
     async def _warm(self) -> None:
         self._spares = [spare for spare in self._spares if spare.returncode is None]
-        with contextlib.suppress(OSError):  # the next query starts its own, and says what is wrong
+        with contextlib.suppress(OSError):  # the next query starts its own process and reports the error
             while len(self._spares) < _SPARES and not self._is_closed:
                 args = ("sql", "--format", "arrays", "--warm", "-")
                 self._spares.append(await self._start(args, asyncio.subprocess.PIPE))
         self._warming = None
 
     def _from_spare(self, effect: RunCommand) -> asyncio.subprocess.Process | None:
-        """A spare with this query, if it is one that a spare can answer: of now, its rows as arrays."""
+        """A spare given this query, if a spare can answer it: a query of the present, with rows as arrays."""
         order = _query_of(effect.args)
         while order is not None and self._spares:
             spare = self._spares.pop(0)
@@ -121,7 +121,7 @@ class Commands:
         try:
             spare = self._from_spare(effect)
             process = running.process = spare or await self._start(effect.args, asyncio.subprocess.DEVNULL)
-            if running.is_stopped:  # while it was being started
+            if running.is_stopped:  # stopped while it was starting
                 self._end(process)
             said, is_cut = await asyncio.gather(self._stderr(process), self._stdout(process, effect, running))
             code = await process.wait()
@@ -137,14 +137,14 @@ class Commands:
                 del self._running[tag]
 
     async def _stdout(self, process: asyncio.subprocess.Process, effect: RunCommand, running: _Running) -> bool:
-        """Tell whole lines; True when the rest was left out."""
+        """Pass on whole lines. True: the rest was left out."""
         assert process.stdout is not None
         pending: list[bytes] = []
         told_bytes = 0
         is_cut = False
         while piece := await process.stdout.read(_PIECE_BYTES):
             if is_cut:
-                continue  # read on, so that the command can end
+                continue  # keep reading, so that the command can end
             if told_bytes + len(piece) > effect.limit_bytes:
                 piece, is_cut = piece[: effect.limit_bytes - told_bytes], True
             told_bytes += len(piece)
@@ -159,7 +159,7 @@ class Commands:
         return is_cut
 
     async def _stderr(self, process: asyncio.subprocess.Process) -> str:
-        """Its talk, the beginning of it."""
+        """The beginning of the command's stderr."""
         assert process.stderr is not None
         kept = b""
         while piece := await process.stderr.read(_PIECE_BYTES):
@@ -179,7 +179,7 @@ class Commands:
 
 
 def _query_of(args: Sequence[str]) -> dict[str, str | int] | None:
-    """What a spare must be told to do what this command line does; None for another command line."""
+    """The request that makes a spare do the same as this command line; None if a spare cannot."""
     match args:
         case ("sql", "--format", "arrays", "--limit", limit, "--", sql):
             return {"sql": sql, "limit": int(limit)}
@@ -187,7 +187,7 @@ def _query_of(args: Sequence[str]) -> dict[str, str | int] | None:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Interrupt, then insist."""
+    """Interrupt the process; kill it if it does not end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if process.returncode is not None:
             return
@@ -201,7 +201,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
             continue
 
 
-#: Folding a stretch must not hold up keys for long.
+#: The events passed on at once; folding them must not delay keys.
 STRETCH_EVENTS = 1000
 _STDERR_LIMIT_CHARACTERS = 4096
 
@@ -213,7 +213,7 @@ class _Reading:
 
 
 class Past:
-    """See the module. `prefix` is the command line up to its command."""
+    """Reads the log's events. `prefix` is the command line before the command."""
 
     def __init__(self, prefix: Sequence[str], on_answer: Callable[[Message], None]) -> None:
         self._prefix = tuple(prefix)

@@ -1,7 +1,7 @@
-"""Files that the console looks at: directories listed, contents watched, the log of a job followed.
+"""File access of the console: listing directories, watching contents, and following the log of a job.
 
-Owns what it has open. Disks may be slow, so every look is taken on a thread of its own. Texts are handed on in bounded
-pieces; the screens clean them before they are drawn.
+The module owns the open files. Disks may be slow, so every access runs on a thread of its own. Texts are passed on in bounded
+pieces; the screens clean them before drawing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from casparian_protocol.home import Home
 
 _LOOK_SECONDS = 0.25
 _PIECE_BYTES = 256 * 1024
-#: A longer line is cut, and says so.
+#: Longer lines are cut, with a note.
 LINE_LIMIT_CHARACTERS = 8 * 1024
 _WATCHED_BYTES = 16 * 1024 * 1024
 _ENTRIES_MAX = 20_000
 
 
 class Files:
-    """See the module. A new look of a tag ends the old one."""
+    """The running accesses. A new one with a tag ends the previous one."""
 
     def __init__(self, home: Home, on_answer: Callable[[Message], None]) -> None:
         self._home = home
@@ -70,7 +70,7 @@ class Files:
         except Exception as error:  # noqa: BLE001 -- a task's last word: told, never silent
             self._on_answer(Failed(tag, f"The console could not do this: {type(error).__name__}: {error}."))
 
-    # --- looking ------------------------------------------------------------------------------------------------------
+    # --- on the thread ------------------------------------------------------------------------------------------------
 
     async def _list(self, effect: ListDirectory) -> None:
         path = _expanded(effect.path)
@@ -91,7 +91,7 @@ class Files:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _follow(self, effect: FollowLog) -> None:
-        """The end of the newest log of the job, then what is appended, also by an attempt of another day."""
+        """Read the end of the job's latest log, then what is appended, also by an attempt on another day."""
         tail = _Tail(effect.tail_bytes)
         is_told = False
         try:
@@ -110,7 +110,7 @@ class Files:
 
 
 class _Tail:
-    """Reads a growing file in whole lines; another file, or one that shrank, is read from its beginning."""
+    """Reads a growing file in whole lines. Another file, or one that shrank, is read from its beginning."""
 
     def __init__(self, tail_bytes: int) -> None:
         self._tail_bytes = tail_bytes
@@ -120,12 +120,12 @@ class _Tail:
         self._lines_before = 0
 
     def take_lines_before(self) -> int:
-        """Lines that were passed over at the beginning; told once."""
+        """The number of lines skipped at the beginning; later calls return 0."""
         lines, self._lines_before = self._lines_before, 0
         return lines
 
     def read(self, path: Path) -> str:
-        """What is there, at most a piece; empty when nothing is new."""
+        """The next piece of new text; empty if there is none."""
         self._open(path)
         assert self._file is not None
         piece = self._file.read(_PIECE_BYTES)
@@ -135,7 +135,7 @@ class _Tail:
             _, newline, piece = piece.partition(b"\n")
             self._is_skipping = not newline
         whole, newline, rest = (self._pending + piece).rpartition(b"\n")
-        if not newline and len(rest) > _PIECE_BYTES:  # one endless line: told as it is, its end is left out
+        if not newline and len(rest) > _PIECE_BYTES:  # a very long line: pass on its beginning and leave out the rest
             whole, newline, rest = rest, b"\n", b""
             self._is_skipping = True
         self._pending = rest
@@ -160,7 +160,7 @@ class _Tail:
             self._pass_over(self._file, size_bytes - self._tail_bytes)
 
     def _pass_over(self, file: BinaryIO, left_bytes: int) -> None:
-        """Count the lines of the first `left_bytes` bytes; the one that they end in is passed over as well."""
+        """Count the lines of the first `left_bytes` bytes; the line in which they end is skipped too."""
         while left_bytes and (piece := file.read(min(left_bytes, _PIECE_BYTES))):
             left_bytes -= len(piece)
             self._lines_before += piece.count(b"\n")
@@ -173,13 +173,13 @@ def _expanded(path: str) -> str:
 
 
 def cut_line(line: str) -> str:
-    """At most so much of a line as anyone reads."""
+    """The line, cut at the limit."""
     left_out = len(line) - LINE_LIMIT_CHARACTERS
     return line if left_out <= 0 else f"{line[:LINE_LIMIT_CHARACTERS]} … {left_out:,} characters left out"
 
 
 def _newest_log(home: Home, job_id: str) -> Path | None:
-    """`logs/<date>/<job_id>.log` of the youngest date."""
+    """`logs/<date>/<job_id>.log` of the latest date."""
     if not job_id.isalnum():
         return None
     found = sorted(home.logs.glob(f"*/{job_id}.log"), key=lambda path: path.parent.name)
@@ -213,7 +213,7 @@ def _signature(path: str) -> tuple[object, ...] | None:
 
 
 def _digest(path: str) -> bytes | None:
-    """Of the beginning, which is more than any parser is long; None for no file."""
+    """A hash of the file's beginning, which covers any parser; None if there is no file."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return hashlib.blake2b(file.read(_WATCHED_BYTES)).digest()
     return None

@@ -1,4 +1,4 @@
-"""Frames outside a terminal (plain text, ANSI colours, SVG), and the themes that give style words their colours."""
+"""Frames as files (plain text, ANSI colours, SVG), and the themes that give style words their colours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from casparian_protocol.errors import CasparianError
 
 Theme = Literal["dark", "light", "mono"]
 
-#: word → rule in prompt_toolkit's form. Where two words of one fragment speak of the same thing, the lower line wins.
+#: word → rule in prompt_toolkit's form. If two words of a fragment conflict, the later line wins.
 _DARK = {
     "title": "#d7dde5 bold",
     "border": "#66707d",
@@ -92,9 +92,9 @@ _MONO = {
     "cursor": "reverse",
 }
 THEMES: dict[Theme, dict[str, str]] = {"dark": _DARK, "light": _LIGHT, "mono": _MONO}
-#: Every word that a screen may use.
+#: All style words that a screen may use.
 STYLES = frozenset(_DARK)
-#: Colours of the cells that no word speaks of, for pictures; a terminal has its own.
+#: Default colours for pictures; a terminal has its own.
 GROUNDS: dict[Theme, tuple[str, str]] = {
     "dark": ("#0f1318", "#d7dde5"),
     "light": ("#ffffff", "#1c2430"),
@@ -103,7 +103,7 @@ GROUNDS: dict[Theme, tuple[str, str]] = {
 
 
 def choose_theme(wanted: str, environment: Mapping[str, str]) -> Theme:
-    """The theme that `wanted` (`auto` or a name) means here. NO_COLOR, not empty, is obeyed unless a theme is named."""
+    """The theme for `wanted` (`auto` or a name). A non-empty NO_COLOR is obeyed unless a theme is named."""
     if wanted in THEMES:
         return wanted
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb":
@@ -113,7 +113,8 @@ def choose_theme(wanted: str, environment: Mapping[str, str]) -> Theme:
 
 
 def needs_ascii(encoding: str | None, environment: Mapping[str, str]) -> bool:
-    """Whether locale or terminal cannot show more than ASCII. Python writes UTF-8 in the C locale too: its word is not enough."""
+    """Whether the locale or the terminal shows ASCII only. Python's encoding is not enough, because it is UTF-8 in the C locale
+    too."""
     locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
     codesets = [encoding or "ascii"]
     if locale:
@@ -130,24 +131,24 @@ class FrameNotWritten(CasparianError):
     """The picture could not be written."""
 
 
-#: Our style words in front of prompt_toolkit's own: its default style, which is always merged in, knows some of them too.
+#: A prefix for our style words, because prompt_toolkit's default style, which is always merged in, has some of the same names.
 _PREFIX = "casparian-"
 
 
 @lru_cache(maxsize=8)
 def rules(theme: Theme) -> Style:
-    """The theme as prompt_toolkit has it; later rules win."""
+    """The theme as rules of prompt_toolkit; later rules win."""
     return Style([(_PREFIX + word, rule) for word, rule in THEMES[theme].items()])
 
 
 @lru_cache(maxsize=4096)
 def classes(words: str) -> str:
-    """`bar bad` as prompt_toolkit wants it; words that no theme knows are a fault that a test finds."""
+    """Style words such as `bar bad` as classes of prompt_toolkit. A test checks that every theme knows all words."""
     return " ".join(f"class:{_PREFIX}{word}" for word in words.split() if word in STYLES)
 
 
 def write_frame(path: Path, lines: Sequence[Line], theme: Theme) -> None:
-    """In the form that the name asks for: `.txt`, `.ans` or `.svg`."""
+    """Write the frame in the format of the file's suffix: `.txt`, `.ans` or `.svg`."""
     writers: dict[str, Callable[[Sequence[Line], Theme], str]] = {".txt": as_text, ".ans": as_ansi, ".svg": as_svg}
     writer = writers.get(path.suffix)
     if writer is None:
@@ -168,7 +169,7 @@ def as_text(lines: Sequence[Line], _theme: Theme = "mono") -> str:
 
 
 def as_ansi(lines: Sequence[Line], theme: Theme) -> str:
-    """For `cat` on a terminal of 24-bit colours."""
+    """The frame with 24-bit ANSI colours, for `cat` on a terminal."""
     return "".join(
         "".join(f"\x1b[0{_sgr(attributes(style, theme))}m{text}" for style, text in line) + "\x1b[0m\n"
         for line in lines
@@ -177,7 +178,7 @@ def as_ansi(lines: Sequence[Line], theme: Theme) -> str:
 
 @lru_cache(maxsize=4096)
 def attributes(words: str, theme: Theme) -> Attrs:
-    """What a fragment's words come to."""
+    """The colours and attributes of a fragment's words."""
     return rules(theme).get_attrs_for_style_str(classes(words))
 
 
@@ -194,7 +195,7 @@ def _sgr(found: Attrs) -> str:
 
 
 def as_svg(lines: Sequence[Line], theme: Theme) -> str:
-    """A picture with one cell as wide as the other, whatever the font."""
+    """The frame as SVG, with cells of equal width for any font."""
     columns = max((sum(width_of(text) for _, text in line) for line in lines), default=0)
     ground, ink = GROUNDS[theme]
     width, height = columns * _CELL_WIDTH + 16, len(lines) * _CELL_HEIGHT + 16
@@ -237,6 +238,6 @@ def _svg_fragment(text: str, cells: int, left: float, top: int, found: Attrs, gr
 
 
 def _svg_text(text: str) -> str:
-    """Escaped, with every blank kept."""
+    """The text escaped for SVG, with all blanks preserved."""
     printable = "".join(each if each.isprintable() else "\ufffd" for each in text)
     return escape(printable, quote=False).replace(" ", "\u00a0")

@@ -1,4 +1,4 @@
-"""Performs the effects of the shell and answers with messages. Questions to the sentinel wait on threads of their own."""
+"""Performs the shell's effects and answers with messages. Requests to the daemon wait on threads of their own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 
-#: A sentinel that is there answers a ping within this time, or counts as gone.
+#: The daemon counts as lost if it does not answer a ping within this time.
 CONNECT_SECONDS = 5.0
 
 Question = Callable[[Client], Message]
@@ -52,7 +52,7 @@ Question = Callable[[Client], Message]
 
 @dataclass(eq=False)
 class _Line:
-    """One thread's life: questions in, answers out, until it is given up."""
+    """A thread that sends requests and passes on answers, until it is given up."""
 
     questions: SimpleQueue[tuple[Tag, Question] | None] = field(default_factory=SimpleQueue)
     waiting: deque[Tag] = field(default_factory=deque)
@@ -60,7 +60,7 @@ class _Line:
 
 
 class Asker:
-    """See the module. Everything but the thread's own work is called on the loop."""
+    """Sends requests to the daemon. Everything but the thread's own work is called on the loop."""
 
     def __init__(self, name: str, home: Home, actor: str, on_answer: Callable[[Message], None]) -> None:
         self._name = name
@@ -75,7 +75,7 @@ class Asker:
         return len(self._line.waiting) if self._line is not None else 0
 
     def ask(self, tag: Tag, question: Question) -> None:
-        """Answered in turn, with what `question` makes of a client."""
+        """Queue a request: `question` is called with the client, and its result is the answer."""
         if self._line is None:
             self._line = _Line()
             threading.Thread(target=self._work, args=(self._line,), name=f"console-{self._name}", daemon=True).start()
@@ -83,7 +83,7 @@ class Asker:
         self._line.questions.put((tag, question))
 
     def give_up(self) -> list[Tag]:
-        """The sentinel went away: nobody waits any longer. The tags that were not answered; a late answer is dropped."""
+        """Give up all requests after the connection was lost; late answers are dropped. Returns the unanswered tags."""
         line, self._line = self._line, None
         if line is None:
             return []
@@ -104,7 +104,7 @@ class Asker:
                 except CasparianError as error:
                     answer = Failed(tag, error.problem, error.remedy or "")
                     if isinstance(error, NoSentinel) and client is not None:
-                        client.close()  # its socket may hold a late answer to what was asked
+                        client.close()  # its socket may still receive the late answer
                         client = None
                 except Exception as error:  # noqa: BLE001 -- a thread's last word: told, never silent
                     answer = Failed(tag, f"The console could not do this: {type(error).__name__}: {error}.")
@@ -115,7 +115,7 @@ class Asker:
                 client.close()
 
     def _tell(self, line: _Line, answer: Message) -> bool:
-        """Hand an answer to the loop; False when there is none any more."""
+        """Pass an answer to the loop. False: the loop has ended."""
         try:
             self._loop.call_soon_threadsafe(self._answered, line, answer)
         except RuntimeError:
@@ -130,12 +130,12 @@ class Asker:
             self._on_answer(answer)
 
 
-#: Terminals drop longer OSC 52 sequences without a word.
+#: Terminals silently drop longer OSC 52 sequences.
 CLIPBOARD_BYTES = 74_000
 
 
 class Terminal(Protocol):
-    """What effects need of the terminal."""
+    """The part of the terminal that effects use."""
 
     def write_raw(self, sequence: str) -> None: ...
 
@@ -146,19 +146,19 @@ class Terminal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConsoleContext:
-    """What the console is told about where it runs."""
+    """The environment of the console."""
 
     home: Home
     #: `user:<name>@console`, for the log.
     actor: str
-    #: The command line of `casparian --home …`, as a list: the console does not know where the program is.
+    #: The command line of `casparian --home …` as a list; the console does not know where the program is.
     command: Sequence[str]
     assistant: Assistant | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
 class Performer:
-    """See the module. `seq` tells up to where the shown facts reach."""
+    """Performs effects. `seq` returns the sequence that the shown facts have reached."""
 
     def __init__(
         self, around: ConsoleContext, terminal: Terminal, on_answer: Callable[[Message], None], seq: Callable[[], int]
@@ -176,7 +176,7 @@ class Performer:
 
     @property
     def pending(self) -> int:
-        """Answers that are still to come; what is followed or watched never ends and does not count."""
+        """The number of answers still awaited. Followed logs and watched files never end and do not count."""
         asked = self._queries.waiting + self._requests.waiting
         return asked + self._commands.running + self._files.listing + self._past.running + self._chats.running
 
@@ -212,14 +212,16 @@ class Performer:
                 self._terminal.quit()
 
     def sentinel_went_away(self) -> None:
-        """Nobody answers any more what was asked: say so, but for what the next snapshot asks anew."""
+        """Report unanswered requests as failed, except those that the next snapshot repeats."""
         for tag in self._queries.give_up():
             if not is_load(tag):
-                self._on_answer(Failed(tag, "The sentinel went away before it answered.", "Ask again when it is back."))
+                self._on_answer(Failed(tag, "The daemon stopped before it answered.", "Try again when it is back."))
         for tag in self._requests.give_up():
             self._on_answer(
                 Failed(
-                    tag, "The sentinel went away before it answered; this may be done or not.", "Look when it is back."
+                    tag,
+                    "The daemon stopped before it answered; the change may be done or not.",
+                    "Check when it is back.",
                 )
             )
 
@@ -232,7 +234,7 @@ class Performer:
         await self._commands.close()
 
     def _stop(self, tag: tuple[str, ...]) -> None:
-        """Whatever of this tag is under way."""
+        """Stop everything in progress with this tag."""
         self._commands.stop(tag)
         self._files.stop(tag)
         self._past.stop(tag)

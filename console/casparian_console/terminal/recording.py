@@ -1,6 +1,6 @@
-"""Recorded sessions: the messages that reached the shell, one JSON line each, redacted; and how they are read again.
+"""Recorded sessions: writing the shell's messages, redacted, one JSON line each; and reading them again.
 
-A recording holds how the console was used and what the sentinel did, and nothing of the data.
+A recording shows how the console was used and what the daemon did. It contains none of the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from casparian_protocol.feed import FeedEvent, FeedItem, Gap, Metric, Silence
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_protocol.wire.operations.daemon import Snapshot
 
-#: Texts below these names are words of ours, ids, or names that whoever helps has to know.
+#: Texts under these names are kept: Casparian's own words, ids, or names that a supporter has to know.
 _HARMLESS = frozenset(
     {
         "artifact",
@@ -63,13 +63,13 @@ _HARMLESS = frozenset(
         "worker_id",
     }
 )
-#: These hold a name or a text, by what they belong to: kept as far as they are one plain word.
+#: Texts under these names are kept if they are one plain word; otherwise they may be data.
 _NAMES = frozenset({"name", "target"})
 _WORD = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
 _PATH = re.compile(r"(?<![\w.])~?/[^\s'\"`,;:()\[\]{}<>|]+")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|“[^”]*”|`[^`]*`")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
-#: Directories of every home, and the schemes of sinks.
+#: Directories of every home and schemes of sinks, which are kept in paths.
 _OURS = frozenset(
     {"", ".", "..", "~", "outputs", "quarantine", "logs", "parsers", "blobs", "artifacts", "home", "parquet:", "other:"}
 )
@@ -78,20 +78,20 @@ DROPPED = "…"
 
 
 class Redactor:
-    """Remembers which name stands for which, for one recording."""
+    """Replaces names consistently within one recording."""
 
     def __init__(self, home: str) -> None:
         self._home = home.rstrip("/")
         self._names: dict[str, str] = {}
 
     def path(self, text: str) -> str:
-        """Another path of the same shape; the home is `/home`."""
+        """A replacement path of the same shape; the home is `/home`."""
         if self._home and (text == self._home or text.startswith(self._home + "/")):
             text = "/home" + text[len(self._home) :]
         return "/".join(self.name(part) for part in text.split("/"))
 
     def name(self, part: str) -> str:
-        """Another name for a file or directory; its extension stays."""
+        """A replacement name for a file or directory; its extension stays."""
         if part in _OURS or _VERSION.match(part):
             return part
         known = self._names.get(part)
@@ -101,12 +101,12 @@ class Redactor:
         return known
 
     def sentence(self, text: str) -> str:
-        """A sentence of ours without the paths and values in it; commands to type stay."""
+        """One of Casparian's sentences without its paths and values; commands to type stay."""
         hidden = _QUOTED.sub(lambda found: found.group() if found.group().startswith("`casparian") else "‘…’", text)
         return _PATH.sub(lambda found: self.path(found.group()), hidden)
 
     def value(self, key: str, value: Any) -> Any:
-        """What stands below `key` in an event, a row or a result."""
+        """A redacted value under `key` of an event, a row or a result."""
         if isinstance(value, dict):
             return {self._key(name): self.value(str(name), each) for name, each in value.items()}
         if isinstance(value, list | tuple):
@@ -130,12 +130,12 @@ class Redactor:
         return self.name(text) if key in ("path", "input", "input_file", "folder") else DROPPED
 
     def _key(self, name: Any) -> str:
-        """Keys are names of fields and outputs, sometimes paths."""
+        """A redacted key: keys are names of fields and outputs, sometimes paths."""
         text = str(name)
         return self.path(text) if "/" in text else text if len(text) <= 64 else DROPPED
 
     def emptied(self, value: Any) -> Any:
-        """A document of a command: its shape, none of its values."""
+        """A command's document with its shape and without its values."""
         if isinstance(value, dict):
             return {self._key(name): self.emptied(each) for name, each in value.items()}
         if isinstance(value, list):
@@ -147,7 +147,7 @@ class Redactor:
         return DROPPED if value else ""
 
     def output(self, text: str) -> str:
-        """What a command printed: JSON keeps its shape, of other text only the number of lines is left."""
+        """A command's output: JSON keeps its shape, other text only its number of lines."""
         try:
             return json.dumps(self.emptied(json.loads(text))) + "\n"
         except ValueError:
@@ -187,7 +187,7 @@ class BadRecording(CasparianError):
 
 
 class Recorder:
-    """Writes what it hears. `close` when the session ends."""
+    """Writes the messages it receives; call `close` at the end of the session."""
 
     def __init__(self, path: Path, home: str) -> None:
         try:
@@ -199,7 +199,7 @@ class Recorder:
         path.chmod(0o600)
         self._redactor = Redactor(home)
         self._began = time.monotonic()
-        #: What running commands have printed; told as one piece when they end.
+        #: The output of running commands, recorded as one piece when they end.
         self._printed: dict[tuple[str, ...], list[str]] = {}
         self._line(_FORM)
 
@@ -218,7 +218,7 @@ class Recorder:
         self._file.close()
 
     def _gather(self, message: m.Output) -> bool:
-        """Keep a piece of a JSON document until it is whole; logs and talk are told as they come."""
+        """Hold pieces of a JSON document until it is complete; logs and chat are recorded as they arrive."""
         printed = self._printed.get(message.tag)
         if printed is None:
             if not message.text.startswith(("{", "[")):
@@ -259,7 +259,7 @@ def read_recording(path: Path) -> Iterator[tuple[float, m.Message]]:
 
 
 def redacted(message: m.Message, redactor: Redactor) -> m.Message:
-    """The message without anything of the data."""
+    """The message without any data."""
     match message:
         case m.Paste(text):
             return m.Paste("".join("\n" if each == "\n" else "x" for each in text))
@@ -304,7 +304,7 @@ def _redacted_event(event: FeedEvent, redactor: Redactor) -> FeedEvent:
 
 
 def encoded(message: m.Message) -> dict[str, Any]:
-    """The message as JSON has it."""
+    """The message as a JSON value."""
     match message:
         case m.Heard(Snapshot() as item):
             return {"m": "Snapshot", **item.model_dump(mode="json")}
@@ -318,7 +318,7 @@ def encoded(message: m.Message) -> dict[str, Any]:
 
 
 def decoded(document: dict[str, Any]) -> m.Message:
-    """The other way round. Raises `KeyError`, `TypeError`, `ValueError`."""
+    """The message of a JSON value. Raises `KeyError`, `TypeError` or `ValueError`."""
     kind = document["m"]
     values = {name: value for name, value in document.items() if name not in ("m", "t")}
     if "tag" in values:

@@ -1,9 +1,9 @@
-"""Carries messages to the shell, effects to the performer, frames to the display; reads the feed and decides when to draw.
+"""The main loop: it passes messages to the shell, effects to the performer and frames to the display, and reads the feed.
 
-A key is drawn at once, what the feed and answers bring at most every 50 ms, and a frame that did not change not at all. What
-goes wrong in the shell is written to `logs/console.log` and said in the message line: it never ends the console.
-`FeedReader` joins the feed by a snapshot, and joins again whenever the order of events broke; while a snapshot is fetched,
-events wait in the socket, so none between the two is lost.
+A key is drawn at once, changes from the feed and from answers at most every 50 ms, and an unchanged frame is not drawn. An error
+in the shell is written to `logs/console.log` and shown in the message line; it never ends the console.
+`FeedReader` joins the feed with a snapshot, and again whenever an event is missing. While a snapshot is fetched, events wait in
+the socket, so none is lost.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from casparian_protocol.packing import MalformedMessage
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
 from casparian_protocol.wire.operations.daemon import Snapshot
 
-#: Metrics come once a second. Said a little before three seconds are over, so that it is on the screen within three.
+#: Metrics come once a second. A silence is reported a little before three seconds, so that it is shown within three.
 SILENCE_SECONDS = 2.6
-#: How long to wait for the first sign that the subscription is in force before asking anyway.
+#: How long to wait for the subscription to take effect before requesting a snapshot anyway.
 _JOIN_SECONDS = 1.5
-#: A sentinel that is there is connected to within milliseconds; asking finds out why it is not.
+#: A running daemon is connected within milliseconds; after this time a request finds out the reason.
 _CONNECT_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _SNAPSHOT_SECONDS = 30.0
-#: Draining pauses after so long, so that a key is never behind a flood.
+#: Reading the feed pauses after this time, so that a flood of events does not delay a key.
 _SLICE_SECONDS = 0.008
 _WAITING_MESSAGES = 100_000
 _TAG = ("feed", "snapshot")
 
 
 class FeedReader:
-    """See the module. `deliver` gets what is to be told, in order."""
+    """Reads the feed. `deliver` gets the messages in order."""
 
     def __init__(
         self, home: Home, actor: str, deliver: Callable[[Sequence[Message]], None], went_away: Callable[[], None]
@@ -67,7 +67,9 @@ class FeedReader:
         self._socket.set(zmq.RECONNECT_IVL, 200)
         self._socket.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
         self._socket.subscribe(EVENT_TOPIC)
-        self._socket.subscribe(METRIC_TOPIC)  # answered at once with a metric: then both are in force
+        self._socket.subscribe(
+            METRIC_TOPIC
+        )  # answered at once with a metric, which shows that both subscriptions are in force
         self._watch = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._endpoint = home.feed_endpoint
 
@@ -102,7 +104,7 @@ class FeedReader:
                 self._later(_JOIN_SECONDS, self._seek)
                 self._readable()
             else:
-                self._lost("The sentinel went away.", "Start it with `casparian start`.")
+                self._lost("The daemon stopped answering.", "Start it with `casparian start`.")
 
     def _lost(self, problem: str, remedy: str) -> None:
         self._break_order()
@@ -118,7 +120,7 @@ class FeedReader:
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
     def _seek(self) -> None:
-        """Ask for a snapshot, unless one is on its way or the picture is whole."""
+        """Request a snapshot, unless a request is in flight or the picture is complete."""
         if self._is_asking or not self._order.needs_snapshot:
             return
         self._is_asking = True
@@ -141,18 +143,18 @@ class FeedReader:
         self._deliver([answer])
         self._drain()
 
-    # --- what is published --------------------------------------------------------------------------------------------
+    # --- the feed -----------------------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
         if self._socket.closed or not _is_readable(self._socket):
             return
         if self._order.needs_snapshot:
-            self._seek()  # the subscription is in force; what comes waits in the socket
+            self._seek()  # the subscription is in force, so later events wait in the socket
         else:
             self._drain()
 
     def _drain(self) -> None:
-        """All that is there, but for no longer than a slice; the descriptor tells of changes only, so look again."""
+        """Read what has arrived, for at most one time slice. The descriptor signals changes only, so check again afterwards."""
         if self._socket.closed:
             return
         items: list[Message] = []
@@ -178,7 +180,7 @@ class FeedReader:
         try:
             item = self._order.judge(decode(frames))
         except MalformedMessage as error:
-            return [Failed(("feed", "message"), f"The sentinel published what cannot be read: {error}.")]
+            return [Failed(("feed", "message"), f"The daemon published what cannot be read: {error}.")]
         if item is None or (isinstance(item, Metric) and self._order.needs_snapshot):
             return []
         return [Heard(item)]
@@ -191,16 +193,16 @@ class FeedReader:
         if silent_seconds >= SILENCE_SECONDS and is_due and not self._order.needs_snapshot:
             self._said_silence_at = time.monotonic()
             self._deliver([Heard(Silence(silent_seconds))])
-            if not self._is_connected:  # it went before the feed was joined: asking finds out
+            if not self._is_connected:  # it was lost before the feed was joined; a request finds out why
                 self._break_order()
-                self._asker.give_up()  # a new client looks whether anybody listens
+                self._asker.give_up()  # a new client checks whether the daemon listens
                 self._is_asking = False
                 self._seek()
         wait_seconds = SILENCE_SECONDS - silent_seconds if silent_seconds < SILENCE_SECONDS else 1.0
         self._loop.call_later(max(0.05, wait_seconds), self._listen_for_silence)
 
     def _later(self, seconds: float, then: Callable[[], None]) -> None:
-        """One timer: a later one replaces it."""
+        """Set the only timer; a later call replaces it."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, then)
@@ -231,7 +233,7 @@ class Display(Protocol):
     def size(self) -> tuple[int, int]: ...
 
     def show(self) -> None:
-        """`Runner.frame` has changed."""
+        """Show the changed `Runner.frame`."""
         ...
 
     def write_raw(self, sequence: str) -> None: ...
@@ -242,7 +244,7 @@ class Display(Protocol):
 
 
 class Runner:
-    """See the module. Everything is called on the loop."""
+    """Runs the console. All methods are called on the loop."""
 
     def __init__(
         self,
@@ -253,7 +255,7 @@ class Runner:
         listen: Callable[[Message], None] | None = None,
         is_strict: bool = False,
     ) -> None:
-        """`around` None: nothing is asked and nothing performed (a replay). `listen` hears every message first."""
+        """Without `around` (a replay) no request is sent and no effect is performed. `listen` gets every message first."""
         self.shell = shell
         self._display = display
         self._listen = listen
@@ -275,7 +277,7 @@ class Runner:
             self._feed = FeedReader(around.home, around.actor, self.deliver, self.performer.sentinel_went_away)
 
     def start(self) -> None:
-        """Begin to listen to the sentinel and to the clock."""
+        """Start listening to the daemon and to the clock."""
         if self._feed is not None:
             self._feed.start()
             self._tick()
@@ -292,13 +294,13 @@ class Runner:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the frame shows all that is known."""
+        """Whether the frame shows everything received so far."""
         return self._drawing is None
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def press(self, message: Message) -> None:
-        """A key, a click, a paste: carried out and drawn at once."""
+        """Handle a key, a click or a paste, and draw at once."""
         self._update([message])
         if not self._is_drawing_at_once and not self._is_closed:
             self._cancel_drawing()
@@ -306,7 +308,7 @@ class Runner:
             self._drawing = self._loop.call_soon(self.draw)
 
     def deliver(self, messages: Sequence[Message]) -> None:
-        """The feed and answers: drawn with what else comes within a moment."""
+        """Handle messages of the feed and answers; they are drawn together with others that arrive soon after."""
         self._has_news = True
         self._delivered_at = time.monotonic()
         self._update(messages)
@@ -353,7 +355,7 @@ class Runner:
     # --- frames -------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Make the frame and show it, if it is another one."""
+        """Build the frame, and show it if it has changed."""
         self._cancel_drawing()
         if self._is_closed:
             return
@@ -371,7 +373,7 @@ class Runner:
             self._display.show()
 
     def frame(self, width: int, height: int) -> list[Line]:
-        """The frame as last made; made now when the terminal has another size."""
+        """The latest frame; it is rebuilt if the terminal's size has changed."""
         if self._frame_size != (width, height):
             self._frame, self._frame_size = self._made(width, height), (width, height)
         return self._frame
@@ -393,10 +395,10 @@ class Runner:
             self._drawing.cancel()
         self._drawing, self._is_drawing_at_once = None, False
 
-    # --- what goes wrong ----------------------------------------------------------------------------------------------
+    # --- errors -------------------------------------------------------------------------------------------------------
 
     def _failed(self, what: str, error: Exception) -> None:
-        """A fault of the console itself: written down and said; raised where a program looks on."""
+        """Log and report an error of the console itself; raise it in a run without a user."""
         if self._is_strict:
             raise error
         self.problems += 1
@@ -406,7 +408,7 @@ class Runner:
 
 
 def note_fault(home: Home | None, error: BaseException) -> str:
-    """Append a traceback to `logs/console.log`; where that is, or nothing when it cannot be written."""
+    """Append a traceback to `logs/console.log`. Returns the path, or an empty text if it cannot be written."""
     if home is None or not home.logs.is_dir():
         return ""
     path = home.logs / "console.log"
@@ -420,7 +422,7 @@ def note_fault(home: Home | None, error: BaseException) -> str:
 
 
 def _keep() -> None:
-    """What is there now stays: the collector need not walk it again and again."""
+    """Exempt the existing objects from garbage collection, since they stay."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)

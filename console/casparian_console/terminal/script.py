@@ -1,4 +1,4 @@
-"""A console without a terminal: keys from a script or a recording played back, and frames of a fixed size."""
+"""A console without a terminal: keys from a script or a recording, and frames of a fixed size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from casparian_console.terminal.runner import Runner
 from casparian_console.terminal.window import is_key_name, written
 from casparian_protocol.errors import CasparianError
 
-#: A picture without a script: what there is after this, live or not.
+#: How long a picture without a script waits for the daemon before it shows the screen as it is.
 DEFAULT_SCRIPT = "wait:settled"
 _LIVE_SECONDS = 10.0
 _TEXT_SECONDS = 20.0
@@ -27,19 +27,19 @@ class BadScript(CasparianError):
 
 
 class NeverHappened(CasparianError):
-    """Something that the script waited for did not appear."""
+    """Something that the script waited for did not happen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One word: a key, a text that is typed, or something to wait for."""
+    """One word of a script: a key, a text to type, or something to wait for."""
 
     kind: str
     value: str
 
 
 def read_script(text: str) -> list[Step]:
-    """Words as on a command line: quotes keep blanks together. Raises `BadScript`."""
+    """Split a script into words as on a command line, with quotes. Raises `BadScript`."""
     try:
         words = shlex.split(text)
     except ValueError as cause:
@@ -69,7 +69,7 @@ def _step(word: str) -> Step:
 
 
 class Page:
-    """A display that only keeps the size."""
+    """A display that only has a size."""
 
     def __init__(self, width: int, height: int) -> None:
         self._size = (width, height)
@@ -80,20 +80,20 @@ class Page:
         return self._size
 
     def show(self) -> None:
-        """Whoever wants the frame asks the runner for it."""
+        """Do nothing: the caller reads the frame from the runner."""
 
     def write_raw(self, sequence: str) -> None:
         self.copied.append(sequence)
 
     def suspend(self) -> None:
-        """There is no shell to go back to."""
+        """Do nothing: there is no shell to go back to."""
 
     def quit(self) -> None:
         self.ended.set()
 
 
 async def play(runner: Runner, page: Page, steps: Sequence[Step]) -> list[Line]:
-    """Do the steps in order; the frame after the last one. Raises `NeverHappened`."""
+    """Run the steps in order. Returns the frame after the last one. Raises `NeverHappened`."""
     for step in steps:
         if page.ended.is_set():
             break
@@ -106,7 +106,7 @@ async def play(runner: Runner, page: Page, steps: Sequence[Step]) -> list[Line]:
             case "sleep":
                 await asyncio.sleep(float(step.value))
             case "live":
-                await _until(lambda: _is_live(runner), _LIVE_SECONDS, "the sentinel to answer")
+                await _until(lambda: _is_live(runner), _LIVE_SECONDS, "the daemon to answer")
             case "idle":
                 await _until(lambda: _is_idle(runner), _IDLE_SECONDS, "every answer")
             case "settled":
@@ -114,13 +114,13 @@ async def play(runner: Runner, page: Page, steps: Sequence[Step]) -> list[Line]:
             case "await":
                 shows = partial(_shows, runner, page, step.value)
                 await _until(shows, _TEXT_SECONDS, f"“{step.value}” on the screen")
-        await asyncio.sleep(0)  # the frame of a key is drawn before the next
+        await asyncio.sleep(0)  # draw the frame of a key before the next key
     runner.draw()
     return runner.frame(*page.size())
 
 
 async def _settled(runner: Runner) -> None:
-    """Whatever there is after a moment: live and idle, or no sentinel."""
+    """Wait until the console is live and idle, or for a short time if the daemon does not answer."""
     try:
         await _until(lambda: runner.shell.present.link == "gone" or _is_idle(runner), _SETTLED_SECONDS, "")
     except NeverHappened:
@@ -128,7 +128,7 @@ async def _settled(runner: Runner) -> None:
 
 
 def _is_live(runner: Runner) -> bool:
-    """The sentinel answers, and the picture of the home is complete."""
+    """Whether the daemon answers and the picture of the home is complete."""
     return runner.shell.present.link == "live" and runner.shell.present.is_complete
 
 
@@ -142,7 +142,7 @@ def _shows(runner: Runner, page: Page, wanted: str) -> bool:
 
 
 async def _until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
-    """Look again after everything that may have changed it."""
+    """Wait for a condition, checked after everything that may change it."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not is_so():
         if asyncio.get_running_loop().time() > deadline:
@@ -153,14 +153,14 @@ async def _until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
         await asyncio.sleep(0.01)
 
 
-#: Whoever was away for longer need not be waited for.
+#: The longest pause that is replayed.
 _LONGEST_PAUSE_SECONDS = 3.0
 
 Timed = Sequence[tuple[float, Message]]
 
 
 class Replay:
-    """Plays on a loop. `Space` pauses and goes on, `Esc`, `q` and `Ctrl-C` end; other keys do nothing."""
+    """Plays a recording. `Space` pauses and continues; `Esc`, `q` and `Ctrl-C` end; other keys do nothing."""
 
     def __init__(self, runner: Runner, recording: Timed) -> None:
         self._runner = runner
@@ -170,7 +170,7 @@ class Replay:
         self.ended = asyncio.Event()
 
     def press(self, message: Message) -> None:
-        """What the person who looks on does; the recorded keys go to the shell."""
+        """Handle a key of the viewer; the recorded keys go to the shell."""
         if not isinstance(message, Key):
             return
         if message.name == " ":
@@ -183,7 +183,7 @@ class Replay:
             self.ended.set()
 
     async def play(self) -> None:
-        """At the pace of the recording, then wait for the end to be seen."""
+        """Play at the pace of the recording, then wait until the viewer ends it."""
         last = 0.0
         for at, message in self._recording:
             await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, max(0.0, at - last)))

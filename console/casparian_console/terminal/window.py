@@ -1,4 +1,4 @@
-"""The window that puts the runner's frame on the terminal, the mouse above it, and the names of keys."""
+"""The window that shows the runner's frame on the terminal, its mouse events, and the names of keys."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _NO_KEYS = frozenset(
         Keys.ScrollDown,
     )
 )
-#: Names that a person may write in `--script`: with or without `ctrl-`, `alt-`, `s-` before them.
+#: Names that a user may write in `--script`, with or without `ctrl-`, `alt-` or `s-` before them.
 _WRITTEN = re.compile(
     r"(?:ctrl-|alt-|s-)*(?:\S|space|enter|esc|tab|up|down|left|right|home|end|pgup|pgdn|insert|delete|backspace|f\d{1,2})\Z"
 )
 
 
 def name_of(key: str, *, with_alt: bool = False) -> str | None:
-    """The name of one key of prompt_toolkit; None for what is not a key."""
+    """The name of a prompt_toolkit key; None if it is not a key."""
     value = key.value if isinstance(key, Keys) else key
     if value in _NO_KEYS:
         return None
@@ -66,12 +66,12 @@ def name_of(key: str, *, with_alt: bool = False) -> str | None:
 
 
 def is_key_name(text: str) -> bool:
-    """Whether `text` may stand in a script as a key."""
+    """Whether `text` is a valid key in a script."""
     return bool(_WRITTEN.match(text))
 
 
 def written(text: str) -> str:
-    """A key of a script as `messages.Key` has it."""
+    """A key of a script in the form of `messages.Key`."""
     return " " if text == "space" else text
 
 
@@ -79,20 +79,20 @@ ALL_NAMES = frozenset(name for key in Keys if (name := name_of(key)) is not None
 
 
 _DOUBLE_CLICK_SECONDS = 0.4
-#: A hand moves a little between two clicks.
+#: How far a hand may move between the clicks of a double click.
 _DOUBLE_CLICK_COLUMNS = 2
 _WHEEL_LINES = 3
 _BLANK = Char(" ", "")
-#: Stands in the cell behind a wide character.
+#: Fills the cell after a wide character.
 _COVERED = Char("", "")
-#: Of one style; characters are many, those of a screen few.
+#: The cells cached for one style; a screen uses few of all characters.
 _CELLS_MAX = 20_000
 
 MakeFrame = Callable[[int, int], list[Line]]
 
 
 class _Table(dict[str, Char]):
-    """character → its cell in one style; made once."""
+    """character → its cell in one style, built on first use."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class _Table(dict[str, Char]):
 
 
 class _Tables(dict[str, _Table]):
-    """words of a style → its table."""
+    """style words → their table of cells."""
 
     def __missing__(self, words: str) -> _Table:
         table = self[words] = _Table(words)
@@ -114,7 +114,7 @@ class _Tables(dict[str, _Table]):
 
 
 class _Row(defaultdict[int, Char]):
-    """The cells of a line. The renderer asks `items` for the last column that is not blank: none, when nothing changed."""
+    """The cells of a line. The renderer calls `items` to find the last column that is not blank."""
 
     def __init__(self) -> None:
         super().__init__(lambda: _BLANK)
@@ -131,7 +131,7 @@ class _Row(defaultdict[int, Char]):
                 continue
             for character in text:
                 cell = table[character]
-                if cell.width == 0 and column:  # joins what stands before it
+                if cell.width == 0 and column:  # joins the character before it
                     column -= 1
                     while column and not self[column].char:
                         column -= 1
@@ -140,14 +140,14 @@ class _Row(defaultdict[int, Char]):
                 for covered in range(column + 1, column + cell.width):
                     self[covered] = _COVERED
                 column += cell.width or 1
-        self._last = {width - 1: Char("|", "")}  # whatever it is: every line fills its row
+        self._last = {width - 1: Char("|", "")}  # any character will do: every line fills its row
 
     def items(self) -> ItemsView[int, Char]:  # type: ignore[override]
         return {}.items() if self.is_as_it_was else self._last.items()
 
 
 class FrameWindow(Window):
-    """`frame` is asked for what is shown, `press` hears clicks and the wheel."""
+    """The window of the console. `frame` returns the frame to show, `press` gets clicks and the wheel."""
 
     def __init__(self, frame: MakeFrame, press: Callable[[Message], None]) -> None:
         super().__init__(_Frame(frame), always_hide_cursor=True, wrap_lines=False)
@@ -191,7 +191,7 @@ class FrameWindow(Window):
         self._lines, self._rows, self._width, self._written = list(lines), rows, width, screen
 
     def _hear(self, event: MouseEvent) -> Any:
-        """Presses and the wheel; `None` would draw a frame, and the runner draws its own."""
+        """Pass on clicks and the wheel. Returning `None` would draw a frame, but the runner draws itself."""
         row, column = event.position.y, event.position.x
         if event.event_type == MouseEventType.SCROLL_UP:
             self._press(Scroll(row, column, -_WHEEL_LINES))
@@ -208,7 +208,7 @@ class FrameWindow(Window):
 
 
 class _Frame(UIControl):
-    """What prompt_toolkit wants to know of a window's content."""
+    """The content of the window in the form that prompt_toolkit needs."""
 
     def __init__(self, frame: MakeFrame) -> None:
         self._frame = frame

@@ -1,8 +1,8 @@
 """Contracts: the schema and the checks that rows of one output must satisfy.
 
-Owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, what one value's text
-means, the codes of violations, the quarantine policy, and the difference between two contracts. Validating batches is
-`casparian_worker.validation`; approving and storing contracts is the sentinel's. pyarrow is imported only inside the
+The package owns the format of a contract (docs/reference/contract-format.md), its canonical form and hash, the parsing of one
+value's text, the codes of violations, the quarantine policy, and the difference between two contracts.
+`casparian_worker.validation` validates batches; the sentinel approves and stores contracts. pyarrow is imported only inside the
 functions that need it (`arrow_schema`, patterns).
 """
 

@@ -21,7 +21,7 @@ ChangeKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. `compatible`: every row that satisfied the old contract satisfies the new one unchanged."""
+    """One difference. `compatible`: every row that satisfies the old contract also satisfies the new one unchanged."""
 
     kind: ChangeKind
     column: str | None
@@ -51,7 +51,7 @@ class ContractDiff:
         return all(change.compatible for change in self.changes)
 
     def render(self) -> str:
-        """Plain text, one line for each change, the verdict last."""
+        """The changes as plain text, one line each, with the result in the last line."""
         if not self.changes:
             return "no change"
         verdict = (
@@ -182,7 +182,7 @@ def misfits(existing: Contract, other: Contract) -> tuple[Misfit, ...]:
 
 
 def _texts_that_become_null(existing: Contract, other: Contract) -> list[Misfit]:
-    """Texts that a required column may hold now and that the other contract reads as NULL."""
+    """Texts that a required column may contain now and that the other contract reads as NULL."""
     found = []
     for column in other.columns:
         before = existing.column(column.name)

@@ -1,8 +1,8 @@
-"""Formats of dates and times: strptime patterns, read strictly. Also what reading any text gives: `Judged`.
+"""Formats of dates and times: strptime patterns, read strictly. Also `Judged`, the result of reading a text.
 
 C's and pyarrow's `strptime` accept 30 February, one digit for two, and extra spaces. Here a pattern becomes a regular
-expression that Python and RE2 read alike; its parts are then checked against the calendar. `ViolationCode` lists the codes
-of values that do not fit, for code, command line, console and MCP.
+expression that Python and RE2 read in the same way; its parts are then checked against the calendar. `ViolationCode` lists the
+codes of violations.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ViolationCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What one text means to one type: a value, or the code that says why it has none."""
+    """The result of reading a text as a type: a value, or the code of a violation."""
 
     value: object = None
     code: ViolationCode | None = None
@@ -44,7 +44,7 @@ LONG_MONTHS = (
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LONG_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-#: directive → (part, expression); the part names the group
+#: directive → (part, expression); the part is the name of the group
 _DIRECTIVES = {
     "Y": ("year", "[0-9]{4}"),
     "y": ("short_year", "[0-9]{2}"),
@@ -91,7 +91,7 @@ class Format:
 
 @lru_cache(maxsize=1024)
 def compile_format(text: str, kind: str) -> Format:
-    """The pattern of a `date`, `time`, `timestamp` or `timestamp_tz` column; ValueError says what it lacks."""
+    """The pattern of a `date`, `time`, `timestamp` or `timestamp_tz` column. Raises ValueError with the reason."""
     expression, parts = _translate(text)
     _check_parts(text, set(parts), kind)
     without = None
@@ -174,9 +174,9 @@ def _full(expression: str, text: str) -> re.Match[str] | None:
 
 
 def read_with(pattern: Format, text: str, *, nanoseconds: bool = False) -> Judged:
-    """What one text means under one pattern: date, time, naive or aware (UTC) datetime, or why not.
+    """Read a text by one pattern: the result is a date, a time, a naive or an aware (UTC) datetime, or a violation.
 
-    `nanoseconds`: an instant is a count of them since 1970, not a datetime.
+    `nanoseconds`: an instant is a number of nanoseconds since 1970, not a datetime.
     """
     match = _full(pattern.expression, text)
     if match is None:
@@ -185,7 +185,7 @@ def read_with(pattern: Format, text: str, *, nanoseconds: bool = False) -> Judge
     try:
         day = _date_of(parts)
         clock = _time_of(parts)
-    except (ValueError, OverflowError):  # the day 999 of the year 9999 is beyond any calendar
+    except (ValueError, OverflowError):  # such as day 999 of the year 9999
         return Judged(code=ViolationCode.FORMAT_MISMATCH)
     fraction = (parts.get("fraction") or "").rstrip("0")
     if len(fraction) > (9 if nanoseconds else 6):
@@ -200,12 +200,12 @@ def read_with(pattern: Format, text: str, *, nanoseconds: bool = False) -> Judge
 
 
 _EPOCH = dt.datetime(1970, 1, 1)
-#: Readers of our tables take the ends of int64 for infinities.
+#: DuckDB reads the ends of int64 as infinities.
 NANOSECONDS_MAX = 2**63 - 2
 
 
 def nanoseconds_of(judged: Judged, fraction: str) -> Judged:
-    """An instant (a naive or UTC datetime) with all nine digits of its fraction, as a count of nanoseconds since 1970."""
+    """An instant (a naive or UTC datetime, with nine digits of its fraction) as a number of nanoseconds since 1970."""
     if not isinstance(judged.value, dt.datetime):
         return judged
     micros = (judged.value.replace(tzinfo=None) - _EPOCH) // dt.timedelta(microseconds=1)
@@ -214,7 +214,7 @@ def nanoseconds_of(judged: Judged, fraction: str) -> Judged:
 
 
 def at_offset(moment: dt.datetime, offset: str) -> Judged:
-    """The instant in UTC of a local time with its offset (`Z`, `+09`, `+0930`, `+09:30`)."""
+    """The instant in UTC for a local time and its offset (`Z`, `+09`, `+0930`, `+09:30`)."""
     if offset != "Z":
         digits = offset[1:].replace(":", "")
         hours, minutes = int(digits[:2]), int(digits[2:] or "0")

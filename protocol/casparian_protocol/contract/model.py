@@ -1,9 +1,9 @@
 """The model of a contract: its columns with their checks, and the quarantine policy.
 
-A contract is read from a literal in a parser or from a JSON file, and written in one canonical form whose hash
-identifies it. `say` turns pydantic's errors about a literal into one line each, with the place and a suggestion. Each layer of
-the quarantine policy (config file, stored override, contract, command line) sets some keys: `cascade` merges the layers,
-`breach` says whether counts exceed the result. Failing the job is the worker's.
+A contract is read from a literal in a parser or from a JSON file, and written in one canonical form whose hash identifies it.
+`say` turns each of pydantic's errors about a literal into one line, with the place and a suggestion. Each layer of the
+quarantine policy (config file, stored override, contract, command line) sets some keys: `cascade` merges the layers, `breach`
+checks counts against the result. The worker fails the job.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class QuarantinePolicy(BaseModel):
     keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
 
-#: Specified but not implemented: accepted in stored contracts, refused in new ones.
+#: Keys that are not implemented yet: accepted in stored contracts, refused in new ones.
 UNBUILT_KEYS = ("dir", "keep_days")
 BUILT_IN_POLICY = QuarantinePolicy(allow=True, max_pct=10.0, max_count=None, dir=None, keep_days=None)
 
@@ -97,7 +97,7 @@ class PolicyBreach:
 
 
 def breach(policy: QuarantinePolicy, *, received: int, quarantined: int, at_end: bool) -> PolicyBreach | None:
-    """The first limit that the counts exceed. `max_pct` is judged only at the end, over all rows received."""
+    """The first limit that the counts exceed. `max_pct` is checked only at the end, over all rows received."""
     if quarantined and not policy.allow:
         return PolicyBreach("allow", f"{quarantined} bad rows, and quarantine is not allowed")
     if policy.max_count is not None and quarantined > policy.max_count:
@@ -116,7 +116,7 @@ Mode = Literal["strict", "allow_extra", "allow_missing_optional"]
 TEMPORAL_KINDS = frozenset({"date", "time", "timestamp", "timestamp_ns", "timestamp_tz"})
 ORDERED_KINDS = TEMPORAL_KINDS | {"int64", "float64", "decimal", "duration"}
 NESTED_KINDS = frozenset({"list", "struct"})
-#: validation context of a stored contract: its patterns were compiled once and are not compiled again, so pyarrow is not imported
+#: Validation context of a stored contract: its patterns were checked when it was stored, so pyarrow need not be imported.
 STORED = "stored"
 
 
@@ -136,24 +136,24 @@ class Column(BaseModel):
     name: str
     type: DataType
     nullable: bool = True
-    #: strptime patterns, tried in order; none means ISO 8601
+    #: Strptime patterns, tried in order; without any, ISO 8601
     format: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
-    #: texts that mean NULL; the empty text only if it is listed
+    #: Texts that mean NULL; the empty text only if it is listed
     null_values: Annotated[tuple[str, ...], BeforeValidator(_tupled)] = ()
-    #: RE2, found anywhere in the text unless anchored
+    #: RE2; it may match anywhere in the text unless anchored.
     pattern: str | None = None
     values: Annotated[tuple[bool | int | float | str, ...], BeforeValidator(_tupled), Field(min_length=1)] | None = None
     min: int | float | str | None = None
     max: int | float | str | None = None
     unique: bool = False
-    #: a decimal column also takes float64, through the float's shortest text
+    #: A decimal column also accepts float64, by the float's shortest text.
     lossy: bool = False
     description: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _settle_literals(cls, given: Any) -> Any:
-        """Checks become canonical literals before the fields are read, so that equal contracts have equal hashes."""
+        """Make checks canonical before the fields are read, so that equal contracts have equal hashes."""
         return settle_checks(given) if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
@@ -196,7 +196,7 @@ class Column(BaseModel):
 
 
 def settle_checks(given: Mapping[str, object]) -> dict[str, object]:
-    """The column's literal with `min`, `max` and `values` in canonical spelling; ValueError where they do not fit."""
+    """The column's literal with `min`, `max` and `values` in canonical spelling. Raises ValueError for an invalid one."""
     from casparian_protocol.contract.types import read_type
 
     settled = dict(given)
@@ -228,7 +228,7 @@ class PolicyLiteral(TypedDict, total=False):
 
 
 class ColumnLiteral(TypedDict, total=False):
-    """A column in canonical form: `name` and `type`, and what is not its default."""
+    """A column in canonical form: `name` and `type`, and the keys that are not their defaults."""
 
     name: Required[str]
     type: Required[JsonValue]
@@ -245,7 +245,7 @@ class ColumnLiteral(TypedDict, total=False):
 
 
 class ContractLiteral(TypedDict, total=False):
-    """A contract in canonical form: `columns`, and what is not its default."""
+    """A contract in canonical form: `columns`, and the keys that are not their defaults."""
 
     columns: Required[list[ColumnLiteral]]
     mode: Mode
@@ -289,7 +289,7 @@ class Contract(BaseModel):
 
     @classmethod
     def from_literal(cls, literal: object, *, place: str = "contract", is_stored: bool = False) -> Contract:
-        """The contract of a literal; `ContractInvalid` names every fault with its place."""
+        """The contract of a literal. Raises `ContractInvalid`, which names every fault with its place."""
         try:
             contract = cls.model_validate(literal, context=STORED if is_stored else None)
         except ValidationError as faults:
@@ -303,7 +303,7 @@ class Contract(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes, *, place: str = "contract", is_stored: bool = False) -> Contract:
-        """The contract in a `<output>.schema.json` or in canonical form (`is_stored`: it was judged when stored)."""
+        """The contract in a `<output>.schema.json` or in canonical form (`is_stored`: it was validated when it was stored)."""
         try:
             literal = json.loads(text)
         except (ValueError, RecursionError) as fault:
@@ -311,7 +311,7 @@ class Contract(BaseModel):
         return cls.from_literal(literal, place=place, is_stored=is_stored)
 
     def column(self, name: str) -> Column | None:
-        """The column of that name."""
+        """The column with this name."""
         return next((column for column in self.columns if column.name == name), None)
 
     def literal(self) -> ContractLiteral:
@@ -329,7 +329,7 @@ class Contract(BaseModel):
 
 
 def _pattern_fault(pattern: str) -> str | None:
-    """Why RE2 refuses a pattern, or None; tried on one empty text (an empty array is never compiled for)."""
+    """Why RE2 refuses a pattern, or None. It is tried on one empty text, because an empty array does not compile the pattern."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -340,9 +340,9 @@ def _pattern_fault(pattern: str) -> str | None:
     return None
 
 
-# --- messages for faults ---
+# --- messages for faults ----------------------------------------------------------------------------------------------
 
-#: the keys at each depth; kept beside the models by a test
+#: The keys at each depth; a test compares them with the models.
 CONTRACT_KEYS = ("columns", "mode", "primary_key", "quarantine")
 COLUMN_KEYS = (
     "name", "type", "nullable", "format", "null_values", "pattern", "values", "min", "max", "unique", "lossy",

@@ -1,4 +1,4 @@
-"""A contract for other tools: the Arrow schema of its valid rows, and the JSON Schema of contract files for editors.
+"""Contracts for other tools: the Arrow schema of valid rows, and the JSON Schema of contract files for editors.
 
 pyarrow is imported on use only.
 """
@@ -55,7 +55,7 @@ def arrow_type(data_type: AnyType) -> Any:
 
 
 def arrow_schema(contract: Contract) -> Any:
-    """The schema of the valid rows, before lineage: the contract's columns in its order."""
+    """The schema of valid rows without lineage: the contract's columns in its order."""
     import pyarrow as pa
 
     return pa.schema([pa.field(column.name, arrow_type(column.type), column.nullable) for column in contract.columns])
@@ -70,7 +70,7 @@ _BOUND = {"type": ["number", "string"]}
 
 
 def json_schema() -> JsonSchema:
-    """The schema, draft 2020-12. What it cannot say (zones, RE2, unique names) registration still checks."""
+    """The JSON Schema, draft 2020-12. Registration also checks what it cannot express (zones, RE2, unique names)."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Casparian contract",

@@ -1,7 +1,6 @@
 """Reading text as a type: `reader` for values of the input, `read_literal` for the literals of a contract's checks.
 
-The answer is a value or the code of a violation. Literals (`min`, `max`, `values`) are written back in one canonical
-spelling.
+The result is a value or the code of a violation. Literals (`min`, `max`, `values`) have one canonical spelling.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from casparian_protocol.contract.types import (
 
 MAX_EXACT_INT_IN_FLOAT = 2**53
 MAX_DURATION_MICROSECONDS = 2**63 - 1
-#: a longer number is not parsed digit by digit
+#: A longer number is not parsed.
 MAX_NUMBER_CHARS = 10_000
 TRUE_WORDS = frozenset({"true", "1", "yes", "t"})
 FALSE_WORDS = frozenset({"false", "0", "no", "f"})
 
-# Both Python and RE2 read these, anchored at both ends by their users.
+# Both Python and RE2 use these; callers anchor them at both ends.
 INT_FORM = r"[+-]?[0-9]+"
 NUMBER_FORM = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 NON_FINITE_FORM = r"(?i:[+-]?(?:nan|inf|infinity))"
@@ -57,7 +56,7 @@ _CLOCK_DURATION = re.compile(
 
 
 def reader(data_type: AnyType, formats: Sequence[Format] = ()) -> Callable[[str], Judged]:
-    """The rule of one column: text in, value or violation out. Lists and structs have no rule here."""
+    """The function that reads texts of one column. Lists and structs have none."""
     if formats:
         is_zoned, is_fine = isinstance(data_type, ZonedTimestampType), in_nanoseconds(data_type)
         return lambda text: _by_formats(text, formats, is_zoned, is_fine)
@@ -91,14 +90,14 @@ def _read_int(text: str) -> Judged:
     if not _INT.fullmatch(text):
         return Judged(code=ViolationCode.TYPE_MISMATCH)
     digits = text.lstrip("+-").lstrip("0") or "0"
-    if len(digits) > 19:  # also keeps Python from expanding a million digits
+    if len(digits) > 19:  # also prevents Python from expanding a million digits
         return Judged(code=ViolationCode.OUT_OF_RANGE)
     value = -int(digits) if text[0] == "-" else int(digits)
     return Judged(value) if -(2**63) <= value < 2**63 else Judged(code=ViolationCode.OUT_OF_RANGE)
 
 
 def _read_float(text: str) -> Judged:
-    """Non-finite words give their value; whether a column wants them is a matter of its `values`."""
+    """Read a float. Words such as `nan` are accepted here; the column's `values` decide whether they are allowed."""
     if _NON_FINITE.fullmatch(text):
         return Judged(float(text))
     if not _NUMBER.fullmatch(text):
@@ -116,19 +115,19 @@ def _read_float(text: str) -> Judged:
 
 
 def read_decimal(text: str, precision: int, scale: int) -> Judged:
-    """An exact decimal of at most `scale` digits after the point and `precision - scale` before it."""
+    """Read an exact decimal of at most `scale` digits after the point and `precision - scale` before it."""
     if not _NUMBER.fullmatch(text):
         return Judged(code=ViolationCode.TYPE_MISMATCH)
     if len(text) > MAX_NUMBER_CHARS:
         return Judged(code=ViolationCode.PRECISION_EXCEEDED)
     try:
         return fit_decimal(Decimal(text), precision, scale)
-    except InvalidOperation:  # an exponent beyond anything
+    except InvalidOperation:  # an exponent beyond the limits of Decimal
         return Judged(code=ViolationCode.PRECISION_EXCEEDED)
 
 
 def fit_decimal(value: Decimal, precision: int, scale: int) -> Judged:
-    """The same number if it fits, trailing zeros aside."""
+    """The same number if it fits, ignoring trailing zeros."""
     if not value.is_finite():
         return Judged(code=ViolationCode.TYPE_MISMATCH)
     sign, digits, exponent = value.as_tuple()
@@ -153,7 +152,7 @@ def _read_date(text: str) -> Judged:
 
 
 def _read_clock(text: str, digits: int = 6) -> Judged:
-    """`HH[:MM[:SS[.fraction]]]`, the form already known to be right; to the microsecond, whatever `digits` it may have."""
+    """Read `HH[:MM[:SS[.fraction]]]` of a checked form, to the microsecond; `digits` limits the fraction."""
     clock, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
     try:
@@ -209,7 +208,7 @@ def read_zoned(text: str, unit: TimeUnit = "us") -> Judged:
 
 
 def _fraction_of(text: str) -> str:
-    """The digits behind the point of a text that is a moment."""
+    """The digits after the point in the text of an instant."""
     found = _FRACTION.search(text)
     return found[1].rstrip("0") if found else ""
 
@@ -235,7 +234,7 @@ def _read_duration(text: str) -> Judged:
 
 
 def _by_formats(text: str, formats: Sequence[Format], zoned: bool, nanoseconds: bool) -> Judged:
-    """The first pattern that fits wins; else the most telling fault."""
+    """The value by the first pattern that fits; else the most specific violation."""
     codes = []
     for pattern in formats:
         judged = read_with(pattern, text, nanoseconds=nanoseconds)
@@ -263,9 +262,9 @@ _READERS: dict[str, Callable[[str], Judged]] = {
 
 
 def read_literal(data_type: AnyType, literal: object) -> Any:
-    """The value a literal means in a type; durations as microseconds, zoned timestamps in UTC, nanoseconds as a count.
+    """The value of a literal in a type: durations in microseconds, zoned timestamps in UTC, nanoseconds as a number.
 
-    Else ValueError.
+    Raises ValueError for an invalid literal.
     """
     kind = data_type.kind
     if kind == "boolean" and isinstance(literal, bool):
@@ -308,7 +307,7 @@ def write_literal(data_type: AnyType, value: Any) -> Any:
 
 
 def write_nanoseconds(count: int) -> str:
-    """A count since 1970 as ISO 8601, zeros at the end of the fraction dropped."""
+    """A number of nanoseconds since 1970 as ISO 8601, without trailing zeros of the fraction."""
     seconds, rest = divmod(count, 1_000_000_000)
     moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)
     return moment.isoformat() + (f".{rest:09d}".rstrip("0") if rest else "")

@@ -1,7 +1,6 @@
 """The names and types that a contract may use: which names are allowed, how types are spelled, their canonical form.
 
-`read_type` reads a spelling, `write_type` gives the canonical one. What a text means to a type is in `text`, the Arrow
-type in `schemas`.
+`read_type` reads a spelling, `write_type` gives the canonical one. `text` reads values of a type, `schemas` has the Arrow types.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def check_output_name(name: str) -> str:
-    """The name itself, or `NameInvalid`."""
+    """The name itself. Raises `NameInvalid`."""
     if not _OUTPUT_NAME.fullmatch(name):
         raise NameInvalid("output", name, "must be a lower-case letter and up to 62 of a-z, 0-9 and _")
     return name
@@ -58,7 +57,7 @@ def column_fault(name: str) -> str | None:
 
 
 def case_twins(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that SQL would not tell apart, equal ones too."""
+    """Pairs of names that are equal in SQL, which ignores case."""
     seen: dict[str, str] = {}
     twins = []
     for name in names:
@@ -71,7 +70,7 @@ def case_twins(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 class NameInvalid(CasparianError):
-    """A name of an output or column that the rules refuse."""
+    """The name of an output or column is invalid."""
 
     code = ErrorCode.OUTPUT_NAME
 
@@ -148,7 +147,7 @@ AnyType = SimpleType | DecimalType | ZonedTimestampType | ListType | StructType
 
 
 def read_type(spelling: object, depth: int = 0) -> AnyType:
-    """The type that a literal spells. Raises ValueError."""
+    """The type of a literal. Raises ValueError."""
     if isinstance(spelling, AnyType):
         return spelling
     if depth > MAX_DEPTH:

@@ -1,8 +1,8 @@
 """The events: one frozen dataclass for each type, with its version and what its fields mean.
 
-An event is a past fact. The log keeps it as `[ts, type, v, actor, data]` and its place gives its sequence; `to_data` makes the
-data, `decode` reads them, whatever version wrote them. A type's meaning never changes: new meaning is a new type, another
-shape a new version with a step in `packing`. `docs/reference/events.md` is generated from the classes. Everything here is pure.
+An event is a past fact. The log stores it as `[ts, type, v, actor, data]`, and its position gives its sequence. `to_data` makes
+the data, `decode` reads data of any version. The meaning of a type never changes: a new meaning is a new type, and a new shape
+is a new version with a step in `packing`. `docs/reference/events.md` is generated from the classes. The package is pure.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ CATALOGUE: dict[str, type[Event]] = {
     for name, cls in vars(module).items()
     if isinstance(cls, type) and issubclass(cls, Event) and "about" in vars(cls)
 }
-#: The version of each type that this program writes and understands.
+#: The version of each type that this program writes.
 VERSIONS: dict[str, int] = {name: cls.about.version for name, cls in CATALOGUE.items()}
 LAZY: frozenset[str] = frozenset(name for name, cls in CATALOGUE.items() if cls.about.is_lazy)
 #: Events that `cf_audit` leaves out.
@@ -160,9 +160,9 @@ NOT_AUDITED: frozenset[str] = LAZY
 
 
 def decode(name: str, version: int, data: EventData) -> Event:
-    """The event that was recorded so; `Unknown` for a type, or a version of one, that is newer than this program.
+    """The recorded event; `Unknown` for a type or version that is newer than this program.
 
-    Raises `MalformedEvent` for data that no version of the type has.
+    Raises `MalformedEvent` for data that fit no version of the type.
     """
     known = VERSIONS.get(name)
     if known is None or version > known:

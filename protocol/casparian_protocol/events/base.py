@@ -1,11 +1,10 @@
-"""The base of every event: its version, its text for the reference page, and how it is written as a map and read from one.
+"""The base of all events: their versions, their texts for the reference page, and how they are written as maps and read again.
 
-An event is a frozen dataclass. Its docstring says what happened, `Annotated` says what a field means. A field with a default
-may be missing in the map and is left out of it when it has that default. How a class is read and written (`Shape`) is computed
-when it is first needed.
-Models inside events (`as_map`, `from_map`) are written without copying what is plain already, because jobs of one plan share
-their maps. A model that does not validate was written by a version that checked less: it is built without validation, so
-that the log stays readable.
+An event is a frozen dataclass. Its docstring says what happened, `Annotated` explains a field. A field with a default may be
+missing in the map, and is left out if it has its default. How a class is read and written (`Shape`) is computed on first use.
+Models inside events (`as_map`, `from_map`) are written without copying plain values, because jobs of one plan share their maps.
+A model that does not validate comes from an older version that checked less; it is built without validation, so that the log
+stays readable.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from pydantic import BaseModel, ValidationError
 from casparian_protocol.jobs import JobState
 from casparian_protocol.jobs.kinds import Work, facts_of_work, unchecked_work_of
 
-#: The fields of an event as the log keeps them: plain values by the names of that version.
+#: The fields of an event as the log stores them: plain values under the names of that version.
 EventData: TypeAlias = dict[str, Any]
 Read = Callable[[Any], Any]
 E = TypeVar("E", bound="Event")
 
-#: What an event is about, by the first of these that it has: the id or name that a person would search for.
+#: The fields that name an event's subject, the id or name that a user would search for; the first one present counts.
 _SUBJECTS = ("job_id", "contract_id", "scan_id", "source_id", "worker_id", "rule_id", "name", "parser", "output", "tag")
 
 
@@ -59,14 +58,14 @@ class Field:
 
 @dataclass(frozen=True)
 class About:
-    """What is known about a type of event."""
+    """The facts about a type of event."""
 
     name: str
     meaning: str
     version: int
-    #: It is written with the next batch, and does not cause one.
+    #: Whether it waits for the next batch instead of causing one.
     is_lazy: bool
-    #: States that its job may have after it; empty: it changes no state.
+    #: The states that its job may have after it; empty: it changes no state.
     leads_to: tuple[JobState, ...]
     _event: type[Event]
 
@@ -76,7 +75,7 @@ class About:
 
     @cached_property
     def has_text_keys(self) -> bool:
-        """Whether its types alone guarantee that every key of every map in it is text."""
+        """Whether the field types guarantee that every key of every map in it is text."""
         return not any(_is_open(hint) for hint in hints_of(self._event, include_extras=True).values())
 
 
@@ -89,7 +88,7 @@ class Event:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """The event that was recorded as this map, in this version. Raises `MalformedEvent`."""
+        """The event of a recorded map, in this version. Raises `MalformedEvent`."""
         shape = cls._shape or _shape_of(cls)
         if shape.readers:
             data = dict(data)
@@ -106,12 +105,12 @@ class Event:
             return cls(**shape.known(data))
 
     def to_data(self) -> EventData:
-        """The event as a map for the log. Raises `MalformedEvent` when a field has not the type that it must have."""
+        """The event as a map for the log. Raises `MalformedEvent` if a field has the wrong type."""
         return (self._shape or _shape_of(type(self))).write(self)
 
     @property
     def subject(self) -> str:
-        """The subject of the event: the id or name that a person would search for."""
+        """The subject of the event: the id or name that a user would search for."""
         for name in (self._shape or _shape_of(type(self))).subjects:
             if value := getattr(self, name):
                 return str(value)
@@ -120,7 +119,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unknown(Event):
-    """An event of a later program. Code that only shows events shows its data; code that folds the log refuses it."""
+    """An event of a newer program. Code that only shows events shows its data; code that folds the log refuses it."""
 
     type: str
     version: int
@@ -176,7 +175,7 @@ class Shape:
         self.subjects = tuple(name for name in _SUBJECTS if name in self.names)
 
     def _writer(self) -> Callable[[Event], EventData]:
-        """A function compiled for this class, as dataclasses compile their `__init__`: every event passes it."""
+        """A function compiled for this class, as dataclasses compile their `__init__`, because every event goes through it."""
         defaults = dict(self.optional)
         known: dict[str, Any] = {"check": self._check}
         reads, tests, required, optional = [], [], [], []
@@ -209,14 +208,14 @@ class Shape:
         return made
 
     def _check(self, event: Event) -> None:
-        """Raises `MalformedEvent` for the first field whose value has another type than it must have."""
+        """Raise `MalformedEvent` for the first field whose value has the wrong type."""
         for name, allowed in zip(self.names, self._allowed, strict=True):
             value = getattr(event, name)
             if allowed and type(value) not in allowed:
                 raise MalformedEvent(f"{self._event}.{name} is {type(value).__name__}, {str(value)[:80]!r}")
 
     def known(self, data: Mapping[str, Any]) -> EventData:
-        """The map without what this version does not know. Raises `MalformedEvent` when something is missing."""
+        """The map without unknown fields. Raises `MalformedEvent` if a field is missing."""
         may_be_missing = {name for name, _default in self.optional}
         missing = [name for name in self.names if name not in data and name not in may_be_missing]
         if missing:
@@ -231,11 +230,11 @@ class Shape:
         )
 
 
-# --- what an annotation says ---
+# --- reading annotations ----------------------------------------------------------------------------------------------
 
 
 def _is_open(hint: Any) -> bool:
-    """A map with values of any kind, which may be maps with keys of any kind; those in models are checked by these."""
+    """Whether the annotation is a map whose values may be maps with keys of any type; models check their own maps."""
     options = _options(hint)
     return any(
         option is Any or (not isinstance(option, type) and any(_is_open(part) for part in get_args(option)))
@@ -253,7 +252,7 @@ def _bare(hint: Any) -> Any:
 
 
 def _options(hint: Any) -> list[Any]:
-    """The members of a union, or the one type."""
+    """The members of a union, or the type itself."""
     hint = _bare(hint)
     if get_origin(hint) in (Union, UnionType):
         return [option for part in get_args(hint) for option in _options(part)]
@@ -261,7 +260,7 @@ def _options(hint: Any) -> list[Any]:
 
 
 def _types_of(hint: Any) -> frozenset[type]:
-    """Types that a value may have; empty: any."""
+    """The types that a value may have; empty: any."""
     found: set[type] = set()
     for option in _options(hint):
         origin = get_origin(option)
@@ -281,7 +280,7 @@ def _types_of(hint: Any) -> frozenset[type]:
 
 
 def _converted(hint: Any) -> Any:
-    """The one type of the annotation's that a plain value does not have by itself; None: none."""
+    """The type of the annotation to which a plain value must be converted; None: no conversion."""
     for option in _options(hint):
         if get_origin(option) is tuple:
             return option
@@ -318,14 +317,14 @@ def _writer_of(hint: Any) -> Read | None:
     return list
 
 
-# --- models inside events ---
+# --- models inside events ---------------------------------------------------------------------------------------------
 
 Write: TypeAlias = Callable[[Any], Any]
 M = TypeVar("M", bound=BaseModel)
 
 
 def as_map(model: BaseModel) -> EventData:
-    """The model as a map of plain values; the same as `model_dump`, quicker. What it holds is shared, and not to be changed."""
+    """The model as a map of plain values: the same as `model_dump`, but faster. Values are shared and must not be changed."""
     writers = _writers(type(model))
     if not writers:
         return model.__dict__
@@ -338,7 +337,7 @@ def as_map(model: BaseModel) -> EventData:
 
 
 def from_map(model: type[M], data: Mapping[str, Any]) -> M:
-    """The model that was written as this map."""
+    """The model of a map written by `as_map`."""
     try:
         return model.model_validate(data)
     except ValidationError:
@@ -347,7 +346,7 @@ def from_map(model: type[M], data: Mapping[str, Any]) -> M:
 
 @cache
 def _writers(model: type[BaseModel]) -> tuple[tuple[str, Write], ...]:
-    """How the fields are written that hold models or tuples."""
+    """Functions that write the fields with models or tuples."""
     found = ((name, _writer(field.annotation)) for name, field in model.model_fields.items())
     return tuple((name, write) for name, write in found if write is not None)
 
@@ -402,7 +401,7 @@ def _value(annotation: Any, value: Any) -> Any:
 
 
 def _member(parts: tuple[Any, ...], value: Any) -> Any:
-    """Which member of a union a value is: models are told apart by the literal that their `kind` is."""
+    """The member of a union that a value belongs to; models are distinguished by the literal in their `kind`."""
     models = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
     if not models or not isinstance(value, Mapping):
         return None

@@ -1,4 +1,4 @@
-"""Sources, scans, tags and rules, as events. What a scan found is a blob that its event names."""
+"""Events about sources, scans, tags and rules. The changes that a scan found are in a blob that its event names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from casparian_protocol.tagging import TagRule
 
 
 class FileContent(NamedTuple):
-    """A file and the content that it has."""
+    """A file and its content."""
 
     file_id: str
     content_hash: str
@@ -32,7 +32,7 @@ class SourceAdded(Event):
 
 @event()
 class SourceRemoved(Event):
-    """A source is no longer scanned; its files stay known."""
+    """A source was removed; its files stay known."""
 
     source_id: str
 
@@ -44,12 +44,12 @@ class ScanStarted(Event):
     scan_id: str
     roots: Annotated[tuple[str, ...], "absolute paths"]
     source_id: str = ""
-    job_id: Annotated[str, "the SCAN job that it is"] = ""
+    job_id: Annotated[str, "the SCAN job of the scan"] = ""
 
 
 @event()
 class FilesObserved(Event):
-    """What a scan found changed: a blob of changes."""
+    """A scan found changes, which are in a blob."""
 
     scan_id: str
     blob: Annotated[str, "Arrow IPC of changes (discovery)"]
@@ -62,7 +62,7 @@ class FilesObserved(Event):
 
 @event()
 class FilesRevised(Event):
-    """What is known of files changed without a look at a directory: rules gave other tags, or contents were hashed."""
+    """Facts about files changed without a scan: rules gave other tags, or contents were hashed."""
 
     blob: Annotated[str, "Arrow IPC of changes (discovery)"]
     retagged: Annotated[int, "count"]
@@ -74,9 +74,9 @@ class ScanFinished(Event):
     """A scan ended."""
 
     scan_id: str
-    complete: Annotated[bool, "false: nothing was taken as vanished"]
+    complete: Annotated[bool, "false: no file was marked as vanished"]
     files: Annotated[int, "count"]
-    bytes: Annotated[int, "of these files"]
+    bytes: Annotated[int, "the files and their facts"]
     unchanged: Annotated[int, "count"]
     unreadable: Annotated[int, "count"]
     seconds: float
@@ -84,7 +84,7 @@ class ScanFinished(Event):
 
 @event()
 class TagRuleAdded(Event):
-    """There is another tagging rule."""
+    """A tagging rule was added."""
 
     rule: Annotated[TagRule, "TagRule as a map"]
 
@@ -95,7 +95,7 @@ class TagRuleAdded(Event):
 
 @event()
 class TagRuleRemoved(Event):
-    """A tagging rule is gone; tags it gave are gone with the blob."""
+    """A tagging rule was removed; the blob removes the tags that it gave."""
 
     rule_id: str
 
@@ -115,11 +115,13 @@ class FilesTagged(Event):
 
 @event()
 class ContentsRecognised(Event):
-    """Files have a content that their parser has processed before; its rows are live, and no job is needed."""
+    """Files have a content that their parser has processed before. Its rows are live, so no job is needed."""
 
     parser: str
-    on_change: Annotated[Literal["replace", "append"], "replace|append: whether their earlier contents lose them"]
-    as_of_seq: Annotated[int, "where the file index stood when it was seen"]
+    on_change: Annotated[
+        Literal["replace", "append"], "replace|append: whether the rows of earlier contents are superseded"
+    ]
+    as_of_seq: Annotated[int, "the position of the file index at that time"]
     contents: Annotated[tuple[FileContent, ...], "[[file id, content hash]…], up to 100"] = ()
     blob: Annotated[str, "msgpack {files: [[file id, content hash]…]}"] = ""
     files: Annotated[int, "count"]

@@ -13,13 +13,13 @@ Epoch = Annotated[int, "sequence of the event that leased it; fences late answer
 
 
 class JobEvent(Event):
-    """An event of one job's life."""
+    """An event in the life of a job."""
 
     __slots__ = ()
 
 
 class QuarantineCount(NamedTuple):
-    """So many rows were set aside for this reason."""
+    """The number of rows quarantined for one reason."""
 
     code: str
     column: str
@@ -28,7 +28,7 @@ class QuarantineCount(NamedTuple):
 
 @event(version=3, leads_to=(JobState.QUEUED,))
 class JobQueued(JobEvent):
-    """There is work to do."""
+    """A job was queued."""
 
     job: Annotated[JobSpec, "JobSpec as a map"]
 
@@ -39,7 +39,7 @@ class JobQueued(JobEvent):
 
 @event(leads_to=(JobState.LEASED,))
 class JobLeased(JobEvent):
-    """A worker has it; the event's own seq is the lease's epoch."""
+    """A worker leased the job; the event's own sequence is the lease's epoch."""
 
     job_id: str
     worker_id: str
@@ -49,7 +49,7 @@ class JobLeased(JobEvent):
 
 @event(leads_to=(JobState.RUNNING,))
 class JobStarted(JobEvent):
-    """The guest runs."""
+    """The guest was started."""
 
     job_id: str
     epoch: Epoch
@@ -58,7 +58,7 @@ class JobStarted(JobEvent):
 
 @event(is_lazy=True)
 class JobProgressed(JobEvent):
-    """How far it is, at most once a second and only on change."""
+    """The job's progress, at most once a second and only on a change."""
 
     job_id: str
     epoch: Epoch
@@ -67,28 +67,28 @@ class JobProgressed(JobEvent):
 
 @event(version=2, leads_to=(JobState.COMMITTED,))
 class JobOutputsCommitted(JobEvent):
-    """The commit: durable means committed."""
+    """The outputs were committed: the commit takes effect when this event is durable."""
 
     job_id: str
     epoch: Epoch
     manifest: Annotated[Manifest | None, "Manifest as a map"] = None
     manifest_blob: Annotated[str, "the manifest's blob when it is too large"] = ""
-    versions: Annotated[Mapping[str, int], "{output: version} that the files go to"]
+    versions: Annotated[Mapping[str, int], "{output: version} of the files"]
     rows: Annotated[int, "valid rows"]
-    quarantined: Annotated[int, "rows set aside"]
+    quarantined: Annotated[int, "quarantined rows"]
     skipped: Annotated[int, "declared non-records"]
     records_given: Annotated[
         int | None, "records that the SDK's readers gave out; missing when the parser reads the file itself"
     ] = None
-    records_unaccounted: Annotated[int | None, "of these, the ones that the parser may drop and dropped"] = None
+    records_unaccounted: Annotated[int | None, "the number of these that the parser dropped, as it declares"] = None
     bytes_accounted: Annotated[int | None, "of the input, in records and in declared skips of the readers"] = None
     seconds: Annotated[float, "of the attempt, by the worker's clock"]
-    part_names: Annotated[int, "how its parts are named: 1 = job and number, 2 = also a digest"]
+    part_names: Annotated[int, "the naming of its parts: 1 = job and number, 2 = also a digest"]
 
 
 @event(leads_to=(JobState.COMPLETED, JobState.PARTIAL_SUCCESS))
 class JobCompleted(JobEvent):
-    """Its files are in place."""
+    """The job's files are in place."""
 
     job_id: str
     epoch: Epoch
@@ -98,24 +98,24 @@ class JobCompleted(JobEvent):
     skipped: int
     seconds: float
     damaged: Annotated[tuple[str, ...], "files that were neither staged nor in place, at most 8 KiB of paths"]
-    damaged_left_out: Annotated[int, "how many more there are; all files of the job count as damaged then"] = 0
+    damaged_left_out: Annotated[int, "the number of files left out; all files of the job count as damaged then"] = 0
 
 
 @event(leads_to=(JobState.FAILED,))
 class JobFailed(JobEvent):
-    """It failed for good."""
+    """The job failed permanently."""
 
     job_id: str
     epoch: Epoch
     error: Annotated[JobError, "JobError as a map"]
     uncommitted: Annotated[Manifest | None, "manifest of kept quarantine"] = None
     uncommitted_blob: Annotated[str, "that manifest's blob when it is too large"] = ""
-    tells_when_kept: Annotated[bool, "QuarantineKept follows; false in logs of before that event"] = False
+    tells_when_kept: Annotated[bool, "QuarantineKept follows; false in logs older than that event type"] = False
 
 
 @event(leads_to=(JobState.RETRY_WAIT,))
 class JobRetryScheduled(JobEvent):
-    """An attempt failed in a way that may pass; the next one is due later."""
+    """An attempt failed with a transient error; the next one is due later."""
 
     job_id: str
     epoch: Epoch
@@ -127,14 +127,14 @@ class JobRetryScheduled(JobEvent):
 
 @event(leads_to=(JobState.QUEUED,))
 class JobDue(JobEvent):
-    """The wait of a retry is over."""
+    """A retry became due."""
 
     job_id: str
 
 
 @event(leads_to=(JobState.DEAD_LETTER,))
 class JobDeadLettered(JobEvent):
-    """Its retries are used up, or it took too many workers with it."""
+    """The job was given up: its retries are used up, or too many workers were lost while running it."""
 
     job_id: str
     epoch: Epoch
@@ -145,7 +145,7 @@ class JobDeadLettered(JobEvent):
 
 @event(version=3, leads_to=(JobState.QUEUED,))
 class JobReplayed(JobEvent):
-    """An ended job waits again, its counts reset."""
+    """An ended job was queued again with its counts reset."""
 
     job: Annotated[JobSpec, "JobSpec as a map"]
     from_state: Annotated[JobState, "FAILED|DEAD_LETTER|CANCELLED"]
@@ -157,7 +157,7 @@ class JobReplayed(JobEvent):
 
 @event()
 class JobCancelRequested(JobEvent):
-    """An operator wants it stopped."""
+    """Cancelling the job was requested."""
 
     job_id: str
     reason: str
@@ -165,7 +165,7 @@ class JobCancelRequested(JobEvent):
 
 @event(leads_to=(JobState.CANCELLED,))
 class JobCancelled(JobEvent):
-    """It is stopped and left nothing."""
+    """The job was cancelled and left no output."""
 
     job_id: str
     reason: str
@@ -173,18 +173,18 @@ class JobCancelled(JobEvent):
 
 @event(leads_to=(JobState.QUEUED,))
 class LeaseExpired(JobEvent):
-    """The attempt is over without a verdict; the job waits again without a retry counted."""
+    """The attempt ended without a result; the job is queued again and no retry is counted."""
 
     job_id: str
     epoch: Epoch
     worker_id: str
     reason: Annotated[str, "lost|released|fenced|paused|recalled|shutdown|taken over"]
-    is_loss: Annotated[bool, "counts as a loss"]
+    is_loss: Annotated[bool, "whether it counts as a lost worker"]
 
 
 @event()
 class QuarantineRecorded(JobEvent):
-    """Rows of one output were set aside."""
+    """Rows of one output were quarantined."""
 
     job_id: str
     output: str
@@ -193,17 +193,17 @@ class QuarantineRecorded(JobEvent):
         tuple[QuarantineCount, ...],
         "[[code, column, rows]…], the most frequent, at most 50 and 6 KiB; the manifest has all",
     ]
-    rows: Annotated[int, "all of them"]
+    rows: Annotated[int, "the number of all rows"]
     files: Annotated[tuple[str, ...], "paths relative to the home, at most 50 and 6 KiB; the manifest has all"]
-    is_committed: Annotated[bool, "false: kept apart, of an attempt that failed"]
-    left_out: Annotated[int, "how many `counts` were left out"] = 0
+    is_committed: Annotated[bool, "false: kept separately, of a failed attempt"]
+    left_out: Annotated[int, "the number of `counts` left out"] = 0
     left_out_rows: Annotated[int, "their sum"] = 0
-    files_left_out: Annotated[int, "how many files were left out"] = 0
+    files_left_out: Annotated[int, "the number of files left out"] = 0
 
 
 @event()
 class QuarantineKept(JobEvent):
-    """The quarantine files of a failed attempt are in their place."""
+    """The quarantine files of a failed attempt are in place."""
 
     job_id: str
     epoch: Epoch
@@ -213,7 +213,7 @@ class QuarantineKept(JobEvent):
 
 @event()
 class FailureClosed(JobEvent):
-    """Somebody looked into a failed job and it needs no more attention."""
+    """A failure was closed: it needs no more attention."""
 
     job_id: str
     reason: str

@@ -1,11 +1,10 @@
-"""An event's bytes: `[ts, type, v, actor, data]` in msgpack, at most 16 KiB; and events of earlier versions.
+"""The bytes of an event, `[ts, type, v, actor, data]` in msgpack, at most 16 KiB; and the upcast of older versions.
 
-The cause of an event is stored in the data under `_cause`, so that programs from before causes were recorded still read it. The
-core packs an event before it is folded, the log writes these bytes. Its place in a batch, and how
-it is read back, are defined in `casparian_sentinel.log.format`.
+The cause of an event is stored in the data under `_cause`, so that older programs can still read the event. The core packs an
+event before it is folded, and the log writes these bytes. `casparian_sentinel.log.format` defines the batches.
 
-Nothing rewrites the log: an event keeps the version it was written in, and `upcast` brings its data to today's. A step of
-`STEPS` never looks at other events and is never changed once it was released.
+The log is never rewritten: an event keeps the version it was written in, and `upcast` converts its data to the current one. A
+step in `STEPS` uses no other event, and is never changed after its release.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _FLAT_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 class EventRefused(CasparianError):
-    """The log cannot hold the event; nothing of the decision was recorded."""
+    """The log cannot store the event, so nothing of the decision was recorded."""
 
 
 class EventTooLarge(EventRefused):
@@ -61,7 +60,7 @@ class EventUnfit(EventRefused):
 
 
 def fact_of(ts: int, event: Event, actor: str, cause: Cause = 0) -> Fact:
-    """The event as the log takes it. Raises `EventUnfit` for a field of another type than it must have."""
+    """The event in the form that the log takes. Raises `EventUnfit` for a field of the wrong type."""
     about = event.about
     try:
         data = event.to_data()
@@ -73,7 +72,7 @@ def fact_of(ts: int, event: Event, actor: str, cause: Cause = 0) -> Fact:
 
 
 def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
-    """The event's bytes; raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the field types guarantee text keys."""
+    """The event's bytes. Raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the field types guarantee text keys."""
     try:
         if len(fact) == 6:
             ts, name, version, actor, data, cause = fact
@@ -91,7 +90,7 @@ def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
 
 
 def check_shape(fact: Any) -> None:
-    """Every event passes here when written and when read, so the tests are the quickest that are exact.
+    """Check the parts of an event. This runs for every event written and read, so it uses the fastest exact tests.
 
     Raises `TypeError` or `ValueError`.
     """
@@ -120,25 +119,25 @@ def _name_of(fact: Any) -> str:
     return str(fact[1])[:80] if is_sequence else type(fact).__name__
 
 
-# --- earlier versions ---
+# --- earlier versions -------------------------------------------------------------------------------------------------
 
 Step: TypeAlias = Callable[[EventData], EventData]
 
 
 def _job_with_targets(data: EventData) -> EventData:
-    """Before version 2 every output had one version, and parameters were the declared defaults."""
+    """Version 1: every output had one version, and parameters were the declared defaults."""
     job = data["job"]
     targets = dict.fromkeys(job.get("contracts", {}), 1)
     return {**data, "job": {**job, "output_versions": targets, "param_origins": {}}}
 
 
 def _job_with_work(data: EventData) -> EventData:
-    """Before version 3 a job had the fields of every kind at one level."""
+    """Version 2: a job had the fields of every kind at one level."""
     return {**data, "job": with_work(data["job"])}
 
 
 def _approval_with_origin(data: EventData) -> EventData:
-    """Before version 2 every contract was decided by a person, and the current version followed from the approvals."""
+    """Version 1: every contract was decided by a user, and the current version followed from the approvals."""
     return {**data, "carried_from": "", "derives_current": True}
 
 
@@ -146,7 +145,7 @@ def _retirement_that_derives(data: EventData) -> EventData:
     return {**data, "derives_current": True}
 
 
-#: One for every version of a type that a release has ever written, but its last.
+#: One step for every version of a type that a release has written, except the latest.
 STEPS: dict[tuple[str, int], Step] = {
     ("JobOutputsCommitted", 1): lambda data: {**data, "part_names": PLAIN_PART_NAMES},
     ("JobQueued", 1): _job_with_targets,
@@ -159,7 +158,7 @@ STEPS: dict[tuple[str, int], Step] = {
 
 
 def upcast(name: str, version: int, known: int, data: EventData) -> EventData:
-    """The data of an event of this version as version `known` says it; `known` is not below `version`."""
+    """The data of an event of this version, converted to version `known`, which is not lower."""
     while version < known:
         data = STEPS[name, version](data)
         version += 1
@@ -167,7 +166,7 @@ def upcast(name: str, version: int, known: int, data: EventData) -> EventData:
 
 
 def missing_steps(versions: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """Steps that must exist and do not; a test keeps this empty."""
+    """Missing steps; a test checks that there are none."""
     for name, version in versions.items():
         for older in range(1, version):
             if (name, older) not in STEPS:

@@ -1,4 +1,4 @@
-"""Parsers, contracts, output versions and policies, as events."""
+"""Events about parsers, contracts, output versions and policies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Problem(TypedDict):
 
 
 class FoundInSource(TypedDict):
-    """One place in the source of a parser that a reviewer should look at, found by the gatekeeper."""
+    """A place in a parser's source that the gatekeeper reports to the reviewer."""
 
     file: str
     line: int
@@ -33,7 +33,7 @@ class FoundInSource(TypedDict):
 
 @event()
 class ParserRegistered(Event):
-    """An immutable artifact is known; its blob was durable before."""
+    """An artifact was registered; its blob was durable before."""
 
     parser_id: str
     name: str
@@ -47,7 +47,7 @@ class ParserRegistered(Event):
     params: Annotated[Mapping[str, Json], "{name: declared default}"]
     entry: Annotated[str, "entry module file in the bundle"]
     kind: Annotated[str, "function|class"]
-    may_drop_records: Annotated[bool, "true: it declares that records may end as nothing"] = False
+    may_drop_records: Annotated[bool, "true: it declares that it may drop records"] = False
     signed_by: Annotated[str, "public key, hex"]
     signature: Annotated[str, "hex"]
     findings: Annotated[tuple[FoundInSource, ...], "gatekeeper findings, at most 50"]
@@ -55,7 +55,7 @@ class ParserRegistered(Event):
 
 @event(version=2)
 class ParserRetired(Event):
-    """No new jobs for this version."""
+    """A version was retired: it gets no new jobs."""
 
     name: str
     version: str
@@ -66,26 +66,26 @@ class ParserRetired(Event):
 
 @event()
 class ParserCurrentChanged(Event):
-    """Another version of the parser takes new and changed files; jobs that are open finish with theirs."""
+    """Another version of the parser takes new and changed files. Open jobs finish with the version they were queued for."""
 
     name: str
     version: Annotated[str, "empty: none may run"]
     previous: Annotated[str, "the version before; empty: none"]
     by: Annotated[
         Literal["approval", "hand", "retirement", "start"],
-        "approval|hand|retirement|start (of the first sentinel that records it)",
+        "approval|hand|retirement|start (the first start of a program that records it)",
     ]
     reason: str
 
 
 @event()
 class ParserVersionWaits(Event):
-    """A version may run, but its contracts do not fit the live rows; or an earlier event of this type is out of date."""
+    """A version may run, but its contracts do not fit the live rows; or this updates an earlier event of this type."""
 
     name: str
     version: str
     problems: Annotated[
-        tuple[Problem, ...], "[{output, column, what, code}], at most 20; empty: nothing is in its way any more"
+        tuple[Problem, ...], "[{output, column, what, code}], at most 20; empty: the obstacles are gone"
     ]
     left_out: Annotated[int, "count of further problems"]
     may_be_chosen: Annotated[bool, "whether `parser use` may make it current"]
@@ -94,7 +94,7 @@ class ParserVersionWaits(Event):
 
 @event()
 class ParserParametersSet(Event):
-    """What a parser's jobs get as parameters from now on, instead of the declared defaults."""
+    """The parameters of a parser's later jobs were set, instead of the declared defaults."""
 
     name: str
     params: Annotated[Mapping[str, Json], "all stored values, {name: value}; empty: the declared defaults"]
@@ -103,18 +103,18 @@ class ParserParametersSet(Event):
 
 @event()
 class OutputVersionCreated(Event):
-    """An output has a new version, without rows yet."""
+    """A new version of an output was created, without rows yet."""
 
     output: str
     version: Annotated[int, "number of the version"]
     parser: Annotated[str, "owner"]
-    contract_hash: Annotated[str, "every row will satisfy it"]
+    contract_hash: Annotated[str, "the contract that every row will satisfy"]
     status: Annotated[OutputStatus, "building|live|retired|removed"]
 
 
 @event()
 class OutputVersionSetLive(Event):
-    """Queries see this version of the output; the one that was live is retired."""
+    """A version of an output became live: queries see it. The previous live version is retired."""
 
     output: str
     version: Annotated[int, "number of the version"]
@@ -122,7 +122,7 @@ class OutputVersionSetLive(Event):
 
 @event()
 class OutputVersionClosed(Event):
-    """No job goes to this version of the output any more: its rows stay (retired), or are gone (removed)."""
+    """A version of an output was closed: it gets no more jobs. Its rows stay (retired) or are gone (removed)."""
 
     output: str
     version: Annotated[int, "number of the version"]
@@ -132,29 +132,27 @@ class OutputVersionClosed(Event):
 
 @event()
 class OutputContractsChanged(Event):
-    """Rows for this version of an output are checked against further contracts, or others."""
+    """The contracts that rows of this output version are checked against changed."""
 
     output: str
     version: Annotated[int, "number of the version"]
-    contract_hash: Annotated[str, "every row satisfies it"]
-    contracts: Annotated[
-        tuple[str, ...], "what new rows may be checked against: that one, and stricter ones; the newest 50"
-    ]
+    contract_hash: Annotated[str, "the contract that every row satisfies"]
+    contracts: Annotated[tuple[str, ...], "the contracts for new rows: that one and stricter ones, the newest 50"]
 
 
 @event()
 class ParserPaused(Event):
-    """Its jobs stay queued."""
+    """A parser was paused: its jobs stay queued."""
 
     name: str
     reason: str
-    version: Annotated[str, "of the version that its circuit breaker paused; by hand all versions are"] = ""
-    cooldown_seconds: Annotated[float | None, "of a circuit breaker; 0 = until somebody resumes it"] = None
+    version: Annotated[str, "the version that its circuit breaker paused; a user pauses all versions"] = ""
+    cooldown_seconds: Annotated[float | None, "for a circuit breaker; 0 = until a user resumes it"] = None
 
 
 @event()
 class ParserHalfOpened(Event):
-    """A paused version has cooled down; one job may probe."""
+    """The cool-down of a paused version is over; one job may try it."""
 
     name: str
     version: str
@@ -162,16 +160,16 @@ class ParserHalfOpened(Event):
 
 @event()
 class ParserResumed(Event):
-    """Its jobs run again."""
+    """A parser was resumed: its jobs run again."""
 
     name: str
     reason: str
-    version: Annotated[str, "of the version whose probe succeeded; by hand all versions are"] = ""
+    version: Annotated[str, "the version whose trial job succeeded; a user resumes all versions"] = ""
 
 
 @event()
 class ContractProposed(Event):
-    """A contract waits for approval."""
+    """A contract was proposed and waits for approval."""
 
     contract_id: str
     scope_id: Annotated[str, "hash of parser, version, output"]
@@ -185,17 +183,17 @@ class ContractProposed(Event):
 
 @event(version=2)
 class ContractApproved(Event):
-    """Rows may be checked against it."""
+    """A contract was approved: jobs may run under it."""
 
     contract_id: str
     reason: str
-    carried_from: Annotated[str, "the approval of an identical contract that it carries over; empty: somebody decided"]
+    carried_from: Annotated[str, "the approval of an identical contract that was carried over; empty: a user decided"]
     derives_current: Annotated[bool, "as in ParserRetired"] = False
 
 
 @event()
 class ContractRejected(Event):
-    """Nothing runs under it."""
+    """A contract was rejected: no job runs under it."""
 
     contract_id: str
     reason: str
@@ -203,8 +201,8 @@ class ContractRejected(Event):
 
 @event()
 class QuarantinePolicySet(Event):
-    """There is a stored override of a quarantine policy, or none any more."""
+    """A stored override of a quarantine policy was set or removed."""
 
     parser: str
     output: Annotated[str, "empty = all outputs"]
-    policy: Annotated[Mapping[str, Scalar], "the policy as a map; empty: none any more"]
+    policy: Annotated[Mapping[str, Scalar], "the policy as a map; empty: removed"]

@@ -1,4 +1,4 @@
-"""Workers, the sentinel itself, its log and its intake, as events."""
+"""Events about workers, the daemon itself, its log and its intake."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from casparian_protocol.events.base import Event, event
 
 @event()
 class WorkerJoined(Event):
-    """A worker is here."""
+    """A worker joined."""
 
     worker_id: str
     host: str
@@ -31,14 +31,14 @@ class WorkerLost(Event):
 
 @event()
 class WorkerLeft(Event):
-    """A worker said goodbye."""
+    """A worker left in order."""
 
     worker_id: str
 
 
 @event()
 class SentinelStarted(Event):
-    """A sentinel owns the log."""
+    """A sentinel started and owns the log."""
 
     pid: int
     version: str
@@ -49,14 +49,14 @@ class SentinelStarted(Event):
 
 @event()
 class SentinelStopped(Event):
-    """A clean end."""
+    """The sentinel stopped in order."""
 
     reason: str
 
 
 @event()
 class TornTailCut(Event):
-    """Unacknowledged bytes were cut and kept."""
+    """Unacknowledged bytes at the end of the log were cut off and kept."""
 
     segment: str
     offset: int
@@ -66,28 +66,28 @@ class TornTailCut(Event):
 
 @event()
 class LogRepaired(Event):
-    """A damaged log was cut back to its last good batch, by hand; the old bytes are kept."""
+    """A damaged log was cut back to its last good batch by a user; the old bytes are kept."""
 
     segment: str
     offset: Annotated[int, "of the cut"]
     last_good_seq: int
-    last_seen_seq: Annotated[int, "the highest event that could still be read behind the cut"]
+    last_seen_seq: Annotated[int, "the highest event that could still be read after the cut"]
     cut_bytes: int
     removed_segments: Annotated[tuple[str, ...], "names, at most 200"]
-    segments_left_out: Annotated[int, "how many more were removed"] = 0
+    segments_left_out: Annotated[int, "the number of names left out"] = 0
     reason: Annotated[str, "what was damaged"]
     kept_as: Annotated[str, "below the log folder"]
 
 
 @event()
 class IntakePaused(Event):
-    """No new work is taken."""
+    """The daemon stopped taking new work."""
 
     reason: str
 
 
 @event()
 class IntakeResumed(Event):
-    """Work is taken again."""
+    """The daemon takes new work again."""
 
     reason: str

@@ -31,7 +31,7 @@ from casparian_protocol.bounds import (
 )
 
 _NAMES: dict[type, tuple[str, ...]] = {}
-#: A work, a briefing or a job as messages and events carry it: plain values by the names of its fields.
+#: A work, a briefing or a job as a map in messages and events: plain values under the names of its fields.
 JobFacts: TypeAlias = dict[str, Any]
 _NONE: Mapping[str, Never] = {}
 
@@ -45,7 +45,7 @@ class Checked:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
-        """Only the fields are strict: a map is accepted in place of an instance."""
+        """The fields are strict, but a map is accepted in place of an instance."""
         schema = handler(source)
         inner = schema
         while inner["type"] != "dataclass":
@@ -101,7 +101,7 @@ class Work(Checked, ABC):
 
     @property
     def output_versions(self) -> Mapping[str, int]:
-        """output → the version of it that rows of this job go to."""
+        """output → the version that this job's rows go to."""
         return _NONE
 
     @property
@@ -115,18 +115,18 @@ class Work(Checked, ABC):
         return _NONE
 
 
-# --- PARSE: give one file to a parser, and commit the rows that it makes of it ---
+# --- PARSE: run a parser on one file and commit its rows --------------------------------------------------------------
 
 _OUTPUTS = Field(max_length=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInput(Checked):
-    """The file that a parser is given."""
+    """The input file of a parser."""
 
     path: PathText
     file_id: IdText = ""
-    #: BLAKE3, hex, as the scan saw it; the worker hashes again and the two must agree.
+    #: BLAKE3 in hex, as computed by the scan; the worker hashes the file again, and the two must agree.
     content_hash: HashText = ""
     size: Count = 0
 
@@ -147,13 +147,13 @@ class ParseWork(Work):
     artifact: HashText = ""
     #: output → hash of its approved contract.
     contracts: Annotated[dict[ShortText, HashText], _OUTPUTS] = field(default_factory=dict)
-    #: output → the version of it that the rows go to, fixed when the job is queued.
+    #: output → the version that the rows go to, fixed when the job is queued.
     output_versions: Annotated[dict[ShortText, PositiveSmallCount], _OUTPUTS] = field(default_factory=dict)
     params: Annotated[dict[ShortText, Json], _OUTPUTS] = field(default_factory=dict)
     param_origins: Annotated[dict[ShortText, ShortText], _OUTPUTS] = field(default_factory=dict)
     #: output → effective quarantine policy, resolved when queued.
     policies: Annotated[dict[ShortText, dict[ShortText, Scalar]], _OUTPUTS] = field(default_factory=dict)
-    #: The tag of the file that the parser asked for.
+    #: The tag of the file that the parser subscribes to.
     tag: TagText = ""
     #: Whether rows of earlier contents of the file stay live.
     on_change: Literal["replace", "append"] = "replace"
@@ -171,13 +171,13 @@ class ParseWork(Work):
         return self.tag
 
 
-# --- SCAN: walk a directory, and record which of its files are new, changed or gone ---
+# --- SCAN: walk a directory, and record which of its files are new, changed or gone -----------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanBriefing(Briefing):
     kind = "SCAN"
-    #: Rules that tag what the scan finds, and tags that some parser wants hashed.
+    #: The rules that tag files of the scan, and the tags whose files must be hashed for a parser.
     rules: list[dict[ShortText, Json]] = field(default_factory=list)
     wanted_tags: list[TagText] = field(default_factory=list)
 
@@ -197,9 +197,9 @@ class ScanWork(Work):
         return self.root
 
 
-# --- the table, and reading a work by its kind ---
+# --- the table, and reading a work by its kind ------------------------------------------------------------------------
 
-#: kind → what its jobs carry.
+#: kind → the work of its jobs.
 WORKS: dict[str, type[Work]] = {
     "PARSE": ParseWork,
     "SCAN": ScanWork,
@@ -217,13 +217,13 @@ def _checked(model: type, value: object) -> Any:
 
 
 def work_of(value: object) -> Work:
-    """The work that a map describes, checked. Raises `ValueError`."""
+    """The work of a map, checked. Raises `ValueError`."""
     work: Work = _checked(_kind_of(value), value)
     return work
 
 
 def unchecked_work_of(facts: Mapping[str, object]) -> Work:
-    """The work that a map describes, unchecked: an earlier program may have checked less."""
+    """The work of a map, unchecked, because an older program may have checked less."""
     model = _kind_of(facts)
     values: JobFacts = {name: facts[name] for name in model.names() if name in facts}
     for name, part in _parts_of(model.kind):
@@ -241,7 +241,7 @@ def _parts_of(kind: str) -> tuple[tuple[str, type[Checked]], ...]:
 
 
 def briefing_of(value: object) -> Briefing:
-    """The briefing that a map describes, of its kind's type. Raises `ValueError`."""
+    """The briefing of a map, of its kind's type. Raises `ValueError`."""
     model = _kind_of(value).briefing
     if model is None:
         raise ValueError("this kind of job has no briefing")
@@ -270,7 +270,7 @@ def _plain(part: Checked) -> JobFacts:
     return data
 
 
-#: Fields of messages and events: checked and written as the `kind` in them says.
+#: Types for fields of messages and events; the `kind` in the value selects the class.
 AnyWork = Annotated[
     Work, PlainValidator(work_of), PlainSerializer(facts_of_work), WithJsonSchema({"type": "a work, by its `kind`"})
 ]
@@ -282,7 +282,7 @@ AnyBriefing = Annotated[
 ]
 
 
-# --- jobs as they were written before each kind had a work of its own ---
+# --- jobs of older versions, without a work for each kind -------------------------------------------------------------
 
 _OF_EVERY_KIND = ("job_id", "key", "priority", "generation", "rerun_of", "queued_at")
 _OF_PARSE = (
@@ -299,9 +299,9 @@ _OF_PARSE = (
 
 
 def with_work(job: JobFacts) -> JobFacts:
-    """Bring a job from before kinds had works (every field at one level, and a `type`) to today's shape.
+    """Convert a job of an older version (all fields at one level, and a `type`) to the current shape.
 
-    Anything else is returned unchanged: its reader reports what is wrong.
+    Anything else is returned unchanged; its reader reports errors.
     """
     if "type" not in job or not isinstance(job.get("input"), dict):
         return job

@@ -23,8 +23,8 @@ STAGED_NAME = re.compile(rf"{_STAGED}\Z")
 _PUBLISHED = re.compile(
     r"(outputs|quarantine)/([a-z][a-z0-9_]{0,62})/v([0-9]{1,9})/part-([0-9a-f]{1,64})-([0-9]{1,5})(?:-[0-9a-f]{16})?\.parquet\Z"
 )
-#: How a commit's parts are named, recorded with it: 1 = by job and number, 2 = by job, number and digest. A name that contains
-#: the digest is never taken by other content, so files published before a repair of the log do not block new ones.
+#: The naming of a commit's parts, recorded with it: 1 = by job and number, 2 = by job, number and digest. With a digest in the
+#: name, files published before a repair of the log cannot block new ones.
 PLAIN_PART_NAMES, PART_NAMES = 1, 2
 PART_DIGEST_CHARACTERS = 16
 
@@ -67,7 +67,7 @@ class OutputAccounting(_Model):
     valid: Count
     quarantined: Count
     rows_without_source_row: Count = 0
-    #: Columns that `allow_extra` kept out of the table, with how many rows had them.
+    #: Columns that `allow_extra` left out of the table, with the number of rows that had them.
     extra_columns: dict[ShortText, Count] = Field(default_factory=dict)
     violations: list[ViolationCount] = Field(default_factory=list)
     contract_hash: HashText = ""
@@ -78,18 +78,18 @@ class RecordAccounting(_Model):
 
     #: False: the parser reads the file itself, so records were not counted.
     is_counted: bool = False
-    #: Records returned by readers; and those of them that became neither a row, nor a rejected row, nor a declared skip.
+    #: Records returned by readers, and the number of them that became neither a row, nor a rejected row, nor a declared skip.
     given: Count = 0
     unaccounted: Count = 0
     #: Declared skips beyond the records that were left to skip.
     skipped_beyond: Count = 0
-    #: Lines of the first of them, when that is known.
+    #: The lines of the first of them, if known.
     first_rows: Annotated[list[Count], Field(max_length=10)] = Field(default_factory=list)
     #: The input is not empty, but produced no row, rejected row or declared skip.
     is_nothing: bool = False
     #: The parser stopped before the end of an unpacked stream.
     is_cut: bool = False
-    #: Of the input: in records, in header, blank and skipped lines, and those that no reader has come to.
+    #: Bytes of the input: in records; in header, blank and skipped lines; and not read by any reader.
     bytes_total: Count = 0
     bytes_given: Count = 0
     bytes_skipped: Count = 0
@@ -110,7 +110,7 @@ class RecordAccounting(_Model):
 
     @property
     def gap(self) -> str:
-        """What is missing, as the end of a sentence; empty when everything is accounted for."""
+        """What is unaccounted for, as the end of a sentence; empty if nothing is."""
         if self.is_nothing:
             return (
                 f"the input has {self.bytes_total:,} bytes, but produced no row, no rejected row and no declared skip"
@@ -138,15 +138,15 @@ class RecordAccounting(_Model):
 
 
 class Manifest(_Model):
-    """Everything an attempt offers: files by name and digest, the accounting, and what it was made from."""
+    """Everything an attempt offers: the files by name and digest, the accounting, and the input."""
 
     files: list[StagedFile] = Field(default_factory=list)
     outputs: dict[OutputName, OutputAccounting] = Field(default_factory=dict)
     #: Declared non-records by reason: comments, headers, blank lines.
     skipped: dict[ShortText, Count] = Field(default_factory=dict)
-    #: None: a manifest of a version that did not count, or of a SCAN.
+    #: None: a manifest of an older version, or of a SCAN.
     records: RecordAccounting | None = None
-    #: BLAKE3 of the input, computed before the parser ran, on the file the parser was given; empty for a SCAN.
+    #: BLAKE3 of the parser's input file, computed before the parser ran; empty for a SCAN.
     source_hash: HashText = ""
     source_bytes: Count = 0
     sandbox: Literal["full", "strong", "basic", "none"] = "none"
@@ -164,7 +164,7 @@ class Manifest(_Model):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        """Each count is bounded; so is what they add up to, which tables and events hold."""
+        """Check that the sums of the counts are within bounds too, as tables and events need."""
         outputs = self.outputs.values()
         sum_within((one.received for one in outputs), "rows received")
         sum_within((one.valid + one.quarantined for one in outputs), "rows")
@@ -190,7 +190,7 @@ class Manifest(_Model):
 
 
 def published_path(file: StagedFile, job_id: str, version: int, part_names: int = PART_NAMES) -> str:
-    """Where a staged file goes when it is promoted, relative to the home; `part_names` as its commit records."""
+    """The path of a staged file after its promotion, relative to the home; `part_names` comes from its commit."""
     match = STAGED_NAME.match(file.name)
     if match is None or match[1] is None:
         raise ValueError(f"{file.name!r} is not a publishable file")
@@ -200,7 +200,7 @@ def published_path(file: StagedFile, job_id: str, version: int, part_names: int 
 
 
 class Part(NamedTuple):
-    """What the path of a published file says: its job, and which of that job's files it is."""
+    """The parts of a published file's path: its job, and which of the job's files it is."""
 
     tree: str
     output: str
@@ -210,11 +210,11 @@ class Part(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, int]:
-        """The same for all that the job would make here, whatever their content."""
+        """A key that is the same for any content of this file."""
         return (self.tree, self.output, self.number)
 
 
 def part_at(path: str) -> Part | None:
-    """The part that a path relative to the home names; None for any other file."""
+    """The part of a path relative to the home; None for any other file."""
     match = _PUBLISHED.match(path)
     return Part(match[1], match[2], int(match[3]), match[4], int(match[5])) if match is not None else None

@@ -1,7 +1,7 @@
 """A job as data: its states, its specification, and the error of a failed attempt.
 
-These are the maps inside job events and assignments. Which state may follow which is in `NEXT`: the core refuses every other
-step, and docs/reference/job-states.md is generated from the table.
+These are the maps inside job events and assignments. `NEXT` lists the allowed transitions: the core refuses any other, and
+docs/reference/job-states.md is generated from the table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class JobState(StrEnum):
     DEAD_LETTER = "DEAD_LETTER"
     CANCELLED = "CANCELLED"
 
-    #: Faster than Enum's own, which is Python code; states are keys in every fold.
+    #: Faster than Enum's own hash, which is Python code; states are keys in every fold.
     __hash__ = str.__hash__
 
 
@@ -88,7 +88,7 @@ IN_PROGRESS = frozenset({JobState.RUNNING, JobState.COMMITTED})
 OPEN = PENDING | IN_PROGRESS
 ENDED = frozenset(JobState) - OPEN
 
-#: Words that people may use in filters, besides the states' own names.
+#: Words that users may use in filters, besides the names of the states.
 FILTERS: dict[str, frozenset[JobState]] = {
     "pending": PENDING,
     "running": IN_PROGRESS,
@@ -113,27 +113,27 @@ class JobSpec(_Model):
     queued_at: Microseconds = 0
 
     def flat(self) -> JobFacts:
-        """The job as one flat map for people: the fields of its kind and those that every job has."""
+        """The job as one flat map for users: the fields of its kind and those of every job."""
         facts = {**self.__dict__, **facts_of_work(self.work)}
         return {"type": facts.pop("kind"), **{name: value for name, value in facts.items() if name != "work"}}
 
     @model_validator(mode="before")
     @classmethod
     def _of_older_version(cls, value: Any) -> Any:
-        """Tables and exports may still hold jobs as an older version wrote them."""
+        """Convert jobs of older versions, which tables and exports may still have."""
         return with_work(value) if isinstance(value, dict) and "work" not in value else value
 
 
 class JobError(_Model):
-    """Why an attempt failed: structured, bounded, already scrubbed of control characters."""
+    """Why an attempt failed: structured, bounded, and without control characters."""
 
     code: Annotated[str, Field(max_length=64)]
     exception: Annotated[str, Field(max_length=256)] = ""
     message: Annotated[str, Field(max_length=2048)] = ""
-    #: Normalised: file names without folders, no line numbers.
+    #: Normalised: file names without directories, no line numbers.
     trace: Annotated[str, Field(max_length=4096)] = ""
     context: dict[ShortText, Scalar] = Field(default_factory=dict, max_length=24)
-    #: Entries of `context` that had no room in the event.
+    #: The number of entries of `context` that did not fit into the event.
     left_out: SmallCount = 0
     #: 16 hex digits; the same cause has the same fingerprint on every machine.
     fingerprint: Annotated[str, Field(max_length=16)] = ""

@@ -1,13 +1,12 @@
-"""A bundle: the files of one parser as one immutable blob, and the signature that vouches for it.
+"""A bundle: the files of one parser as one immutable blob, and its signature.
 
-The blob is a ZIP in exactly one form, so that equal files give equal bytes. `read_bundle` does not trust it, which is
-why it does not use `zipfile`: central directory and local headers must agree, entries must lie back to back, nothing
-may be encrypted, linked or named twice, and no more than the allowed bytes are inflated. `unpack_bundle` writes the
-files below a directory, or checks what was unpacked earlier.
+The blob is a ZIP in one reproducible form, so that equal files give equal bytes. `read_bundle` does not trust it and so does not
+use `zipfile`: central directory and local headers must agree, entries must be contiguous, nothing may be encrypted, linked or
+named twice, and no more than the allowed bytes are inflated. `unpack_bundle` writes the files below a directory, or checks
+files that were unpacked earlier.
 
-The signature covers a statement in canonical JSON: the files' digests, and what the artifact claims to be. The caller says
-which public keys are trusted. Which files belong into a bundle is decided in `collect`; storing the blob and keeping the
-home's private key are the sentinel's.
+The signature covers a statement in canonical JSON: the files' digests and the artifact's metadata. The caller passes the trusted
+public keys. `collect` chooses the files of a bundle; the sentinel stores the blob and the home's private key.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _STORED, _DEFLATED = 0, 8
 _UTF8_NAME = 0x800
-_DOS_1980 = 0x0021  # 1980-01-01, the first day that ZIP knows; the time of day is 0
+_DOS_1980 = 0x0021  # 1980-01-01, the first day in ZIP; the time of day is 0
 _VERSION, _MADE_ON_UNIX = 20, 3 << 8
 _REGULAR_READ_ONLY = (stat.S_IFREG | 0o444) << 16
-#: Every entry costs two headers and two names beside its data.
+#: The limit of a blob: every entry adds two headers and two names to its data.
 _BLOB_BYTES_MAX = TOTAL_BYTES_MAX + ENTRIES_MAX * (_LOCAL.size + _CENTRAL.size + 2 * NAME_BYTES_MAX) + _END.size
 
 
@@ -76,7 +75,7 @@ def pack_bundle(files: Mapping[str, bytes]) -> bytes:
 
 
 def read_bundle(blob: bytes) -> dict[str, bytes]:
-    """The files of a bundle by name; raises `BundleRefused` for anything that is wrong with it."""
+    """The files of a bundle by name. Raises `BundleRefused`."""
     if len(blob) > _BLOB_BYTES_MAX:
         raise BundleRefused(f"it has {len(blob):,} bytes")
     entries = _read_directory(blob)
@@ -92,7 +91,7 @@ def read_bundle(blob: bytes) -> dict[str, bytes]:
 
 
 def check_names(names: Mapping[str, bytes] | list[str]) -> None:
-    """Names must be relative, plain and distinct on every file system, including those that ignore case."""
+    """Check that names are relative, plain, and distinct on every file system, including those that ignore case."""
     if len(names) > ENTRIES_MAX:
         raise BundleRefused(f"it has {len(names):,} files, at most {ENTRIES_MAX:,} are allowed")
     folded: set[str] = set()
@@ -110,7 +109,7 @@ def check_names(names: Mapping[str, bytes] | list[str]) -> None:
 
 
 def name_problem(name: str) -> str:
-    """Why `name` may not be in a bundle; empty when it may."""
+    """Why `name` may not be in a bundle; empty if it may."""
     if not name.isprintable() or "\\" in name or ":" in name:
         return "has characters that a path must not have"
     if name.startswith("/") or any(part in {"", ".", ".."} for part in name.split("/")):
@@ -122,7 +121,7 @@ def name_problem(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry of the central directory, and where its data is."""
+    """One entry of the central directory, and the position of its data."""
 
     name: str
     method: int
@@ -156,7 +155,7 @@ def _read_directory(blob: bytes) -> list[_Entry]:
 
 
 def _read_entry(blob: bytes, at: int, local_at: int, *, directory_at: int) -> tuple[_Entry, int, int]:
-    """The entry at `at`, whose local header must be at `local_at`; and where the next of each begins."""
+    """The entry at `at`, whose local header must be at `local_at`, and the positions of the next ones."""
     magic, _made_by, *common, comment, disk, _internal, external, offset = _CENTRAL.unpack_from(blob, at)
     _needs, flags, method, _time, _date, crc, packed_size, size, name_length, extra = common
     name_at = at + _CENTRAL.size
@@ -191,7 +190,7 @@ def _content(entry: _Entry, blob: bytes) -> bytes:
 
 
 def _inflated(entry: _Entry, packed: bytes) -> bytes:
-    """Never produces more than one byte beyond the declared size."""
+    """The inflated data; at most one byte beyond the declared size is produced."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         data = inflater.decompress(packed, entry.size + 1)
@@ -230,10 +229,9 @@ def source_digest(files: Mapping[str, bytes]) -> str:
 
 
 def unpack_bundle(blob: bytes, directory: Path) -> None:
-    """Write the files of `blob` read-only below `directory`, all or nothing.
+    """Write the files of `blob` read-only below `directory`, atomically.
 
-    A directory that already exists is checked against the blob instead: it was unpacked earlier, perhaps by
-    another worker a moment ago.
+    A directory that exists already is compared with the blob instead: it was unpacked earlier, perhaps by another worker.
     """
     files = read_bundle(blob)
     if directory.exists():
@@ -261,7 +259,7 @@ def _write_read_only(path: Path, data: bytes) -> None:
 
 
 def _check_unpacked(files: Mapping[str, bytes], directory: Path) -> None:
-    """Every file of the bundle with its bytes, and nothing else that Python would import, but compiled caches."""
+    """Check that every file has its bytes, and that Python could import nothing else except compiled caches."""
     for name, data in files.items():
         path = directory / name
         if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
@@ -273,7 +271,7 @@ def _check_unpacked(files: Mapping[str, bytes], directory: Path) -> None:
                 raise UnpackedAltered(directory, relative)
 
 
-# --- signatures ---
+# --- signatures -------------------------------------------------------------------------------------------------------
 
 #: Precedes the signed bytes, so that a signature for one purpose is not valid for another.
 _PURPOSE = b"casparian artifact 1\n"
@@ -291,7 +289,7 @@ class UntrustedArtifact(CasparianError):
 
 
 class ArtifactStatement(BaseModel):
-    """What a signature covers: every file of the bundle, and what the artifact claims to be."""
+    """The signed statement: every file of the bundle, and the artifact's metadata."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -301,7 +299,7 @@ class ArtifactStatement(BaseModel):
     files: tuple[tuple[str, str], ...]
     #: BLAKE3 of `uv.lock`; empty without dependencies.
     lock_hash: str
-    #: Output → hash of its proposed contract; empty when the output has none.
+    #: Output → hash of its proposed contract; empty if the output has none.
     contracts: dict[str, str]
 
     def signed_bytes(self) -> bytes:
@@ -323,7 +321,7 @@ def statement_of(
 
 
 def verify_statement(statement: ArtifactStatement, signature: str, signed_by: str, trusted: Collection[str]) -> None:
-    """Check `signature` (hex) by the key `signed_by` (hex), one of `trusted`; raises `UntrustedArtifact`."""
+    """Check `signature` (hex) with the key `signed_by` (hex), one of `trusted`. Raises `UntrustedArtifact`."""
     if signed_by not in trusted:
         raise UntrustedArtifact(statement.parser, statement.version, f"the key {signed_by[:64]!a} is not trusted")
     try:
@@ -344,7 +342,7 @@ def verify_bundle(
     signed_by: str,
     trusted: Collection[str],
 ) -> None:
-    """Check that a trusted key signed exactly this blob under this name: at registration, lease and before spawn."""
+    """Check that a trusted key signed this blob under this name. Called at registration, at lease and before spawning."""
     statement = statement_of(
         read_bundle(blob), parser=parser, version=version, lock_hash=lock_hash, contracts=contracts
     )

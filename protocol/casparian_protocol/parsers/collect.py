@@ -1,8 +1,9 @@
-"""Collects a parser's files: which belong into its bundle, which module is the parser, which contracts the files give.
+"""Collects a parser's files: the content of its bundle, the module that is the parser, and the contracts.
 
-`run`, tests and registration all use it. A directory gives its source, json, yaml and what the parser's `include`
-names. A single file gives itself, the neighbouring modules that it imports, its contracts, and what `include` names. Files
-that are left out are listed with the reason. It reads files, and imports and runs nothing.
+`run`, tests and registration all use it. The bundle of a directory has its source, json and yaml files and those that the
+parser's `include` names. The bundle of a single file has the file, the neighbouring modules that it imports, its contracts, and
+the files that `include` names. Files that are left out are listed with the reason. The module reads files, but imports and runs
+nothing.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ _CONTRACT_CHARACTERS_MAX = 2_000_000
 
 
 def choose_entry(sources: Mapping[str, str], directory_name: str) -> str:
-    """The name of the module that is the parser, among `sources` (POSIX name in the bundle → text).
+    """The name of the parser's module among `sources` (POSIX name in the bundle → text).
 
-    The only top-level module with `name`, `version` and `parse`; of several, the one named like the directory.
+    It is the only top-level module with `name`, `version` and `parse`, or of several the one named like the directory.
     """
     modules = {name: text for name, text in sources.items() if name.endswith(".py") and "/" not in name}
     candidates = sorted(name for name, text in modules.items() if _looks_like_a_parser(text, name))
@@ -79,7 +80,7 @@ def contracts_of(metadata: ParserMetadata, files: Mapping[str, str], filename: s
 
 
 def read_contract_file(text: str, filename: str) -> dict[str, JsonValue]:
-    """The JSON object in a contract file; repeated keys and NaN are refused, since JSON readers disagree on them."""
+    """The JSON object in a contract file. Repeated keys and NaN are refused, because JSON readers disagree on them."""
     if len(text) > _CONTRACT_CHARACTERS_MAX:
         raise ContractFileInvalid(filename, f"it has more than {_CONTRACT_CHARACTERS_MAX:,} characters")
     try:
@@ -94,7 +95,7 @@ def read_contract_file(text: str, filename: str) -> dict[str, JsonValue]:
 
 
 def _looks_like_a_parser(text: str, filename: str) -> bool:
-    """Whether a module has a parser's shape; a broken module counts, so that its own error is the one shown."""
+    """Whether a module looks like a parser. A broken module counts, so that its own error is shown."""
     try:
         tree = parse_source(text, filename)
         entry = find_entry_point(tree, filename)
@@ -117,7 +118,7 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 LOCK_FILE = "uv.lock"
-#: Source, json, yaml, lock; and the project file without which uv does not read its lock.
+#: Source, json, yaml and lock files, and the project file, which uv needs to read its lock.
 _SUFFIXES = frozenset({".py", ".json", ".yaml", ".yml", ".lock"})
 _NAMES = frozenset({"pyproject.toml"})
 _FOLDERS_LEFT_OUT: Mapping[str, str] = {
@@ -159,7 +160,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The files of a parser as found on disk, before they become a blob."""
+    """The files of a parser as found on disk."""
 
     files: dict[str, bytes]
     left_out: tuple[LeftOut, ...]
@@ -176,9 +177,9 @@ class ParserFiles:
 
 
 def collect_parser(path: Path, entry: str = "") -> ParserFiles:
-    """The bundle of the parser at `path`, a directory or a file. Raises `CasparianError`s and OSError.
+    """The bundle of the parser at `path`, a directory or a file. Raises `CasparianError` or `OSError`.
 
-    `entry` names the module of a directory that is the parser, when that is known.
+    `entry` names the parser's module in a directory, if known.
     """
     if not path.is_dir():
         return _collect_single(path)
@@ -192,7 +193,7 @@ def collect_parser(path: Path, entry: str = "") -> ParserFiles:
 
 
 def collect_directory(path: Path, include: Sequence[str] = (), *, only_included: bool = False) -> Collected:
-    """The files that belong into the bundle of the parser in the directory `path`; or only those that `include` names."""
+    """The files for the bundle of the parser in the directory `path`, or only those that `include` names."""
     globs = [compile_glob(pattern) for pattern in include]
     files: dict[str, bytes] = {}
     left_out: list[LeftOut] = []
@@ -221,7 +222,7 @@ def collect_directory(path: Path, include: Sequence[str] = (), *, only_included:
 
 
 def _collect_single(path: Path) -> ParserFiles:
-    """A file, the modules beside it that it imports (and they import), its contracts, and what it includes.
+    """A file, the neighbouring modules that it imports directly or indirectly, its contracts, and the files that it includes.
 
     A parser that declares outputs owns their `<output>.schema.json`; one that declares none owns all in the directory.
     """

@@ -1,7 +1,7 @@
 """Errors in the source of a parser, each with its place (`file:line`) and a remedy.
 
-`source`, `metadata` and `collect` raise them. Text from the source is shown with `ascii()`, so that no control
-character reaches a terminal.
+`source`, `metadata` and `collect` raise them. Text from the source is printed with `ascii()`, so that no control character
+reaches a terminal.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class MetadataMissing(ParserSourceError):
             filename,
             line,
             f"The parser has no `{field}`.",
-            remedy=f"Add a literal beside `parse`, at the top level of the file or class: {example}.",
+            remedy=f"Add a literal next to `parse`, at the top level of the file or class: {example}.",
         )
 
 
@@ -138,7 +138,7 @@ class MetadataInvalid(ParserSourceError):
 
 
 class EntryNotFound(CasparianError):
-    """A directory does not say which of its modules is the parser."""
+    """It is unclear which module of a directory is the parser."""
 
     def __init__(self, directory: str, candidates: Sequence[str]) -> None:
         found = ", ".join(_shown(name) for name in candidates[:10]) or "no module with `name`, `version` and `parse`"
@@ -160,7 +160,7 @@ class ContractFileInvalid(CasparianError):
 
 
 class ContractsContradict(CasparianError):
-    """The contract in the parser and the contract file beside it differ."""
+    """The contract in the parser and the contract file next to it differ."""
 
     def __init__(self, filename: str, line: int, output: str, contract_file: str) -> None:
         super().__init__(
@@ -170,5 +170,5 @@ class ContractsContradict(CasparianError):
 
 
 def _shown(text: str) -> str:
-    """Text that came from outside, without anything a terminal would obey."""
+    """Text from outside without control characters."""
     return text if text.isprintable() else ascii(text)[1:-1]

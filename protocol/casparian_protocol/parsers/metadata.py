@@ -1,8 +1,7 @@
 """What a parser declares (name, version, topics, outputs, parameters, …), and values for the parameters it declares.
 
-`read_metadata` checks the literals that `source` found in the code. `accept_parameter` checks a value that a person, a source
-or a rule gives against the declared default. Whether a contract's types make sense is checked in `contract`, whether the
-code is dangerous by the gatekeeper.
+`read_metadata` checks the literals that `source` found in the code. `accept_parameter` checks a value from a user, a source or a
+rule against the declared default. `contract` checks the types of contracts; the gatekeeper checks the code.
 """
 
 from __future__ import annotations
@@ -58,30 +57,30 @@ class ParserParam(BaseModel):
 
 
 class ParserMetadata(BaseModel):
-    """What one parser declares. It follows from the source alone: the same text gives the same model everywhere."""
+    """The metadata of one parser. It depends on the source alone: the same text gives the same model everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     version: str
     topics: tuple[str, ...] = ()
-    #: Output name → contract literal as written; `contract.Contract.from_literal` validates it.
+    #: Output name → contract literal; `contract.Contract.from_literal` validates it.
     outputs: dict[str, dict[str, JsonValue]] = {}
     params: dict[str, ParserParam] = {}
     #: None: not declared. Empty: declared to need nothing.
     dependencies: tuple[str, ...] | None = None
-    #: Patterns of further files that belong into the bundle, relative to the parser: `rates/*.csv`.
+    #: Patterns of further files for the bundle, relative to the parser: `rates/*.csv`.
     include: tuple[str, ...] = ()
-    #: Records that a reader returned may end as neither a row, nor a rejected row, nor a declared skip.
+    #: Whether records from a reader may become neither a row, nor a rejected row, nor a declared skip.
     may_drop_records: bool = False
     entry: EntryPoint
     imports: tuple[ImportFound, ...] = ()
-    #: Where `outputs` stands in the source, for messages about contracts.
+    #: The line of `outputs` in the source, for messages about contracts.
     outputs_line: int = 1
 
 
 def read_metadata(source: str, filename: str) -> ParserMetadata:
-    """What the parser in `source` declares; raises a `ParserSourceError` that names the line and the remedy."""
+    """The metadata of the parser in `source`. Raises a `ParserSourceError` with the line and a remedy."""
     tree = parse_source(source, filename)
     try:
         return _metadata_of(tree, filename)
@@ -258,18 +257,18 @@ def _brief(value: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-# --- values for parameters ---
+# --- values for parameters --------------------------------------------------------------------------------------------
 
 
 class ParameterRefused(CasparianError):
-    """The parser has no such parameter, or the value does not fit it."""
+    """The parser has no such parameter, or the value is invalid."""
 
 
 def accept_parameter(declared: Mapping[str, JsonValue], name: str, value: JsonValue, origin: str = "") -> JsonValue:
-    """The value as the parser gets it: of the declared default's type. Raises `ParameterRefused`.
+    """The value in the type of the declared default, as the parser gets it. Raises `ParameterRefused`.
 
-    A text is read as JSON where the default is not text (sources and rules may have been set before the
-    parser was known); a whole number is a float where the default is one.
+    Text is read as JSON if the default is not text, because sources and rules may have been set before the parser was
+    known. A whole number becomes a float if the default is a float.
     """
     if name not in declared:
         raise _no_such_parameter(declared, name)
@@ -289,7 +288,7 @@ def accept_parameter(declared: Mapping[str, JsonValue], name: str, value: JsonVa
 
 
 def read_parameter(declared: Mapping[str, JsonValue], text: str) -> tuple[str, JsonValue]:
-    """`name=value` as a name and a value: text where the default is text, else JSON; without a default whichever fits."""
+    """Read `name=value`: the value is text if the default is text, else JSON; without a default, JSON if valid, else text."""
     name, has_value, value = text.partition("=")
     if not has_value:
         raise ParameterRefused(f"{text[:80]!r} has no value.", remedy="Write NAME=VALUE.")

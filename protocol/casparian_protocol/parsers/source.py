@@ -1,9 +1,9 @@
 """A parser's source as a syntax tree: its entry point, its imports, and the literals it declares. The source is never run.
 
-`find_entry_point` finds the function `parse` or the class with that method. `find_imports` lists the imported modules:
-whatever is not in the standard library, pyarrow or the shim needs a lock file. Dynamic imports are not found; the
-gatekeeper reports those. `collect_literals` reads the metadata fields: plain assignments at the top level or in the class
-body (`name = …`, `name: str = …`, `name, version = …, …`); a value that would have to be computed is refused with its line.
+`find_entry_point` finds the function `parse` or the class with that method. `find_imports` lists the imported modules: all except
+the standard library, pyarrow and the shim need a lock file. It does not find dynamic imports, which the gatekeeper reports.
+`collect_literals` reads the metadata fields: plain assignments at the top level or in the class body (`name = …`,
+`name: str = …`, `name, version = …, …`). A computed value is refused with its line.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def source_text(data: bytes, filename: str) -> str:
 
 
 def parse_source(source: str, filename: str) -> ast.Module:
-    """The tree of `source`; each of Python's own errors becomes ours, with its place."""
+    """The syntax tree of `source`. Python's errors are raised as `ParserSourceError`s with their place."""
     if len(source) > SOURCE_CHARACTERS_MAX:
         raise SourceTooLarge(filename, len(source), SOURCE_CHARACTERS_MAX)
     if "\0" in source:  # Python's own message depends on its version
@@ -58,7 +58,7 @@ def parse_source(source: str, filename: str) -> ast.Module:
     except SyntaxError as cause:
         text = (cause.text or "").rstrip("\n")
         raise SourceHasSyntaxError(filename, cause.lineno or 1, cause.offset or 1, cause.msg, text) from cause
-    except (ValueError, RecursionError, MemoryError) as cause:  # nesting beyond Python's own stack
+    except (ValueError, RecursionError, MemoryError) as cause:  # nesting too deep for Python's stack
         why = "it is nested too deeply" if isinstance(cause, RecursionError | MemoryError) else str(cause)
         raise SourceNotText(filename, why) from cause
 
@@ -78,15 +78,15 @@ class EntryPoint(BaseModel):
     #: The name of the function (`parse`) or of the class.
     name: str
     line: int
-    #: Whether `parse` is given a context: `parse(path, ctx)`, or any method.
+    #: Whether `parse` gets a context: `parse(path, ctx)`, or any method.
     takes_context: bool
 
 
 def find_entry_point(tree: ast.Module, filename: str) -> EntryPoint:
-    """The single parser of this module. None or several are errors with a place.
+    """The only parser of this module. Raises an error with a place if there are none or several.
 
-    A class that carries a `name` is a parser; without such a class the function `parse` is; without both, a
-    single class with a method `parse` is, and its metadata stand at the top level.
+    A class with a `name` is a parser; without one, the function `parse` is; without both, the only class with a method
+    `parse` is, and its metadata are at the top level.
     """
     functions = [one for one in functions_in(tree.body) if one.name == PARSE]
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _parse_method(node) is not None]
@@ -102,7 +102,7 @@ def find_entry_point(tree: ast.Module, filename: str) -> EntryPoint:
 
 
 def body_of(tree: ast.Module, entry: EntryPoint) -> Sequence[ast.stmt]:
-    """The statements of the entry's class; nothing for a function."""
+    """The statements of the entry's class; empty for a function."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and entry.kind == "class" and node.lineno == entry.line:
             return node.body
@@ -142,7 +142,7 @@ def _entry(node: _Function | ast.ClassDef, filename: str) -> EntryPoint:
 
 
 def _positional_count(node: _Function, filename: str, *, at_least: int, at_most: int) -> int:
-    """How many arguments `parse` is given; raises when it cannot take them."""
+    """How many arguments `parse` gets. Raises an error if it does not accept them."""
     if isinstance(node, ast.AsyncFunctionDef):
         raise UnusableParse(filename, node.lineno, "it is async")
     arguments = node.args
@@ -171,7 +171,7 @@ class ImportFound(BaseModel):
     line: int
     #: `from . import x`: a sibling in the bundle, never a dependency.
     is_relative: bool = False
-    #: Guarded by `try … except ImportError` or `if TYPE_CHECKING`: the parser works without it.
+    #: Whether it is guarded by `try … except ImportError` or `if TYPE_CHECKING`, so that the parser works without it.
     is_optional: bool = False
 
     @property
@@ -234,12 +234,12 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-# --- literals ---
+# --- literals ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class LiteralFound:
-    """One field, its value, and where the value stands."""
+    """One field, its value, and its place."""
 
     value: object
     line: int
@@ -253,12 +253,12 @@ class Literals:
     found: Mapping[str, LiteralFound]
 
     def get(self, field: str) -> LiteralFound | None:
-        """The field, or None when the source does not give it."""
+        """The field, or None if the source does not have it."""
         return self.found.get(field)
 
 
 def collect_literals(tree: ast.Module, entry: EntryPoint, filename: str) -> Literals:
-    """The metadata of the parser at `entry`; the class body and the top level may each give a field, not both."""
+    """The metadata of the parser at `entry`. A field may be in the class body or at the top level, but not in both."""
     lines: dict[str, int] = {}
     found: dict[str, LiteralFound] = {}
     for field, node, line in (*_assignments(tree.body), *_assignments(body_of(tree, entry))):
@@ -270,7 +270,7 @@ def collect_literals(tree: ast.Module, entry: EntryPoint, filename: str) -> Lite
 
 
 def json_value(value: object, filename: str, line: int, field: str) -> JsonValue:
-    """The value as JSON (tuples become lists); an error for a value that JSON cannot express."""
+    """The value as JSON (tuples become lists). Raises an error for a value that JSON cannot express."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -286,7 +286,7 @@ def json_value(value: object, filename: str, line: int, field: str) -> JsonValue
 
 
 def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr | None, int]]:
-    """(field, value, line) of each assignment to a metadata field; the value is None when it has none of its own."""
+    """(field, value, line) of each assignment to a metadata field; the value is None if it cannot be separated."""
     for node in body:
         match node:
             case ast.Assign(targets=targets, value=value):

@@ -11,11 +11,11 @@ from casparian_protocol.queries.query import Query
 
 @dataclass(frozen=True)
 class FileFilter:
-    """Files of the file index; every condition that is given must hold. Vanished ones count only when `status` says so."""
+    """Files of the file index that satisfy every given condition. Vanished files match only if `status` includes them."""
 
     tag: str | None = None
     is_untagged: bool = False
-    #: No parser takes any of their tags.
+    #: Only files of whose tags no parser takes any.
     is_unclaimed: bool = False
     #: A source's name or id.
     source: str | None = None
@@ -27,7 +27,7 @@ class FileFilter:
     like: str | None = None
     #: A directory, absolute.
     under: str | None = None
-    #: In the relative path, in any case.
+    #: A text in the relative path; letter case does not matter.
     contains: str | None = None
     #: The beginning and the end of the relative path.
     starts_with: str = ""
@@ -96,7 +96,7 @@ PageStart: TypeAlias = Literal["after", "from", "before", "all"]
 
 @dataclass(frozen=True)
 class FilePage(Query[FilePaged]):
-    """At most `limit` files behind the key (or from it on, or before it), ordered by path and id.
+    """At most `limit` files after the key (or from it on, or before it), ordered by path and id.
 
     `where` is `after`, `from`, `before` (then the last of them come first) or `all`, which needs no key.
     """
@@ -112,7 +112,7 @@ class FilePage(Query[FilePaged]):
 class FileTotal(TypedDict):
     files: int
     bytes: int
-    #: Files before the key.
+    #: The number of files before the key.
     before: int
 
 
@@ -131,7 +131,7 @@ class FilePath(TypedDict):
 
 @dataclass(frozen=True)
 class FilePaths(Query[FilePath]):
-    """As `FilePage` with `after`, paths alone: for matching a pattern against all files."""
+    """Like `FilePage` with `after`, but only paths, for matching a pattern against all files."""
 
     filter: FileFilter
     limit: Count
@@ -140,7 +140,7 @@ class FilePaths(Query[FilePath]):
 
 
 class Folder(TypedDict):
-    """Below a folder: a folder of its own (`name` ends with a slash), or its files of one extension."""
+    """An entry of a folder: a subfolder (`name` ends with a slash), or its files of one extension."""
 
     name: str
     files: int
@@ -156,7 +156,7 @@ class Folders(Query[Folder]):
 
 
 class FileAbout(TypedDict):
-    """One file's place in the file index; `tags` a line each, with the rule that gave it."""
+    """One file's entry in the file index; `tags` has one line for each tag, with the rule that gave it."""
 
     path: str
     size: int | None
@@ -198,7 +198,7 @@ class JobsOfFile(Query[JobOfFile]):
 
 
 class InputFile(TypedDict):
-    """A file to try a parser on, and how its last job left it: failed, bad rows, open, new, passed, known."""
+    """A file to try a parser on, and the result of its last job: failed, bad rows, open, new, passed, known."""
 
     path: str
     standing: str
@@ -207,7 +207,7 @@ class InputFile(TypedDict):
 
 @dataclass(frozen=True)
 class InputsOfParser(Query[InputFile]):
-    """Inputs of the parser as their last jobs left them, then files with one of its topics that it has not seen."""
+    """The parser's inputs with the results of their last jobs, then files with its topics that it has not processed."""
 
     parser: str
     topics: tuple[str, ...]
@@ -216,7 +216,7 @@ class InputsOfParser(Query[InputFile]):
 
 @dataclass(frozen=True)
 class RecentFiles(Query[InputFile]):
-    """Files of the file index, the last changed first."""
+    """Files of the file index, the latest change first."""
 
     limit: Count = 300
 
@@ -235,7 +235,7 @@ class FilesBySource(Query[SourceOfFiles]):
 
 
 class LabelOfFiles(TypedDict):
-    """`kind` is tag, rule, untagged or all."""
+    """A choice of files with its counts; `kind` is tag, rule, untagged or all."""
 
     kind: str
     value: str
@@ -256,7 +256,7 @@ class FileSum(TypedDict):
 
 @dataclass(frozen=True)
 class FileSums(Query[FileSum]):
-    """The whole file index, counted."""
+    """Counts over the whole file index."""
 
 
 class KindCount(TypedDict):
@@ -266,13 +266,13 @@ class KindCount(TypedDict):
 
 @dataclass(frozen=True)
 class FilesByKind(Query[KindCount]):
-    """Below these paths."""
+    """The files below these paths, counted by kind."""
 
     roots: tuple[str, ...]
 
 
 class IndexedFile(TypedDict):
-    """A file as a scan compares it; asked for as an Arrow table."""
+    """A file in the form that a scan compares; queried as an Arrow table."""
 
     id: str
     path: str
@@ -295,9 +295,10 @@ class IndexedFile(TypedDict):
 
 @dataclass(frozen=True)
 class KnownFiles(Query[IndexedFile]):
-    """The file index below a root, with paths relative to that root, in the order of the paths; vanished files too.
+    """A page of the file index below a root, with paths relative to it, in the order of the paths; vanished files included.
 
-    A page: those behind path `after` and id `after_id` that are gone, or are not. A path may have several files that are gone.
+    The page has files after path `after` and id `after_id`, either vanished or not. A path may have several vanished
+    files.
     """
 
     root: str
@@ -309,7 +310,7 @@ class KnownFiles(Query[IndexedFile]):
 
 @dataclass(frozen=True)
 class AllFiles(Query[IndexedFile]):
-    """The file index but for what vanished; `unhashed_tag`: only files that carry it and have no content hash."""
+    """The file index without vanished files; `unhashed_tag`: only files with this tag and without a content hash."""
 
     unhashed_tag: str | None = None
 
@@ -323,6 +324,6 @@ class FileCandidate(TypedDict):
 
 @dataclass(frozen=True)
 class FileCandidates(Query[FileCandidate]):
-    """What a rule would be tried on."""
+    """The files to try a rule on."""
 
     source_id: str | None = None

@@ -52,7 +52,7 @@ class JobsListed(Query[JobListed]):
     job_type: str | None = None
     parser: str | None = None
     topic: str | None = None
-    #: Leave out failures that a later success or a person has closed.
+    #: Leave out failures that a later success or a user has closed.
     hides_closed: bool = False
     limit: Count = 50
 
@@ -166,7 +166,7 @@ class JobFiles(Query[JobFile]):
 
 
 class JobCommit(TypedDict):
-    """The commit of a PARSE job, and whether its rows are in the tables now."""
+    """The commit of a PARSE job, and whether its rows are live."""
 
     job_id: str
     rows: int
@@ -195,7 +195,7 @@ class JobViolation(TypedDict):
 
 @dataclass(frozen=True)
 class JobViolations(Query[JobViolation]):
-    """What rows of a job broke in their contract, the most frequent first."""
+    """The violations of a job's rows, the most frequent first."""
 
     job_id: str
     limit: Count | None = None
@@ -213,7 +213,7 @@ class JobEvent(TypedDict):
 
 @dataclass(frozen=True)
 class JobHistory(Query[JobEvent]):
-    """The events of a job in their order; with a limit only the latest."""
+    """The events of a job in order; with a limit, only the latest."""
 
     job_id: str
     limit: Count | None = None
@@ -226,12 +226,12 @@ class StatusCount(TypedDict):
 
 @dataclass(frozen=True)
 class JobsByStatus(Query[StatusCount]):
-    """The number of all jobs ever."""
+    """The number of all jobs by status."""
 
 
 @dataclass(frozen=True)
 class OpenFailuresByStatus(Query[StatusCount]):
-    """The number of open failures: closed by neither a success nor a person."""
+    """The number of open failures by status: those that neither a later success nor a user has closed."""
 
 
 # --- groups, for lists of very many jobs
@@ -246,14 +246,14 @@ class JobGroupRow(TypedDict):
     parser: str
     version: str
     cause: str
-    #: The path of a job that no parser does (a SCAN), which is a group of its own; else empty.
+    #: The path of a job without a parser (a SCAN), which is a group of its own; else empty.
     input: str
     jobs: int
     rows: int
     quarantined: int
     skipped: int
     bytes: int
-    #: The last change of any of them, µs UTC.
+    #: The time of the last change of any of the jobs, µs UTC.
     latest_at: int
     outputs: list[str]
 
@@ -292,15 +292,15 @@ class GroupedJob(TypedDict):
     error_fingerprint: str | None
     reason: str | None
     closed_by: str | None
-    #: That a SCAN found.
+    #: The number of files that a SCAN job found.
     files: int | None
     sequence: int | None
 
 
 @dataclass(frozen=True)
 class JobsOfGroup(Query[GroupedJob]):
-    """One page of a group of `JobGroups`, its latest change first; a next page begins behind the last row's `ended_at`
-    (or what it has instead: started, queued) and `id`."""
+    """One page of a group of `JobGroups`, the latest change first. The next page begins after the last row's `ended_at` (or
+    else `started_at` or `queued_at`) and `id`."""
 
     status: str
     type: str
@@ -316,21 +316,21 @@ class JobsOfGroup(Query[GroupedJob]):
 
 @dataclass(frozen=True)
 class JobsById(Query[GroupedJob]):
-    """Jobs that an event named and that no page has brought yet."""
+    """Jobs by id, such as those that an event named and no page has contained yet."""
 
     job_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class EndedJobs(Query[GroupedJob]):
-    """Jobs that ended, the latest first."""
+    """Ended jobs, the latest first."""
 
     limit: Count
 
 
 @dataclass(frozen=True)
 class JobsMatching(Query[GroupedJob]):
-    """Jobs in these states whose file, error, worker or id contains a text (in any case), the latest change first."""
+    """Jobs in these states whose file, error, worker or id contains a text, ignoring case; the latest change first."""
 
     statuses: tuple[str, ...]
     text: str = ""
@@ -348,14 +348,14 @@ class EndedTotal(TypedDict):
 
 @dataclass(frozen=True)
 class EndedTotals(Query[EndedTotal]):
-    """Ended jobs of the whole home; closed failures are left out."""
+    """The totals of ended jobs of the whole home; closed failures are left out."""
 
 
 # --- stories
 
 
 class StoryEvent(TypedDict):
-    """An event that belongs to a job's story; `output` where the event is about a contract."""
+    """An event of a job's story; `output` is set if the event is about a contract."""
 
     part: str
     seq: int
@@ -364,12 +364,12 @@ class StoryEvent(TypedDict):
     actor: str
     data: str
     output: str | None
-    #: The event that led to it; None: a request did, or it is of before causes were recorded.
+    #: The event that caused it; None: a request caused it, or it is older than the recording of causes.
     cause_seq: int | None
 
 
 @dataclass(frozen=True)
 class JobStory(Query[StoryEvent]):
-    """A job's own events (`part` = job), what led to it (before) and what happened around it (around), in order."""
+    """A job's own events (`part` = job), those that led to it (before) and those around it (around), in order."""
 
     job_id: str

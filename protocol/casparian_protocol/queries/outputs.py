@@ -25,7 +25,7 @@ class OutputListed(TypedDict):
 
 @dataclass(frozen=True)
 class OutputsListed(Query[OutputListed]):
-    """The live version of each output that has files; `name`: that one alone."""
+    """The live version of each output that has files; `name`: only this output."""
 
     name: str | None = None
 
@@ -48,13 +48,13 @@ class OutputFile(TypedDict):
 
 @dataclass(frozen=True)
 class OutputFiles(Query[OutputFile]):
-    """Every file of an output, of all its versions."""
+    """The files of all versions of an output."""
 
     output: str
 
 
 class CommitListed(TypedDict):
-    """A commit to an output: live, or superseded by which job since which event."""
+    """A commit to an output: live, or superseded, with the job and the event."""
 
     job_id: str
     seq: int
@@ -75,7 +75,7 @@ class CommitListed(TypedDict):
 
 @dataclass(frozen=True)
 class OutputHistory(Query[CommitListed]):
-    """Commits to an output, the latest first; `input_file`: a path, or the end of one."""
+    """The commits to an output, the latest first; `input_file`: a path or the end of one."""
 
     output: str
     input_file: str | None = None
@@ -84,7 +84,7 @@ class OutputHistory(Query[CommitListed]):
 
 @dataclass(frozen=True)
 class LiveJobsOfOutput(Query[JobId]):
-    """The jobs whose rows queries see in the live version."""
+    """The jobs with live rows in the live version."""
 
     output: str
 
@@ -118,12 +118,12 @@ class OriginOfRow(Query[RowOrigin]):
 
 @dataclass(frozen=True)
 class ViolationFilter:
-    """Violations of committed rows."""
+    """A filter for violations of committed rows."""
 
     parser: str | None = None
     output: str | None = None
     code: str | None = None
-    #: Also of rows whose commit a newer one has superseded.
+    #: Include rows of superseded commits.
     with_superseded: bool = False
 
 
@@ -137,7 +137,7 @@ class ViolationSum(TypedDict):
 
 @dataclass(frozen=True)
 class ViolationSums(Query[ViolationSum]):
-    """By output, code and column, the most frequent first."""
+    """The violations by output, code and column, the most frequent first."""
 
     filter: ViolationFilter
 
@@ -157,7 +157,7 @@ class ViolationListed(TypedDict):
 
 @dataclass(frozen=True)
 class ViolationsListed(Query[ViolationListed]):
-    """By job, the latest first."""
+    """The violations by job, the latest first."""
 
     filter: ViolationFilter
     limit: Count
@@ -176,13 +176,14 @@ class ViolationOfJobs(TypedDict):
 
 @dataclass(frozen=True)
 class ViolationsOfJobs(Query[ViolationOfJobs]):
-    """Of jobs with this id prefix, committed or not; without one, of all."""
+    """The violations of jobs with this id prefix, committed or not; without a prefix, of all jobs."""
 
     prefixes: tuple[str, ...] = ()
 
 
 class SchemaRow(TypedDict):
-    """`kind` is state (a table of the projection, `columns` is a JSON list) or output (`columns` is its contract)."""
+    """A table that a user may query. `kind` is state (a projection table; `columns` is a JSON list) or output (`columns` is its
+    contract)."""
 
     kind: str
     name: str
@@ -191,9 +192,9 @@ class SchemaRow(TypedDict):
 
 @dataclass(frozen=True)
 class TableRows(Query[dict[str, object]]):
-    """Some columns of a table of the projection, all its rows: what a query of a user reads, handed over as a table.
+    """Some columns of all rows of a projection table, for a query of the user.
 
-    No columns: as many rows of a column `nothing`, for a query that only counts.
+    Without columns: as many rows with a column `nothing`, for a query that only counts.
     """
 
     table: str
@@ -202,7 +203,7 @@ class TableRows(Query[dict[str, object]]):
 
 @dataclass(frozen=True)
 class TableColumns(Query[SchemaRow]):
-    """What a query of a user may name: for completing it while it is typed."""
+    """The tables and columns that a query of the user may name, for completion."""
 
 
 class CauseListed(TypedDict):
@@ -220,7 +221,7 @@ class CauseListed(TypedDict):
 
 @dataclass(frozen=True)
 class CausesListed(Query[CauseListed]):
-    """Causes with open failures, the latest first; `with_closed`: all."""
+    """The causes with open failures, the latest first; `with_closed`: all causes."""
 
     parser: str | None = None
     code: str | None = None
@@ -249,7 +250,7 @@ class CauseOf(Query[Cause]):
 
 @dataclass(frozen=True)
 class JobsOfCause(Query[StatusCount]):
-    """Jobs whose last failure had this cause, by their present state."""
+    """The jobs whose last failure had this cause, by their present state."""
 
     fingerprint: str
 
@@ -264,7 +265,7 @@ class FileOfCause(TypedDict):
 
 @dataclass(frozen=True)
 class FilesOfCause(Query[FileOfCause]):
-    """Files on which a cause occurred, most often first."""
+    """The files on which a cause occurred, the most frequent first."""
 
     fingerprint: str
     limit: Count
@@ -276,7 +277,7 @@ class FingerprintRow(TypedDict):
 
 @dataclass(frozen=True)
 class FingerprintsWithPrefix(Query[FingerprintRow]):
-    """The first two with this prefix: none, the one, or too many."""
+    """The first two fingerprints with this prefix, enough to tell none, one and several apart."""
 
     prefix: str
 
@@ -286,13 +287,13 @@ class Occurrence(TypedDict):
     file: str | None
     at: int
     message: str | None
-    #: Of how many.
+    #: The number of all.
     total: int
 
 
 @dataclass(frozen=True)
 class OtherOccurrences(Query[Occurrence]):
-    """Other jobs that failed by the same cause, the latest first."""
+    """Other jobs that failed with the same cause, the latest first."""
 
     fingerprint: str
     job_id: str

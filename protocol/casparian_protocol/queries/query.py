@@ -1,8 +1,8 @@
-"""A named question to the tables: a frozen dataclass whose fields are its parameters, typed by the row that answers it.
+"""A named query: a frozen dataclass whose fields are its parameters, typed by its rows.
 
-`Query[JobListed]` is answered by rows of the `TypedDict` `JobListed`. The SQL stands with the tables
-(`casparian_sentinel.projection.queries`), so that no front end writes any; over the endpoint a query travels as its class's
-name and its fields. Times in rows are µs UTC.
+The rows of `Query[JobListed]` are of the `TypedDict` `JobListed`. The SQL is next to the tables
+(`casparian_sentinel.projection.queries`), so front ends contain none. A query is sent as the name of its class and its fields.
+Times in rows are µs UTC.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 RowT = TypeVar("RowT")
 
-#: Every query there is, by its name.
+#: All queries by name.
 QUERIES: dict[str, type[Query[Any]]] = {}
 
 
@@ -24,7 +24,7 @@ class UnknownQuery(ValueError):
 
 @dataclass(frozen=True)
 class Query(Generic[RowT]):
-    """The base of all queries; a subclass is a query that can be asked, under its own name."""
+    """The base of all queries. A subclass is a query under its own name."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -47,7 +47,7 @@ def name_of(query: Query[Any]) -> str:
 
 
 def parameters_of(query: Query[Any]) -> dict[str, object]:
-    """As they travel, and as the SQL names them: `$limit` is the field `limit`."""
+    """The parameters as sent and as named in the SQL: `$limit` is the field `limit`."""
     return {name: _plain(value) for name, value in asdict(query).items()}
 
 
@@ -60,7 +60,7 @@ class Found(Generic[RowT]):
 
 
 def query_of(name: str, parameters: dict[str, object]) -> Query[Any]:
-    """The query that was sent as this name and these parameters. Raises `UnknownQuery`."""
+    """The query with this name and these parameters. Raises `UnknownQuery`."""
     kind = QUERIES.get(name)
     if kind is None:
         raise UnknownQuery(f"{name[:80]} is not a query")

@@ -1,4 +1,4 @@
-"""Queries about what people set up: parsers, contracts, parameters, sources, tagging rules, tags; and about the home."""
+"""Queries about parsers, contracts, parameters, sources, tagging rules and tags; and about the home."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from casparian_protocol.queries.selections import UnclaimedTag
 
 
 class ParserVersion(TypedDict):
-    """One version, with what the registry, the runs of its parser and its own circuit breaker say.
+    """One version of a parser, with the facts of the registry, the runs of its parser, and its circuit breaker.
 
-    `paused_at`: a person paused all versions of the name; `opened_at`: the circuit breaker opened.
+    `paused_at`: a user paused all versions of the name; `opened_at`: the circuit breaker opened.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ParserVersion(TypedDict):
 
 @dataclass(frozen=True)
 class ParserVersions(Query[ParserVersion]):
-    """In the order of their registration; `name`: of that parser alone."""
+    """The versions in the order of registration; `name`: only those of this parser."""
 
     name: str | None = None
 
@@ -62,7 +62,7 @@ class ArtifactRow(TypedDict):
 
 @dataclass(frozen=True)
 class ArtifactOf(Query[ArtifactRow]):
-    """The newest version in use, or the one that is named; or, with a hash, the one that has this artifact."""
+    """The newest version in use, the named one, or with a hash the one with this artifact."""
 
     name: str = ""
     version: str = ""
@@ -88,7 +88,7 @@ class ContractListed(TypedDict):
 
 @dataclass(frozen=True)
 class ContractsListed(Query[ContractListed]):
-    """In the order in which they were proposed; state in capitals."""
+    """The contracts in the order of their proposal; the state is in capitals."""
 
     state: str | None = None
     parser: str | None = None
@@ -102,13 +102,13 @@ class ApprovedContract(TypedDict):
 
 @dataclass(frozen=True)
 class ContractOfOutput(Query[ApprovedContract]):
-    """The contract of an output that was approved last."""
+    """The latest approved contract of an output."""
 
     output: str
 
 
 class ContractPair(TypedDict):
-    """A contract, and as JSON (`version`, `schema`) the one of the same parser and output approved last before it."""
+    """A contract and the previously approved one of the same parser and output, as JSON (`version`, `schema`)."""
 
     proposed: str
     parser: str
@@ -132,7 +132,7 @@ class StoredParameter(TypedDict):
 
 @dataclass(frozen=True)
 class StoredParameters(Query[StoredParameter]):
-    """Parameters that were set; `parser`: of that one alone."""
+    """The parameters that were set; `parser`: only those of this parser."""
 
     parser: str | None = None
 
@@ -150,7 +150,7 @@ class WorkerRow(TypedDict):
 
 @dataclass(frozen=True)
 class JoinedWorkers(Query[WorkerRow]):
-    """Workers that, according to the log, neither left nor were lost."""
+    """The workers that, according to the log, neither left nor were lost."""
 
 
 class PausedParser(TypedDict):
@@ -174,7 +174,7 @@ class LastEventSeq(Query[LastEvent]):
 
 @dataclass(frozen=True)
 class PoisonCount(Query[CountRow]):
-    """Events that cannot be made part of the tables."""
+    """The number of events that could not be applied to the tables."""
 
 
 class SourceListed(TypedDict):
@@ -204,7 +204,7 @@ class SourceRow(TypedDict):
 
 @dataclass(frozen=True)
 class Sources(Query[SourceRow]):
-    """`named`: only those of this name, or whose id begins so."""
+    """The sources; `named`: only those with this name or id prefix."""
 
     named: str | None = None
 
@@ -233,7 +233,7 @@ class RuleListed(TypedDict):
 
 @dataclass(frozen=True)
 class RulesListed(Query[RuleListed]):
-    """In the order in which they are looked at."""
+    """The rules in the order in which they are tried."""
 
 
 class RuleRow(TypedDict):
@@ -255,7 +255,7 @@ class TagRow(TypedDict):
 
 @dataclass(frozen=True)
 class TakenTags(Query[TagRow]):
-    """Tags that a parser in use takes; `parser`: that one alone. `with_retired`: also those of retired versions."""
+    """The tags that parsers in use take; `parser`: only this parser. `with_retired`: also those of retired versions."""
 
     parser: str | None = None
     with_retired: bool = False
@@ -268,7 +268,7 @@ class FilesWithTag(Query[CountRow]):
 
 @dataclass(frozen=True)
 class KnownBelow(Query[CountRow]):
-    """Files that are known below a path, vanished ones too."""
+    """The known files below a path, vanished files included."""
 
     path: str
 
@@ -287,6 +287,6 @@ NameKind: TypeAlias = Literal["parser", "source", "rule", "output", "tag", "cont
 
 @dataclass(frozen=True)
 class KnownNames(Query[Name]):
-    """Every name of a kind."""
+    """All names of a kind."""
 
     kind: NameKind

@@ -39,11 +39,11 @@ class OpenScans(Query[OpenScan]):
 
 
 class PlanPeriod(TypedDict):
-    """The last events of two kinds; 0 when there is none."""
+    """The sequences of two events; 0 if there is none."""
 
-    #: When the present daemon was started.
+    #: The start of the present daemon.
     served: int
-    #: When the daemon last got a reason to plan.
+    #: The last reason of the daemon to plan.
     planned: int
 
 
@@ -63,7 +63,7 @@ class EndedOf(TypedDict):
 
 @dataclass(frozen=True)
 class EndedJobsOf(Query[EndedOf]):
-    """What ended behind `planned`, the latest job of each content; `before` counts what had ended at `began`."""
+    """The jobs that ended after `planned`, the latest for each content; `before` counts those that had ended at `began`."""
 
     selection: Selection
     served: Count
@@ -82,7 +82,7 @@ class FailureOf(TypedDict):
 
 @dataclass(frozen=True)
 class FailuresOf(Query[FailureOf]):
-    """Failures that count: of the files meant since `served`, and of jobs without a file since `began`."""
+    """The failures that count: of selected files since `served`, and of jobs without a file since `began`."""
 
     selection: Selection
     served: Count
@@ -92,7 +92,7 @@ class FailuresOf(Query[FailureOf]):
 
 @dataclass(frozen=True)
 class FailureCountOf(Query[CountRow]):
-    """How many `FailuresOf` there are."""
+    """The number of `FailuresOf`."""
 
     selection: Selection
     served: Count
@@ -101,7 +101,7 @@ class FailureCountOf(Query[CountRow]):
 
 @dataclass(frozen=True)
 class QueuedCountOf(Query[CountRow]):
-    """Jobs of the files meant that were queued behind `planned`."""
+    """The number of jobs of selected files that were queued after `planned`."""
 
     selection: Selection
     planned: Count
@@ -114,7 +114,7 @@ class UnclaimedTag(TypedDict):
 
 @dataclass(frozen=True)
 class UnclaimedTags(Query[UnclaimedTag]):
-    """Tags of files of which no tag is taken by any parser."""
+    """The tags of selected files for which no parser takes any tag."""
 
     selection: Selection = field(default_factory=Selection)
 

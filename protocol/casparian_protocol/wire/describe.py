@@ -1,7 +1,7 @@
-"""Makes docs/protocol.md from the models of messages and operations.
+"""Generates docs/protocol.md from the models of messages and operations.
 
-`python -m docs.generated` writes the page, and a test compares it. The prose about sockets and order is here;
-everything about fields comes from the models.
+`python -m docs.generated` writes the page, and a test compares it. The prose about sockets and order is here; everything about
+fields comes from the models.
 """
 
 from __future__ import annotations
@@ -129,9 +129,9 @@ def page() -> str:
     lines += [
         "## Works and briefings",
         "",
-        "What a job of each kind carries (`JobSpec.work`), and what its worker is told",
+        "The work of a job of each kind (`JobSpec.work`), and further information for its worker",
     ]
-    lines += ["beside it (`Assignment.briefing`).", ""]
+    lines += ["(`Assignment.briefing`).", ""]
     for name, work in sorted(WORKS.items()):
         for carried in filter(None, (work, work.briefing)):
             lines += [f"### {carried.__name__}", "", f"`kind` is `{name}`.", "", *_fields_of_dataclass(carried)]

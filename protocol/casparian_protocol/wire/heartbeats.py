@@ -1,9 +1,8 @@
 """What a worker reports of its running jobs, and how often.
 
-`Rhythm`: the intervals of heartbeats and questions under a lease of a given length. `Progress`: how far a job is, small
-enough for a heartbeat. `ProgressMeter`: rate and time left, computed in the worker. `Histogram`: how many calls took
-how long, in fixed buckets that can be merged exactly. The messages that carry these are in `messages`; time is always
-an argument.
+`Rhythm`: the intervals of heartbeats under a lease of a given length. `Progress`: the progress of a job, small enough for a
+heartbeat. `ProgressMeter`: rate and time left, computed in the worker. `Histogram`: durations of calls in fixed buckets, which
+can be merged exactly. The messages that carry these are in `messages`; time is always an argument.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from casparian_protocol.bounds import Count, Finite, Int64, Microseconds, Rate
 from casparian_shim.safe import COUNT_MAX
 
-#: At least this many beats per lease, however rarely the setting asks for one.
+#: The minimum number of heartbeats per lease, whatever the setting.
 BEATS_A_LEASE = 5
-#: Fraction of the lease without a message after which a worker asks. A sentinel always answers a hello, but not beats.
+#: The fraction of the lease without a message after which a worker sends `hello`, which the sentinel always answers.
 _QUESTION_SHARE = 0.25
-#: Fraction of the lease without a message after which a worker gives up its leases, before another may get them.
+#: The fraction of the lease without a message after which a worker gives up its leases, before another may get them.
 _LOST_SHARE = 0.8
-#: Between two hellos of a worker that is not welcome yet.
+#: The time between two hellos of a worker that has no `welcome` yet.
 _HELLO_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """All times in seconds. Each follows the lease, so that no setting makes a healthy worker lose one."""
+    """All times in seconds. Each is derived from the lease, so that no setting makes a healthy worker lose a lease."""
 
     lease_seconds: float
     beat_seconds: float
 
     @classmethod
     def of(cls, heartbeat_seconds: float, lease_seconds: float) -> Rhythm:
-        """The interval of beats: as the setting says, but often enough for the lease."""
+        """The rhythm for a heartbeat setting, with heartbeats often enough for the lease."""
         return cls(lease_seconds, min(heartbeat_seconds, lease_seconds / BEATS_A_LEASE))
 
     @property
@@ -55,7 +54,7 @@ class Rhythm:
         return silent_seconds > _LOST_SHARE * self.lease_seconds
 
 
-# --- how far a job is ---
+# --- progress ---------------------------------------------------------------------------------------------------------
 
 
 Unit = Literal["files", "rows", "bytes", "records", "chunks", "unknown"]
@@ -91,9 +90,9 @@ class ProgressMeter:
     _rate: float | None = field(default=None)
 
     def update(self, done: int, total: int | None, now_seconds: float) -> tuple[float | None, int | None]:
-        """The rate in items a second and the seconds left; never negative nor beyond its limit.
+        """The rate in items a second and the seconds left; never negative and within their limits.
 
-        No time left without a total, or when it would exceed `ETA_LIMIT_SECONDS`.
+        There is no time left without a total, or if it would exceed `ETA_LIMIT_SECONDS`.
         """
         if self._at is None:
             self._done, self._at = done, now_seconds
@@ -112,13 +111,13 @@ class ProgressMeter:
 
 
 def bounded_count(value: float) -> int:
-    """The value as a count that a progress envelope can hold: whole, not negative, at most `COUNT_MAX`."""
+    """The value as a valid count for progress: an integer from 0 to `COUNT_MAX`."""
     if not math.isfinite(value):
         return COUNT_MAX if value > 0 else 0
     return min(max(0, int(value)), COUNT_MAX)
 
 
-# --- how long calls took ---
+# --- durations of calls -----------------------------------------------------------------------------------------------
 
 
 #: Upper bounds in seconds, inclusive; one more bucket has none.
@@ -127,7 +126,7 @@ BUCKET_COUNT = len(BOUNDS_SECONDS) + 1
 
 
 class Histogram:
-    """Counts of calls by how long they took."""
+    """Counts of calls by duration."""
 
     __slots__ = ("_counts",)
 
@@ -156,7 +155,7 @@ class Histogram:
             own[bucket] += sign * count
 
     def counts(self) -> list[int]:
-        """As on the wire."""
+        """The counts as sent."""
         length = BUCKET_COUNT
         while length and not self._counts[length - 1]:
             length -= 1
@@ -167,9 +166,9 @@ class Histogram:
         return sum(self._counts)
 
     def percentile(self, share: float) -> float | None:
-        """Seconds within which this share (above 0, up to 1) of the calls ended; None without calls.
+        """The seconds within which this share (above 0, up to 1) of the calls ended; None without calls.
 
-        Beyond the last bound it is that bound: more than that is not known.
+        For calls beyond the last bound it is that bound.
         """
         rank = ceil(share * self.total)
         seen = 0

@@ -1,7 +1,7 @@
 """The messages between sentinel, workers and clients.
 
-Each is a frozen model with a `kind`; docs/protocol.md describes all of them. Unknown fields are ignored, so
-that a newer peer may send more; a field of the wrong type is refused.
+Each is a frozen model with a `kind`; docs/protocol.md describes all of them. Unknown fields are ignored, so that a newer
+peer may send more; a field of the wrong type is refused.
 
 A message is the frames `[kind][msgpack body][attachment…]` (`encode`, `decode`). Sizes are checked before anything is unpacked.
 Anything wrong with a received message raises `MalformedMessage`, which names the field.
@@ -40,9 +40,9 @@ PROTOCOL_VERSION = 2
 BODY_LIMIT_BYTES = 64 * 1024
 ATTACHMENT_LIMIT_BYTES = 64 * 1024 * 1024
 HEARTBEAT_LIMIT_BYTES = 4 * 1024
-#: Sinks and outputs of one worker that are counted apart from each other.
+#: The number of sinks and outputs of one worker that are counted separately.
 SINKS_LIMIT = 256
-#: (uri, output) of all the others together.
+#: (uri, output) under which all others are added up.
 OTHER_SINKS = ("other://", "")
 
 Epoch = Count
@@ -70,7 +70,7 @@ class Held(BaseModel):
 
 
 class Hello(Message):
-    """Joins or rejoins. `holding` are the jobs still in hand: running, or finished and not yet answered."""
+    """Joins or rejoins. `holding` lists the jobs still held: running, or finished and not yet answered."""
 
     kind = "hello"
     protocol: PositiveSmallCount
@@ -85,7 +85,7 @@ class Hello(Message):
 
 
 class Beat(BaseModel):
-    """One running job in a heartbeat; `progress` is None when it did not fit and follows as a `progress` message."""
+    """One running job in a heartbeat; `progress` is None if it did not fit and follows as a `progress` message."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     job_id: JobId
@@ -95,7 +95,7 @@ class Beat(BaseModel):
 
 
 class Heartbeat(Message):
-    """A worker is alive and renews all its leases. Only running jobs, with cumulative counts; at most 4 KiB."""
+    """A worker is alive and renews all its leases. It lists running jobs with cumulative counts, in at most 4 KiB."""
 
     kind = "heartbeat"
     seq: Count
@@ -106,7 +106,7 @@ class Heartbeat(Message):
 
 
 class ProgressReport(Message):
-    """A progress envelope that did not fit the heartbeat."""
+    """The progress of a job that did not fit into the heartbeat."""
 
     kind = "progress"
     job_id: JobId
@@ -119,20 +119,20 @@ class SinkCounts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]{0,31}://[!-~]{0,200}$")]
-    #: Empty with the uri `other://`: everything beyond what is counted apart.
+    #: Empty with the uri `other://`, which adds up everything that is not counted separately.
     output: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,62})?$")]
     rows: Count = 0
     bytes: Count = 0
     #: System calls that failed.
     errors: Count = 0
-    #: How long writes and syncs took: counts by bucket (`Histogram`), cut behind the last that is not 0.
+    #: The durations of writes and syncs: counts by bucket (`Histogram`), without trailing zeros.
     latency: list[Count] = Field(default_factory=list, max_length=BUCKET_COUNT)
 
 
 class Sinks(Message):
-    """What a worker wrote since its counts began, of those outputs that were written to since it last said so.
+    """What a worker wrote since its counts began, for the outputs that changed since its last report.
 
-    At most once a second, and as its last message. Another `since` means new counts, which begin at 0 again.
+    Sent at most once a second, and as its last message. Another `since` means new counts, which begin at 0.
     """
 
     kind = "sinks"
@@ -149,7 +149,7 @@ class Sinks(Message):
 
 
 class Want(Message):
-    """How many more jobs the worker would take now, beyond those it holds. Replaces the earlier number."""
+    """How many more jobs the worker can take now, beyond those it holds. It replaces the earlier number."""
 
     kind = "want"
     credit: SmallCount
@@ -167,14 +167,14 @@ class StartedJob(Held):
 
 
 class Started(Message):
-    """Guests of these attempts run."""
+    """The guests of these attempts are running."""
 
     kind = "started"
     jobs: list[StartedJob] = Field(max_length=1024)
 
 
 class FinishedJob(Held):
-    #: The manifest, unless its packed form is too large: then it is the attachment number `manifest_attachment`.
+    #: The manifest; if its packed form is too large, it is the attachment number `manifest_attachment` instead.
     manifest: Manifest | None = None
     manifest_attachment: SmallCount | None = None
 
@@ -198,7 +198,7 @@ class Fail(Message):
 
 
 class Released(Message):
-    """Attempts given back untouched or stopped on request (drain, cancel, drop)."""
+    """Attempts given back before they started, or stopped on request (drain, cancel, drop)."""
 
     kind = "released"
     jobs: list[Held] = Field(max_length=1024)
@@ -234,7 +234,7 @@ class Assignment(BaseModel):
     epoch: Epoch
     #: Time of the lease event, µs UTC: the `_cf_processed_at` of the job's rows.
     leased_at: Microseconds
-    #: What this kind of job needs besides its work.
+    #: Further information that this kind of job needs.
     briefing: AnyBriefing | None = None
     #: An earlier attempt ran out of memory: this one runs alone.
     is_alone: bool = False
@@ -287,7 +287,7 @@ class Shutdown(Message):
 
 
 class Blob(Message):
-    """The bytes of a blob are the attachment; `is_found` is false when there is none."""
+    """The attachment has the bytes of a blob; `is_found` is false if the blob does not exist."""
 
     kind = "blob"
     may_attach = True
@@ -296,7 +296,7 @@ class Blob(Message):
 
 
 class Refusal(StrEnum):
-    """Why a message was refused, for programs. A newer peer may have others."""
+    """Why a message was refused, for programs. A newer peer may send other codes."""
 
     #: Not part of this protocol: do not repeat it.
     MALFORMED = "MALFORMED"
@@ -317,7 +317,7 @@ class Refusal(StrEnum):
 
 
 class Refused(Message):
-    """The peer's message was not understood or not allowed; `code` says why, `reason` names the field for people."""
+    """The peer's message was invalid or not allowed; `code` is the reason for programs, `reason` the reason in words."""
 
     kind = "refused"
     reason: ReasonText
@@ -349,7 +349,7 @@ class ReplyError(BaseModel):
 
 
 class Reply(Message):
-    """The answer to a request, sent when what it says is durable."""
+    """The answer to a request, sent when its result is durable."""
 
     kind = "reply"
     may_attach = True
@@ -381,7 +381,7 @@ class MessageTooLarge(CasparianError):
 
 
 def encode(message: Message, attachments: Sequence[bytes] = ()) -> list[bytes]:
-    """The frames of one message. Raises `MessageTooLarge` when the body exceeds 64 KiB or an attachment 64 MiB."""
+    """The frames of one message. Raises `MessageTooLarge` if the body exceeds 64 KiB or an attachment 64 MiB."""
     body = pack(message.model_dump())
     if len(body) > BODY_LIMIT_BYTES:
         raise MessageTooLarge(message.kind, len(body), BODY_LIMIT_BYTES)
@@ -392,7 +392,7 @@ def encode(message: Message, attachments: Sequence[bytes] = ()) -> list[bytes]:
 
 
 def decode(frames: Sequence[bytes]) -> tuple[Message, Sequence[bytes]]:
-    """The message and its attachments; raises `MalformedMessage` naming what is wrong."""
+    """The message and its attachments. Raises `MalformedMessage` with the reason."""
     if len(frames) < 2 or len(frames[0]) > _KIND_LIMIT_BYTES:
         raise MalformedMessage("expected the frames kind and body")
     kind = frames[0].decode("ascii", errors="replace")

@@ -338,11 +338,11 @@ def test_without_a_sentinel_questions_and_requests_are_refused_in_words(tmp_path
     async def tell(stage: Stage) -> None:
         stage.performer.perform(RunQuery(TAG, FileSums()))
         refused = await stage.last(Failed)
-        assert "No sentinel answers" in refused.problem
+        assert "No daemon answers" in refused.problem
         assert "casparian start" in refused.remedy
         stage.performer.perform(RunOperation(("jobs", "ask"), PAUSE(parser="p"), "casparian parser pause p"))
         await stage.until(lambda: len(stage.answers) == 2)
-        assert "No sentinel answers" in stage.answers[1].problem  # type: ignore[union-attr]
+        assert "No daemon answers" in stage.answers[1].problem  # type: ignore[union-attr]
 
     on_stage(tmp_path, tell)
 

@@ -57,7 +57,7 @@ MESSAGES: list[Message] = [
     Heard(Metric("sinks", {"seq": 7, "sinks": [{"uri": "parquet://outputs", "output": "orders", "p50_ms": None}]})),
     Heard(Gap(7, 9)),
     Heard(Silence(3.5)),
-    Gone(f"No sentinel answers for {HOME} (it is not running).", "Start one with `casparian start`."),
+    Gone(f"No daemon answers for {HOME} (it is not running).", "Start one with `casparian start`."),
     Key("alt-j"),
     Paste(f"{SECRET}\nx"),
     Click(3, 4, 2),

@@ -1,4 +1,4 @@
-"""Parser Bench: registered parsers and files with parsers in them, how they fare, and trying them on a file."""
+"""Parser Bench: registered parsers and files with parsers in them, their results, and tests on a file."""
 
 from casparian_console.screens.bench.screen import Bench
 

@@ -1,6 +1,6 @@
-"""How the Parser Bench looks: the list at the left, the detail of a parser at the right.
+"""Drawing of the Parser Bench: the list at the left, the detail of a parser at the right.
 
-Also notes where things lie on the screen, for clicks and scrolling.
+It also records the layout of the last frame, for clicks and scrolling.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _registered(parser: Parser, registry: Registry, now_us: int, width: int, gly
 
 
 def _standing(parser: Parser, registry: Registry, width: int) -> list[Line]:
-    """Which version takes new and changed files, and which wait and why."""
+    """Describe which version takes new and changed files, and which versions wait and why."""
     current = registry.current_of(parser.name)
     lines: list[Line] = []
     if current is parser:
@@ -156,16 +156,16 @@ def _key(key: str, what: str) -> list[Line]:
 
 @dataclass
 class Layout:
-    """What the last frame was like."""
+    """The layout of the last frame."""
 
     left_width: int = 34
-    #: Lines of the right box, and how many there are to scroll through.
+    #: The height of the right box, and the number of lines to scroll through.
     height: int = 1
     lines: int = 0
     entries_shown: int = 1
-    #: Entry's place by row of the screen; None where there is none.
+    #: The place of the entry on each row of the screen; None where there is none.
     places: list[int | None] = field(default_factory=list)
-    #: The result's lines, made once for each (test, its state, width).
+    #: The lines of the result, built once for each (test, state, width).
     _result_key: tuple[object, ...] = ()
     _result: list[Line] = field(default_factory=list)
 
@@ -180,7 +180,7 @@ class Layout:
 
 
 class Bench(Protocol):
-    """What of the screen is drawn."""
+    """The part of the screen that is drawn."""
 
     cursor: Cursor
     entries: Entries
@@ -207,7 +207,7 @@ def draw(bench: Bench, context: Context, width: int, height: int) -> list[Line]:
 
 
 def _left(bench: Bench, context: Context, width: int, height: int) -> list[Line]:
-    """Headings and two lines for each parser; the window keeps the selected one visible."""
+    """The headings and two lines for each parser; the window keeps the selected parser visible."""
     room = height - 2
     lines: list[Line] = []
     places: list[int | None] = []

@@ -1,4 +1,4 @@
-"""The left list of the Parser Bench, and the choice of a file to test on: files that failed last come first."""
+"""The list at the left of the Parser Bench, and the choice of a file to test on, with files that failed last first."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Entry:
     """One row of the list."""
 
     kind: Kind
-    #: The parser's name, the file's name, or the path that was typed.
+    #: The parser's name, the file's name, or a typed path.
     name: str
-    #: What `casparian run` is given.
+    #: The argument for `casparian run`.
     target: str
     parser: Parser | None = None
     file: ParserFile | None = None
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """The file that can be watched; empty for what is registered."""
+        """The file that can be watched; empty for a registered parser."""
         return "" if self.kind == "registered" else self.target
 
     @property
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass
 class Entries:
-    """The list, rebuilt from the facts whenever it is drawn: it has as many rows as there are parsers."""
+    """The list, rebuilt from the facts for every frame; it is as short as the number of parsers."""
 
     files: tuple[ParserFile, ...] = ()
     quick: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ CANNOT_RUN = "cannot run"
 
 
 def state_of(parser: Parser, registry: Registry) -> tuple[str, str, str]:
-    """(glyph's name, style, words): how a registered parser stands."""
+    """The state of a registered parser: (glyph's name, style, words)."""
     contracts = registry.candidate(parser).contracts
     if parser.state == "retired":
         return "waiting", "dim", "retired"
@@ -110,12 +110,12 @@ def state_of(parser: Parser, registry: Registry) -> tuple[str, str, str]:
     return "done", "ok", "ready"
 
 
-#: The states in the list, where the detail beside it says the rest.
+#: Shorter states for the list; the detail says the rest.
 _SHORT = {"paused by its circuit breaker": "paused", "waits for approval": "to approve", "one job tries": "one tries"}
 
 
 def success_rate(parser: Parser) -> str:
-    """`98%` of its runs ended well; empty before the first. Only all of them are 100%."""
+    """The share of successful runs, such as `98%`; empty before the first run. It is 100% only if all succeeded."""
     if not parser.runs:
         return ""
     if parser.successes == parser.runs:
@@ -124,7 +124,7 @@ def success_rate(parser: Parser) -> str:
 
 
 def entry_lines(entry: Entry, registry: Registry, now_us: int, glyphs: Glyphs) -> tuple[Line, Line]:
-    """Its name, and how it fares."""
+    """The parser's name and its results."""
     parser, file = entry.parser, entry.file
     if parser is not None:
         glyph, style, words = state_of(parser, registry)
@@ -152,7 +152,7 @@ def entry_lines(entry: Entry, registry: Registry, now_us: int, glyphs: Glyphs) -
     return [("", f"{glyphs.dot} {clean(name_only)}")], [("dim", f"  {clean(folder) or '.'}")]
 
 
-#: Chosen to name a path instead.
+#: The choice that lets the user type a path instead.
 OTHER = ""
 _LIMIT = 300
 
@@ -163,7 +163,7 @@ def file_query(tag: Tag, parser: Parser | None) -> RunQuery:
 
 
 class FileChoice(Choose):
-    """The files, once the projection has named them; what is typed before that stays, and Enter waits."""
+    """A choice of files, filled when the projection answers. Text typed before that stays, and Enter waits."""
 
     def __init__(self, title: str, then: Callable[[str], Effects]) -> None:
         super().__init__(title, [], then)
@@ -177,7 +177,7 @@ class FileChoice(Choose):
         ]
 
     def fail(self) -> None:
-        """Nobody can say which files there are: a path can still be typed."""
+        """The files could not be loaded: only a path can be typed."""
         self.options = [(OTHER, "another file: type its path")]
 
     def body(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:

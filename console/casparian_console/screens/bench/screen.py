@@ -1,4 +1,4 @@
-"""The Parser Bench: its keys, and its two panes: parsers at the left, the chosen detail or test result at the right."""
+"""The Parser Bench: its keys and its two panes, the parsers at the left and the detail or the test result at the right."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ ACTIONS: tuple[Action, ...] = existing(
 )  # fmt: skip
 
 
-#: `parsers/` is listed again so often while the bench is looked at: directories tell nobody that they changed.
+#: How often `parsers/` is listed again while the bench is visible.
 _LIST_AGAIN_US = 5_000_000
 
 
@@ -110,12 +110,12 @@ class Bench(Screen):
         self.entries = Entries()
         self.runner = Runner()
         self.cursor = Cursor()
-        #: Parsers whose last result is shown rather than their detail.
+        #: Parsers whose last test result is shown instead of their detail.
         self.shows_result: set[tuple[str, str]] = set()
-        #: A person moved the selection, or used it.
+        #: Whether the user has moved or used the selection.
         self._is_chosen = False
         self.is_right = False
-        #: First visible line of the right pane.
+        #: The first visible line of the right pane.
         self.top = 0
         self.look = drawing.Layout()
         self.listed: list[Entry] = []
@@ -123,20 +123,20 @@ class Bench(Screen):
         self._is_listable = True
         self._choice: FileChoice | None = None
         self._prompt: PathPrompt | None = None
-        #: The parser whose next result is shown as declared against observed.
+        #: The parser whose next test result is shown as a comparison of declared and observed columns.
         self._wants_diff: tuple[str, str] | None = None
 
-    # --- what is chosen -----------------------------------------------------------------------------------------------
+    # --- the selection ------------------------------------------------------------------------------------------------
 
     def rows(self) -> Fixed:
         return Fixed([entry.identity for entry in self.listed])
 
     def settle(self, context: Context) -> None:
         listed = self.entries.listed(context.facts.registry, context.home)
-        #: Files are of now: in the past only what was registered then.
+        #: The files in `parsers/`; in the past only registered parsers are known.
         self.listed = [each for each in listed if context.past_seq is None or each.kind == "registered"]
         if not self._is_chosen:
-            self.cursor = Cursor()  # until a person chose, the first: lists arrive one after the other
+            self.cursor = Cursor()  # the first entry until the user selects one: the lists arrive one after the other
         self.cursor.settle(self.rows(), self.look.entries_shown)
 
     def entry(self) -> Entry | None:
@@ -153,12 +153,12 @@ class Bench(Screen):
         return self.cursor.identity in self.shows_result and self.trial() is not None
 
     def waiting(self, context: Context) -> list[Contract]:
-        """The chosen parser's contracts that wait for a decision."""
+        """The selected parser's contracts that wait for a decision."""
         parser = self.parser()
         return [each for each in context.facts.registry.waiting_contracts if parser and each.parser == parser.name]
 
     def show_parser(self, name: str, context: Context) -> Effects:
-        """From another screen: select a registered parser."""
+        """Select a registered parser, for another screen."""
         self._is_chosen = True
         self.cursor.identity = ("registered", name)
         self.settle(context)
@@ -177,7 +177,7 @@ class Bench(Screen):
     # --- tests --------------------------------------------------------------------------------------------------------
 
     def test(self, context: Context) -> Effects:
-        """Ask for the file; the list is filled as soon as the projection answers."""
+        """Ask which file to test on; the list fills when the projection answers."""
         entry = self.entry()
         if entry is None:
             return []
@@ -193,13 +193,13 @@ class Bench(Screen):
         return [*context.open(self._choice), file_query(("bench", "choice"), entry.parser)]
 
     def test_file(self, parser: str, path: str, context: Context) -> Effects:
-        """From another screen: test a registered parser on a file."""
+        """Test a registered parser on a file, for another screen."""
         self.show_parser(parser, context)
         entry = self.entry()
         return self.run(entry, path, context) if entry is not None and entry.name == parser else []
 
     def quick(self, context: Context) -> Effects:
-        """Any Python file, then the file to test it on."""
+        """Ask for any Python file, then for the file to test it on."""
 
         def typed(path: str) -> Effects:
             self._is_chosen = True
@@ -228,7 +228,7 @@ class Bench(Screen):
         return self.runner.stop(self.cursor.identity, context.facts.now_us)  # type: ignore[arg-type]
 
     def watch(self, context: Context) -> Effects:
-        """On or off; without a test so far, the file to test on is asked for first."""
+        """Switch testing on save on or off. Without a previous test, ask for the file to test on first."""
         entry = self.entry()
         if entry is None:
             return []
@@ -238,13 +238,13 @@ class Bench(Screen):
         return [*effects, *self.test(context)] if is_on and self.trial() is None else effects
 
     def schema_diff(self, context: Context) -> Effects:
-        """Declared against observed, of the last test; without one, of a test that is run for it."""
+        """Compare declared and observed columns of the last test; without one, run a test first."""
         trial = self.trial()
         if trial is not None and trial.run:
             return self._show_diff(trial, context)
         entry = self.entry()
         self._wants_diff = entry.identity if entry is not None else None
-        context.say("What is observed needs a test: choose the file.")
+        context.say("The observed columns come from a test: choose the file.")
         return self.test(context)
 
     def _show_diff(self, trial: Trial, context: Context) -> Effects:
@@ -253,7 +253,7 @@ class Bench(Screen):
     # --- contracts and pauses -----------------------------------------------------------------------------------------
 
     def approve(self, context: Context) -> Effects:
-        """The diff first; its view has the key that approves."""
+        """Show the diff; the approving key is in that view."""
 
         def show(contract_id: str) -> Effects:
             return [RunQuery(("bench", "contract", contract_id), ContractBefore(contract_id))]
@@ -324,7 +324,7 @@ class Bench(Screen):
             case Listing(), ("files",):
                 self.entries.take_listing(message.entries)
             case Failed(), ("files",):
-                self._is_listable = False  # said once; it is tried again when the bench is entered
+                self._is_listable = False  # reported once; tried again when the bench is entered
             case Listing(), ("path",) if self._prompt is not None:
                 self._prompt.on_answer(message)
             case Answer(), ("choice",) if self._choice is not None:
@@ -352,10 +352,10 @@ class Bench(Screen):
         self._wants_diff = None
         return self._show_diff(trial, context) if trial.run else []
 
-    # --- keys and the mouse -------------------------------------------------------------------------------------------
+    # --- keys and mouse -----------------------------------------------------------------------------------------------
 
     def toggle(self, context: Context) -> Effects:
-        """Between detail and result; without a result, to the pane."""
+        """Switch between the detail and the result; without a result, move to the pane."""
         self._is_chosen = True
         identity = self.cursor.identity
         if self.trial() is None:

@@ -1,4 +1,4 @@
-"""Tests of parsers on files: what `casparian run … --json` said, which test is shown, testing on save, the pane of its result."""
+"""Tests of parsers on files: the output of `casparian run … --json`, testing on save, and the pane that shows the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Literal["running", "success", "partial_success", "no_data", "failed", "r
 
 
 class Example(TypedDict):
-    """One offending value, as its text."""
+    """One invalid value, as text."""
 
     source_row: int | None
     row_index: int
@@ -79,7 +79,7 @@ class Tested(TypedDict):
 
 
 class RunDocument(TypedDict, total=False):
-    """All that `casparian run --json` prints."""
+    """The document that `casparian run --json` prints."""
 
     parser: Tested
     inputs: list[Run]
@@ -87,7 +87,7 @@ class RunDocument(TypedDict, total=False):
 
 @dataclass(eq=False)
 class Trial:
-    """One run. `input` may be empty while a file is still being chosen."""
+    """One test. `input` is empty while a file is being chosen."""
 
     number: int
     entry: Identity
@@ -97,7 +97,7 @@ class Trial:
     ended_us: int = 0
     state: State = "running"
     document: RunDocument = field(default_factory=RunDocument)
-    #: What the command and the parser said on stderr, the parser's prints among it.
+    #: The stderr of the command, with the messages and prints of the parser.
     talk: str = ""
     _chunks: list[str] = field(default_factory=list)
 
@@ -138,7 +138,7 @@ class Trial:
 
     @property
     def run(self) -> Run:
-        """What the document says of the one input; empty without a document."""
+        """The document's entry for the one input; empty without a document."""
         inputs = self.document.get("inputs")
         return inputs[0] if inputs else {}
 
@@ -149,14 +149,14 @@ class Trial:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Rows received, rows that broke their contract, records skipped."""
+        """The numbers of rows received, rows that broke their contract, and records skipped."""
         outputs = (self.run.get("outputs") or {}).values()
         skipped = sum((self.run.get("skipped") or {}).values())
         return sum(each["received"] for each in outputs), sum(each["violating"] for each in outputs), skipped
 
 
 def refusal(trial: Trial) -> tuple[str, str]:
-    """Problem and remedy of a command that could not begin, out of its stderr."""
+    """The problem and the remedy from the stderr of a command that could not begin."""
     lines = [line for line in trial.talk.splitlines() if line.strip()]
     for at, line in enumerate(lines):
         if line.startswith("casparian: "):
@@ -168,14 +168,14 @@ WATCH: Tag = ("bench", "watch")
 
 
 class Runner:
-    """One test at a time for each parser; a new one stops the old one."""
+    """Runs one test at a time for each parser; a new test stops the previous one."""
 
     def __init__(self) -> None:
-        #: The last twenty, the youngest last.
+        #: The last twenty tests, the latest last.
         self.trials: deque[Trial] = deque(maxlen=20)
         self.watched: Entry | None = None
         self._count = 0
-        #: The watched file was saved while its test still ran.
+        #: Whether the watched file was saved while its test was running.
         self._is_due = False
 
     def latest(self, entry: Identity | None) -> Trial | None:
@@ -200,13 +200,13 @@ class Runner:
         return [StopCommand(running.tag)]
 
     def watch(self, entry: Entry | None) -> Effects:
-        """Watch another file, or none."""
+        """Watch another file, or stop watching."""
         stopped: Effects = [StopCommand(WATCH)] if self.watched is not None else []
         self.watched, self._is_due = entry, False
         return [*stopped, Watch(WATCH, entry.path)] if entry is not None else stopped
 
     def saved(self, now_us: int) -> Effects:
-        """The watched file changed: test it again, after the test that still runs."""
+        """The watched file changed: test it again, after a test that is still running."""
         if self.watched is None:
             return []
         last = self.latest(self.watched.identity)
@@ -216,7 +216,7 @@ class Runner:
         return self.again(self.watched, now_us)
 
     def on_answer(self, number: str, message: Output | Ended | Failed, now_us: int) -> tuple[Trial | None, Effects]:
-        """Feed a trial; the trial when it has ended now, and what follows."""
+        """Pass a message to its test. Returns the test if it has ended, and the next effects."""
         trial = next((each for each in self.trials if str(each.number) == number), None)
         if trial is None or not trial.is_running:
             return None, []
@@ -231,7 +231,7 @@ class Runner:
         return trial, []
 
 
-#: Contract types whose Arrow names differ from their own.
+#: Contract types that have another name in Arrow.
 _ARROW = {
     "boolean": "bool",
     "float64": "double",
@@ -244,7 +244,7 @@ _ARROW = {
 
 
 def diff_lines(trial: Trial, glyphs: Glyphs) -> list[Line]:
-    """One block an output; what differs comes first in words, and is never told by colour alone."""
+    """One block for each output. A difference is stated in words, not by colour alone."""
     lines: list[Line] = [[("dim", f"{clean(trial.label)} on {clean(trial.input)}")]]
     outputs = trial.run.get("outputs") or {}
     if not outputs:
@@ -259,7 +259,7 @@ def diff_lines(trial: Trial, glyphs: Glyphs) -> list[Line]:
 
 
 def verdict(column: Column, *, has_contract: bool) -> tuple[str, str]:
-    """(style, words) for one column; no words when both agree."""
+    """(style, words) for one column; no words if both agree."""
     declared, observed = column["declared"], column["observed"]
     if not has_contract:
         return "dim", ""
@@ -275,7 +275,7 @@ def verdict(column: Column, *, has_contract: bool) -> tuple[str, str]:
 
 
 def _fits(declared: str, observed: list[str]) -> bool:
-    """Whether the guest sent the very type; everything else was converted without loss, value by value."""
+    """Whether the guest sent exactly this type; any other type was converted without loss, value by value."""
     return [_ARROW.get(declared, declared)] == list(observed) or list(observed) == [declared]
 
 
@@ -301,7 +301,7 @@ _HEADS: dict[str, tuple[str, str, str]] = {
 
 
 def result_lines(trial: Trial, width: int, glyphs: Glyphs, now_us: int) -> list[Line]:
-    """All about one test."""
+    """The lines that describe one test."""
     lines = [*_head(trial, width, glyphs, now_us)]
     if trial.is_running or trial.state == "stopped":
         return lines
@@ -394,7 +394,7 @@ def _violations(violations: Sequence[Violation], width: int, glyphs: Glyphs) -> 
             got = "NULL" if example["got"] is None else f"‘{clean(example['got'])}’"
             line: Line = [("dim", f"      {word} {place}: ")]
             if each["code"] == "parser_rejected":
-                lines.append([*line, ("bad", got)])  # the parser's own words; what was expected says nothing more
+                lines.append([*line, ("bad", got)])  # the parser's own message; the expected type would add nothing
                 continue
             wanted = clip(clean(example["expected"]), max(12, width // 3), glyphs.ellipsis)
             got = clip(got, max(16, width // 2), glyphs.ellipsis)
@@ -418,7 +418,7 @@ def _columns(columns: Sequence[Column], width: int) -> list[Line]:
 
 
 def _rows(rows: Sequence[dict[str, object]], width: int, glyphs: Glyphs) -> list[Line]:
-    """As many columns as fit, each as wide as its values need."""
+    """Rows as a table: as many columns as fit, each as wide as its values need."""
     shown: list[tuple[str, int, list[str]]] = []
     left = width - 2
     names = list(rows[0])
@@ -436,7 +436,7 @@ def _rows(rows: Sequence[dict[str, object]], width: int, glyphs: Glyphs) -> list
 
 
 def _talk(trial: Trial) -> list[Line]:
-    """What the parser printed; the closing words of the command itself are told above."""
+    """What the parser printed; the command's own closing messages are shown above."""
     printed, _, _ = f"\n{trial.talk}".partition("\ncasparian: ")
     said = [line for line in printed.splitlines() if line.strip() and not line.startswith("In production ")]
     if not said:

@@ -1,7 +1,7 @@
-"""What Discover asks for (tags on files, scans, the dialogs before them), and the table of its keys.
+"""The commands of Discover (tags on files, scans, and their dialogs), and the table of its keys.
 
-A few files are tagged by the operation. Many, and files whose content was never read, go through the command line: a tagged
-file becomes a job only when its content is known, and the operation reads no files. A scan runs as
+A few files are tagged by the operation. Many files, and files whose content was never read, are tagged by the command line: a
+tagged file becomes a job only when its content is known, and the operation reads no files. A scan runs as
 `casparian scan PATH --progress --json`.
 """
 
@@ -41,7 +41,7 @@ COMMAND = ("discover", "tagged")
 
 
 def ask_which_tag(title: str, known: Sequence[str], then: Callable[[str], Effects], context: Context) -> Effects:
-    """Which tag; one that is none is refused with the reason."""
+    """Ask for a tag; an invalid tag is refused with the reason."""
 
     def typed(tag: str) -> Effects:
         try:
@@ -56,7 +56,7 @@ def ask_which_tag(title: str, known: Sequence[str], then: Callable[[str], Effect
 
 
 def put(files: Sequence[File], tag: str) -> Effects:
-    """On up to `FILE_IDS_LIMIT` files; taking it back leaves it on those that had it before."""
+    """Put the tag on at most `FILE_IDS_LIMIT` files. Undo leaves it on files that had it before."""
     if not all(file.is_hashed for file in files):
         return [RunCommand(COMMAND, ("tag", *(file.path for file in files), tag))]
     fresh = [file for file in files if tag not in file.tag_list]
@@ -68,7 +68,7 @@ def take_off(files: Sequence[File], tag: str) -> Effects:
 
 
 def put_on_all(chosen: Filter, files: int, loaded: Sequence[File], tag: str, context: Context) -> Effects:
-    """On all that the filter shows; asks once, with their number."""
+    """Put the tag on all files that the filter shows, after a question with their number."""
     if files <= FILE_IDS_LIMIT and len(loaded) == files and all(file.is_hashed for file in loaded):
         effects = put(loaded, tag)
     else:
@@ -93,14 +93,14 @@ _SCAN: Tag = ("discover", "scan")
 
 
 class ScanProgress(TypedDict, total=False):
-    """A line of `casparian scan --progress --json` while it goes on."""
+    """A progress line of `casparian scan --progress --json`."""
 
     files: int
     seconds: float
 
 
 class ScanReport(TypedDict, total=False):
-    """Its last line."""
+    """The last line of `casparian scan --progress --json`."""
 
     files: int
     bytes: int
@@ -114,7 +114,7 @@ class ScanReport(TypedDict, total=False):
 
 
 class Scan:
-    """One at a time: two would read the same disk."""
+    """The running scan. There is one at a time, because two would compete for the same disk."""
 
     def __init__(self) -> None:
         self.path = ""
@@ -128,7 +128,7 @@ class Scan:
         return [RunCommand(_SCAN, ("scan", path, "--progress", "--json"))]
 
     def stop(self, context: Context) -> Effects:
-        """Cut short: what was found is kept, nothing counts as vanished."""
+        """Stop the scan: the files found are kept, and no file counts as vanished."""
         if not self.is_running:
             return []
         self.is_running = False
@@ -136,7 +136,7 @@ class Scan:
         return [StopCommand(_SCAN)]
 
     def on_answer(self, message: Output | Ended | Failed, context: Context) -> bool:
-        """Whether the scan has ended now."""
+        """Take a message of the command. Returns whether the scan has ended."""
         if not self.is_running:
             return False
         if isinstance(message, Output):
@@ -157,7 +157,7 @@ class Scan:
             try:
                 told = json.loads(line)
             except ValueError:
-                continue  # not of the scan's own making
+                continue  # a line that the scan did not print
             if isinstance(told, dict):
                 if "progress" in told:
                     self.progress = cast(ScanProgress, told["progress"])
@@ -165,7 +165,7 @@ class Scan:
                     self._result = cast(ScanReport, told)
 
     def lines(self, jobs: JobBook, width: int, glyphs: Glyphs) -> list[Line]:
-        """What is scanned right now, here and by the daemon."""
+        """Describe the running scans, of this console and of the daemon."""
         lines: list[Line] = []
         if self.is_running:
             files, seconds = self.progress.get("files", 0), self.progress.get("seconds", 0)
@@ -210,7 +210,7 @@ def _words(result: ScanReport) -> str:
 
 
 class Discover(Protocol):
-    """What of the screen the dialogs are about."""
+    """The part of the screen that the dialogs use."""
 
     dropdowns: tuple[Dropdown, Dropdown]
     is_right: bool
@@ -223,7 +223,7 @@ class Discover(Protocol):
 
 
 def offer(discover: Discover, context: Context) -> Effects:
-    """A list to choose from; the parsers that its tags are meant for come first."""
+    """List what can be done with the file; parsers that subscribe to its tags come first."""
     file = discover.file()
     if file is None:
         return []
@@ -277,7 +277,7 @@ def ask_tag(discover: Discover, context: Context) -> Effects:
 
 
 def ask_tag_all(discover: Discover, context: Context) -> Effects:
-    """Asks for the tag, then once more with the number of files."""
+    """Ask for the tag, then for confirmation with the number of files."""
     window = discover.window
     chosen, files = window.filter, window.files or 0
 
@@ -288,7 +288,7 @@ def ask_tag_all(discover: Discover, context: Context) -> Effects:
 
 
 def ask_scan(discover: Discover, context: Context) -> Effects:
-    """Of a source the choice between it and another path; else a path."""
+    """For a source, offer to scan it again or another path; otherwise ask for a path."""
     source = discover.window.filter.source
 
     def ask_path() -> Effects:
@@ -330,7 +330,7 @@ def _has_text(discover: Any, context: Any) -> bool:
 
 
 def _can_go_on(discover: Any, context: Any) -> bool:
-    """There is a next step: of the open dropdown, the explorer, or the file."""
+    """Whether Enter has a next step: of the open dropdown, the explorer, or the file."""
     if context.past_seq is not None:
         return False
     explorer = discover.explorer

@@ -1,4 +1,4 @@
-"""How Discover looks: sidebar, files, preview; in the past what events tell of them. Writes down where things lie."""
+"""Drawing of Discover: sidebar, files and preview; in the past, what events say about files. It records the layout for clicks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SIGNS = {
 
 @dataclass
 class Layout:
-    """What the last frame was like."""
+    """The layout of the last frame."""
 
     sidebar_width: int = 22
     files_width: int = 34
@@ -45,13 +45,13 @@ class Layout:
     files_shown: int = 10
     preview_height: int = 10
     preview_lines: int = 0
-    #: First row and the one behind the last, of each dropdown.
+    #: The first row of each dropdown, and the one after its last.
     dropdown_rows: list[tuple[int, int]] = field(default_factory=list)
     _body_key: tuple[object, ...] = ()
     _body: list[Line] = field(default_factory=list)
 
     def body(self, discover: Discover, context: Context, width: int) -> list[Line]:
-        """The preview's lines, rebuilt only when the file, the view, what is known or the minute changed."""
+        """The preview's lines, rebuilt only when the file, the view, the facts or the minute changed."""
         preview = discover.preview
         minute = context.facts.now_us // 60_000_000
         reasons = {each.tag: each.reason for each in context.facts.registry.waiting_files}
@@ -63,7 +63,7 @@ class Layout:
 
 
 class Discover(Protocol):
-    """What of the screen is drawn."""
+    """The part of the screen that is drawn."""
 
     cursor: Cursor
     dropdowns: tuple[Dropdown, Dropdown]
@@ -151,7 +151,7 @@ def _nothing(discover: Discover, context: Context) -> list[Line]:
 
 
 def _file(file: File, context: Context, width: int, *, is_chosen: bool) -> Line:
-    """Mark, how it stands, the end of its path; then tags, kind and size as far as there is room."""
+    """One file: mark, status and the end of its path; then tags, kind and size if there is room."""
     glyphs = context.glyphs
     sign, style = _SIGNS.get(file.status, ("dot", "dim"))
     ends: Line = []
@@ -184,7 +184,7 @@ def _preview(discover: Discover, context: Context, width: int, height: int) -> l
 
 
 def _past(context: Context, width: int, height: int) -> list[Line]:
-    """The catalogue is of now; of then only what events tell."""
+    """The past: the file index knows only the present, so this shows what events say."""
     registry = context.facts.registry
     lines: list[Line] = [
         [("title", "Files, as the events up to here tell")],

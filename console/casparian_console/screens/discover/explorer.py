@@ -1,4 +1,4 @@
-"""The rule explorer: from folders to a pattern, its matches while it is typed, a test, and the saved rule."""
+"""The rule explorer: choosing a folder, writing a pattern with its matches shown while typing, testing and saving the rule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MatchedFile(TypedDict):
 
 
 class RuleTest(TypedDict, total=False):
-    """What `casparian rule test --json` prints."""
+    """The document that `casparian rule test --json` prints."""
 
     matched: int
     files: int
@@ -36,13 +36,13 @@ class RuleTest(TypedDict, total=False):
 
 
 class Explorer:
-    """Open or not; its fields survive closing."""
+    """The state of the explorer, open or closed; its fields survive closing."""
 
     def __init__(self) -> None:
         self.is_open = False
         self.phase: Phase = "explore"
         self.source = Source()
-        #: The focused folder, with its `/`; empty at the top.
+        #: The open folder, with its `/`; empty at the top.
         self.folder = ""
         self.rows: list[Folder] = []
         self.cursor = Cursor()
@@ -50,7 +50,7 @@ class Explorer:
         self.focus = 0
         self.matcher = Matcher()
         self.top = 0
-        #: What `casparian rule test` said; empty before.
+        #: The result of `casparian rule test`; empty before a test.
         self.tested: RuleTest = {}
         self.problem = ""
         self.list_height = 1
@@ -67,7 +67,7 @@ class Explorer:
 
     @property
     def is_unsaved(self) -> bool:
-        """A pattern that was edited by hand and not saved."""
+        """Whether the pattern was edited and not saved."""
         return self.is_open and self.phase != "explore" and bool(self._typed)
 
     @property
@@ -75,14 +75,14 @@ class Explorer:
         return self.fields["pattern"].text.strip()
 
     def found(self) -> tuple[list[str], int]:
-        """The matches that can be seen, and how many there are: while typing, or as the test found them."""
+        """The matches to show and their number, from the matcher while typing or from the test."""
         if self.phase == "edit":
             return self.matcher.matches, self.matcher.matched
         return [each["path"] for each in self.tested.get("matches", ())], self.tested.get("matched", 0)
 
     @property
     def excludes(self) -> tuple[str, ...]:
-        """Patterns between blanks."""
+        """The exclusions: patterns separated by blanks."""
         return tuple(self.fields["exclude"].text.split())
 
     @property
@@ -92,9 +92,9 @@ class Explorer:
     # --- explore and focus --------------------------------------------------------------------------------------------
 
     def open(self, source: Source) -> Effects:
-        """Where it was left, unless another source was chosen meanwhile."""
+        """Open where it was left, unless another source was chosen since."""
         self.is_open = True
-        #: A rule is of one source or of all: a directory that was scanned by hand is none.
+        #: The source of the rule, or all. A directory that was scanned by hand is not a source.
         wanted = source if source.kind == "source" else Source(name="all sources")
         if wanted != self.source:
             self.source, self.folder = wanted, ""
@@ -112,11 +112,11 @@ class Explorer:
         return Fixed([row["name"] for row in self.rows])
 
     def current(self) -> str:
-        """The chosen row: a folder with its `/`, or `*.ext`."""
+        """The selected row: a folder with its `/`, or `*.ext`."""
         return str(self.cursor.identity or "") if self.rows else ""
 
     def focus_folder(self) -> Effects:
-        """Enter: into the folder, or to a pattern for the files of this extension."""
+        """Enter the folder, or begin a pattern for the files of this extension."""
         name = self.current()
         if not name:
             return []
@@ -127,7 +127,7 @@ class Explorer:
         return self.edit(f"{self.folder}{name}" if self.folder else name)
 
     def up(self) -> Effects:
-        """Out of the focused folder; the cursor comes back to it."""
+        """Leave the folder; the cursor goes back to it."""
         left = self.folder.rstrip("/").rpartition("/")
         self.folder = f"{left[0]}/" if left[0] else ""
         self.rows, self.cursor = [], Cursor(identity=f"{left[2]}/")
@@ -150,7 +150,7 @@ class Explorer:
         return self.matcher.start(self.pattern, self.excludes)
 
     def type(self, key: str) -> Effects | None:
-        """A key in one of the fields."""
+        """Handle a key in one of the fields."""
         if key in ("tab", "s-tab"):
             self.focus = (self.focus + (1 if key == "tab" else -1)) % len(FIELDS)
             return []
@@ -179,7 +179,7 @@ class Explorer:
         return (*excluded, *(("--source", self.source.value) if self.source.kind == "source" else ()))
 
     def test(self) -> Effects:
-        """Over every known file, by the command that knows dates, kinds and all rules."""
+        """Test the rule over all known files, with the command that checks dates, kinds and all rules."""
         if self.matcher.problem:
             self.problem = self.matcher.problem
             return []
@@ -194,7 +194,7 @@ class Explorer:
         return [RunCommand(("discover", "ruletest"), args)]
 
     def save(self, context: Context) -> Effects:
-        """Asks once, with what it will do."""
+        """Save the rule, after a question that says what it will do."""
         known = self.tested.get("matched", 0)
         args = ("rule", "add", *self._predicates(), "--", self.pattern, self.tag)
         where = clean(self.source.name) if self.source.kind == "source" else "all sources"
@@ -208,7 +208,7 @@ class Explorer:
         )
 
     def back(self) -> bool:
-        """One phase back; False at the first one, where the explorer closes."""
+        """Go back one phase. False: this is the first one, so the explorer closes."""
         if self.phase in ("test", "publish"):
             self.phase = "edit"
         elif self.phase == "edit":
@@ -240,7 +240,7 @@ class Explorer:
         said = message.stderr if isinstance(message, Ended) else f"casparian: {message.problem} {message.remedy}"
         words = " ".join(line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip())
         if isinstance(message, Failed) or message.code:
-            self.problem = words or "The command failed without a word."
+            self.problem = words or "The command failed without a message."
             self.phase = "edit" if self.phase == "test" and not self.tested else self.phase
             context.say(self.problem, "bad")
         elif what == "ruletest":
@@ -282,7 +282,7 @@ def _steps(explorer: Explorer, glyphs: Glyphs) -> Line:
 
 
 def _folders(explorer: Explorer, context: Context, width: int, height: int) -> list[Line]:
-    """Folders, and extensions of the files that lie here, with what is untagged among them."""
+    """The folders and file extensions at this place, with the number of untagged files."""
     explorer.list_height = max(1, height - 3)
     explorer.cursor.settle(explorer.list_rows(), explorer.list_height)
     glyphs, inner = context.glyphs, width - 2
@@ -335,7 +335,7 @@ def _fields(explorer: Explorer, context: Context, width: int, height: int) -> li
 
 
 def _counts(explorer: Explorer, width: int, glyphs: Glyphs) -> list[Line]:
-    """How many match; while it is still being found out, out of how many that were looked at."""
+    """The number of matches; while matching is in progress, also the number of files checked so far."""
     matcher = explorer.matcher
     if explorer.phase != "edit":
         return _tested(explorer, width, glyphs)
@@ -363,7 +363,7 @@ def _tested(explorer: Explorer, width: int, glyphs: Glyphs) -> list[Line]:
 
 
 def _matches(explorer: Explorer, context: Context, width: int, height: int) -> list[Line]:
-    """The first of them, with the fields that the pattern reads out of their paths."""
+    """The first matches, with the fields that the pattern reads from their paths."""
     explorer.list_height = max(1, height - 2)
     found, total = explorer.found()
     explorer.top = max(0, min(explorer.top, len(found) - explorer.list_height))

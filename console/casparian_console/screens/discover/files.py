@@ -1,7 +1,7 @@
-"""The list of files and what chooses them: sources, tags, rules, a text in the path; the two dropdowns that filter as one types.
+"""The list of files and its filter: sources, tags, rules, a text in the path; and the two dropdowns that filter while typing.
 
-However many files there are, at most `PAGES` pages of 5,000 are held; a page is fetched when the cursor comes near its end.
-Rows are in the order of the catalogue's key.
+At most `PAGES` pages of 5,000 files are loaded at a time; a page is fetched when the cursor comes near it. Rows are in the
+order of the file index's key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TagKind = Literal["all", "untagged", "tag", "rule"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source, or a directory that was scanned by hand and is none."""
+    """A source, or a directory that was scanned by hand."""
 
     kind: SourceKind = "all"
     #: A source's id, or the directory with its `/` at the end.
@@ -55,7 +55,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A tag, a rule, or having none."""
+    """A tag, a rule, or `untagged`."""
 
     kind: TagKind = "all"
     value: str = ""
@@ -74,12 +74,12 @@ class Label:
 class Filter:
     source: Source = Source()
     label: Label = Label()
-    #: In the relative path, in any case.
+    #: A text in the relative path; letter case does not matter.
     text: str = ""
 
     @property
     def catalogue(self) -> FileFilter:
-        """As queries of the catalogue take it."""
+        """The filter in the form that queries of the file index take."""
         label = self.label
         return replace(
             self.source.filter,
@@ -91,7 +91,7 @@ class Filter:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What makes `casparian tag` select the same files; never none, since all files must be asked for too."""
+        """The options that make `casparian tag` select the same files; never empty, since the command needs at least one."""
         chosen = (*self.source.options, *self.label.options, *(("--contains", self.text) if self.text else ()))
         return chosen or ("--under", "/")
 
@@ -107,14 +107,14 @@ class Filter:
 
 PAGE_ROWS = 5_000
 PAGES = 5
-#: The next page is asked for when the cursor is so near to the end of what is there.
+#: The next page is fetched when the cursor is this near to the end of the loaded rows.
 _NEAR_ROWS = 1_000
 
 Part = Literal["start", "end", "next", "previous", "again"]
 
 
 class File(NamedTuple):
-    """One row of the catalogue; 5,000 are made at once."""
+    """One row of the file index; 5,000 are made at once."""
 
     file_id: str
     path: str
@@ -136,18 +136,18 @@ class File(NamedTuple):
 
 
 class Window:
-    """`listing.Rows` over what is loaded."""
+    """`listing.Rows` over the loaded files."""
 
     def __init__(self) -> None:
         self.filter = Filter()
         self.rows: list[File] = []
-        #: Files before the first row; None until they are counted.
+        #: The number of files before the first row; None until they are counted.
         self.before: int | None = 0
         self.has_before = self.has_after = False
         self.files: int | None = None
         self.bytes = 0
         self.is_loading = False
-        #: Where the cursor goes when the page is there.
+        #: Where the cursor goes when the page arrives.
         self.jump: Literal["", "first", "last"] = ""
         self._generation = 0
         self._places: dict[Hashable, int] = {}
@@ -161,10 +161,10 @@ class Window:
     def place(self, identity: Hashable) -> int | None:
         return self._places.get(identity)
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def show(self, chosen: Filter) -> Effects:
-        """Another filter: its first page and its counts; what is shown stays until they are there."""
+        """Apply another filter: query its first page and its counts. The list stays until they arrive."""
         self.filter = chosen
         return self.first()
 
@@ -175,14 +175,14 @@ class Window:
         return [self._page("end")]
 
     def again(self, top: int) -> Effects:
-        """The files around `top` once more, after a scan or a tag; the list stays where it is."""
+        """Load the files around `top` again, after a scan or a change of tags; the list does not move."""
         start = max(0, top - _NEAR_ROWS)
         if not self.rows or (start == 0 and not self.has_before):
             return self.first()
         return [self._page("again", self.rows[start].key), self._totals(self.rows[start].key)]
 
     def near(self, at: int) -> Effects:
-        """What the cursor at `at` will need next."""
+        """Query what the cursor at `at` will need next."""
         if self.is_loading or not self.rows:
             return []
         if self.has_after and at >= len(self.rows) - _NEAR_ROWS:
@@ -205,7 +205,7 @@ class Window:
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def on_answer(self, answer: Answer) -> None:
-        """A page or the counts; of an older filter: nothing."""
+        """Take a page or the counts; answers for an older filter are dropped."""
         what, generation = answer.tag[1], answer.tag[2]
         if what == "totals":
             row = answer.rows[0]
@@ -246,7 +246,7 @@ class Window:
             self.before = self.before + number if self.before is not None else None
 
     def number(self, at: int) -> str:
-        """`412 of 1,247`: where the row stands among all."""
+        """The place of the row among all files: `412 of 1,247`."""
         total = f"{self.files:,}" if self.files is not None else "…"
         return f"{self.before + at + 1:,} of {total}" if self.before is not None and self.rows else total
 
@@ -284,7 +284,7 @@ class Option:
 
 
 class Dropdown:
-    """One of the two. `chosen` is what holds; while it is open the cursor's row is what the files show."""
+    """A dropdown. `chosen` is in force; while it is open, the list shows the files of the cursor's row."""
 
     def __init__(self, title: str, key: str, chosen: Source | Label) -> None:
         self.title, self.key = title, key
@@ -302,7 +302,7 @@ class Dropdown:
         self.cursor.settle(self._rows(), self.height)
 
     def matching(self) -> list[Option]:
-        """Those that contain every typed word."""
+        """The options that contain every typed word."""
         words = self.editor.text.casefold().split()
         return [option for option in self.options if all(word in option.text.casefold() for word in words)]
 
@@ -310,7 +310,7 @@ class Dropdown:
         return Fixed([option.value for option in self.matching()])
 
     def current(self) -> Source | Label:
-        """What the cursor stands on; what was chosen before when nothing matches."""
+        """The option under the cursor; if nothing matches, the chosen one."""
         found = self.matching()
         if not found:
             return self.chosen
@@ -318,7 +318,7 @@ class Dropdown:
         return found[self.cursor.at].value
 
     def handle(self, key: str) -> bool:
-        """A key while it is open; False when it means nothing here."""
+        """Handle a key while it is open. False: it has no meaning here."""
         if key in ("up", "down", "pgup", "pgdn"):
             self.cursor.move(key, self._rows(), self.height)
             return True
@@ -330,13 +330,13 @@ class Dropdown:
         return True
 
     def keep_known(self) -> None:
-        """After fresh options: what was chosen and is gone is still shown by its name."""
+        """After new options arrive, keep showing a chosen option that is gone by its name."""
         for option in self.options:
             if (option.value.kind, option.value.value) == (self.chosen.kind, self.chosen.value):
                 self.chosen = option.value
 
     def lines(self, width: int, height: int, glyphs: Glyphs) -> list[Line]:
-        """Closed: its name and what is chosen. Open: the field and the rows around the cursor."""
+        """The dropdown as lines. Closed: its name and the chosen option. Open: the field and the rows around the cursor."""
         sign = glyphs.opened if self.is_open else glyphs.closed
         head: Line = [("key", f"{self.key} "), ("title", self.title), ("dim", f" {sign}")]
         if not self.is_open:
@@ -355,7 +355,7 @@ class Dropdown:
 
 
 def source_options(answer: Answer, registry: Registry) -> list[Option]:
-    """All, then the sources by name (those without files too), then directories that were scanned by hand."""
+    """All; then the sources by name, also those without files; then directories that were scanned by hand."""
     counted: dict[str, int] = {}
     by_hand: list[Option] = []
     counts: list[SourceOfFiles] = answer.rows
@@ -371,7 +371,7 @@ def source_options(answer: Answer, registry: Registry) -> list[Option]:
         Option(Source("source", each.source_id, each.name), clean(each.name), counted.pop(each.source_id, 0))
         for each in named
     ]
-    #: Sources that were removed: their files stay known.
+    #: Removed sources, whose files stay known.
     gone = [
         Option(Source("source", key, f"removed {key[:8]}"), f"removed {key[:8]}", files)
         for key, files in counted.items()

@@ -1,4 +1,4 @@
-"""The chosen file: a look into it, its place in the catalogue, its jobs; and how these are drawn."""
+"""The preview of the selected file: its content, its entry in the file index and its jobs; and how they are drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIEWS: tuple[View, ...] = ("records", "text", "hex", "about")
 _KEPT = 50
 _ROWS = 100
 
-#: (file, time of modification): another content is another look.
+#: (file, time of modification): changed content is loaded again.
 Key = tuple[str, int]
 
 
@@ -39,7 +39,7 @@ class InnerKind(TypedDict):
 
 
 class Look(TypedDict, total=False):
-    """What `casparian preview --json` prints of a file, or the `problem` why there is nothing to see."""
+    """The document that `casparian preview --json` prints for a file, or the `problem` why there is none."""
 
     problem: str
     path: str
@@ -65,18 +65,18 @@ class Preview:
         self._chunks: list[str] = []
         self.about: FileAbout | None = None
         self.jobs: list[JobOfFile] = []
-        #: Raised with every change of what is shown.
+        #: Grows with every change of the preview.
         self.revision = 0
-        #: Whose catalogue entry is on its way.
+        #: The file whose index entry is being queried.
         self._asked = ""
 
     @property
     def look(self) -> Look:
-        """The document of `casparian preview` for the chosen file; `problem` in it when there is none; empty while waiting."""
+        """The document of `casparian preview` for the selected file, with a `problem` if it failed; empty while waiting."""
         return self._looks.get(_key(self.file), {}) if self.file is not None else {}
 
     def choose(self, file: File | None) -> Effects:
-        """The cursor stands on `file`."""
+        """Show the file under the cursor."""
         self.revision += file != self.file
         if file is None:
             self.file, self.about, self.jobs = None, None, []
@@ -87,7 +87,7 @@ class Preview:
         return [*self._look(file), *self._facts(file)]
 
     def refresh(self) -> Effects:
-        """What the catalogue knows may be another thing now."""
+        """Query the file's index entry again."""
         self._asked = ""
         return self._facts(self.file, is_again=True) if self.file is not None else []
 
@@ -135,7 +135,7 @@ class Preview:
         return self._look(self.file) if self.file is not None else []
 
     def views(self) -> list[View]:
-        """Those that there is something to see in."""
+        """The views that have content."""
         look = self.look
         if not look:
             return [self.view]
@@ -146,7 +146,7 @@ class Preview:
 
     @property
     def shown(self) -> View:
-        """The wished view, or the nearest that this file has."""
+        """The chosen view, or the nearest one that this file has."""
         views = self.views()
         return self.view if self.view in views else views[0]
 
@@ -168,8 +168,8 @@ def _document(text: str, message: Answer | Ended | Failed) -> Look:
     except ValueError:
         said = message.stderr if isinstance(message, Ended) else ""
         lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
-        return {"problem": " ".join(lines) or "It cannot be looked at."}
-    return cast(Look, found) if isinstance(found, dict) else {"problem": "It cannot be looked at."}
+        return {"problem": " ".join(lines) or "It cannot be previewed."}
+    return cast(Look, found) if isinstance(found, dict) else {"problem": "It cannot be previewed."}
 
 
 _CELL_MAX = 24

@@ -1,7 +1,7 @@
-"""Discover: where files come from, which they are, what is in them, and which tags they get.
+"""Discover: the sources, their files, the content of a file, and tags.
 
-Owns the chosen source and tag, the list's window and cursor, and which pane the keys move. Looking into files, matching
-patterns and putting tags on belong to its parts; how it looks is `drawing`'s.
+The screen owns the chosen source and tag, the list's window and cursor, and the focus. `preview` shows files, `matching`
+matches patterns, `commands` changes tags, and `drawing` draws.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from casparian_console.screens.discover.files import (
 )
 from casparian_console.screens.discover.preview import Preview
 
-#: What makes lists and counts old. Ends of jobs change the standing of files.
+#: Events that make lists and counts out of date. The end of a job changes the status of its file.
 _CHANGES = frozenset(
     {
         *(
@@ -44,7 +44,7 @@ _CHANGES = frozenset(
         *("JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"),
     }
 )
-#: They are asked for again at most so often.
+#: The shortest time between two such refreshes.
 _REFRESH_US = 2_000_000
 
 
@@ -71,7 +71,7 @@ class Discover(Screen):
         self._refreshed_us = 0
         self._is_stale = True
 
-    # --- what is chosen -----------------------------------------------------------------------------------------------
+    # --- the selection ------------------------------------------------------------------------------------------------
 
     @property
     def is_unsaved(self) -> bool:
@@ -93,7 +93,7 @@ class Discover(Screen):
         return self.changed(context)
 
     def changed(self, context: Context) -> Effects:
-        """After a scan, a tag, a rule or ended jobs: everything again, without moving, not more than every two seconds."""
+        """After a scan, a tag, a rule or ended jobs, load everything again without moving the list, at most every two seconds."""
         facts = context.facts
         if context.past_seq is not None:
             return []
@@ -108,7 +108,7 @@ class Discover(Screen):
         return [*self.window.again(self.cursor.top), SOURCES, LABELS, *self.preview.refresh()]
 
     def _moved(self) -> Effects:
-        """The cursor stands elsewhere: more files, and another preview."""
+        """The cursor moved: load more files if needed, and another preview."""
         return [*self.window.near(self.cursor.at), *self.preview.choose(self.file())]
 
     def _filtered(self) -> Effects:
@@ -118,7 +118,7 @@ class Discover(Screen):
         wanted = Filter(source, label, self.window.filter.text)
         return self.window.show(wanted) if wanted != self.window.filter else []
 
-    # --- choosing what is shown ---------------------------------------------------------------------------------------
+    # --- the filter ---------------------------------------------------------------------------------------------------
 
     def open_dropdown(self, at: int, context: Context) -> Effects:
         self.dropdowns[at].open()
@@ -158,7 +158,7 @@ class Discover(Screen):
         return self.window.show(Filter(chosen.source, chosen.label, text))
 
     def go_on(self, context: Context) -> Effects:
-        """Enter: confirm the dropdown, the explorer's next step, or what can be done with the file."""
+        """Enter: confirm the dropdown, take the explorer's next step, or list what can be done with the file."""
         if self.explorer.is_open:
             return self._explorer_step(context)
         dropdown = self.dropdown()
@@ -176,7 +176,7 @@ class Discover(Screen):
         dropdown = self.dropdown()
         if dropdown is not None:
             dropdown.is_open = False
-            self._is_stale = self._filtered() != []  # what was shown while choosing goes with the next frame
+            self._is_stale = self._filtered() != []  # the list shown while choosing is replaced with the next frame
             self._refreshed_us = 0
             return True
         if self.is_right:
@@ -204,7 +204,7 @@ class Discover(Screen):
                 context.say(explorer.problem, "warn")
             return effects
         if not context.can_change:
-            context.say("No sentinel answers, so no rule can be saved.", "warn")
+            context.say("The daemon does not answer, so no rule can be saved.", "warn")
             return []
         return explorer.save(context)
 
@@ -252,7 +252,7 @@ class Discover(Screen):
             return self._moved()
         return []
 
-    # --- keys and the mouse -------------------------------------------------------------------------------------------
+    # --- keys and mouse -----------------------------------------------------------------------------------------------
 
     def switch(self, context: Context) -> Effects:
         self.is_right = not self.is_right
@@ -292,7 +292,7 @@ class Discover(Screen):
             explorer.top = cursor.at
 
     def search(self, pattern: str, step: int, context: Context) -> Match | None:
-        """Among the loaded files; `f` looks at all."""
+        """Search the loaded files; `f` filters all files."""
         if self.explorer.is_open or not self.window.rows:
             return None
         rows = self.window.rows

@@ -1,4 +1,4 @@
-"""Inspect: what was published and what was set aside, as tables, numbers, SQL and quarantine."""
+"""Inspect: published and quarantined rows, as tables, column profiles and SQL."""
 
 from casparian_console.screens.inspect.screen import Inspect
 

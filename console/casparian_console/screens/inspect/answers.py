@@ -1,6 +1,6 @@
-"""What `casparian sql` answers: to the screen, line by line, kept until the next answer is whole; or into a file.
+"""Answers of `casparian sql`: shown on the screen, line by line, until the next answer is complete; or exported to a file.
 
-The command is a process of its own, so that a query can be stopped and cannot harm the console.
+The command is a separate process, so that a query can be stopped and cannot harm the console.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from casparian_console.messages import (
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 
-#: A number is given once, whoever asks: the late words of a view that is gone mean nothing to the next one.
+#: Numbers are unique across views, so that a late answer for a closed view is not taken for that of another.
 NUMBERS = itertools.count(1)
-#: What a question may say at most; cells of a megabyte are possible.
+#: The size limit of one answer; cells may be a megabyte long.
 LIMIT_BYTES = 16 * 1024 * 1024
-#: So many rows are loaded at most, however often more are asked for.
+#: The most rows that are ever loaded for one query.
 MOST_ROWS = 50_000
 _MORE = 4
-#: After an answer, so many times its own duration passes before it is asked again by itself, and at least so long.
+#: After an answer, the wait until the query is repeated automatically: a multiple of its duration, and a minimum.
 _REST = 10.0
 _LEAST_REST_SECONDS = 5.0
 
@@ -51,7 +51,7 @@ class Column:
 class Table:
     columns: list[Column] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
-    #: Rows were left out: there are more than were asked for, or they were too large.
+    #: Whether rows were left out: there are more than the limit, or they were too large.
     is_cut: bool = False
 
     def place(self, name: str) -> int | None:
@@ -63,24 +63,24 @@ class Table:
 
 
 def sql_command(sql: str, past_seq: int | None, *options: str) -> tuple[str, ...]:
-    """The command's arguments; `--` keeps a query that begins with a comment from being an option."""
+    """The command's arguments. After `--` a query that begins with a comment is not taken for an option."""
     as_of = () if past_seq is None else ("--as-of", str(past_seq))
     return ("sql", *options, *as_of, "--", sql)
 
 
 class Question:
-    """One place on the screen where an answer belongs: `slot` names it in tags."""
+    """One query and its answer; `slot` names it in tags."""
 
     def __init__(self, slot: str) -> None:
         self.slot = slot
         self.number = 0
         self.is_running = False
-        #: Of the last answer that came whole; None before the first.
+        #: The table of the last complete answer; None before the first.
         self.table: Table | None = None
-        #: Why the last question was not answered, as lines; empty when it was.
+        #: Why the last query failed, as lines; empty if it was answered.
         self.problem: list[str] = []
         self.sql = ""
-        #: Where the question stood: a sequence of the past, or None for now.
+        #: The sequence that the query was asked about; None: now.
         self.past_seq: int | None = None
         self.is_asked = False
         self.started_us = 0
@@ -94,7 +94,7 @@ class Question:
         return ("inspect", self.slot, str(self.number))
 
     def ask(self, sql: str, context: Context, *, limit_rows: int, is_logged: bool = False) -> Effects:
-        """One row more than wanted is asked for, so that it is known whether there are more."""
+        """Run the query, with a limit of one row more than needed, to learn whether there are more."""
         stopping = self.stop()
         self.number = next(NUMBERS)
         self.sql, self.past_seq, self._limit_rows = sql, context.past_seq, limit_rows
@@ -106,35 +106,35 @@ class Question:
 
     @property
     def has_more(self) -> bool:
-        """Whether `more` asks for rows that the answer left out."""
+        """Whether `more` would load rows that the answer left out."""
         return self.table is not None and self.table.is_cut and not self.is_running and self._limit_rows < MOST_ROWS
 
     @property
     def hint(self) -> str:
-        """How to see what the answer left out; empty when that is not possible."""
+        """The key that loads the rows left out; empty if they cannot be loaded."""
         return " (G at the end loads more)" if self.has_more else ""
 
     def more(self, context: Context) -> Effects:
-        """The same again with four times as many rows."""
+        """Run the query again for four times as many rows."""
         if not self.has_more:
             return []
         return self.ask(self.sql, context, limit_rows=min(MOST_ROWS, _MORE * self._limit_rows))
 
     def stop(self) -> Effects:
-        """Drop what is running; what was there before stays."""
+        """Stop a running query; the previous answer stays."""
         if not self.is_running:
             return []
         self.is_running = False
         return [StopCommand(self.tag)]
 
     def forget(self) -> Effects:
-        """As if nothing had ever been asked."""
+        """Reset to the state before the first query."""
         stopping = self.stop()
         self.table, self.problem, self.is_asked, self.ended_us = None, [], False, 0
         return stopping
 
     def on_answer(self, message: Tagged, context: Context) -> bool:
-        """A message with this slot's tag; True when the answer, or its failure, is whole."""
+        """Take a message with this slot's tag. True: the answer or the failure is complete."""
         if not self.is_running or getattr(message, "tag", None) != self.tag:
             return False
         if isinstance(message, Output):
@@ -186,17 +186,17 @@ class Question:
         self.problem = [clean(line) for line in problem if line.strip()]
 
     def seconds(self, now_us: int) -> float:
-        """How long the running question runs, or the last one ran."""
+        """The duration of the running query, or of the last one."""
         until = now_us if self.is_running else self.ended_us
         return max(0.0, (until - self.started_us) / 1e6)
 
     def has_rested(self, now_us: int) -> bool:
-        """Whether it may be asked again by itself: a question never takes more than a small share of the time."""
+        """Whether the query may be repeated automatically: repeats take only a small share of the time."""
         return now_us - self.ended_us >= 1e6 * max(_LEAST_REST_SECONDS, _REST * self.seconds(now_us))
 
 
 def problem_lines(stderr: str) -> list[str]:
-    """What a command said when it failed, without its name and the talk before; a caret stays below its place."""
+    """The error message of a failed command, without its name and earlier output; a caret stays below its place."""
     lines = [line.rstrip() for line in stderr.splitlines() if line.strip()]
     start = next((at for at, line in enumerate(lines) if line.startswith("casparian: ")), None)
     if start is None:
@@ -205,7 +205,7 @@ def problem_lines(stderr: str) -> list[str]:
 
 
 NULL = "NULL"
-#: Kept of one value; more is never shown at once.
+#: How many characters of one value are kept; more is never shown at once.
 KEPT_CHARACTERS = 4000
 _KINDS = {
     "string": "string",
@@ -223,7 +223,7 @@ _MOMENT = ("timestamp", "date")
 
 
 def kind_of(arrow_type: str) -> str:
-    """An Arrow type in the words of contracts: `decimal(38, 10)`, `timestamp_tz`."""
+    """An Arrow type by its name in contracts: `decimal(38, 10)`, `timestamp_tz`."""
     if arrow_type in _KINDS:
         return _KINDS[arrow_type]
     if arrow_type.startswith("decimal"):
@@ -244,14 +244,14 @@ def is_moment(kind: str) -> bool:
 
 
 def kept(value: Any) -> Any:
-    """The value without the end of a text that is far too long to be shown; it costs no memory then."""
+    """The value; text far too long to be shown is cut to save memory."""
     if isinstance(value, str) and len(value) > KEPT_CHARACTERS:
         return value[:KEPT_CHARACTERS]
     return value
 
 
 def cell_text(value: Any, kind: str = "string", most: int = KEPT_CHARACTERS) -> str:
-    """One value on one line; of a long text the first `most` characters, before anything is done with them."""
+    """One value on one line. Long text is first cut to `most` characters."""
     if value is None:
         return NULL
     if isinstance(value, bool):
@@ -275,7 +275,7 @@ def _quoted(text: str) -> str:
 
 
 def sort_key(value: Any, kind: str) -> tuple[int, Any]:
-    """Numbers by size, texts by letters, NULL behind all."""
+    """The sort key of a value: numbers by size, texts by letters, NULL last."""
     if value is None:
         return (2, "")
     if is_number(kind):
@@ -292,7 +292,7 @@ FORMS = (("parquet", "Parquet, zstd"), ("csv", "CSV with a header"), ("jsonl", "
 
 
 class Export:
-    """At most one at a time."""
+    """The export of an answer to a file; one at a time."""
 
     def __init__(self) -> None:
         self.is_running = False
@@ -302,7 +302,7 @@ class Export:
         self._past_seq: int | None = None
 
     def start(self, sql: str, name: str, context: Context) -> Effects:
-        """Ask for the form and the path."""
+        """Ask for the format and the path."""
         if self.is_running:
             context.say(f"{self._path} is being written; ctrl-x stops it.", "warn")
             return []
@@ -316,7 +316,7 @@ class Export:
         return context.prompt("Write to", lambda path: self._look(path, context), text=f"{name}.{form}", hint=hint)
 
     def _look(self, path: str, context: Context) -> Effects:
-        """Whether the file is there already is seen in its directory."""
+        """List the directory to learn whether the file exists already."""
         if path.startswith("~"):
             context.say("~ is not expanded here: write the whole path, or one relative to where you are.", "warn")
             return []

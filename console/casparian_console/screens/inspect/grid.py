@@ -1,7 +1,7 @@
-"""A table on the screen: rows by identity, a column cursor, sideways scrolling, sorting.
+"""A table on the screen: rows by identity, a column cursor, horizontal scrolling and sorting.
 
-Only visible cells are drawn. The widths are measured once per answer, so that nothing moves while it is read. Owns no
-data but the table it was given; where the table comes from is `answers`' business.
+Only visible cells are drawn. Widths are measured once per answer, so that columns do not move while scrolling. `answers`
+supplies the table.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from casparian_console.screens.inspect.answers import Table, cell_text, is_numbe
 _MEASURED_ROWS = 200
 _WIDEST = 40
 _NARROWEST = 4
-#: Characters of a value that are looked at to draw a cell: enough to fill the widest.
+#: How many characters of a value are used to draw a cell: enough for the widest cell.
 _LOOKED_AT = 3 * _WIDEST
 _GAP = 2
 _MARK = 2
 
 
 class Placed:
-    """Rows whose places are looked up, not searched."""
+    """Rows with an index from identity to place."""
 
     def __init__(self, identities: Sequence[Hashable]) -> None:
         self._identities = identities
@@ -43,19 +43,19 @@ def _no_marks(_row: int) -> frozenset[int]:
 
 
 class Grid:
-    """`hidden` columns are in the table but not on the screen. `marks` names the columns of a row that are at fault."""
+    """The grid. `hidden` columns are in the table but not on the screen. `marks` names the invalid columns of a row."""
 
     def __init__(self, titles: Mapping[str, str] | None = None) -> None:
-        #: Heads of columns that are not called by their name.
+        #: Headings of columns that differ from the column's name.
         self.titles = titles or {}
         self.table = Table()
         self.columns: list[int] = []
         self.cursor = Cursor()
-        #: Place of the column cursor and of the first column on the screen, among `columns`.
+        #: The places among `columns` of the column cursor and of the first visible column.
         self.column = 0
         self.left = 0
-        #: (name of the column, descending), None for the order of the question. A table that was cut is sorted where it
-        #: lies, by whoever asks: the rows that come first are not among those that are here.
+        #: (name of the column, descending); None for the order of the query. If rows were left out, the query sorts, because the
+        #: first rows in the new order may not be loaded.
         self.sorting: tuple[str, bool] | None = None
         self._goes_to_top = False
         self.marks: Callable[[int], frozenset[int]] = _no_marks
@@ -74,7 +74,8 @@ class Grid:
         columns: Sequence[int] | None = None,
         marks: Callable[[int], frozenset[int]] = _no_marks,
     ) -> None:
-        """Another answer: the selected row stays selected if it is still there, the column cursor on its column."""
+        """Show another answer. The selected row stays selected if it is still there, and the column cursor stays on its
+        column."""
         name = self.column_name
         self.table = table
         self.columns = list(range(len(table.columns))) if columns is None else list(columns)
@@ -103,11 +104,11 @@ class Grid:
 
     @property
     def column_name(self) -> str:
-        """Of the column cursor; empty without columns."""
+        """The name of the column under the cursor; empty without columns."""
         return self.table.columns[self.columns[self.column]].name if self.column < len(self.columns) else ""
 
     def cycle_sorting(self) -> None:
-        """By the column under the cursor: upwards, downwards, as it came. The first row is selected then."""
+        """Sort by the column under the cursor: ascending, descending, unsorted. The first row is selected then."""
         name = self.column_name
         if self.sorting is None or self.sorting[0] != name:
             self.sorting = (name, False) if name else None
@@ -139,7 +140,7 @@ class Grid:
 
     @property
     def selected(self) -> int | None:
-        """The row of the table that is selected."""
+        """The selected row's number in the table."""
         return self._order[self.cursor.at] if self.cursor.at < len(self._order) else None
 
     def move(self, key: str) -> bool:
@@ -152,7 +153,7 @@ class Grid:
         self.cursor.scroll(lines, self._rows, self.height)
 
     def click(self, line: int) -> bool:
-        """A click on a line of the body, from 0."""
+        """Select the row on a line of the body, counted from 0."""
         at = self.cursor.top + line
         if not 0 <= at < len(self._rows):
             return False
@@ -168,14 +169,14 @@ class Grid:
         return "\t".join(self.texts(self._order[at]))
 
     def texts(self, row: int) -> list[str]:
-        """The cells of a row, whole."""
+        """The full text of a row's cells."""
         values = self.table.rows[row]
         return [cell_text(values[at], self.table.columns[at].kind) for at in self.columns]
 
     # --- drawing ------------------------------------------------------------------------------------------------------
 
     def _shown(self, width: int) -> list[tuple[int, int]]:
-        """(place among `columns`, width) of the columns on the screen, with the cursor's among them."""
+        """(place among `columns`, width) of the visible columns, which include the cursor's."""
         self.column = max(0, min(self.column, len(self.columns) - 1))
         self.left = max(0, min(self.left, self.column))
         while True:
@@ -193,13 +194,13 @@ class Grid:
             self.left += 1
 
     def window(self) -> str:
-        """`columns 3-9 of 41`; empty when all are shown."""
+        """The visible columns in words: `columns 3-9 of 41`; empty when all are visible."""
         if not self.columns or (self.left == 0 and self._last_shown >= len(self.columns) - 1):
             return ""
         return f"columns {self.left + 1}-{self._last_shown + 1} of {len(self.columns)}"
 
     def draw(self, width: int, height: int, glyphs: Glyphs, *, is_focused: bool = True) -> list[Line]:
-        """The head and the visible rows."""
+        """Draw the headings and the visible rows."""
         self.height = max(1, height - 1)
         self.cursor.settle(self._rows, self.height)
         shown = self._shown(width)
@@ -242,7 +243,7 @@ class Grid:
 
 
 def distinct(identities: Sequence[Hashable]) -> list[Hashable]:
-    """Identities that occur again get their number, so that each means one row."""
+    """Number repeated identities, so that each identifies one row."""
     seen: dict[Hashable, int] = {}
     told: list[Hashable] = []
     for identity in identities:

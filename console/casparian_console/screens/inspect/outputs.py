@@ -1,4 +1,4 @@
-"""The published tables, live: rows, quarantine, size and last commit. Enter opens one."""
+"""The list of outputs, live: rows, quarantined rows, size and last commit. Enter opens one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from casparian_console.screens.inspect.grid import Placed
 from casparian_console.screens.inspect.sql_text import name, sample
 from casparian_console.screens.inspect.view import ListView, Origins, headline
 
-#: What the list is ordered by, in turn; always by name among equals.
+#: The orders of the list, in turn; equal entries are ordered by name.
 ORDERS = ("name", "rows", "quarantined", "last commit")
 
 
 class Outputs(ListView):
-    """The first view; it is never taken away."""
+    """The first view of the stack; it is never closed."""
 
     title = "Outputs"
 
@@ -102,7 +102,7 @@ class Outputs(ListView):
         left: Line = [("title", "Outputs"), ("", told)]
         if bad:
             left.append(("warn", f" {context.glyphs.dot} {short(bad)} quarantined"))
-        if context.past_seq is not None:  # which rows were superseded by then the tables tell, not the events
+        if context.past_seq is not None:  # only the tables know which rows were superseded by then
             left.append(("dim", "  committed by then, superseded rows included"))
         lines = [headline(left, f"by {self.order}", width)]
         if not self._listed:
@@ -117,12 +117,12 @@ class Outputs(ListView):
         return block(lines, width, height)
 
 
-#: Names are seldom longer; the columns stay together on a wide screen.
+#: The widest column for names, so that the columns stay close together on a wide screen.
 _NAME_MOST, _PARSER_MOST = 40, 32
 
 
 def _widths(width: int) -> tuple[int, int, int]:
-    """Of the output's name, of its parser's, and of the number of files (none where there is little room)."""
+    """The widths of the output's name, the parser's name and the number of files (0 if there is little room)."""
     files = 8 if width >= 100 else 0
     left = width - 2 - 4 - 11 - 12 - 10 - 9 - 1 - files
     parser = min(_PARSER_MOST, left * 2 // 5)

@@ -1,6 +1,6 @@
-"""The columns of an output in numbers, and one column in full: its histogram and its most frequent values.
+"""Column profiles of an output, and one column in full: its histogram and its most frequent values.
 
-Enter on a value filters the rows of the table by it.
+Enter on a value filters the table's rows by that value.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from casparian_console.screens.inspect.view import Origins, View, divider, headl
 from casparian_console.screens.jobs.monitoring import chart
 
 _PER_COLUMN = 5
-#: What the list may be ordered by, in turn.
+#: The orders of the list, in turn.
 ORDERS = ("", "name", "nulls", "distinct")
 
 
 @dataclass(slots=True)
 class Profile:
-    """One column, as far as it is known."""
+    """The profile of one column, as far as known."""
 
     column: Column
     nulls: int = 0
@@ -49,15 +49,15 @@ class Profile:
     is_estimated: bool = False
     low: Any = None
     high: Any = None
-    #: Rows by bucket, from `low` to `high`; empty for texts.
+    #: The number of rows in each bucket from `low` to `high`; empty for texts.
     buckets: list[int] = field(default_factory=list)
-    #: The values of a text with few different ones, the most frequent first.
+    #: The values of a text column with few distinct values, the most frequent first.
     values: list[tuple[str, int]] = field(default_factory=list)
     is_known: bool = False
 
 
 def read(columns: Sequence[Column], answer: Table | None) -> list[Profile]:
-    """The answer to `queries.profile`; without one, the columns alone."""
+    """Read the answer to `sql_text.profile`; without an answer, only the columns."""
     if answer is None or not answer.rows or len(answer.rows[0]) != 1 + _PER_COLUMN * len(columns):
         return [Profile(column) for column in columns]
     total, *values = answer.rows[0]
@@ -76,7 +76,7 @@ def read(columns: Sequence[Column], answer: Table | None) -> list[Profile]:
 
 
 def blocks(counts: Sequence[int], width: int, glyphs: Glyphs) -> str:
-    """A bar a bucket; what is not empty is never drawn as empty."""
+    """One bar for each bucket; a bucket with rows is never drawn as empty."""
     if not counts or width <= 0:
         return ""
     merged = list(counts)
@@ -146,7 +146,7 @@ class ProfileList:
 
 @dataclass(frozen=True, slots=True)
 class _Widths:
-    """How the room is shared."""
+    """The widths of the list's columns."""
 
     name: int
     kind: int
@@ -204,14 +204,14 @@ def _number(number: int, width: int) -> str:
     return pad_left(exact if len(exact) <= width else short(number), width)
 
 
-#: Values that are listed; the rest is told as one number.
+#: How many values are listed; the rest is shown as one number.
 TOP_VALUES = 200
 _CHART_ROWS = 8
 _NAME_MOST = 48
 
 
 class OneColumn(View):
-    """`filter_rows` shows the table's rows of a condition."""
+    """One column in full. `filter_rows` shows the table's rows that satisfy a condition."""
 
     has_lineage = False
 
@@ -233,7 +233,7 @@ class OneColumn(View):
         self._rows = Placed([])
         self._list_at = 4
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
         return [] if self.question.is_asked else self.refresh(context)
@@ -253,13 +253,13 @@ class OneColumn(View):
 
     @property
     def values(self) -> list[list[Any]]:
-        """Value as text (None: NULL), its rows, and all rows; the most frequent first."""
+        """(value as text or None for NULL, its rows, all rows), the most frequent value first."""
         return self.question.table.rows if self.question.table is not None else []
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def open(self, context: Context) -> Effects:
-        """The rows that have the selected value."""
+        """Show the rows with the selected value."""
         if not self.values:
             return []
         value = self.values[self.cursor.at][0]
@@ -338,7 +338,7 @@ class OneColumn(View):
         return block(lines, width, height)
 
     def _histogram(self, width: int, context: Context) -> list[Line]:
-        """Rows by value, each bucket as many columns wide, with the bounds below."""
+        """A histogram with its bounds below; every bucket has the same width."""
         known = self.profile
         wide = max(1, width // len(known.buckets))
         drawn = chart([float(each) for each in known.buckets for _ in range(wide)], wide * len(known.buckets), _CHART_ROWS,

@@ -1,4 +1,4 @@
-"""Rows that broke their contract: the violations by output, code and column, and the rows of one, the values at fault marked."""
+"""Quarantined rows: the violations by output, code and column, and the rows of one violation with the invalid values marked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SLOT = "violations"
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """All rows of an output with one code in one column."""
+    """The quarantined rows of an output with one violation code in one column."""
 
     output: str
     code: str
@@ -44,7 +44,7 @@ class Violation:
 
 
 class Quarantine(ListView):
-    """`jobs` limits it to jobs whose ids begin so; without any all are shown."""
+    """The list of violations. `jobs` are prefixes of job ids that limit it; without any, all jobs count."""
 
     title = "Quarantine"
 
@@ -66,7 +66,7 @@ class Quarantine(ListView):
         self._as_of: tuple[bool, int, int] | None = None
         self._document: list[str] = []
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
         return self.changed(context)
@@ -75,7 +75,7 @@ class Quarantine(ListView):
         return self.refresh(context) if self._standing(context) != self._as_of and not self._is_asking else []
 
     def _standing(self, context: Context) -> tuple[bool, int, int]:
-        """What the numbers depend on: now or then, what was committed, which jobs failed."""
+        """What the numbers depend on: the moment shown, the commits, and the failed jobs."""
         rows = sum(each.quarantined for each in context.facts.registry.outputs.values())
         return (context.past_seq is None, rows, context.facts.failed)
 
@@ -133,7 +133,7 @@ class Quarantine(ListView):
         return self._open_rows(found, self.jobs, context)
 
     def filter(self, context: Context) -> Effects:
-        """One job, or all."""
+        """Ask for one job, or all."""
         return context.open(Prompt("Quarantine of the job whose id begins with",
                                    lambda text: self._filtered(text, context), self.jobs[0] if len(self.jobs) == 1 else "",
                                    "empty: of all jobs", may_be_empty=True))  # fmt: skip
@@ -202,14 +202,14 @@ _IDENTITY = ("_cf_job_id", "_cf_output_row_index")
 
 
 class BadRows(View):
-    """`violation` is what was chosen; rows may have others besides."""
+    """The rows with the chosen `violation`; a row may have others too."""
 
     def __init__(self, origins: Origins, violation: Violation, jobs: Sequence[str]) -> None:
         super().__init__(origins)
         self.violation, self.jobs = violation, jobs
         self.question = Question("badrows")
         self.rows = Grid({"_cf_source_row": "line"})
-        #: What the rows fulfil, and what was last typed: it may have been refused.
+        #: The condition in force, and the one typed last, which may have been refused.
         self.condition = ""
         self._typed = ""
         self._counted = 0
@@ -238,7 +238,7 @@ class BadRows(View):
         return self.refresh(context) if is_elsewhere or has_rested else []
 
     def _count(self, context: Context) -> int:
-        """Quarantined rows of the output: while there are as many, they are the same."""
+        """The number of quarantined rows of the output; while it stays the same, so do the rows."""
         output = context.facts.registry.outputs.get(self.violation.output)
         return output.quarantined if output is not None else 0
 
@@ -259,7 +259,7 @@ class BadRows(View):
         return self._need(context)
 
     def _columns(self, table: Table) -> list[int]:
-        """The line, the column at fault, then the data; lineage and verdict are below."""
+        """The columns: the line, the invalid column, then the data. Lineage and violations are in the pane below."""
         data = [at for at, column in enumerate(table.columns) if not column.name.startswith(sql_text.LINEAGE_PREFIX)]
         first = [table.place("_cf_source_row"), table.place(self.violation.column)]
         front = [at for at in first if at is not None]
@@ -390,7 +390,7 @@ class BadRows(View):
 
 
 class _Marks:
-    """The columns at fault of each row, computed when the row is drawn."""
+    """The invalid columns of each row, computed when the row is drawn."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -405,7 +405,7 @@ class _Marks:
 
 
 class BrokenRule(TypedDict, total=False):
-    """One of a row's violations, as the quarantine keeps it."""
+    """One violation of a row, as stored in the quarantine."""
 
     code: str
     column: str | None
@@ -414,7 +414,7 @@ class BrokenRule(TypedDict, total=False):
 
 
 def violations(table: Table, row: int) -> list[BrokenRule]:
-    """`_cf_violations` of a row."""
+    """Read `_cf_violations` of a row."""
     found = table.value(row, "_cf_violations")
     return [cast(BrokenRule, each) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 

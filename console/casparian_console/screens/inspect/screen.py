@@ -1,6 +1,6 @@
-"""The mode Inspect: the stack of open views, its keys, and which view takes what.
+"""The mode Inspect: the stack of open views, its keys, and the routing of keys and answers to views.
 
-Each view owns its questions, selection and drawing; nothing here reads data but through `casparian sql` and the projection.
+Each view owns its queries, selection and drawing. Data is read only through `casparian sql` and the projection.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ class Inspect(Screen):
     def __init__(self) -> None:
         self.origins = Origins()
         self.export = Export()
-        #: Kept while it is not open, with its text, history and answer.
+        #: The SQL view. It keeps its text, history and answer while it is closed.
         self.sql = Sql(self.origins)
-        #: What stops the questions of views that were left; done before the next frame.
+        #: Effects that stop the queries of closed views; performed before the next frame.
         self._leaving: Effects = []
         self.stack: list[View] = [Outputs(self.origins, self.open_output)]
 
@@ -134,7 +134,7 @@ class Inspect(Screen):
         return self._push(OneColumn(self.origins, table.output, profile, table.condition, filter_rows), context)
 
     def open_sql(self, context: Context) -> Effects:
-        """On top, wherever it was before."""
+        """Put the SQL view on top, wherever it was before."""
         if isinstance(self.view, OneTable | OneColumn):
             self.sql.prefill(self.view.output)
         self.stack = [view for view in self.stack if view is not self.sql]
@@ -151,20 +151,20 @@ class Inspect(Screen):
         return self._push(BadRows(self.origins, violation, jobs), context)
 
     def show_quarantine(self, jobs: Sequence[str] = ()) -> Effects:
-        """For Jobs: the quarantine of these jobs (none: of all) is what `go("inspect")` shows; it asks when entered."""
+        """Make `go("inspect")` show the quarantine of these jobs (none: of all); it is queried when the view is entered."""
         return self._only(Quarantine(self.origins, jobs, self._open_rows))
 
     def show_output(self, output: str) -> Effects:
-        """For other screens: one output is what `go("inspect")` shows."""
+        """Make `go("inspect")` show one output."""
         return self._only(OneTable(self.origins, output, self._open_column))
 
     def _only(self, view: View) -> Effects:
-        """Above the list of outputs; what is left is stopped, but for the query of the editor."""
+        """Show only this view above the list of outputs. Queries of closed views are stopped, except that of the editor."""
         left = [effect for each in self.stack if each is not self.sql for effect in each.leave()]
         self.stack = [self.stack[0], view]
         return left
 
-    # --- what actions do ----------------------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------------------
 
     def start_export(self, context: Context) -> Effects:
         return self.export.start(self.view.export_sql, self.view.export_name, context)
@@ -181,7 +181,7 @@ class Inspect(Screen):
     def copy_row(self, context: Context) -> Effects:
         return row_actions.copy_row(self.view.grid, context) if self.view.grid is not None else []
 
-    # --- what the shell asks ------------------------------------------------------------------------------------------
+    # --- called by the shell ------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
         return [WarmUp(), *self.view.enter(context)]

@@ -1,7 +1,7 @@
-"""The SQL editor: a query of several lines, completion, history, the answer below it. The query runs as `casparian sql`.
+"""The SQL editor: a query of several lines with completion and history, and the answer below. The query runs as `casparian sql`.
 
-What was typed stays when the view is left. A text that was never run is unsaved. Knows which tables and columns there are
-from the projection, asked once each time the view is entered.
+The text stays when the view is closed. Text that was never run counts as unsaved. The names of tables and columns come from
+the projection, queried each time the view is entered.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LINEAGE_COLUMNS = ("_cf_source_hash", "_cf_job_id", "_cf_processed_at", "_cf_pa
 _BAD_COLUMNS = ("_cf_violations", "_cf_violation_type", "_cf_error_msg", "_cf_output_row_index", "_cf_raw")
 _EDITOR_LEAST = 4
 _COMPLETIONS_SHOWN = 6
-#: From so many columns on the names that can be asked for stand beside the editor.
+#: The width from which the names of tables and columns are listed beside the editor.
 _WITH_NAMES = 120
 
 
 class Sql(View):
-    """The focus is in the editor until Esc, and again after `i` or Tab."""
+    """The SQL view. The focus is in the editor until Esc, and again after `i` or Tab."""
 
     title = "SQL"
 
@@ -51,14 +51,14 @@ class Sql(View):
         self.question = Question("sql")
         self.answer = Grid()
         self.is_editing = True
-        #: The query that was run last; the answer may be of it in another order.
+        #: The last query that was run; the answer may be sorted in another order.
         self._asked = ""
-        #: Written as in SQL → columns.
+        #: Table name as written in SQL → its columns.
         self.tables: dict[str, list[str]] = {}
-        #: While Tab goes through candidates: where the word began, the text around it, the candidates, which one.
+        #: While Tab cycles through candidates: the start of the word, the text around it, the candidates and the current one.
         self._choice: tuple[int, str, str, list[str], int] | None = None
         self._run_texts: set[str] = set()
-        #: The characters that the last error is about, while the text is the one that was run.
+        #: The characters that the last error is about, while the text is unchanged.
         self.wrong: range | None = None
         self._rows_at = 8
         self._editor_rows = _EDITOR_LEAST
@@ -68,12 +68,12 @@ class Sql(View):
         return bool(self.editor.text.strip()) and self.editor.text not in self._run_texts
 
     def prefill(self, table: str) -> None:
-        """A query to begin with, where nothing is written yet."""
+        """Fill an empty editor with a first query."""
         if not self.editor.text.strip():
             self.editor.set(f"select * from {typed_name(table)} limit 100")
-            self._run_texts.add(self.editor.text)  # nobody wrote it: it is not lost
+            self._run_texts.add(self.editor.text)  # not typed by the user, so not unsaved
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
         for output in context.facts.registry.outputs:
@@ -93,7 +93,7 @@ class Sql(View):
         return self.question.ask(self._asked, context, limit_rows=ANSWER_ROWS, is_logged=True)
 
     def sorted_rows(self, context: Context) -> Effects:
-        """The query that was run, whatever the editor holds by now."""
+        """Run the last query again in another order, whatever the editor holds now."""
         sql = sql_text.ordered(self._asked, self.answer.sorting)
         return self.question.ask(sql, context, limit_rows=ANSWER_ROWS)
 
@@ -116,7 +116,7 @@ class Sql(View):
         return []
 
     def _answered(self) -> None:
-        """The focus goes to the answer; of a refused query to the place of the error."""
+        """Move the focus to the answer or, for a refused query, to the place of the error."""
         if self.question.problem:
             self.wrong = error_place(self.question.problem, self.editor.text)
             if self.wrong is not None:
@@ -138,7 +138,7 @@ class Sql(View):
     # --- typing -------------------------------------------------------------------------------------------------------
 
     def type(self, key: str, context: Context) -> Effects | None:
-        """A key while the editor has the focus; None for what is an action."""
+        """Handle a key while the editor has the focus. None: the key is an action."""
         if key in ("tab", "s-tab"):
             self.complete(-1 if key == "s-tab" else 1, context)
             return []
@@ -244,14 +244,14 @@ class Sql(View):
         return block([*lines, *drawn], width, height)
 
     def _coloured(self, at: int, line: Line) -> Line:
-        """A row of the editor; the place of the error is marked in it."""
+        """A coloured row of the editor, with the place of the error marked."""
         if self.wrong is None or self.editor.text.count("\n") >= self._editor_rows:
             return coloured(line)
         begin = sum(len(row) + 1 for row in self.editor.text.split("\n")[:at])
         return coloured(line, range(max(0, self.wrong.start - begin), max(0, self.wrong.stop - begin)))
 
     def _names(self, width: int, height: int, context: Context) -> list[Line]:
-        """What can be asked: the columns of the tables that the text names, else the tables."""
+        """The names to list: the columns of the tables named in the text, else the tables."""
         text = self.editor.text
         named = [name for name in self.tables if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
         shown = [(name, ", ".join(self.tables[name])) for name in named]
@@ -280,7 +280,7 @@ class Sql(View):
         return drawn if table.rows else [*drawn, [("dim", "  No rows.")]]
 
     def _completions(self, context: Context, width: int) -> list[Line]:
-        """What Tab goes through, around the one that stands in the text."""
+        """The candidates of Tab, around the current one."""
         if self._choice is None:
             return []
         *_, words, at = self._choice

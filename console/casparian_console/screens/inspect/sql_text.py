@@ -1,4 +1,4 @@
-"""SQL as text: the queries that the views make, and how a query that is typed is completed, coloured, and marked at an error."""
+"""SQL as text: the queries of the views, and completion, colouring and error marks for a typed query."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from casparian_console.canvas import Line, plain
 from casparian_console.screens.inspect.answers import Column, is_moment, is_number
 
-#: Columns of lineage (docs/reference/rows.md): shown by `L`, not as data.
+#: Lineage columns (docs/reference/rows.md): shown with `L`, not as data.
 LINEAGE_PREFIX = "_cf_"
 BUCKETS = 24
-#: Texts with at most so many different values have a histogram of them.
+#: A text column with at most this many distinct values gets a histogram.
 FEW_VALUES = 64
-#: Up to so many rows, different values are counted; above, they are estimated.
+#: Up to this many rows, distinct values are counted; above, they are estimated.
 EXACT_ROWS = 500_000
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _SHOWN_CHARACTERS = 60
 
 
 def name(text: str) -> str:
-    """A name as SQL takes it, whatever is in it."""
+    """A name quoted for SQL."""
     return '"' + text.replace('"', '""') + '"'
 
 
 def typed_name(text: str) -> str:
-    """As a person would write it: quoted only where it must be."""
+    """A name as a user would write it: quoted only if necessary."""
     return text if _PLAIN_NAME.match(text) else name(text)
 
 
@@ -34,18 +34,19 @@ def literal(text: str) -> str:
 
 
 def quarantine_of(output: str, *, is_committed: bool = True) -> str:
-    """The table of rows that were set aside, by jobs that published the rest or by jobs that failed."""
+    """The quarantine table of an output: of committed jobs, or of failed jobs."""
     return f"{'quarantine' if is_committed else 'uncommitted'}.{name(output)}"
 
 
 def sample(table: str, condition: str) -> str:
-    """Rows of a table (already quoted), those of the condition only."""
+    """The query for the rows of a table (already quoted) that satisfy the condition."""
     where = f"\nwhere (\n{condition}\n)" if condition.strip() else ""
     return f"select * from {table}{where}"
 
 
 def top_values(table: str, column: Column, condition: str, *, limit: int = 201) -> str:
-    """The values of a column as texts with their rows, the most frequent first, beside all rows; all values without a limit."""
+    """The query for a column's values as text with their number of rows, the most frequent first, and the number of all rows.
+    Without a limit it returns all values."""
     rows = sample(table, condition)
     counted = f"select {name(column.name)}::varchar as value, count(*) as rows from (\n{rows}\n) group by 1"
     if not limit:
@@ -56,7 +57,7 @@ def top_values(table: str, column: Column, condition: str, *, limit: int = 201) 
 
 
 def ordered(sql: str, sorting: tuple[str, bool] | None) -> str:
-    """The query's rows by a column, NULL behind all; as they come without `sorting` (column, descending)."""
+    """The query sorted by a column, NULL last. `sorting` is (column, descending); None leaves the query as it is."""
     if sorting is None:
         return sql
     column, is_descending = sorting
@@ -64,7 +65,8 @@ def ordered(sql: str, sorting: tuple[str, bool] | None) -> str:
 
 
 def quarantined(output: str, code: str, column: str, jobs: Sequence[str], *, is_committed: bool = True) -> str:
-    """Rows with this violation (all with empty `code`) of jobs whose ids begin so (all without any)."""
+    """The query for quarantined rows with this violation (any, for an empty `code`) of jobs with these id prefixes (none: all
+    jobs)."""
     conditions = []
     if code:
         at = f"v.column = {literal(column)}" if column else "v.column is null"
@@ -78,7 +80,7 @@ def quarantined(output: str, code: str, column: str, jobs: Sequence[str], *, is_
 
 
 def _as_number(column: Column) -> str | None:
-    """What a histogram's buckets are made of; None for values without a distance."""
+    """The expression whose value a histogram divides into buckets; None for types without a distance."""
     quoted = name(column.name)
     if is_number(column.kind):
         return f"{quoted}::double"
@@ -92,7 +94,8 @@ def _is_comparable(kind: str) -> bool:
 
 
 def profile(table: str, columns: Sequence[Column], rows: int) -> str:
-    """One row: the count, then for each column the non-NULLs, the different ones, least, greatest and a histogram."""
+    """The query for one row: the count, then for each column its non-NULL values, distinct values, minimum, maximum and
+    histogram."""
     bounds, told = ["1 as one"], ["count(*)"]
     for at, column in enumerate(columns):
         quoted, number = name(column.name), _as_number(column)
@@ -128,7 +131,7 @@ _TOKEN = re.compile(
     r"""(?P<comment>--.*)|(?P<literal>'(?:[^']|'')*'?|\b\d+(?:\.\d+)?\b)|(?P<name>"(?:[^"]|"")*"?)|(?P<keyword>[A-Za-z_]\w*)"""
 )
 _KEYWORDS = frozenset(KEYWORDS)
-#: Where the error is, as the guard, its parser and DuckDB say it.
+#: How the guard, its parser and DuckDB write the place of an error.
 _START = re.compile(r"\bstart: (\d+)")
 _LINE = re.compile(r"\bline (\d+), col(?:umn)?:? (\d+)", re.IGNORECASE)
 _NAMED_WRONG = re.compile(r"""(?:column|name|function|type|near)\s+"?([^\W\d][\w.]*)"?""", re.IGNORECASE)
@@ -138,9 +141,9 @@ _NAMED = re.compile(r'\b(?:from|join)\s+((?:\w+\.)?(?:"[^"]+"|\w+))(?:\s+(?:as\s
 
 
 def candidates(text: str, tables: Mapping[str, Sequence[str]]) -> tuple[int, list[str]]:
-    """Where the word before the cursor begins, and what could stand in its place; `text` ends at the cursor.
+    """The start of the word before the cursor, and its possible completions; `text` ends at the cursor.
 
-    `tables` are names as they are written in SQL, each with its columns.
+    `tables` maps names as written in SQL to their columns.
     """
     word = _WORD.search(text)
     start = word.start() if word is not None else len(text)
@@ -158,11 +161,11 @@ def candidates(text: str, tables: Mapping[str, Sequence[str]]) -> tuple[int, lis
     columns = [typed_name(column) for found in tables.values() for column in found]
     return start, _beginning_with(
         typed, [*KEYWORDS, *tables, *columns]
-    )  # no table is named yet: any column may be meant
+    )  # no table is named yet, so any column may be meant
 
 
 def _named_tables(text: str) -> dict[str, str]:
-    """Alias or name, in lower case, to the table as it is written."""
+    """Alias or name, in lower case → the table as written."""
     named: dict[str, str] = {}
     for match in _NAMED.finditer(text):
         table, alias = match.group(1), match.group(2)
@@ -173,14 +176,15 @@ def _named_tables(text: str) -> dict[str, str]:
 
 
 def _beginning_with(typed: str, words: Iterable[str]) -> list[str]:
-    """Those that begin so, each once, the typed word itself left out; nothing typed offers nothing of a long list."""
+    """The distinct names that begin with the typed word, except the word itself. An empty word gives no candidates from a long
+    list."""
     wanted = typed.lower().lstrip('"')
     found = dict.fromkeys(word for word in words if word.lower().lstrip('"').startswith(wanted) and word != typed)
     return list(found)[:200]
 
 
 def coloured(line: Line, wrong: range | None = None) -> Line:
-    """A drawn row of the editor with the colours of SQL; the cursor keeps its own. `wrong`: columns that an error is about."""
+    """A drawn row of the editor with SQL colours; the cursor keeps its style. `wrong`: the columns that an error is about."""
     text = plain(line)
     styles: list[str] = []
     for style, part in line:
@@ -204,7 +208,7 @@ def coloured(line: Line, wrong: range | None = None) -> Line:
 
 
 def error_place(problem: Sequence[str], text: str) -> range | None:
-    """The characters of the query that an error is about; None when it does not say."""
+    """The characters of the query that an error is about; None if the error gives no place."""
     told = " ".join(problem)
     if found := _START.search(told):
         return _word_at(text, int(found.group(1)))

@@ -1,7 +1,7 @@
-"""One output: its columns in numbers above, sample rows below, the lineage of the selected row when asked for.
+"""One output: its column profiles above, sample rows below, and on request the lineage of the selected row.
 
-The sample comes first and tells the columns; the profile follows. Both are asked again after commits, not more often than
-their own cost allows, and nothing moves: the old answer stays until the new one is whole.
+The sample is queried first and gives the columns; the profile follows. Both are repeated after commits, at a rate that depends
+on their duration. The old answer stays until the new one is complete.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LINEAGE_LINES = 12
 _TALL = 36
 
 
-#: Opens a column of a table, for the rows of its condition.
+#: A function that opens a column of a table, for the rows that satisfy its condition.
 OpenColumn = Callable[["OneTable", Profile, Context], Effects]
 
 
 class OneTable(View):
-    """`output` is the name in SQL, such as `fix_orders`."""
+    """The view of one output; `output` is its name in SQL, such as `fix_orders`."""
 
     def __init__(self, origins: Origins, output: str, open_column: OpenColumn) -> None:
         super().__init__(origins)
@@ -47,19 +47,19 @@ class OneTable(View):
         self.profile = Question("profile")
         self.columns = ProfileList()
         self.rows = Grid()
-        #: What the rows fulfil, and what was last typed: it may have been refused.
+        #: The condition in force, and the one typed last, which may have been refused.
         self.condition = ""
         self._typed = ""
         self.is_in_rows = False
         self.has_lineage = False
-        #: The commit that the sample knows, µs.
+        #: The time of the last commit when the sample was taken, µs.
         self._commit = 0
-        #: The rows under way are other rows of the table that the profile tells of.
+        #: Whether the query in flight only selects other rows, so that the profile stays valid.
         self._is_same_table = False
         self._top = 8
         self._rows_at = 10
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
         return self.changed(context)
@@ -80,7 +80,7 @@ class OneTable(View):
         return sql_text.ordered(sql_text.sample(sql_text.name(self.output), condition), self.rows.sorting)
 
     def changed(self, context: Context) -> Effects:
-        """Rows depend on commits alone: walking in the past asks again only where there was one."""
+        """Rows depend on commits only, so moving in the past repeats queries only across a commit."""
         if self.sample.is_running or self.profile.is_running:
             return []
         if not self.sample.is_asked:
@@ -121,7 +121,7 @@ class OneTable(View):
         if not columns:
             return []
         sql = sql_text.profile(sql_text.name(self.output), columns, output.rows if output is not None else 0)
-        # One row comes; one more would be asked for to know of more.
+        # The answer has one row, so the limit of one more would not help.
         return [*self.profile.ask(sql, context, limit_rows=1), *self._need(context)]
 
     def _list_columns(self) -> None:
@@ -130,7 +130,7 @@ class OneTable(View):
             self.columns.show(read([table.columns[at] for at in _data_columns(table)], self.profile.table))
 
     def _need(self, context: Context) -> Effects:
-        """What the lineage of the selected row lacks."""
+        """Query what the lineage of the selected row lacks."""
         row = self.rows.selected
         if not self.has_lineage or row is None:
             return []
@@ -172,13 +172,13 @@ class OneTable(View):
         return self._need(context)
 
     def filter(self, context: Context) -> Effects:
-        """A condition on the rows; the command judges it."""
+        """Ask for a condition on the rows; the command validates it."""
         prompt = Prompt(f"Rows of {clean(self.output)} where", lambda text: self._filtered(text, context), self._typed,
                         "SQL, such as: price > 100 and symbol = 'MSFT'   (empty: all rows)", may_be_empty=True)  # fmt: skip
         return context.open(prompt)
 
     def filter_by(self, condition: str, context: Context) -> Effects:
-        """Only the rows of a condition."""
+        """Show only the rows that satisfy a condition."""
         return self._filtered(condition, context)
 
     def _filtered(self, text: str, context: Context) -> Effects:
@@ -307,7 +307,7 @@ def _data_columns(table: Table) -> list[int]:
 
 
 def identities(table: Table) -> list[tuple[str, str]] | None:
-    """A row is its job and its line; None when the table does not tell them."""
+    """The identities of the rows: job and line. None if the table lacks these columns."""
     job, line = table.place("_cf_job_id"), table.place("_cf_source_row")
     if job is None or line is None:
         return None

@@ -1,6 +1,6 @@
-"""A view of Inspect (one level of what is open), and what all views do with a row: its job, its lineage, its whole values.
+"""A view of Inspect (one level of the stack), and what all views offer for a row: its job, its lineage, its full values.
 
-The screen keeps a stack of views; Esc takes the innermost away.
+The screen keeps a stack of views; Esc closes the innermost.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _KEPT_JOBS = 500
 
 
 def job_of(table: Table, row: int) -> str:
-    """The job that made a row; empty when the row does not say."""
+    """The job that made a row; empty if the row has no job id."""
     return str(table.value(row, "_cf_job_id") or "")
 
 
 class Origins:
-    """Jobs by id, as they were answered."""
+    """The jobs of shown rows, by id."""
 
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, str], RowOrigin | None] = {}
 
     def need(self, job_id: str, output: str, context: Context) -> Effects:
-        """Ask for the job, unless it is known or asked for."""
+        """Query the job, unless it is loaded or a query is in flight."""
         key = (job_id, output)
         if not job_id or key in self._jobs or context.past_seq is not None:
             return []
@@ -43,7 +43,7 @@ class Origins:
         return [RunQuery(("inspect", SLOT, job_id, output), OriginOfRow(job_id, output))]
 
     def on_answer(self, message: Tagged) -> None:
-        """`Answer` to what `need` asked; after a failure it may be asked again."""
+        """Take the answer to `need`. After a failure the job may be queried again."""
         key = (message.tag[2], message.tag[3])
         if isinstance(message, Answer) and message.rows:
             self._jobs[key] = message.rows[0]
@@ -51,7 +51,7 @@ class Origins:
             self._jobs.pop(key, None)
 
     def known(self, job_id: str, output: str, context: Context) -> RowOrigin | None:
-        """What is known of the job now."""
+        """The facts about the job."""
         found = self._jobs.get((job_id, output)) if context.past_seq is None else None
         if found is not None:
             return found
@@ -75,7 +75,7 @@ class Origins:
         )
 
     def lines(self, table: Table, row: int, output: str, context: Context) -> list[Line]:
-        """The lineage of a row, a fact a line."""
+        """The lineage of a row, one fact on each line."""
         job_id = job_of(table, row)
         job = self.known(job_id, output, context)
         line = table.value(row, "_cf_source_row")
@@ -108,7 +108,7 @@ _NAME = 24
 
 
 def show_row(grid: Grid, title: str, context: Context) -> Effects:
-    """Every column of the selected row with its whole value, lineage included."""
+    """Show every column of the selected row with its full value, lineage included."""
     row = grid.selected
     if row is None:
         return []
@@ -131,7 +131,7 @@ def show_row(grid: Grid, title: str, context: Context) -> Effects:
 
 
 def copy_row(grid: Grid, context: Context) -> Effects:
-    """The selected row as a JSON object, to the terminal's clipboard."""
+    """Copy the selected row as a JSON object to the terminal's clipboard."""
     row = grid.selected
     if row is None:
         return []
@@ -141,7 +141,7 @@ def copy_row(grid: Grid, context: Context) -> Effects:
 
 
 def go_to_job(grid: Grid, context: Context) -> Effects:
-    """Hand the row's job over to Jobs."""
+    """Show the row's job in Jobs."""
     row = grid.selected
     job_id = job_of(grid.table, row) if row is not None else ""
     if not job_id:
@@ -155,7 +155,7 @@ def has_job(grid: Grid | None) -> bool:
 
 
 def row_words(grid: Grid | None) -> str:
-    """The selected row in words, for the assistant: its first columns."""
+    """The first columns of the selected row in words, for the assistant."""
     row = grid.selected if grid is not None else None
     if grid is None or row is None:
         return "no row selected"
@@ -168,22 +168,22 @@ _ONWARD = frozenset({"j", "down", "G", "end", "pgdn"})
 
 
 class View(ABC):
-    """Defaults for what a view does not care about. `origins` is the screen's, shared by all."""
+    """One view, with defaults for optional methods. All views share the screen's `origins`."""
 
-    #: Words for the path above everything: `Outputs > fix_orders`.
+    #: The view's name in the path at the top: `Outputs > fix_orders`.
     title = ""
-    #: The lineage of the selected row is shown.
+    #: Whether the lineage of the selected row is shown.
     has_lineage = False
 
     def __init__(self, origins: Origins) -> None:
         self.origins = origins
 
     def enter(self, context: Context) -> Effects:
-        """It is on top now, newly or again."""
+        """The view came to the top of the stack."""
         return []
 
     def leave(self) -> Effects:
-        """It is taken away; what runs for it is stopped."""
+        """The view is closed; its running queries are stopped."""
         return []
 
     def changed(self, context: Context) -> Effects:
@@ -193,7 +193,7 @@ class View(ABC):
         return []
 
     def refresh(self, context: Context) -> Effects:
-        """Ask for everything again."""
+        """Query everything again."""
         return []
 
     def open(self, context: Context) -> Effects:
@@ -203,7 +203,7 @@ class View(ABC):
         return []
 
     def moved(self, grid: Grid, question: Question, key: str, context: Context) -> Effects:
-        """Move the cursor of `grid`; on from its last row, `question` is asked for more."""
+        """Move the cursor of `grid`; past its last row, `question` loads more."""
         was_at_end = grid.is_at_end
         grid.move(key)
         return question.more(context) if was_at_end and key in _ONWARD else []
@@ -215,10 +215,10 @@ class View(ABC):
         return []
 
     def next_pane(self) -> None:  # noqa: B027 -- most views have one pane
-        """Tab."""
+        """Move the focus to the next pane (Tab)."""
 
     def sort(self, context: Context) -> Effects:
-        """`s`. Where only the first rows are here, they are asked for again in the new order."""
+        """Sort (`s`). If rows were left out, the query runs again in the new order."""
         grid = self.grid
         if grid is None:
             return []
@@ -226,11 +226,11 @@ class View(ABC):
         return self.sorted_rows(context) if grid.table.is_cut else []
 
     def sorted_rows(self, context: Context) -> Effects:
-        """Ask for the rows in the order of `grid.sorting`."""
+        """Query the rows in the order of `grid.sorting`."""
         return self.refresh(context)
 
     def escape(self) -> bool:
-        """Leave a sub-state; False when the view itself is what is left."""
+        """Leave a sub-state. False: there is none, so the view itself closes."""
         return False
 
     def search(self, pattern: str, step: int) -> Match | None:
@@ -244,12 +244,12 @@ class View(ABC):
 
     @property
     def grid(self) -> Grid | None:
-        """The rows that row actions (`L`, `J`, `y`, `s`, left, right) are about; None when another pane has the focus."""
+        """The grid for row actions (`L`, `J`, `y`, `s`, left, right); None while another pane has the focus."""
         return None
 
     @property
     def export_sql(self) -> str:
-        """What `e` writes; empty when there is nothing to write."""
+        """The query that `e` exports; empty if there is none."""
         return ""
 
     @property
@@ -258,14 +258,14 @@ class View(ABC):
 
     @abstractmethod
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
-        """Its lines, at most `height` of `width` columns."""
+        """The view as at most `height` lines of `width` columns."""
 
     def summary(self, context: Context) -> str:
         return self.title
 
 
 class ListView(View):
-    """A view that is one list, below a headline and the names of its columns. `rows` and `texts` are its rows as of now."""
+    """A view that is a single list below a headline and column names. `rows` and `texts` are its current rows."""
 
     def __init__(self, origins: Origins) -> None:
         super().__init__(origins)
@@ -275,7 +275,7 @@ class ListView(View):
 
     @abstractmethod
     def texts(self) -> list[str]:
-        """What `/` searches, a text a row."""
+        """The text of each row that `/` searches."""
 
     def move(self, key: str, context: Context) -> Effects:
         self.cursor.move(key, self.rows, self.height)
@@ -299,12 +299,12 @@ class ListView(View):
 
 
 def headline(left: Line, right: str, width: int) -> Line:
-    """A line above a list: what it is at the left, in which state at the right."""
+    """A line above a list: its name at the left, its state at the right."""
     return fit(spread([("", " "), *left], [("dim", f"{right} ")] if right else [], width), width)
 
 
 def divider(title: str, right: str, width: int, glyphs: Glyphs, *, is_focused: bool) -> Line:
-    """A line between two panes that names the lower one; the focused one is marked by a sign too."""
+    """A line between two panes that names the lower one. The focus is marked by a sign, not by colour alone."""
     across = glyphs.corners[4]
     mark = f"{glyphs.cursor} " if is_focused else f"{across} "
     line = fit([("accent" if is_focused else "border", mark), ("title" if is_focused else "dim", f"{title} ")], width)

@@ -1,6 +1,6 @@
-"""What the keys of Jobs do, and when they work: conditions, commands on what is selected, and at the end the table of keys.
+"""The keys of Jobs: the conditions under which they work, their commands, and at the end the table of keys.
 
-Each command takes the screen and the shell's context and returns effects. What changes jobs is `changes`'s.
+Each command takes the screen and the shell's context and returns effects. `changes` changes jobs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _RETRIABLE = frozenset({"FAILED", "DEAD_LETTER", "CANCELLED"})
 _RERUNNABLE = frozenset({"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "DEAD_LETTER", "CANCELLED"})
 
 
-# --- what is selected ---------------------------------------------------------------------------------------------
+# --- conditions -------------------------------------------------------------------------------------------------------
 
 
 def in_list(screen: Jobs, context: Context) -> bool:
-    """The list or the detail is in front, and something is selected."""
+    """Whether the list or the detail has the focus and something is selected."""
     return screen.part in ("list", "detail") and screen.selected(context) is not None
 
 
@@ -106,7 +106,7 @@ def _has_log(screen: Jobs, context: Context) -> bool:
 
 
 def chosen(screen: Jobs, context: Context) -> Chosen:
-    """The selected job, or all of the selected group that the filter lets through."""
+    """The selected job, or the jobs of the selected group that pass the filter."""
     row = screen.selected(context)
     assert row is not None, "actions on jobs ask first whether one is selected"
     group, job = row
@@ -114,7 +114,7 @@ def chosen(screen: Jobs, context: Context) -> Chosen:
     return Chosen(group, jobs, screen.job_list.total(group), has_text_filter=bool(screen.filter.text))
 
 
-# --- looking ------------------------------------------------------------------------------------------------------
+# --- views ------------------------------------------------------------------------------------------------------------
 
 
 def show_detail(screen: Jobs, context: Context) -> Effects:
@@ -125,7 +125,7 @@ def show_detail(screen: Jobs, context: Context) -> Effects:
 
 
 def switch(screen: Jobs, context: Context) -> Effects:
-    """Between the list and the detail, or to the next pane of monitoring."""
+    """Switch between the list and the detail, or to the next pane of Monitoring."""
     if screen.monitoring.is_open:
         screen.monitoring.focus_on(screen.monitoring.focus + 1)
     else:
@@ -211,12 +211,12 @@ def pipeline(screen: Jobs, context: Context) -> Effects:
 
 
 def _to_list(screen: Jobs, context: Context) -> None:
-    """What changes the list shows it: a detail that covers it is closed."""
+    """Show the list: an action that changes it closes a detail that covers it."""
     if screen.detail.is_open and not screen.is_wide(context):
         screen.detail.is_open = screen.detail.is_focused = False
 
 
-# --- which jobs ---------------------------------------------------------------------------------------------------
+# --- filters ----------------------------------------------------------------------------------------------------------
 
 
 def show_only(screen: Jobs, context: Context, status: str) -> Effects:
@@ -252,7 +252,7 @@ def dead_letters(screen: Jobs, context: Context) -> Effects:
     return []
 
 
-# --- elsewhere ----------------------------------------------------------------------------------------------------
+# --- other screens ----------------------------------------------------------------------------------------------------
 
 
 def copy_path(screen: Jobs, context: Context) -> Effects:
@@ -267,7 +267,7 @@ def can_resume(screen: Jobs, context: Context) -> bool:
 
 
 def resume(screen: Jobs, context: Context) -> Effects:
-    """The parser of the selected group runs again."""
+    """Resume the parser of the selected group."""
     row = screen.selected(context)
     if row is None:
         return []
@@ -282,7 +282,7 @@ def open_folder(screen: Jobs, context: Context) -> Effects:
 
 
 def _output_path(screen: Jobs, context: Context) -> str:
-    """The file of a job whose detail is known, otherwise the directory of the output."""
+    """The output file of a job whose detail is loaded, otherwise the output's directory."""
     job = screen.job(context)
     if job is None or not job.outputs:
         return ""
@@ -294,17 +294,17 @@ def _output_path(screen: Jobs, context: Context) -> str:
     return f"{context.home}/outputs/{job.outputs[0]}{version}"
 
 
-#: Jobs of a group whose quarantine is shown at once.
+#: For how many jobs of a group the quarantine is shown at once.
 _LOOKED_AT_JOBS = 500
 
 
 def _has_bad_rows(job: Job) -> bool:
-    """What was set aside is kept also when the job failed of it."""
+    """Whether the job has quarantined rows; they are kept even if the job failed because of them."""
     return bool(job.quarantined) or job.error_code == "QUARANTINE_EXCEEDED"
 
 
 def _quarantined(screen: Jobs, context: Context, most: int) -> list[Job]:
-    """The selected job, or at most so many of the youngest of the group, with quarantined rows, published or not."""
+    """The selected job or the latest jobs of the group that have quarantined rows, published or not."""
     row = screen.selected(context)
     if row is None:
         return []
@@ -313,7 +313,7 @@ def _quarantined(screen: Jobs, context: Context, most: int) -> list[Job]:
         return [job] if _has_bad_rows(job) else []
     if group.section not in (FAILED, DONE):
         return []
-    if group.section == FAILED:  # they failed alike
+    if group.section == FAILED:  # all failed by the same cause
         first = screen.job_list.speaker(group)
         if first is None or not _has_bad_rows(first):
             return []
@@ -330,7 +330,7 @@ def quarantine(screen: Jobs, context: Context) -> Effects:
     return [*context.screen("inspect").show_quarantine(found), *context.visit("inspect")] if found else []
 
 
-# --- the keys --------------------------------------------------------------------------------------------------------
+# --- keys -------------------------------------------------------------------------------------------------------------
 
 
 def _pane(number: int) -> Action:

@@ -1,7 +1,7 @@
-"""How the rows of the list look: a card of one to three lines for each group, one line for each of its jobs.
+"""Drawing of the rows of the list: a card of one to three lines for each group, and one line for each of its jobs.
 
-Also measures the backlog of a parser: what ended since its oldest open job was queued, against what is open. Numbers that
-change are padded, so that nothing beside them moves. Text from outside passes `clean`.
+The module also measures the backlog of a parser: its open jobs, and those that ended in the current stretch of work. Changing
+numbers are padded, so that nothing beside them moves. Text from outside goes through `clean`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from casparian_console.kinds import look_of
 from casparian_console.screens.jobs.job_list import CANCELLED, DONE, FAILED, OPEN, JobGroup, JobList
 from casparian_protocol.wire import Progress
 
-#: Files a minute are measured over the last minute.
+#: The window for the rate of files per minute.
 _RATE_SECONDS = 60
-#: Fewer files than this are not a rate.
+#: The number of files that a rate needs.
 _RATE_FILES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Files of a stretch of work: since work of this parser was queued while none was open. `per_second` is 0 when unknown."""
+    """Files of a stretch of work, which begins when the parser gets a job while none is open. `per_second` is 0 if unknown."""
 
     ended: int = 0
     open: int = 0
@@ -52,7 +52,7 @@ class Backlog:
 
 
 def backlog_of(group: JobGroup, facts: Facts) -> Backlog:
-    """How far the work is that the group is part of."""
+    """The progress of the stretch of work that the group belongs to."""
     kin = group.key[1:4]
     stretch = facts.jobs.stretches.get(kin)
     left = facts.jobs.open_of(kin)
@@ -65,7 +65,7 @@ def backlog_of(group: JobGroup, facts: Facts) -> Backlog:
 
 
 def counted_files(book: JobBook) -> tuple[int, int]:
-    """Files that were parsed, and all files that there ever was a PARSE job for."""
+    """The number of parsed files, and of all files that ever had a PARSE job."""
     done = everything = 0
     for key, bucket in book.buckets.items():
         if look_of(key[1]).is_grouped_by_parser:
@@ -78,7 +78,7 @@ HEADINGS = {FAILED: "ACTIONABLE", OPEN: "ACTIONABLE", DONE: "READY", CANCELLED: 
 _INDENT = " " * 12
 _BAR = 12
 _AGE = 9
-#: Running jobs of a group that are looked at for stalled ones and stragglers: the longest running ones.
+#: How many running jobs of a group (the longest running) are checked for stalled jobs and stragglers.
 _LOOKED_AT = 64
 
 
@@ -102,7 +102,7 @@ def card_height(group: JobGroup) -> int:
 
 
 def card(look: CardContext, group: JobGroup, *, is_selected: bool) -> list[Line]:
-    """`card_height` lines."""
+    """The card of a group: `card_height` lines."""
     draw = {FAILED: _failed, OPEN: _open, DONE: _done, CANCELLED: _cancelled}[group.section]
     lines = [fit(line, look.width, ellipsis=look.glyphs.ellipsis) for line in draw(look, group, is_selected)]
     return [restyle(line, "selected") for line in lines] if is_selected else lines
@@ -133,7 +133,7 @@ def _latest(look: CardContext, group: JobGroup) -> Line:
 
 
 def _files(look: CardContext, group: JobGroup, noun: str = "file") -> str:
-    """`12 files`, or `3 of 12 files` under a filter that looks into the group."""
+    """`12 files`, or `3 of 12 files` under a filter by job."""
     here, everything = look.job_list.total(group), look.job_list.all_of(group)
     return count(here, noun) if here == everything else f"{here:,} of {count(everything, noun)}"
 
@@ -183,7 +183,7 @@ def _bar(look: CardContext, share: float | None) -> Line:
 
 
 def _share(look: CardContext, group: JobGroup) -> float:
-    """Of a stretch of work: its ended files, and what is done of the running ones."""
+    """The share of a stretch of work that is done: its ended files, and the progress of running ones."""
     backlog = backlog_of(group, look.facts)
     begun = sum(share_of(job.progress) or 0.0 for job in look.job_list.running(group, _LOOKED_AT))
     return (backlog.ended + begun) / max(1, backlog.ended + backlog.open)
@@ -203,7 +203,7 @@ def _backlog_numbers(look: CardContext, group: JobGroup, running: int, waiting: 
 
 
 def _held(look: CardContext, group: JobGroup) -> Line:
-    """Why its jobs wait for a person."""
+    """Why the group's jobs wait for a person."""
     registry = look.facts.registry
     if why := registry.pause_of(group.parser, group.version):
         return [("warn", f"paused: {clip(clean(why), max(40, look.width - 60), look.glyphs.ellipsis)}  ")]
@@ -213,7 +213,7 @@ def _held(look: CardContext, group: JobGroup) -> Line:
 
 
 def _worries(look: CardContext, group: JobGroup) -> Line:
-    """Stalled jobs and stragglers among those that run longest."""
+    """Count stalled jobs and stragglers among the longest running jobs."""
     oldest, now_us = look.job_list.running(group, _LOOKED_AT), look.facts.now_us
     stalled = sum(map(look.facts.is_stalled, oldest))
     slow = sum(look.facts.jobs.is_straggler(job, now_us) for job in oldest)
@@ -241,7 +241,7 @@ def _done(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
 
 
 def _sql(look: CardContext, outputs: Sequence[str]) -> Line:
-    """The names in SQL, and where the files lie."""
+    """The output's names in SQL, and the directory of its files."""
     if not outputs:
         return []
     known = look.facts.registry.outputs.get(outputs[0])
@@ -268,7 +268,7 @@ def _cancelled(look: CardContext, group: JobGroup, is_selected: bool) -> list[Li
 
 
 def job_line(look: CardContext, group: JobGroup, job: Job, *, is_selected: bool) -> Line:
-    """A job of an open group: its path from the directory that all of the group lie below."""
+    """The line of a job in an open group, with its path relative to the group's common directory."""
     mark = look.glyphs.cursor if is_selected else " "
     glyph = {
         Standing.FAILED: ("bad", look.glyphs.failed),
@@ -296,7 +296,7 @@ def _name(job: Job) -> str:
 
 
 def _job_progress(look: CardContext, job: Job) -> Line:
-    """The bar of a running job whose total is known; otherwise its state."""
+    """The progress bar of a running job whose total is known; otherwise the job's state."""
     share = share_of(job.progress)
     if job.state == "RUNNING" and share is not None:
         return _bar(look, share)
@@ -344,14 +344,14 @@ def _job_worries(look: CardContext, job: Job) -> Line:
 
 
 def share_of(progress: Progress | None) -> float | None:
-    """How much is done, from 0 to 1; None while the total is not known."""
+    """The share that is done, from 0 to 1; None while the total is unknown."""
     if progress is None or not progress.items_total:
         return None
     return min(1.0, progress.items_done / progress.items_total)
 
 
 def progress_words(progress: Progress | None, *, is_moving: bool = True) -> list[str]:
-    """`108/124 files`, `5.1K/s`, `ETA 6m 00s`: what a job reported; no rate and ETA of what does not move."""
+    """A job's progress as reported: `108/124 files`, `5.1K/s`, `ETA 6m 00s`. A stalled job has no rate and no ETA."""
     if progress is None:
         return []
     done, total, unit = progress.items_done, progress.items_total, progress.unit

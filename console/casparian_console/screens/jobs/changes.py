@@ -1,8 +1,7 @@
-"""Changing jobs: retry, cancel, rerun, replay of dead letters; one job or many, each with its command line.
+"""Changing jobs: retry, cancel, rerun, and replay of dead letters, for one job or many, each with its command line.
 
-Many jobs are asked for a few requests at a time, so that ten thousand of them neither flood the sentinel nor hold up the
-screen. A request cancels up to 1,000 jobs; retries and reruns are one job each. Replays of a cause go through the sentinel's
-own pages.
+For many jobs only a few requests are in flight at a time, so that ten thousand jobs neither flood the daemon nor delay the
+screen. A request cancels up to 1,000 jobs; a retry or rerun request is for one job. Replays of a cause go page by page.
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ def one(op: str, job: Job) -> RunOperation:
 
 
 def command(op: str, *job_ids: str) -> str:
-    """`casparian job retry 3f2a91c0`: eight digits are what the lists show; more of them are always right."""
+    """The command line, such as `casparian job retry 3f2a91c0`. The lists show eight digits; more digits work too."""
     return f"casparian job {op} {' '.join(job_ids)}"
 
 
 def named(jobs: Sequence[Job]) -> list[str]:
-    """The first few of the jobs, for a question."""
+    """Name the first few jobs, for a question."""
     lines = [f"  {job.input.rpartition('/')[2] or job.input}  {job.job_id[:8]}" for job in jobs[:_NAMED]]
     return [*lines, f"  and {len(jobs) - _NAMED:,} more"] if len(jobs) > _NAMED else lines
 
@@ -73,12 +72,12 @@ def replay_one(job: Job) -> RunOperation:
 
 @dataclass
 class Batch:
-    """One operation on many jobs, under way."""
+    """One operation on many jobs, in progress."""
 
     op: str
     waiting: deque[str]
     total: int
-    #: First job of each request that is not answered → how many jobs it names.
+    #: First job of each unanswered request → the number of jobs in the request.
     in_flight: dict[str, int] = field(default_factory=dict)
     done: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -118,7 +117,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is changed: one job, or all listed jobs of a group. `total` counts those of the group that are not known too."""
+    """The jobs to change: one job, or all loaded jobs of a group. `total` also counts those that are not loaded."""
 
     group: JobGroup
     jobs: list[Job]
@@ -130,7 +129,7 @@ class Chosen:
         return clean(look_of(self.group.type).label(self.group.key[2], self.group.version))
 
     def words(self, noun: str) -> str:
-        """`3 jobs of fix 1.2`; of a group that is not known as a whole `the 2,000 listed of 12,345 jobs of fix 1.2`."""
+        """`3 jobs of fix 1.2`; for a group that is not fully loaded, `the 2,000 listed of 12,345 jobs of fix 1.2`."""
         known = len(self.jobs)
         what = (
             count(known, noun)
@@ -142,18 +141,18 @@ class Chosen:
 
 @dataclass
 class Changes:
-    """Everything that was asked for and is not answered yet. Many jobs are asked about first, and the question says how many."""
+    """The changes in progress. A change of many jobs begins with a question that says how many."""
 
-    #: Keeps the cursor where it is, while the jobs under it leave.
+    #: Keeps the cursor in place while the changed jobs leave its row.
     stay: Callable[[], None]
-    #: A fingerprint as it is shown.
+    #: Formats a fingerprint for the user.
     shown: Callable[[str], str]
     batch: Batch | None = None
     _replayed: int = 0
     _refused: Counter[str] = field(default_factory=Counter)
 
     def retry(self, chosen: Chosen, context: Context) -> Effects:
-        """One job at once; a group after a question that names how many."""
+        """Retry one job at once, or a group after a question that says how many."""
         jobs = chosen.jobs
         if len(jobs) == 1:
             self.stay()
@@ -176,7 +175,7 @@ class Changes:
         return self._ask("cancel", [job for job in chosen.jobs if job.state in OPEN_STATES], question, context)
 
     def replay(self, chosen: Chosen, context: Context) -> Effects:
-        """Dead letters: one, or all with the cause of the chosen group."""
+        """Replay dead letters: one, or all with the cause of the chosen group."""
         jobs = chosen.jobs
         if len(jobs) == 1:
             self.stay()
@@ -197,7 +196,7 @@ class Changes:
         return context.open(Confirm("Replay", question, self.replay_page, [f"home: {clean(context.home)}"]))
 
     def _ask(self, op: str, jobs: list[Job], question: str, context: Context) -> Effects:
-        """Ask a person, then the sentinel."""
+        """Ask the user, then send the requests."""
 
         def start() -> Effects:
             self.stay()
@@ -206,7 +205,7 @@ class Changes:
         return context.open(Confirm(op.capitalize(), question, start, named(jobs)))
 
     def many(self, op: str, jobs: Sequence[Job], context: Context) -> Effects:
-        """Begin; what is under way already gets the jobs added, if it is the same operation."""
+        """Start a batch; a batch of the same operation in progress gets the jobs added."""
         ids = [job.job_id for job in jobs]
         if self.batch is not None and self.batch.op == op:
             self.batch.waiting.extend(ids)
@@ -219,7 +218,7 @@ class Changes:
         return self.batch.more()
 
     def on_answer(self, message: Tagged, context: Context) -> Effects:
-        """The answer to one of `many`, or to a page of a replay."""
+        """Take the answer to a request of a batch, or to a page of a replay."""
         if isinstance(message, Done | Failed) and message.tag[1] == "replay":
             return self._on_replayed(message, context)
         batch = self.batch
@@ -229,7 +228,7 @@ class Changes:
         if not context.can_change:
             left = len(batch.waiting)
             batch.waiting.clear()
-            batch.refused["the sentinel went away"] += left
+            batch.refused["the daemon stopped answering"] += left
         if batch.is_over:
             self.batch = None
         context.say(batch.words(), "bad" if batch.refused else "ok")
@@ -238,7 +237,7 @@ class Changes:
     # --- dead letters -------------------------------------------------------------------------------------------------
 
     def replay_page(self, *, fingerprint: str = "", after: str = "") -> Effects:
-        """All dead letters, or those of a cause; the answer may ask for the next page."""
+        """Replay one page of all dead letters, or of those of a cause; the answer may lead to the next page."""
         if not after:
             self._replayed, self._refused = 0, Counter()
         call = REPLAY(fingerprint=fingerprint, after=after) if fingerprint else REPLAY(all_dead=True, after=after)

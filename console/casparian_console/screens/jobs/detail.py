@@ -1,7 +1,7 @@
-"""What is asked about one job for its detail, and what was answered.
+"""The queries about one job for its detail, and their answers.
 
-One question at a time: while it is on its way the selection may move on, and then only the last job is asked about. In
-the past the projection would answer for now, so there `casparian job show --as-of` is asked instead.
+One query is in flight at a time. If the selection moves on meanwhile, only the last job is queried next. The projection
+answers for the present, so in the past `casparian job show --as-of` is used instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from casparian_protocol.queries.outputs import Occurrence, OtherOccurrences
 from casparian_protocol.wording import in_columns
 
 _MOST_FILES, _MOST_VIOLATIONS, _MOST_EVENTS = 200, 50, 100
-#: What tells that a job must be asked about again; its progress does not.
+#: A key that changes when the job must be queried again; progress does not change it.
 Stamp = tuple[str, str, int, int, int, int]
 
 
@@ -43,7 +43,7 @@ def stamp_of(job: Job, context: Context) -> Stamp:
 
 
 class Accounted(BaseModel):
-    """The rows of one output."""
+    """The row counts of one output."""
 
     received: int
     valid: int
@@ -52,7 +52,7 @@ class Accounted(BaseModel):
 
 
 class JobFacts(BaseModel):
-    """What is recorded of a job beside its life; None and empty: nothing."""
+    """The facts about a job besides its life; None and empty: not recorded."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -86,7 +86,7 @@ class JobFacts(BaseModel):
 
     @classmethod
     def of_document(cls, document: Mapping[str, object]) -> JobFacts:
-        """Of what `casparian job show --json` prints."""
+        """From the document that `casparian job show --json` prints."""
         unpacked = {
             "accounting": document.get("accounting") or {},
             "skipped": document.get("skips") or {},
@@ -97,7 +97,7 @@ class JobFacts(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event about the job, as it was recorded, in whatever version."""
+    """An event about the job as it was recorded, of any version."""
 
     at: int
     type: str
@@ -107,13 +107,13 @@ class Happened:
 
 @dataclass(slots=True)
 class Known:
-    """Everything that was answered about a job; empty fields are not known (yet)."""
+    """All answers about a job; empty fields are not known (yet)."""
 
     job_id: str = ""
     job: JobFacts | None = None
     files: list[JobFile] = field(default_factory=list)
     violations: list[JobViolation] = field(default_factory=list)
-    #: The first one first.
+    #: The earliest first.
     history: list[Happened] = field(default_factory=list)
     related: list[Occurrence] = field(default_factory=list)
     problem: str = ""
@@ -121,7 +121,7 @@ class Known:
 
 @dataclass
 class Detail:
-    """The open detail: what is known, and how far it is scrolled."""
+    """The open detail: its facts and its scroll position."""
 
     is_open: bool = False
     is_focused: bool = False
@@ -132,7 +132,7 @@ class Detail:
     _text: list[str] = field(default_factory=list)
 
     def want(self, job: Job | None, context: Context) -> Effects:
-        """Ask about the job, if it is another one or was changed since, and nothing is on its way."""
+        """Query the job if it is another one or has changed, and no query is in flight."""
         if job is None or not self.is_open or self._waiting:
             return []
         stamp = stamp_of(job, context)
@@ -158,12 +158,12 @@ class Detail:
         return [RunQuery(_tag(what, job.job_id), query) for what, query in asked.items()]
 
     def move(self, key: str, page: int) -> None:
-        """One of `listing.MOVES`, a page having so many rows."""
+        """Scroll by one of `listing.MOVES`; `page` is the number of rows of a page."""
         steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pgdn": page, "pgup": -page, "g": -100_000, "home": -100_000}
         self.top = max(0, self.top + steps.get(key, 100_000))
 
     def on_answer(self, message: Tagged) -> None:
-        """An answer to what `want` asked."""
+        """Take an answer to `want`."""
         tag: Tag = message.tag
         what, job_id = tag[2], tag[3]
         is_current = job_id == self.known.job_id
@@ -217,7 +217,7 @@ def _tag(what: str, job_id: str) -> Tag:
 
 
 def _parsed(text: object) -> Any:
-    """JSON as the projection keeps it; None when there is none."""
+    """A JSON column of the projection; None if empty."""
     if not isinstance(text, str) or not text:
         return None
     try:
@@ -227,7 +227,7 @@ def _parsed(text: object) -> Any:
 
 
 def microseconds(value: object) -> int:
-    """A time as documents of the command line have it (µs or ISO text, UTC)."""
+    """A time from a document of the command line (µs or ISO text, UTC) as µs."""
     if isinstance(value, int):
         return value
     if not isinstance(value, str) or not value:
@@ -241,7 +241,7 @@ def microseconds(value: object) -> int:
 
 @dataclass(slots=True)
 class Attempt:
-    """One lease of a job, from its history."""
+    """One attempt of a job, from its history."""
 
     number: int
     worker_id: str
@@ -250,12 +250,12 @@ class Attempt:
     started_at: int = 0
     ended_at: int = 0
     end: str = ""
-    #: ok, bad or warn
+    #: `ok`, `bad` or `warn`.
     style: str = "dim"
 
 
 def attempts(history: Sequence[Happened]) -> list[Attempt]:
-    """Who worked on the job when, and how each attempt ended."""
+    """The attempts of a job: worker, times and result."""
     found: list[Attempt] = []
     for event in history:
         data, at = event.data, event.at

@@ -1,4 +1,4 @@
-"""How the detail of a job looks: what a person needs first at the top, then everything else that is known."""
+"""Drawing of a job's detail: the most important facts at the top, then everything else that is known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "o
 
 
 class Writer:
-    """Collects lines of a width."""
+    """Collects lines of one width."""
 
     def __init__(self, width: int, glyphs: Glyphs) -> None:
         self.lines: list[Line] = []
@@ -47,7 +47,7 @@ class Writer:
         self.lines += [[], [("title", f" {text}")]]
 
     def pair(self, name: str, value: object, style: str = "") -> None:
-        """A label and a value, wrapped under itself; nothing for no value. A long label has a line of its own."""
+        """Add a label and its wrapped value; nothing for an empty value. A long label gets its own line."""
         text = clean(value)
         if not text:
             return
@@ -71,7 +71,7 @@ class Writer:
 def draw_detail(
     job: Job, detail: Detail, context: Context, job_list: JobList, width: int, height: int, *, alike: int
 ) -> list[Line]:
-    """The part of the detail that is scrolled to; its last line says how much follows."""
+    """The visible part of the detail; its last line says how much follows."""
     glyphs = context.glyphs
     lines = detail_lines(
         job, detail.known, context.facts, job_list, glyphs, width, alike=alike, home=clean(context.home)
@@ -88,7 +88,7 @@ def draw_detail(
 def detail_lines(
     job: Job, known: Known, facts: Facts, job_list: JobList, glyphs: Glyphs, width: int, *, alike: int, home: str
 ) -> list[Line]:
-    """Everything about `job`; `alike` is the size of the group when the group's own row is selected."""
+    """All lines about `job`. `alike` is the size of the group if the group's own row is selected."""
     write = Writer(width, glyphs)
     facts_of_job = known.job if known.job_id == job.job_id else None
     row = facts_of_job or JobFacts()
@@ -174,7 +174,7 @@ def _input(write: Writer, job: Job, row: JobFacts) -> None:
 
 
 def _parameters(write: Writer, known: Known) -> None:
-    """What the job was queued with, and where values came from that are not defaults."""
+    """The job's parameters, with the origin of each value that is not a default."""
     queued = [event for event in known.history if event.type in ("JobQueued", "JobReplayed")]
     spec = queued[-1].data.get("job") if queued else None
     work = JobSpec.model_validate(spec).work if spec else None
@@ -196,7 +196,7 @@ def _outputs(write: Writer, job: Job, known: Known, home: str) -> None:
         left: Line = [("", " "), (style, clean(file["output"])), ("dim", f" {clean(file['kind'])} ")]
         left += [("", f"{count(file['rows'] or 0, 'row')}, {size(file['bytes'] or 0)}")]
         write.lines.append([*left, ("bad", "  damaged")] if file["is_damaged"] else left)
-        write.text(str(PurePosixPath(home, file["path"])), "dim", indent=3)  # whole already in a document of the past
+        write.text(str(PurePosixPath(home, file["path"])), "dim", indent=3)  # a document of the past has absolute paths
     if not known.files:
         write.text(", ".join(job.outputs))
 
@@ -289,7 +289,7 @@ def _related(write: Writer, job: Job, known: Known, job_list: JobList, facts: Fa
     total = known.related[0]["total"] or len(known.related)
     write.title(f"ALSO FAILED BY {job_list.fingerprint(job.fingerprint)} ({count(total, 'time')})")
     jobs: dict[str, Occurrence] = {}
-    for each in known.related:  # each attempt of a job is an occurrence: the latest one of each is listed
+    for each in known.related:  # each attempt is an occurrence, so list only the latest of each job
         jobs.setdefault(each["job_id"], each)
     for each in jobs.values():
         since: Line = [("dim", f" {ago(each['at'], facts.now_us):>8} {clean(each['job_id'])[:8]} ")]

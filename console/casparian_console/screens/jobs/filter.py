@@ -1,8 +1,8 @@
-"""Which jobs are listed: the filter, the dialog that sets it, the search for a text in many jobs.
+"""The filter of the job list, the dialog that sets it, and the text search in many jobs.
 
-What a filter asks of a group (status, type, parser) costs nothing. What it asks of each job (text, dead letters) makes
-`job_list` keep lists of its own; the fields of many jobs are joined and searched as one text. The console knows some jobs of
-each bucket and counts the others: `Finding` asks the tables for those, and pins the buckets so that they stay known.
+A filter by group (status, type, parser) is free. A filter by job (text, dead letters) makes `job_list` keep its own lists; the
+fields of many jobs are joined and searched as one text. Only some jobs of each bucket are loaded: `Finding` queries the tables
+for the others, and pins the buckets so that the jobs found stay loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from casparian_console.messages import Effects
 from casparian_console.overlays import Overlay
 from casparian_protocol.queries.jobs import JobsMatching
 
-#: What no path and no id contains.
+#: A separator that no path and no id contains.
 _BETWEEN = "\0"
 _CHUNK = 10_000
 _HEX = frozenset("0123456789abcdef")
@@ -36,7 +36,7 @@ _FIELDS: dict[int, tuple[str, ...]] = {
 
 
 def _fields(standing: int, wanted: str) -> Sequence[str]:
-    """Where a text is looked for: in ids only when it may be (a part of) one."""
+    """The fields to search for a text; ids only if the text may be part of one."""
     return (*_FIELDS[standing], "job_id") if _HEX.issuperset(wanted) else _FIELDS[standing]
 
 
@@ -46,7 +46,7 @@ def matches(job: Job, wanted: str) -> bool:
 
 
 def matching_places(jobs: Iterable[Job], standing: int, wanted: str) -> list[int]:
-    """The places of the jobs that match, in order."""
+    """The places of the matching jobs, in order."""
     found: list[int] = []
     for number, chunk in enumerate(_chunks(jobs)):
         found += [number * _CHUNK + place for place in _places(chunk, standing, wanted)]
@@ -54,7 +54,7 @@ def matching_places(jobs: Iterable[Job], standing: int, wanted: str) -> list[int
 
 
 def all_matches(jobs: Iterable[Job], standing: int, wanted: str) -> Iterator[Job]:
-    """Those that match, in their order."""
+    """The matching jobs, in their order."""
     for chunk in _chunks(jobs):
         yield from map(chunk.__getitem__, _places(chunk, standing, wanted))
 
@@ -66,7 +66,7 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 
 def _places(jobs: Sequence[Job], standing: int, wanted: str) -> list[int]:
-    """Which of the jobs match, in order."""
+    """The places of the jobs that match, in order."""
     found: list[list[int]] = []
     for name in _fields(standing, wanted):
         text = _BETWEEN.join(map(attrgetter(name), jobs)).casefold()
@@ -76,7 +76,7 @@ def _places(jobs: Sequence[Job], standing: int, wanted: str) -> list[int]:
 
 
 _ENDED_WELL = frozenset({Standing.DONE, Standing.CANCELLED})
-#: status → how jobs stand that have it.
+#: status → the standings of jobs that have it.
 STANDINGS: dict[str, frozenset[int]] = {
     "all": frozenset(Standing),
     "running": frozenset({Standing.RUNNING}),
@@ -87,12 +87,12 @@ STANDINGS: dict[str, frozenset[int]] = {
     "dead": frozenset({Standing.FAILED}),
     "cancelled": frozenset({Standing.CANCELLED}),
 }
-#: status → the only state that it means, where a standing has several.
+#: status → its only state, for a standing with several states.
 _STATES = {"quarantined": "PARTIAL_SUCCESS", "dead": "DEAD_LETTER"}
 _WORDS = {"dead": "dead letters", "quarantined": "done with quarantined rows"}
 
 
-#: How a job stands, before the word `job`.
+#: The standing as an adjective before `job`.
 STANDING_WORDS = {
     Standing.FAILED: "failed",
     Standing.RUNNING: "running",
@@ -108,7 +108,7 @@ def status_word(status: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Empty fields let everything through."""
+    """The filter of the list; empty fields match every job."""
 
     status: str = "all"
     type: str = ""
@@ -118,7 +118,7 @@ class Filter:
 
     @property
     def is_by_job(self) -> bool:
-        """Whether groups must be looked into."""
+        """Whether the filter has to check each job of a group."""
         return bool(self.text) or self.status in _STATES
 
     @property
@@ -144,23 +144,23 @@ class Filter:
 
     @property
     def query(self) -> JobsMatching:
-        """The same jobs, asked of the tables; what is hidden is left out."""
+        """The query for the same jobs in the tables; hidden jobs are left out."""
         wanted = _STATES.get(self.status)
         states = [state for state, standing in ALL_STANDINGS.items() if standing in STANDINGS[self.status]]
         return JobsMatching((wanted,) if wanted else tuple(states), self.text, self.type, self.parser)
 
     def searching(self, text: str) -> JobsMatching:
-        """The jobs of this list that contain a text, asked of the tables."""
+        """The query for the jobs of this list that contain a text."""
         return replace(self, text=text).query
 
     def taken(self, jobs: Iterable[Job], standing: int) -> Iterator[Job]:
-        """Those of a group that are let through, in their order."""
+        """The jobs of a group that pass the filter, in their order."""
         if self.status in _STATES:
             jobs = filter(self._takes_state, jobs)
         return all_matches(jobs, standing, self.text.casefold()) if self.text else iter(jobs)
 
     def words(self) -> str:
-        """What is shown, for the header; empty when everything is."""
+        """The filter in words for the header; empty without a filter."""
         parts = [status_word(self.status)] if self.status != "all" else []
         parts += [each for each in (self.type, clean(self.parser)) if each]
         parts += [f"“{clean(self.text)}”"] if self.text else []
@@ -170,59 +170,59 @@ class Filter:
 
 
 class Finding:
-    """What the tables are asked for the filter and the search that are on, and what is said until they answer."""
+    """The query of the tables for the current filter and search, and the text shown until the answer."""
 
     def __init__(self) -> None:
         self._asked: JobsMatching | None = None
-        #: The text of the last search in a list that is cut.
+        #: The text of the last search in a list that is not fully loaded.
         self.sought = ""
-        #: What to say of it while nothing is found and the tables are asked; else empty.
+        #: The message for a search without a match while the tables are queried; else empty.
         self.missed = ""
 
     def pinned(self, facts: Facts, wanted: Filter) -> set[BucketKey]:
-        """Buckets that may hold a job that is looked for."""
+        """The buckets that may hold a job that is searched for."""
         is_on = wanted.is_by_job or bool(self.sought)
         return {key for key in facts.jobs.buckets if wanted.takes_bucket(key)} if is_on else set()
 
     def query(self, wanted: Filter) -> JobsMatching | None:
-        """What the tables are to be asked now; a filter by job asks for all that a search in it could find."""
+        """The current query; for a filter by job it includes everything that a search could find."""
         if wanted.is_by_job:
             return wanted.query
         return wanted.searching(self.sought) if self.sought else None
 
     def ask(self, facts: Facts, wanted: Filter) -> Effects:
-        """Ask once for each filter and search, and again after a refusal or a new snapshot."""
+        """Query once for each filter and search, and again after a refusal or a new snapshot."""
         query = self.query(wanted)
         is_new, self._asked = query != self._asked, query
         return [*facts.find_jobs(query)] if query is not None and (is_new or query not in facts.found) else []
 
     def seek(self, text: str, facts: Facts, wanted: Filter) -> None:
-        """A person searches: the tables are asked where not every job is listed."""
+        """Begin a search by the user; the tables are queried if not every job is loaded."""
         self.sought = text if not wanted.is_by_job and listed(facts, wanted) is not None else ""
 
     def forget_search(self) -> None:
         self.sought = self.missed = ""
 
     def note(self, found: Match, facts: Facts, wanted: Filter) -> Match:
-        """What the search found among the jobs listed."""
+        """Record what the search found among the loaded jobs."""
         is_missed = bool(self.sought) and not found and self.is_pending(facts, wanted)
         self.missed = f"“{self.sought}” is not {self.pending_words(facts, wanted)}…" if is_missed else ""
         return found
 
     def take_missed(self, facts: Facts, wanted: Filter) -> str | None:
-        """The text that was not found among the jobs listed, once the answer has come."""
+        """Take the text that was not found among the loaded jobs, once the answer has arrived."""
         if not self.missed or self.is_pending(facts, wanted):
             return None
         self.missed = ""
         return self.sought
 
     def is_pending(self, facts: Facts, wanted: Filter) -> bool:
-        """Jobs may match that are not listed, and no answer has come yet."""
+        """Whether jobs that are not loaded may match and the answer is still awaited."""
         query = self.query(wanted)
         return query is not None and facts.found.get(query) is None and listed(facts, wanted) is not None
 
     def words(self, facts: Facts, wanted: Filter) -> str:
-        """The filter, and whether what is listed is all that it means; empty without one."""
+        """The filter in words, and whether all its jobs are listed; empty without a filter."""
         query, said = self.query(wanted), wanted.words()
         if query is None or not wanted.is_by_job:
             return said
@@ -231,7 +231,7 @@ class Finding:
         return f"{said}; the latest {query.limit:,} of them" if (facts.found.get(query) or 0) >= query.limit else said
 
     def pending_words(self, facts: Facts, wanted: Filter) -> str:
-        """Where it was looked, while the daemon is asked for the rest."""
+        """Where the search has looked so far, while the daemon is asked for the rest."""
         return f"in {listed(facts, wanted) or 'the jobs listed'}; the daemon is asked for all of them"
 
 
@@ -243,7 +243,7 @@ def found_words(text: str, found: Match) -> tuple[str, str]:
 
 
 def listed(facts: Facts, wanted: Filter) -> str | None:
-    """`the 5,000 jobs listed of 300,000`; None when every job that the filter takes is listed."""
+    """`the 5,000 jobs listed of 300,000`; None if every job that passes the filter is loaded."""
     if not facts.is_known:
         return "the jobs listed so far"
     taken = [bucket for key, bucket in facts.jobs.buckets.items() if wanted.takes_bucket(key)]
@@ -255,7 +255,7 @@ def listed(facts: Facts, wanted: Filter) -> str | None:
 
 @dataclass
 class FilterDialog(Overlay):
-    """Four fields; arrows choose, Enter applies."""
+    """The dialog of the filter: four fields; arrows choose, Enter applies."""
 
     start: Filter
     parsers: Sequence[str]
@@ -295,7 +295,7 @@ class FilterDialog(Overlay):
         return []
 
     def _jump(self, letter: str) -> None:
-        """To the next choice that begins with the letter."""
+        """Go to the next choice that begins with the letter."""
         choice = self.choices[self.at]
         for offset in range(1, len(choice) + 1):
             candidate = (self._chosen[self.at] + offset) % len(choice)

@@ -1,4 +1,4 @@
-"""The lines above the list of Jobs: totals, the pipeline boxes, and what is said when the list is empty."""
+"""The lines above the job list: the totals and the pipeline boxes; and the text of an empty list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from casparian_console.screens.jobs.job_list import OPEN, JobGroup
 
 
 def totals_line(context: Context, words: str, width: int, above: tuple[str, str] = ("", "")) -> Line:
-    """Jobs by state, what is `above` the window; then files and output, or the `words` of the filter."""
+    """The jobs by state and the rows `above` the window; then files and output, or the `words` of the filter."""
     facts, glyphs = context.facts, context.glyphs
     known = facts.totals.is_known
     parsed, everything = counted_files(facts.jobs)
@@ -34,7 +34,7 @@ def totals_line(context: Context, words: str, width: int, above: tuple[str, str]
 
 
 def nothing_lines(context: Context, wanted: Filter, finding: Finding, *, is_dead: bool) -> list[Line]:
-    """Instead of an empty list: why it is empty."""
+    """The lines of an empty list: why it is empty."""
     if finding.is_pending(context.facts, wanted):
         return [[], [("", f"  No job is like that {finding.pending_words(context.facts, wanted)}…")]]
     if is_dead:
@@ -97,7 +97,7 @@ def pipeline_lines(look: CardContext, width: int) -> list[Line]:
 
 
 def _arrow(look: CardContext, number: int) -> list[Line]:
-    """Five lines; how many are under way above the shaft."""
+    """An arrow of five lines, with the number of jobs in progress above it."""
     shaft = look.glyphs.corners[4] * (_ARROW - 3) + look.glyphs.cursor
     style = "accent" if number else "dim"
     above = (f"@{short(number)}" if number else "").center(_ARROW)
@@ -106,7 +106,7 @@ def _arrow(look: CardContext, number: int) -> list[Line]:
 
 
 def _active(look: CardContext) -> Line:
-    """The parser whose files run right now; the one with the most, if there are several."""
+    """The parser with the most running files."""
     open_groups = [
         group for group in look.job_list.order.irange_key((OPEN,), (OPEN + 1,)) if look.job_list.counts(group)[0]
     ]
@@ -129,7 +129,7 @@ def _active(look: CardContext) -> Line:
 
 
 def _waiting(look: CardContext, width: int) -> list[Line]:
-    """What holds work up: paused parsers, contracts that nobody has decided."""
+    """What blocks work: paused parsers, contracts that wait for approval."""
     registry = look.facts.registry
     paused = sorted({clean(parser.name) for parser in registry.paused_parsers})
     told = [f"paused: {', '.join(paused)}"] if paused else []

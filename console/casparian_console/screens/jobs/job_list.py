@@ -1,8 +1,8 @@
-"""The list of Jobs as a sequence of rows: groups of jobs, and the jobs of those groups that are open.
+"""The job list as a sequence of rows: groups of jobs, and the jobs of open groups.
 
-A `JobGroup` is a group of the book, except that the running and the waiting jobs of one parser are one `JobGroup`: its row
-stays where it is between two jobs. `JobList.follow` takes over what the book changed since the last look; finding a row by
-place or by identity costs a walk over the open groups and a binary search, never a look at all jobs.
+A `JobGroup` is a bucket of the book, except that the running and waiting jobs of one parser form one group, so that its row
+stays in place between two jobs. `JobList.follow` applies the book's changes since the last call. Finding a row by place or by
+identity takes a walk over the open groups and a binary search, never a scan of all jobs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def job_group_key(key: BucketKey) -> JobGroupKey:
 
 @dataclass(slots=True)
 class FilteredBucket:
-    """The jobs of a group that a filter lets through, as (-at, job id, job): where they stood when they came."""
+    """The jobs of a bucket that pass the filter, as (-at, job id, job), with the times at which they entered."""
 
     entries: list[tuple[int, str, Job]] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class FilteredBucket:
 
 @dataclass(slots=True, eq=False)
 class JobGroup:
-    """Jobs that are listed together. Its members are asked of `JobList`."""
+    """Jobs that are listed together; `JobList.members` returns them."""
 
     key: JobGroupKey
     rank: tuple[int, int, JobGroupKey]
@@ -104,14 +104,14 @@ def rank_of(group: JobGroup) -> tuple[int, int, JobGroupKey]:
     return group.rank
 
 
-#: A group moves up because of younger jobs at most this often, so that two busy ones do not change places all the time.
+#: How often newer jobs may move a group up, so that two busy groups do not swap places all the time.
 _CALM_US = 60_000_000
 _FINGERPRINT_DIGITS = 8
 _LOOKED_AT = 64
 
 
 class Span(NamedTuple):
-    """An open group: its own row, how many jobs are listed before it, how many of its own follow."""
+    """An open group: its own row, the number of jobs listed before it, and the number of its own jobs."""
 
     row: int
     before: int
@@ -128,7 +128,7 @@ def _span_rank(span: Span) -> tuple[int, int, JobGroupKey]:
 
 
 class JobList:
-    """What is listed, under a filter."""
+    """The rows of the list under a filter."""
 
     def __init__(self) -> None:
         self.filter = Filter()
@@ -136,18 +136,18 @@ class JobList:
         self._opened: set[JobGroupKey] = set()
         self.order: Any = SortedKeyList(key=rank_of)
         self.groups: dict[JobGroupKey, JobGroup] = {}
-        #: All causes in the list, for their shortest unique prefixes.
+        #: All causes in the list, to find their shortest unique prefixes.
         self._causes: Any = SortedList()
         self._kept: dict[BucketKey, FilteredBucket] = {}
         self._seen = 0
         self._starts: list[Span] | None = None
-        #: Jobs and moves looked at so far: what tests count instead of time.
+        #: The number of jobs and moves visited so far; tests check it instead of time.
         self.work = 0
 
     # --- following the book -------------------------------------------------------------------------------------------
 
     def follow(self, book: JobBook, wanted: Filter) -> None:
-        """Take over what changed since the last look."""
+        """Apply the book's changes since the last call."""
         missed = book.moved - self._seen
         if book is not self.book or wanted != self.filter or missed > len(book.moves):
             self._read(book, wanted)
@@ -177,7 +177,7 @@ class JobList:
             self._settle(job_group_key(key))
 
     def _settle(self, key: JobGroupKey) -> None:
-        """Put a group where it belongs now, or away when nothing is left of it."""
+        """Move a group to its current place, or remove it if it is empty."""
         group = self.groups.get(key)
         fresh = group or JobGroup(key, (0, 0, key))
         if not (self.size(fresh) if self.filter.is_by_job else self.total(fresh)):
@@ -215,19 +215,19 @@ class JobList:
         return self._kept.get(bucket.key, ()) if self.filter.is_by_job else bucket.jobs
 
     def size(self, group: JobGroup) -> int:
-        """How many of its jobs can be listed: those that are known, and that the filter lets through."""
+        """The number of its jobs that can be listed: loaded jobs that pass the filter."""
         return sum(len(self._part(bucket)) for bucket in self.buckets(group))
 
     def all_of(self, group: JobGroup) -> int:
-        """How many there are without the filter."""
+        """The number of its jobs without the filter."""
         return sum(bucket.size for bucket in self.buckets(group))
 
     def total(self, group: JobGroup) -> int:
-        """How many there are; of a filter that looks into groups, how many it has found."""
+        """The number of its jobs; under a filter by job, the number of matches found."""
         return self.size(group) if self.filter.is_by_job else self.all_of(group)
 
     def root(self, group: JobGroup) -> str:
-        """The directory that the inputs of its jobs lie below, with its slash."""
+        """The common directory of its jobs' inputs, with its slash."""
         roots = [bucket.root for bucket in self.buckets(group) if bucket.root is not None]
         return reduce(shared_folder, roots) if roots else ""
 
@@ -241,18 +241,18 @@ class JobList:
         raise IndexError(at)
 
     def known(self, group: JobGroup, at: int) -> Job | None:
-        """As `job`, from the end with a negative place; None when no job is there."""
+        """Like `job`, but a negative place counts from the end. None: there is no such job."""
         size = self.size(group)
         return self.job(group, at % size) if size else None
 
     def members(self, group: JobGroup) -> Iterator[Job]:
-        """All of them: only where a person asked for all."""
+        """All of its jobs; only used if the user asked for all."""
         for bucket in self.buckets(group):
             part = self._part(bucket)
             yield from jobs_of(part)
 
     def running(self, group: JobGroup, limit: int) -> list[Job]:
-        """The jobs of an open group that run, at most so many, the oldest first: those may need a person."""
+        """At most this many running jobs of an open group, the longest running first, since those may need a person."""
         for bucket in self.buckets(group):
             if bucket.standing is Standing.RUNNING:
                 part = self._part(bucket)
@@ -260,15 +260,15 @@ class JobList:
         return []
 
     def speaker(self, group: JobGroup) -> Job | None:
-        """The job that its detail and its log are of: the one that runs longest, otherwise the one that changed last.
+        """The job whose detail and log are shown for the group: the longest running one, otherwise the one that changed last.
 
-        None while no job of the group is known.
+        None while no job of the group is loaded.
         """
         begun = (job for job in self.running(group, _LOOKED_AT) if job.state == "RUNNING")
         return next(begun, None) or (self.job(group, 0) if self.size(group) else None)
 
     def counts(self, group: JobGroup) -> tuple[int, int]:
-        """How many run, how many wait."""
+        """The numbers of running and waiting jobs."""
         sizes = {
             bucket.standing: len(self._part(bucket)) if self.filter.is_by_job else bucket.size
             for bucket in self.buckets(group)
@@ -293,7 +293,7 @@ class JobList:
         return len(self.order) + (spans[-1].before + spans[-1].size if spans else 0)
 
     def spans(self) -> list[Span]:
-        """The open groups in the order of the list, with their rows; rebuilt when something moved."""
+        """The open groups in the order of the list, with their rows; rebuilt after a move."""
         if self._starts is None:
             self._starts, before = [], 0
             for group in sorted((self.groups[key] for key in self._opened if key in self.groups), key=rank_of):
@@ -303,7 +303,7 @@ class JobList:
         return self._starts
 
     def end_words(self, at: int, *, is_loading: bool) -> str:
-        """What to say on the last listed job of an open group that has more; else empty."""
+        """The message on the last listed job of an open group that has more jobs; else empty."""
         for span in self.spans():
             group = span.group
             if at == span.row + span.size and span.size < self.total(group):
@@ -312,7 +312,7 @@ class JobList:
         return ""
 
     def row(self, at: int) -> tuple[JobGroup, Job | None]:
-        """The group of a row, and its job when it is not the group's own row."""
+        """The group of a row, and its job unless it is the group's own row."""
         spans = self.spans()
         behind = bisect_left(spans, at, key=_span_row)
         if behind < len(spans) and spans[behind].row == at:
@@ -331,7 +331,7 @@ class JobList:
         return ("group", group.key) if job is None else ("job", job.job_id)
 
     def place(self, identity: Identity) -> int | None:
-        """Where a row is now; None when it is gone. A job whose group is closed is in its group's row."""
+        """The current place of a row; None if it is gone. A job of a closed group is at its group's row."""
         kind, name = identity
         if kind == "job":
             found = self.find(str(name))
@@ -350,7 +350,7 @@ class JobList:
         return int(self.order.index(group)) + before
 
     def find(self, job_id: str) -> tuple[JobGroup, int] | None:
-        """The group that a job is in, and its place there."""
+        """The group of a job, and the job's place in it."""
         job = self.book.get(job_id) if self.book is not None else None
         group = self.groups.get(job_group_key(job.bucket_key)) if job is not None else None
         if job is None or group is None:
@@ -365,9 +365,9 @@ class JobList:
         return None
 
     def search(self, text: str, at: int, step: int) -> tuple[Identity | None, Match]:
-        """The next row that contains the text: from row `at` on (1), behind it (2) or before it (-1), around the end.
+        """The next row that contains the text: from row `at` on (1), after it (2) or before it (-1), wrapping around at the end.
 
-        Jobs of closed groups are found too.
+        Jobs of closed groups can match too.
         """
         found = self._matching(text.casefold()) if text and len(self.order) else []
         if not found:
@@ -385,7 +385,7 @@ class JobList:
         return identity, Match(number % len(found) + 1, len(found))
 
     def _matching(self, wanted: str) -> list[tuple[int, int]]:
-        """Every row that matches, as (place of its group, place in the group); -1 is the group's own row."""
+        """All matching rows as (place of the group, place in the group); -1 is the group's own row."""
         found: list[tuple[int, int]] = []
         for index, group in enumerate(self.order):
             if wanted in self.title(group):
@@ -400,12 +400,12 @@ class JobList:
         return found
 
     def title(self, group: JobGroup) -> str:
-        """What `/` finds of a group's own row."""
+        """The text of a group's own row that `/` searches."""
         code = self.job(group, 0).error_code if self.size(group) else ""
         return " ".join((*group.key[1:4], code, f"err-{group.key[4]}")).casefold()
 
     def fingerprint(self, whole: str) -> str:
-        """`ERR-` and the shortest prefix, of at least eight digits, that no other cause in the list has."""
+        """`ERR-` and the shortest unique prefix, at least eight digits long, among the causes in the list."""
         at = self._causes.bisect_left(whole)
         digits = _FINGERPRINT_DIGITS
         for other in (*self._causes[max(0, at - 1) : at], *self._causes[at : at + 2]):

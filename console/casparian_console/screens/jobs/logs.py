@@ -1,6 +1,6 @@
-"""The log of one job, followed: bounded in lines and in characters, filtered by level, searched.
+"""The log of one job, followed: bounded in lines and characters, with a filter by level and a search.
 
-A log is what a guest said: nothing of it is drawn before `clean`, and a line of a megabyte costs what is visible of it.
+A log comes from a guest, so it is drawn only after `clean`, and only the visible part of a long line is processed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from casparian_console.listing import Match
 from casparian_console.messages import Effects, FollowLog, StopCommand, Tag
 from casparian_console.overlays import wrapped
 
-#: Older lines are dropped, and counted: more than an ordinary job log of 10 MB has.
+#: The number of lines kept, more than an ordinary job log of 10 MB has; older lines are dropped and counted.
 LINES_KEPT = 200_000
-#: Of a longer line the beginning is kept; job logs cut at 8 KiB themselves.
+#: The characters kept of a line; job logs themselves cut lines at 8 KiB.
 CHARACTERS_KEPT = 16_000
 LEVELS = ("ALL", "INFO", "WARNING", "ERROR")
 _RANKS = {"TRACE": 0, "DEBUG": 0, "INFO": 1, "WARNING": 2, "WARN": 2, "ERROR": 3, "CRITICAL": 3, "FATAL": 3}
@@ -23,13 +23,13 @@ _STYLES = ("dim", "", "warn", "bad")
 #: `2026-01-31T10:00:00.000000Z`
 _TIME_CHARACTERS = 27
 _STEP = 20
-#: Of one wrapped line.
+#: The most rows of one wrapped line.
 _WRAPPED_ROWS = 40
 
 
 @dataclass(slots=True)
 class LogView:
-    """`top` is the number of a line, counted from the first one that was ever read."""
+    """The open log. `top` is the number of a line, counted from the first line that was read."""
 
     job_id: str
     name: str
@@ -37,15 +37,15 @@ class LogView:
     is_following: bool = True
     pattern: str = ""
     problem: str = ""
-    #: Older lines that are not here: never read, or dropped since.
+    #: The number of older lines that are not loaded: never read, or dropped since.
     dropped: int = 0
     shift: int = 0
-    #: Long lines go on in the next row instead of beyond the edge.
+    #: Whether long lines continue in the next row.
     wraps: bool = False
     has_ended: bool = False
     #: (number, rank, text)
     _lines: list[tuple[int, int, str]] = field(default_factory=list)
-    #: Numbers of the lines that the level lets through.
+    #: The numbers of the lines that pass the filter by level.
     _passing: list[int] = field(default_factory=list)
     _at: int = 0
     _next: int = 0
@@ -62,10 +62,10 @@ class LogView:
     def stop(self) -> Effects:
         return [StopCommand(self.tag)]
 
-    # --- what arrives -------------------------------------------------------------------------------------------------
+    # --- new lines ----------------------------------------------------------------------------------------------------
 
     def add(self, text: str, lines_before: int = 0) -> None:
-        """Whole lines, as `Output` brings them; `lines_before` older ones were passed over."""
+        """Add whole lines from an `Output`; `lines_before` older lines were skipped."""
         self.dropped += lines_before
         for line in text.removesuffix("\n").split("\n"):
             more = len(line) - CHARACTERS_KEPT
@@ -103,14 +103,14 @@ class LogView:
         self.shift = max(0, min(self.shift + step * _STEP, CHARACTERS_KEPT))
 
     def next_level(self) -> None:
-        """All, INFO and worse, WARNING and worse, ERROR; the line at the top stays, if it may."""
+        """Show all levels, INFO and above, WARNING and above, or ERROR. The top line stays in place if it passes."""
         number = self._passing[self._at] if self._at < len(self._passing) else self._next
         self.level = (self.level + 1) % len(LEVELS)
         self._passing = [number for number, rank, _ in self._lines if rank >= self.level]
         self._at = bisect_left(self._passing, number)
 
     def search(self, pattern: str, step: int) -> Match:
-        """Bring the next line with the text to the top."""
+        """Move the next line that contains the text to the top."""
         self.pattern = pattern
         wanted, size = pattern.casefold(), len(self._passing)
         if not wanted or not size:
@@ -131,7 +131,7 @@ class LogView:
     def _last_top(self) -> int:
         return max(0, len(self._passing) - self._height)
 
-    # --- how it looks -------------------------------------------------------------------------------------------------
+    # --- drawing ------------------------------------------------------------------------------------------------------
 
     def draw(self, glyphs: Glyphs, width: int, height: int) -> list[Line]:
         self._height = max(1, height - 1)
@@ -140,7 +140,7 @@ class LogView:
         self._at = max(0, min(self._at, max(0, len(self._passing) - 1)))
         shown = self._passing[self._at : self._at + self._height]
         state = "following" if self.is_following and not self.has_ended else "stopped"
-        # with all levels the numbers are those of the whole log; else they are of the lines that pass
+        # with all levels, numbers count lines of the whole log; else they count the lines that pass
         before = self.dropped if not self.level else 0
         counted = (
             f"{before + self._at + 1:,}-{before + self._at + len(shown):,} of {count(before + len(self._passing), 'line')}"
@@ -164,7 +164,7 @@ class LogView:
         return lines[: height + 1]
 
     def _wrapped(self, rank: int, text: str, width: int) -> list[Line]:
-        """A line in as many rows as it takes, at most `_WRAPPED_ROWS`; what follows is below its text."""
+        """A line wrapped into at most `_WRAPPED_ROWS` rows; continuation rows are aligned with its text."""
         head, body = (text[11:23], text[_TIME_CHARACTERS + 1 :]) if _has_time(text) else ("", text)
         left = len(head) + 2 if head else 1
         room = max(10, width - left)
@@ -179,7 +179,7 @@ class LogView:
 
     def _line(self, rank: int, text: str, glyphs: Glyphs, width: int) -> Line:
         head, body = (text[11:23], text[_TIME_CHARACTERS + 1 :]) if _has_time(text) else ("", text)
-        # before `clean`, so that a long line costs only what is visible; tabs would move everything behind them
+        # before `clean`, so that only the visible part is processed; tabs would shift the text after them
         seen = clean(body[self.shift : self.shift + 4 * width].replace("\t", "    "))
         line: Line = [("dim", f" {head} ")] if head else [("", " ")]
         return fit([*line, *_marked(seen, self.pattern, _STYLES[rank])], width, ellipsis=glyphs.ellipsis)
@@ -190,14 +190,14 @@ def _has_time(text: str) -> bool:
 
 
 def _rank_of(line: str, before: int) -> int:
-    """The level of a record; a line that is none belongs to the record before it."""
+    """The level of a record. A line that does not begin a record belongs to the record before it."""
     if not _has_time(line):
         return before
     return _RANKS.get(line[_TIME_CHARACTERS + 1 : _TIME_CHARACTERS + 10].partition(" ")[0], 1)
 
 
 def _marked(text: str, pattern: str, style: str) -> Line:
-    """The text with what was searched for marked."""
+    """The text with the search term marked."""
     wanted, folded = pattern.casefold(), text.casefold()
     if not wanted or len(folded) != len(text):
         return [(style, text)]

@@ -29,7 +29,7 @@ from casparian_protocol.wire.operations.daemon import JobOnWorker, WorkerView
 
 
 def binned(values: Sequence[float], columns: int) -> list[float]:
-    """The values as `columns` means; fewer values stay as they are."""
+    """The values averaged into `columns` columns; fewer values stay as they are."""
     if len(values) <= columns or columns <= 0:
         return list(values)
     edges = [at * len(values) // columns for at in range(columns + 1)]
@@ -37,7 +37,7 @@ def binned(values: Sequence[float], columns: int) -> list[float]:
 
 
 def chart(values: Sequence[float], width: int, height: int, glyphs: Glyphs) -> list[str]:
-    """`height` rows of `width` columns, the youngest value at the right, from zero to the highest one."""
+    """A chart of `height` rows and `width` columns from zero to the highest value, the latest value at the right."""
     shown = binned(values, width)
     highest = max(shown, default=0.0)
     levels = f"{glyphs.sparks}{glyphs.full}" if len(glyphs.sparks) == 8 else f" {glyphs.sparks}"
@@ -53,7 +53,7 @@ def chart(values: Sequence[float], width: int, height: int, glyphs: Glyphs) -> l
 PANES = ("QUEUE", "THROUGHPUT", "WORKERS", "SINKS")
 WINDOW_SECONDS = 300
 _SECOND_US = 1_000_000
-#: The sink of what the registry knows as outputs.
+#: The sink of the outputs in the registry.
 _OUTPUTS = "parquet://outputs"
 _QUARANTINE = "parquet://quarantine"
 _STATES = {"busy": "accent", "stalled": "warn", "draining": "warn", "idle": "dim"}
@@ -61,7 +61,7 @@ _STATES = {"busy": "accent", "stalled": "warn", "draining": "warn", "idle": "dim
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """What was written to an output. Errors and latencies (seconds, of single writes) are None where nobody measured."""
+    """What was written to one output. Errors and latencies (seconds, of single writes) are None if not measured."""
 
     name: str
     rows: int
@@ -73,13 +73,13 @@ class Sink:
     quarantined: int | None = None
     last_us: int = 0
     uri: str = ""
-    #: The sum over a sink; its outputs follow.
+    #: Whether this is the sum over a sink, which comes before its outputs.
     is_total: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything that the panes show, at one moment."""
+    """Everything that the panes show at one moment."""
 
     now_us: int = 0
     waiting: int = 0
@@ -152,7 +152,7 @@ def _total(uri: str, sinks: Sequence[Sink]) -> Sink:
 
 
 def live_panels(facts: Facts, glyphs: Glyphs, width: int, height: int) -> list[Line]:
-    """Queue, throughput and workers one above the other, for a screen with room at its side; fewer where it is low."""
+    """Queue, throughput and workers below each other, for the side of a wide screen; a low screen shows fewer."""
     reading, lines = read(facts, 0), list[Line]()
     panels: tuple[tuple[str, Callable[..., list[Line]], int], ...] = (
         ("QUEUE", _queue, 15), ("THROUGHPUT", _throughput, 10), ("WORKERS", _workers, 5 + len(reading.workers))
@@ -169,7 +169,7 @@ def live_panels(facts: Facts, glyphs: Glyphs, width: int, height: int) -> list[L
 
 @dataclass
 class Monitoring:
-    """Which pane has the focus, how far each is scrolled, what is frozen."""
+    """The state of Monitoring: the focused pane, the scroll positions, and a frozen reading."""
 
     is_open: bool = False
     focus: int = 0
@@ -188,10 +188,10 @@ class Monitoring:
         self.frozen = read(facts, self.since_us) if self.frozen is None else None
 
     def reset(self, facts: Facts) -> None:
-        """Begin anew: what was sampled until now is no longer shown."""
+        """Start a new history: earlier samples are no longer shown."""
         self.since_us, self.tops, self.frozen = facts.now_us, [0, 0, 0, 0], None
 
-    # --- how it looks -------------------------------------------------------------------------------------------------
+    # --- drawing ------------------------------------------------------------------------------------------------------
 
     def draw(self, facts: Facts, glyphs: Glyphs, width: int, height: int, *, is_past: bool = False) -> list[Line]:
         reading = self.frozen or read(facts, self.since_us)
@@ -203,7 +203,7 @@ class Monitoring:
         return block([head, *drawn], width, height)
 
     def _panes(self, reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
-        """Two by two; the focused pane is wider and higher than its neighbours."""
+        """Draw the panes two by two; the focused pane is wider and higher than the others."""
         left = width * (58 if self.focus in (0, 2) else 42) // 100
         top = max(6, height * (58 if self.focus in (0, 1) else 42) // 100)
         rows = []
@@ -260,7 +260,7 @@ def _queue(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Li
 def _span(reading: Reading) -> str:
     first = reading.samples[0].at_us if reading.samples else reading.now_us
     return (
-        f"last {duration(max(10.0, (reading.now_us - first) / _SECOND_US + 1))}"  # a sample is of the second before it
+        f"last {duration(max(10.0, (reading.now_us - first) / _SECOND_US + 1))}"  # a sample covers the second before it
     )
 
 
@@ -335,7 +335,7 @@ def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> l
 
 
 def _columns(sinks: Sequence[Sink], width: int) -> list[_Column]:
-    """Those that fit beside the name, the most important first to be chosen."""
+    """The columns that fit beside the name, chosen by importance."""
     chosen: list[_Column] = []
     used = 0
     for column in sorted((column for column in _COLUMNS if column.is_there(sinks)), key=lambda column: column.rank):
@@ -347,13 +347,13 @@ def _columns(sinks: Sequence[Sink], width: int) -> list[_Column]:
 
 
 _NAME, _LONG_NAME = 12, 18
-#: Columns from this rank on matter less than names that can be read.
+#: Columns from this rank on are left out before names are cut.
 _EXTRA = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Of the table of sinks; the lowest rank matters most."""
+    """A column of the table of sinks; the lowest rank is the most important."""
 
     name: str
     width: int

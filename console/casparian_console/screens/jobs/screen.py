@@ -1,7 +1,7 @@
-"""The mode Jobs: which part of it is open, what is selected, where keys and answers go. What keys do is `actions`'s.
+"""The mode Jobs: its open part, its selection, and the routing of keys and answers. `actions` defines the keys.
 
-Only one part is in front at a time: the log of a job, monitoring, the detail (beside the list where there is room), the
-list. `Esc` leaves them in that order, then the dead letters, then the filter.
+One part has the focus at a time: the log of a job, Monitoring, the detail (beside the list if there is room), or the list.
+`Esc` leaves them in that order, then the dead letters, then the filter.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from casparian_console.screens.jobs.job_list import FAILED, Identity, JobGroup, 
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.monitoring import Monitoring
 
-#: Rows before the end of what is known of an open group at which the next page is asked for.
+#: How many rows before the end of the loaded rows of an open group the next page is queried.
 _AHEAD = 100
-#: From so many columns on the detail is beside the list.
+#: The width from which the detail is beside the list.
 _WIDE = 120
-#: From so many columns on it is open without being asked for.
+#: The width from which the detail is open by default.
 _ROOMY = 160
-#: From so many rows on a blank line stands between two cards.
+#: The height from which a blank line separates the cards.
 _TALL = 36
 Part = Literal["list", "detail", "log", "monitoring"]
 
@@ -43,7 +43,7 @@ class Jobs(Screen):
 
     def __init__(self) -> None:
         self.filter = Filter()
-        #: The filter to go back to from the dead letters.
+        #: The filter to restore when leaving the dead letters.
         self.filter_before: Filter | None = None
         self.job_list = JobList()
         self.window = CardCursor[Identity]()
@@ -52,28 +52,28 @@ class Jobs(Screen):
         self.monitoring = Monitoring()
         self.changes = Changes(self.stay, self.job_list.fingerprint)
         self.has_pipeline = False
-        #: A person has opened or closed the detail.
+        #: Whether the user has opened or closed the detail.
         self.is_detail_decided = False
         self._gap = 0
-        #: A job of the selected row.
+        #: A job of the selected row, to find the row again.
         self._last: str | None = None
-        #: The group of the row that was retried, cancelled, …: when the row leaves it, the cursor stays where it is.
+        #: The group of a row that was retried or cancelled: when the row leaves the group, the cursor stays in place.
         self._acted_on: JobGroupKey | None = None
         self.finding = Finding()
-        #: A job to be selected as soon as it is known.
+        #: A job to select as soon as it is loaded.
         self._wanted_job = ""
-        #: Effects of what cannot return any.
+        #: Effects of methods that cannot return any.
         self._later: Effects = []
         self._height = 10
         self._head_height = 1
-        #: Rows of the list above its upper edge, wholly or in part.
+        #: The number of rows above the window, in full or in part.
         self._above = 0
 
-    # --- what is where ------------------------------------------------------------------------------------------------
+    # --- the selection ------------------------------------------------------------------------------------------------
 
     @property
     def part(self) -> Part:
-        """What takes the keys."""
+        """The part that takes the keys."""
         if self.log is not None:
             return "log"
         if self.monitoring.is_open:
@@ -81,7 +81,7 @@ class Jobs(Screen):
         return "detail" if self.detail.is_open and self.detail.is_focused else "list"
 
     def follow(self, context: Context) -> None:
-        """Take over what changed, and find the selected row again; a selected job is always to be seen."""
+        """Apply changes and find the selected row again; a selected job is always visible."""
         self.job_list.follow(context.facts.jobs, self.filter)
         if self._has_left():
             self.window.identity = self._acted_on = None
@@ -91,7 +91,7 @@ class Jobs(Screen):
             if found is not None:
                 self.job_list.open(found[0])
         elif identity is not None and self.job_list.place(identity) is None and self._last is not None:
-            gone_to = self.job_list.find(self._last)  # its group is gone: where are its jobs now?
+            gone_to = self.job_list.find(self._last)  # the group is gone: find out where its jobs went
             self.window.identity = ("group", gone_to[0].key) if gone_to is not None else identity
         self.window.settle(self.job_list)
         row = self.job_list.row(self.window.at) if len(self.job_list) else None
@@ -99,7 +99,7 @@ class Jobs(Screen):
         self._last = about.job_id if about is not None else None
 
     def stay(self) -> None:
-        """What is done now to the selected row may take it elsewhere: the cursor does not go with it."""
+        """Keep the cursor in place although an action may move the selected row."""
         identity = self.window.identity
         if identity is not None and identity[0] == "group":
             self._acted_on = self.job_list.groups[identity[1]].key  # type: ignore[index]
@@ -116,12 +116,12 @@ class Jobs(Screen):
         return found is None or found[0].key != self._acted_on
 
     def selected(self, context: Context) -> tuple[JobGroup, Job | None] | None:
-        """The selected row: a group, or a job in it."""
+        """The selected row: a group, or one of its jobs."""
         self.follow(context)
         return self.job_list.row(self.window.at) if len(self.job_list) else None
 
     def job(self, context: Context) -> Job | None:
-        """The selected job; of a group the one that speaks for it."""
+        """The selected job; for a group, the job that represents it."""
         row = self.selected(context)
         if row is None:
             return None
@@ -139,7 +139,7 @@ class Jobs(Screen):
         before = self.job_list.order[at - 1]
         return self._gap if HEADINGS[before.section] == HEADINGS[group.section] else 2
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    # --- changes and answers ------------------------------------------------------------------------------------------
 
     def enter(self, context: Context) -> Effects:
         self._open_where_wide(context.size[0])
@@ -147,7 +147,7 @@ class Jobs(Screen):
         return self.detail.want(self.job(context), context)
 
     def _open_where_wide(self, width: int) -> None:
-        """Until a person opens or closes it, the detail is open where there is room for both."""
+        """Open the detail if there is room for it and the list, until the user opens or closes it."""
         if not self.is_detail_decided:
             self.detail.is_open = width >= _ROOMY
 
@@ -160,7 +160,7 @@ class Jobs(Screen):
         return [*later, *asked, *self._pages(context)]
 
     def _pages(self, context: Context) -> Effects:
-        """Keep what is listed, and ask for the next page of an open group before the cursor comes to its end."""
+        """Pin the listed buckets, and query the next page of an open group before the cursor reaches its end."""
         facts = context.facts
         if context.past_seq is not None:
             return []
@@ -189,7 +189,7 @@ class Jobs(Screen):
 
     def _on_log(self, message: Tagged) -> None:
         if self.log is None or message.tag != self.log.tag:
-            return  # of a log that was left
+            return  # for a log that was closed
         if isinstance(message, Output):
             self.log.add(message.text, message.lines_before)
         elif isinstance(message, Ended):
@@ -198,20 +198,20 @@ class Jobs(Screen):
             self.log.problem = f"{message.problem} {message.remedy}".strip()
 
     def show_file(self, path: str) -> Effects:
-        """For another screen: the jobs of one file."""
+        """Show the jobs of one file, for another screen."""
         self.detail.is_open = self.detail.is_focused = False
         self.is_detail_decided = True
         return [*self._to_front(), *self.set_filter(Filter(text=path))]
 
     def _to_front(self) -> Effects:
-        """The list, whatever was before it."""
+        """Bring the list to the front."""
         self.monitoring.is_open, self.filter_before, self.detail.top = False, None, 0
         stopped = self.log.stop() if self.log is not None else []
         self.log = None
         return stopped
 
     def show_job(self, job_id: str, context: Context) -> Effects:
-        """Select a job for another screen; what hides it is let go."""
+        """Select a job, for another screen; a filter that hides it is removed."""
         stopped = self._to_front()
         job = context.facts.jobs.get(job_id)
         if job is None:
@@ -271,7 +271,7 @@ class Jobs(Screen):
         return self.finding.missed or super().not_found(pattern)
 
     def go_to(self, identity: tuple[str, object]) -> None:
-        """Select a row, wherever it is; its group is opened for a job."""
+        """Select a row anywhere in the list; for a job its group is opened."""
         kind, name = identity
         if kind == "job" and (found := self.job_list.find(str(name))) is not None:
             self.job_list.open(found[0])
@@ -340,7 +340,7 @@ class Jobs(Screen):
                 self.window.scroll(lines, self.job_list, self._height_of, self._height)
         return []
 
-    # --- how it looks -------------------------------------------------------------------------------------------------
+    # --- drawing ------------------------------------------------------------------------------------------------------
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         if self.log is not None:
@@ -377,7 +377,7 @@ class Jobs(Screen):
         return CardContext(context.facts, context.glyphs, self.job_list, context.home, width)
 
     def _head(self, context: Context, width: int, height: int) -> list[Line]:
-        """The line of totals, and the pipeline where there is room for it."""
+        """The line of totals and, if there is room, the pipeline."""
         has_room = self.has_pipeline and height > HEIGHT + 6
         more = pipeline_lines(self._look(context, width), width) if has_room else []
         self._head_height = 1 + len(more)

@@ -1,9 +1,9 @@
-"""What a client may ask of a sentinel: each operation with its arguments and its result.
+"""The operations that a client may request, each with its arguments and its result.
 
-A module has the operations of one subject: the models of arguments and results, then the `Operation`s that name them. An
-operation that is called makes a `Call` (`QUEUE(parser="fix")`), which `Client.perform` sends and whose result it returns, typed.
-The side that performs it validates the arguments again (`parse_args`). Unknown arguments are refused. Unknown fields of a
-result are ignored, so that a newer sentinel may send more. How an operation is performed is up to the sentinel.
+Each module has the operations of one subject: the models of arguments and results, then the `Operation`s that use them. Calling
+an operation makes a `Call` (`QUEUE(parser="fix")`), which `Client.perform` sends; it returns the typed result. The sentinel
+validates the arguments again (`parse_args`). Unknown arguments are refused. Unknown fields of a result are ignored, so that a
+newer sentinel may send more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from casparian_protocol.wire.operations.base import Args, BadArguments, Call, Op
 
 __all__ = ["OPERATIONS", "BadArguments", "Call", "Operation", "Result", "UnknownOperation", "parse_args"]
 
-#: By name, in the order in which these modules declare them.
+#: The operations by name, in the order in which these modules declare them.
 OPERATIONS: dict[str, Operation[..., Result]] = {
     each.name: each
     for module in (daemon, jobs, registry)
@@ -26,7 +26,7 @@ OPERATIONS: dict[str, Operation[..., Result]] = {
 
 
 class UnknownOperation(CasparianError):
-    """The sentinel does not know this operation."""
+    """The daemon does not know this operation."""
 
     def __init__(self, op: str) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class UnknownOperation(CasparianError):
 
 
 def parse_args(op: str, args: Mapping[str, object]) -> Args:
-    """The validated arguments of a request; raises `UnknownOperation` or `BadArguments`."""
+    """The validated arguments of a request. Raises `UnknownOperation` or `BadArguments`."""
     operation = OPERATIONS.get(op)
     if operation is None:
         raise UnknownOperation(op)

@@ -1,6 +1,6 @@
-"""What an operation is, and what arguments and results of all operations share: base classes and types of fields.
+"""The class of operations, and the base classes and field types that arguments and results share.
 
-Arguments are encoded, and arguments and results validated, here and nowhere else.
+Only this module encodes arguments and validates arguments and results.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Version = Annotated[str, Field(min_length=1, max_length=64)]
 IdPrefix = Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=128)]
-#: A year: anything polled more rarely is scanned by hand.
+#: The longest polling interval: a year.
 PollSeconds = Annotated[int, Field(ge=0, le=86_400 * 365)]
 FILE_IDS_LIMIT = 200
-#: One blob, and one piece of it.
+#: The size limits of a blob and of one piece of it.
 UPLOAD_LIMIT_BYTES = 4 * 1024**3
 UPLOAD_PIECE_BYTES = 4 * 1024**2
 
@@ -49,7 +49,7 @@ class Done(Result):
 
 
 class BadArguments(CasparianError):
-    """The arguments do not fit the operation's model; names the first field that does not."""
+    """The arguments do not fit the operation's model; the message names the first invalid field."""
 
     def __init__(self, op: str, invalid: ValidationError) -> None:
         self.field, reason = _first_fault(invalid, "args")
@@ -57,7 +57,7 @@ class BadArguments(CasparianError):
 
 
 def _first_fault(invalid: ValidationError, whole: str) -> tuple[str, str]:
-    """The field that does not fit, or `whole`, and why."""
+    """The first invalid field, or `whole`, and the reason."""
     first = invalid.errors(include_url=False, include_input=False)[0]
     return ".".join(str(part) for part in first["loc"]) or whole, first["msg"]
 
@@ -72,12 +72,12 @@ class Operation(Generic[P, R]):
 
     name: str
     meaning: str
-    #: The model of its arguments: a class, typed by how it is called.
+    #: The model of its arguments, typed as a callable.
     make_args: Callable[P, Args]
     result: type[R]
-    #: It needs a daemon.
+    #: Whether it needs a running daemon.
     is_daemon_only: bool = False
-    #: Its request brings one attachment.
+    #: Whether its request has one attachment.
     takes_bytes: bool = False
 
     @property
@@ -109,11 +109,11 @@ class Operation(Generic[P, R]):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[R]):
-    """An operation with its arguments, to be performed by the owner of the home."""
+    """An operation with its arguments."""
 
     operation: Operation[..., R]
     args: Args
 
     def packed(self) -> dict[str, Any]:
-        """The arguments as a request carries them: those that were given."""
+        """The given arguments in the form of a request."""
         return self.args.model_dump(exclude_unset=True)

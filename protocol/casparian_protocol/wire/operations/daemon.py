@@ -15,7 +15,7 @@ from casparian_protocol.bounds import (
 from casparian_protocol.wire.heartbeats import Progress
 from casparian_protocol.wire.operations.base import UPLOAD_LIMIT_BYTES, Args, Digest, Done, NoArgs, Operation, Result
 
-#: What a snapshot, the metric `queue` and `status` call intake while it is not paused.
+#: The value of `intake` in a snapshot, the metric `queue` and `status` while new work is taken.
 OPEN_INTAKE = "open"
 
 
@@ -59,47 +59,47 @@ class QueueCounts(Result):
 
 
 class ProjectorPhase(StrEnum):
-    """The state of the process that keeps the tables, for programs."""
+    """The state of the projector process, for programs."""
 
     STARTING = "starting"
     #: It is applying events that the tables lack.
     READING = "reading"
     READY = "ready"
-    #: It is applying a large batch, or was a moment ago; or the machine is busy. Its answers come later.
+    #: It is or was a moment ago applying a large batch, or the machine is busy. Answers take longer.
     BUSY = "busy"
     #: Its process is suspended or hangs.
     HUNG = "hung"
     #: It ended and will be restarted in a moment.
     AWAY = "away"
-    #: It keeps dying, and is restarted only rarely.
+    #: It keeps dying, so it is restarted less often.
     GIVEN_UP = "given_up"
-    #: It reported what stops it.
+    #: It stopped and reported why.
     BROKEN = "broken"
 
 
-#: A turn of the projector's loop that takes longer makes it BUSY. A client waits a multiple of it for a sign of life.
+#: A longer turn of the projector's loop makes it BUSY. A client waits a multiple of this for a sign of life.
 LONG_TURN_SECONDS = 2.5
-#: A question to the tables is refused at once in these phases.
+#: Queries are refused at once in these phases.
 PROJECTOR_GONE = frozenset({ProjectorPhase.HUNG, ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
 
 
 class ProjectionView(Result):
-    """How far the projection is; `lag` counts durable events that it has not applied."""
+    """The position of the projection; `lag` counts durable events that it has not applied."""
 
     seq: Count
     lag: Count
-    #: In words.
+    #: The phase in words.
     state: str = ""
     #: One of `ProjectorPhase`.
     phase: str = ""
-    #: Events that cannot be made part of the tables; `cf_poison_events` has them.
+    #: The number of events that could not be applied to the tables; `cf_poison_events` lists them.
     poison_events: Count = 0
 
 
 class PausedParser(Result):
     name: str
     reason: str
-    #: The version that its circuit breaker holds; empty when a person paused all of them.
+    #: The version that its circuit breaker paused; empty if a user paused all versions.
     version: str = ""
 
 
@@ -122,11 +122,11 @@ class StartingWorker(Result):
 
 
 class ParkedCommit(Result):
-    """A commit whose files cannot be put in place; it is tried again. The rows count once they are there."""
+    """A commit whose files cannot be put in place yet; this is tried again. Its rows are live once the files are there."""
 
     job_id: str
     epoch: Count
-    #: Relative to the home, as far as it is known.
+    #: The path relative to the home, if known.
     path: str
     #: The system's error number; 0 for an error in Casparian.
     errno: Count
@@ -137,7 +137,7 @@ class ParkedCommit(Result):
 
 
 class InternalErrors(Result):
-    """Internal errors of the sentinel since its start, by place. Each traceback is in its log."""
+    """Internal errors of the daemon since its start, by place. The tracebacks are in its log."""
 
     count: Count = 0
     places: dict[str, Count] = Field(default_factory=dict)
@@ -148,7 +148,7 @@ class StatusResult(Result):
     pid: int
     seq: Count
     ready: bool
-    #: Whether planning is pending: an empty queue means nothing before this is false.
+    #: Whether planning is pending. An empty queue means nothing while this is true.
     planning: bool = False
     version: str
     home: str
@@ -161,14 +161,14 @@ class StatusResult(Result):
     #: `open`, or why no new work is taken.
     intake: str = OPEN_INTAKE
     given_up: list[WorkerGivenUp] = Field(default_factory=list)
-    #: source → when it was looked at last, µs UTC; of those that are polled.
+    #: source → the time of the last poll, µs UTC; only sources that are polled.
     polled: dict[str, Count] = Field(default_factory=dict)
     parked: list[ParkedCommit] = Field(default_factory=list)
     internal_errors: InternalErrors = Field(default_factory=InternalErrors)
 
 
 class OpenJob(Result):
-    """An open job as the feed's reader needs it; later changes arrive as events."""
+    """An open job in a snapshot; later changes arrive as events."""
 
     job_id: str
     type: str
@@ -187,7 +187,7 @@ class OpenJob(Result):
 
 
 class OpenGroup(Result):
-    """Open jobs that stand alike, counted. A job that no parser does (a SCAN) is a group of its own, with its path as `input`."""
+    """Open jobs in the same state, counted. A job without a parser (a SCAN) is a group of its own, with its path as `input`."""
 
     type: str
     state: str
@@ -197,32 +197,32 @@ class OpenGroup(Result):
     jobs: Count
 
 
-#: Waiting jobs that a snapshot lists one by one. Those under way are always listed: there are as many as slots.
+#: How many waiting jobs a snapshot lists. Jobs in progress are always listed: there are no more than slots.
 SNAPSHOT_WAITING_JOBS = 5000
 
 
 class Snapshot(Result):
-    """What is open at `seq`, of a size that does not grow with the queue; the feed's events behind `seq` complete it.
+    """The open state at `seq`, of a size that does not grow with the queue. The feed's events after `seq` complete it.
 
-    `groups` counts every open job. `jobs` lists those under way, and the first page of those that wait, in the order in which
-    they were queued. A reader gets the rest from the tables, by named query (`casparian_protocol.queries.jobs`): the members of
-    a group a page at a time with `JobsOfGroup(status=group.state, type=…, parser=…, version=group.parser_version, input=…)`,
-    jobs that an event named and no page has brought with `JobsById`, and ended jobs in the same way after `JobGroups`. An answer
-    has a `seq` of its own: events of the feed behind it are newer.
+    `groups` counts every open job. `jobs` lists the jobs in progress, and the first page of waiting jobs in the order in which
+    they were queued. A reader gets the rest from the tables by named query (`casparian_protocol.queries.jobs`): the members of a
+    group page by page with `JobsOfGroup(status=group.state, type=…, parser=…, version=group.parser_version, input=…)`, single
+    jobs with `JobsById`, and ended jobs in the same way after `JobGroups`. An answer has its own `seq`; later events of the feed
+    are newer.
     """
 
     seq: Count
     jobs: list[OpenJob]
     groups: list[OpenGroup] = Field(default_factory=list)
     workers: list[WorkerView]
-    #: Jobs by state: open ones exactly, ended ones since this sentinel started.
+    #: Jobs by state: all open ones, and those that ended since this sentinel started.
     totals: dict[str, Count]
     #: `open`, or why no new work is taken.
     intake: str = OPEN_INTAKE
 
     @property
     def left_out(self) -> int:
-        """Open jobs that are counted, and not listed."""
+        """The number of open jobs that are counted but not listed."""
         return max(0, sum(group.jobs for group in self.groups) - len(self.jobs))
 
 
@@ -340,12 +340,12 @@ class ReloadResult(Done):
 
 
 class UploadArgs(Args):
-    """One piece of a blob, as the request's attachment. The first names no `upload`; the answer says which it is."""
+    """One piece of a blob, as the request's attachment. The first request has no `upload`; the answer assigns one."""
 
     upload: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{16})?$")] = ""
-    #: Where the piece belongs: pieces come in order.
+    #: The position of the piece; pieces come in order.
     offset: Annotated[int, Field(ge=0, le=UPLOAD_LIMIT_BYTES)] = 0
-    #: Of the whole: its size, and the BLAKE3 that it must have.
+    #: The size and the BLAKE3 of the whole blob.
     size: Annotated[int, Field(ge=0, le=UPLOAD_LIMIT_BYTES)]
     digest: Digest
 
@@ -357,7 +357,7 @@ class UploadResult(Result):
     is_complete: bool
 
 
-# --- the operations ---
+# --- the operations ---------------------------------------------------------------------------------------------------
 
 PING = Operation("ping", "check that the sentinel answers", NoArgs, PingResult)
 STATUS = Operation("status", "report the sentinel, its workers and its queue in numbers", NoArgs, StatusResult)

@@ -24,9 +24,9 @@ class QueueArgs(Args):
     tag: Tag | None = None
     path: PathText | None = None
     limit: PositiveCount | None = None
-    #: Also files whose jobs were all cancelled; by default planning skips them.
+    #: Include files whose jobs were all cancelled; by default planning skips them.
     include_cancelled: bool = False
-    #: Only report what would be queued and what would not, and why; queue nothing.
+    #: Only report what would be queued, and what would not and why; queue nothing.
     dry_run: bool = False
 
 
@@ -34,23 +34,23 @@ class Skipped(Result):
     parser: str
     reason: str
     files: Count
-    #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and they were not
-    #: asked for again. Empty: the reason is for people.
+    #: NOT_HASHED: a scan of their directories is needed first. CANCELLED: their jobs were cancelled, and the request does
+    #: not include such files. Empty: the reason is in words only.
     code: Literal["", "NOT_HASHED", "CANCELLED"] = ""
 
 
 class Asked(Result):
-    """The files that a request means for one parser, by what was known of them before it: the counts explain `queued`."""
+    """The selected files of one parser, counted by their status before the request; the counts explain `queued`."""
 
     parser: str
-    #: The tags that it takes, as far as the request names them.
+    #: The parser's tags that the request includes.
     topics: list[str] = Field(default_factory=list)
     files: Count
-    #: Files with the same content as another; one of them is processed.
+    #: Files with the same content as another file; one of them is processed.
     duplicates: Count = 0
     #: Contents with a job that has ended, with an open one, and with cancelled ones only.
     ended: Count = 0
-    #: Of the ended ones, those that no job succeeded with.
+    #: The number of ended contents for which no job succeeded.
     failed: Count = 0
     open: Count = 0
     cancelled: Count = 0
@@ -78,7 +78,7 @@ CANCELLED_JOBS_LIMIT = 1000
 
 
 class CancelJobsArgs(Args):
-    """Which jobs to cancel, by their whole ids; all in one decision."""
+    """The jobs to cancel, by their full ids; all in one decision."""
 
     job_ids: Annotated[list[JobId], Field(min_length=1, max_length=CANCELLED_JOBS_LIMIT)]
     reason: Reason = ""
@@ -86,15 +86,15 @@ class CancelJobsArgs(Args):
 
 class JobResult(Done):
     job_id: str
-    #: The state that the job has now; a running job is cancelled when its worker says so.
+    #: The job's state now; a running job is cancelled when its worker confirms.
     state: str = ""
-    #: Of a job that waits again: the quarantine policies it was queued with, which hold, and those a new job would get.
+    #: For a job that waits again: the quarantine policies it was queued with, which stay in force, and those a new job would get.
     policies: dict[str, dict[str, Json]] = Field(default_factory=dict)
     policies_now: dict[str, dict[str, Json]] = Field(default_factory=dict)
 
 
 class CloseArgs(Args):
-    """Which failures to close: that of one job, or all open ones of a cause, not both."""
+    """The failures to close: that of one job, or all open ones of a cause, not both."""
 
     job_id: IdPrefix | None = None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
@@ -106,9 +106,9 @@ class CloseResult(Done):
 
 
 class ReplayArgs(Args):
-    """Which dead letters: one, those with a fingerprint, or all; exactly one of the three.
+    """The dead letters to replay: one, those with a fingerprint, or all; exactly one of the three.
 
-    At most `limit` of them are looked at, in the order of their ids from behind `after` on.
+    At most `limit` of them are checked, in the order of their ids, beginning after `after`.
     """
 
     job_id: IdPrefix | None = None
@@ -134,9 +134,9 @@ class RefusedJobs(Result):
 
 
 class CancelJobsResult(Done):
-    #: Jobs that waited.
+    #: The number of jobs that waited.
     cancelled: Count
-    #: Jobs that run: cancelled when their workers say so.
+    #: The number of running jobs, which are cancelled when their workers confirm.
     requested: Count
     #: Jobs that stay as they are, by reason.
     refused: list[RefusedJobs] = Field(default_factory=list)
@@ -146,20 +146,20 @@ class ReplayResult(Done):
     replayed: Count
     #: Jobs that stay dead, by reason.
     refused: list[RefusedJobs] = Field(default_factory=list)
-    #: The last id looked at, to go on from; empty when there is no more.
+    #: The last id checked, to continue from; empty if there are no more.
     next_after: str = ""
 
 
 class RerunFailedResult(Done):
-    #: New jobs; with `dry_run` what would be new jobs.
+    #: The number of new jobs; with `dry_run`, of jobs that would be new.
     rerun: Count
     #: Failed jobs whose input stays as it is, by reason.
     refused: list[RefusedJobs] = Field(default_factory=list)
-    #: The last id looked at, to go on from; empty when there is no more.
+    #: The last id checked, to continue from; empty if there are no more.
     next_after: str = ""
 
 
-# --- the operations ---
+# --- the operations ---------------------------------------------------------------------------------------------------
 
 QUEUE = Operation("queue", "queue pending files as jobs", QueueArgs, QueueResult)
 CANCEL = Operation("cancel", "cancel an open job; it leaves no output", CancelArgs, JobResult)

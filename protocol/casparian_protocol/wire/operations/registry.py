@@ -1,4 +1,4 @@
-"""Operations on what the sentinel knows: sources, scans, tags and tagging rules; parsers and contracts."""
+"""Operations on sources, scans, tags and tagging rules, and on parsers and contracts."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class SourceResult(Done):
 
 
 class RescanResult(SourceResult):
-    #: The SCAN job; one that is open already is named again.
+    #: The SCAN job; if one is open already, that one.
     job_id: str
     already: bool = False
 
 
 class BeginScanArgs(Args):
-    """A scan that the client itself carries out."""
+    """A scan that the client itself runs."""
 
     roots: list[PathText] = Field(min_length=1, max_length=256)
     source_id: IdText | None = None
@@ -81,7 +81,7 @@ class BeginScanResult(Done):
 
 
 class ObserveArgs(Args):
-    """What the scan found changed; the blob (Arrow IPC of changes) is durable already."""
+    """The changes that the scan found; the blob (Arrow IPC of changes) is durable already."""
 
     scan_id: IdPrefix
     blob: Digest
@@ -103,7 +103,7 @@ class EndScanArgs(Args):
 
 
 class ReviseArgs(Args):
-    """Changes of what is known of files, without a scan; the blob (Arrow IPC of changes) is durable already."""
+    """Changes of facts about files without a scan; the blob (Arrow IPC of changes) is durable already."""
 
     blob: Digest
 
@@ -129,7 +129,7 @@ class TagResult(Done):
 
 
 class AddRuleArgs(Args):
-    """A `tagging.TagRule` as a map; its `id` is given by the sentinel when it is missing."""
+    """A `tagging.TagRule` as a map; the sentinel assigns a missing `id`."""
 
     rule: dict[ShortText, Json] = Field(max_length=32)
 
@@ -169,7 +169,7 @@ class Artifact(Args):
     params: dict[ShortText, Json] = Field(default_factory=dict, max_length=256)
     entry: Annotated[str, Field(min_length=1, max_length=255)]
     kind: Literal["function", "class"]
-    #: The parser declares that records of its input may end as nothing.
+    #: Whether the parser declares that it may drop records of its input.
     may_drop_records: bool = False
     signed_by: HashText
     signature: Annotated[str, Field(max_length=128)]
@@ -192,7 +192,7 @@ class ContractView(Result):
 
 class CarriedApproval(Result):
     output: str
-    #: The version whose approval it is, and the contract that was approved.
+    #: The version and the contract whose approval it carries over.
     version: str
     contract_id: str
 
@@ -212,10 +212,10 @@ class VersionVerdict(Result):
 
     parser: str
     version: str
-    #: current: it takes new and changed files. waits: `problems` say why. older: the current version is newer. none: no
+    #: current: it takes new and changed files. waits: `problems` has the reasons. older: the current version is newer. none: no
     #: version of the parser may run.
     state: Literal["current", "waits", "older", "none"]
-    #: The version that takes new and changed files; empty while none may.
+    #: The version that takes new and changed files; empty if none may.
     current: str = ""
     said: str = ""
     remedy: str = ""
@@ -228,11 +228,11 @@ class RegisterResult(Done):
     version: str
     artifact: str
     contracts: list[ContractView]
-    #: The very same artifact was known; nothing happened.
+    #: Whether the same artifact was registered already, so that nothing changed.
     already: bool
-    #: Contracts that are identical to approved ones of an earlier version, and approved by that.
+    #: Contracts identical to approved ones of an earlier version, which were approved automatically.
     carried: list[CarriedApproval] = Field(default_factory=list)
-    #: The status of the version, when it may run.
+    #: The status of the version, if it may run.
     versions: list[VersionVerdict] = Field(default_factory=list)
 
 
@@ -266,12 +266,12 @@ class RetireArgs(Args):
 
 
 class RetireResult(Done):
-    #: The version that follows a retired current one, if any does.
+    #: The version that replaces a retired current one, if there is one.
     versions: list[VersionVerdict] = Field(default_factory=list)
 
 
 class UseArgs(Args):
-    """The version to take new and changed files."""
+    """The version that will take new and changed files."""
 
     parser: ParserName
     version: Version
@@ -286,7 +286,7 @@ class UseResult(Done):
 
 
 class SetParametersArgs(Args):
-    """Values for declared parameters; `unset` gives single defaults back, `reset` all of them first."""
+    """Values for declared parameters; `unset` resets single ones to their defaults, `reset` all of them first."""
 
     parser: ParserName
     values: dict[str, Json] = Field(default_factory=dict, max_length=256)
@@ -315,7 +315,7 @@ class PolicyArgs(Args):
     policy: dict[ShortText, Scalar] = Field(max_length=16)
 
 
-# --- the operations ---
+# --- the operations ---------------------------------------------------------------------------------------------------
 
 PAUSE = Operation("pause", "pause a parser: its jobs stay queued", PauseArgs, Done)
 RESUME = Operation("resume", "resume a parser: its jobs run again", ResumeArgs, Done)
