@@ -38,7 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "contract": ("contract", "List, show, compare, approve and reject contracts."),
     },
     "Run the daemon": {
-        "start": ("daemon", "Start the daemon: sentinel and local workers."),
+        "start": ("daemon", "Start the daemon and its local workers."),
         "stop": ("daemon", "Stop the daemon."),
         "status": ("daemon", "Show what the daemon and its workers are doing."),
         "worker": ("daemon", "Run one worker."),

@@ -123,7 +123,7 @@ def run_worker(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     return run(arguments, tell)
 
 
-#: Answers a named query with its rows.
+#: A function that answers a named query with its rows.
 RowsOf = Callable[[Query[Any]], list[Any]]
 
 
@@ -196,13 +196,13 @@ def past_status(gateway: Gateway) -> PastStatus:
 
 
 def open_failures(ask: RowsOf) -> dict[str, int]:
-    """Failures that neither a later success nor a person has closed."""
+    """Failures that neither a later success nor a user has closed."""
     counts = {row["status"]: row["jobs"] for row in ask(OpenFailuresByStatus())}
     return {"failed": counts.get("FAILED", 0), "dead_letter": counts.get("DEAD_LETTER", 0)}
 
 
 def find_waiting_files(ask: RowsOf) -> list[WaitingFiles]:
-    """Files that will never run as things stand, by tag."""
+    """Files that will not run until something changes, by tag."""
     counts = {row["tag"]: row["files"] for row in ask(WaitingTags())}
     if not counts:
         return []

@@ -63,7 +63,7 @@ def prepared(home: Home) -> Iterator[Prepared | None]:
 
 
 def load(ready: Prepared | None) -> Prepared | None:
-    """The same, with every library loaded that `ask` and its answer need, and DuckDB started."""
+    """Like `prepared`, with DuckDB started and all libraries loaded that `ask` and its answer need."""
     import casparian_protocol.values  # noqa: F401 -- what writes the answer
     from casparian_sentinel import (  # noqa: F401 -- used by `ask`
         Relations,

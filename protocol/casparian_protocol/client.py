@@ -220,34 +220,35 @@ class Client:
         return Rows(head.seq, head.columns, unpack_rows(body))
 
     def ask(self, query: Query[RowT], *, at_least_seq: int = 0) -> Found[RowT]:
-        """The rows that answer a named query, as of at least `at_least_seq`."""
+        """The rows of a named query, as of at least `at_least_seq`."""
         head, body = self._ask_tables({**_named(query), "at_least_seq": at_least_seq})
         rows: list[Any] = [dict(zip(head.columns, row, strict=True)) for row in unpack_rows(body)]
         return Found(head.seq, rows)
 
     def ask_arrow(self, query: Query[Any], *, at_least_seq: int = 0) -> bytes:
-        """As `ask`, but as an Arrow IPC stream, within one answer."""
+        """Like `ask`, but as an Arrow IPC stream, within one answer."""
         _head, body = self._ask_tables({**_named(query), "format": "arrow", "at_least_seq": at_least_seq})
         return body
 
     def ask_file(self, query: Query[Any], *, at_least_seq: int = 0) -> Path:
-        """As `ask`, without a bound on rows: a file of Arrow IPC, which the caller removes."""
+        """Like `ask`, without a limit on rows: an Arrow IPC file, which the caller removes."""
         head, _body = self._ask_tables({**_named(query), "format": "file", "at_least_seq": at_least_seq})
         return Path(head.path)
 
     def dump_tables(self) -> tuple[Path, int, str]:
-        """All tables as of one event: a folder of Arrow IPC files, which the caller removes, the event, the chain there."""
+        """All tables as of one event: a directory of Arrow IPC files, which the caller removes, with the event and its chain
+        hash."""
         head, _body = self._ask_tables({"format": "dump"}, seconds=_DUMP_SECONDS)
         return Path(head.path), head.seq, head.sha256
 
     def publish_output_views(self, at_least_seq: int) -> None:
-        """Return when `catalog.duckdb` holds what was committed up to `at_least_seq`."""
+        """Return when `catalog.duckdb` shows all commits up to `at_least_seq`."""
         self._ask_tables({"at_least_seq": at_least_seq}, kind=b"catalog")
 
     def _ask_tables(
         self, question: Mapping[str, object], *, kind: bytes = b"query", seconds: float = QUERY_SECONDS
     ) -> tuple[QueryHead, bytes]:
-        """As `_ask_once`; while the tables are away the question is asked again until `patience_seconds` have passed."""
+        """Like `_ask_once`, but repeated while the tables are not available, for `patience_seconds`."""
         query_id = secrets.token_hex(8)
         frames = [kind, pack({"id": query_id, **question})]
         until_s = time.monotonic() + self.patience_seconds

@@ -25,7 +25,7 @@ __all__ = [
     "is_parsers_own",
 ]
 
-#: Never the parser's fault, whatever its origin: the machine, the disk, the input.
+#: Codes that are never the parser's fault, whatever the origin: the machine, the disk, the input.
 NEVER_THE_PARSERS = frozenset(code for code in ErrorCode if not code.nature.may_blame_parser)
 
 

@@ -179,6 +179,4 @@ def test_a_worker_that_no_sentinel_answers_says_whom_it_waited_for_and_ends_with
 
     done = world.run("worker", "--wait", "0", status=3)
 
-    assert (
-        f"No daemon answered for 0 s: home {world.home}. `casparian start` starts one." in done.stderr + done.stdout
-    )
+    assert f"No daemon answered for 0 s: home {world.home}. `casparian start` starts one." in done.stderr + done.stdout

@@ -118,9 +118,7 @@ class Contact:
             return True
         waited_s = self._monotonic() - self._began_s
         if waited_s >= self._wait_seconds:
-            self._tell(
-                f"No daemon answered for {self._wait_seconds:g} s: {self._whom}. `casparian start` starts one."
-            )
+            self._tell(f"No daemon answered for {self._wait_seconds:g} s: {self._whom}. `casparian start` starts one.")
             self.status = NO_SENTINEL
             return False
         if waited_s >= _PATIENCE_SECONDS and not self._is_told:

@@ -90,7 +90,7 @@ class Facts:
         self.given_up: list[WorkerGivenUp] = []
         #: What the daemon cannot do and continues without, in sentences, by the metric that reported it.
         self.troubles: dict[str, list[str]] = {}
-        #: `metric.sinks`: what was written since the sentinel's start, for each sink and output; never changed in place.
+        #: From `metric.sinks`: what was written since the daemon's start, for each sink and output; never changed in place.
         self.sinks: tuple[SinkReading, ...] = ()
         self.intake_paused = ""
         self.projection_seq = 0
@@ -349,7 +349,7 @@ class Facts:
     def _throughput_told(self, reading: ThroughputReading) -> None:
         self.rows_per_second = self._throughput.per_second(self.now_us)
         self.bytes_per_second = reading.bytes_per_second
-        if self.is_known:  # else the history would begin with zeros that never were
+        if self.is_known:  # else the history would begin with zeros that were never measured
             stand = (self.waiting, self.running, self.failed)
             self.samples.append(Sample(self.now_us, *stand, self.rows_per_second, self.bytes_per_second))
 

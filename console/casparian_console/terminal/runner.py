@@ -223,7 +223,7 @@ def _is_readable(socket: zmq.Socket[bytes]) -> bool:
 FRAME_SECONDS = 0.05
 #: A frame is drawn at least this often. The daemon publishes its figures each second, and each of them draws a frame already.
 _STILL_SECONDS = 1.2
-#: A collection of 100,000 jobs takes as long as several frames: rarely, and never of what stays.
+#: Collecting 100,000 jobs takes as long as several frames, so collections are rare and skip long-lived objects.
 _GC_THRESHOLD = 50_000
 
 

@@ -111,7 +111,7 @@ class Work(Checked, ABC):
 
     @property
     def param_origins(self) -> Mapping[str, str]:
-        """Where values came from: `set`, `source NAME`, `rule NAME`. What is not named here has its declared default."""
+        """The origins of values: `set`, `source NAME`, `rule NAME`. Parameters not named here have their declared default."""
         return _NONE
 
 

@@ -66,7 +66,7 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 
 def _places(jobs: Sequence[Job], standing: int, wanted: str) -> list[int]:
-    """The places of the jobs that match, in order."""
+    """The places of the matching jobs, in order."""
     found: list[list[int]] = []
     for name in _fields(standing, wanted):
         text = _BETWEEN.join(map(attrgetter(name), jobs)).casefold()

@@ -117,7 +117,7 @@ def read(facts: Facts, since_us: int) -> Reading:
 
 
 def _sinks(facts: Facts) -> list[Sink]:
-    """Each sink with its sum, then its outputs: rows and bytes from what was committed, errors and latencies as measured."""
+    """Each sink with its sum, then its outputs. Rows and bytes count committed rows; errors and latencies are as measured."""
     measured = {(each.output, each.uri): each for each in facts.sinks}
     committed = {(name, _OUTPUTS): output for name, output in facts.registry.outputs.items()}
     found = []

@@ -296,7 +296,7 @@ class ProjectionReading(Reading):
     name = "projection"
     #: The last event that the tables have.
     applied: Count = 0
-    #: In words.
+    #: The phase in words.
     state: str = ""
     poison_events: Count = 0
 
