@@ -194,7 +194,7 @@ class Screen:
     title: ClassVar[str]
     #: The key that leads to it from everywhere.
     key: ClassVar[str]
-    #: Its actions; the shell adds its own. Built once, from `actions.existing`.
+    #: The screen's actions; the shell adds its own. Built once with `existing`.
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
 
     @property
