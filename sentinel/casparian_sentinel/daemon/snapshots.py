@@ -145,6 +145,7 @@ class Snapshotter:
         self._last_seq = state.seq
         self._last_s = clock.monotonic_seconds()
         self._child: Child | None = None
+        self._is_closed = False
 
     def tick(self, durable: Head) -> None:
         """Start a child when enough has happened since the last snapshot."""
@@ -156,10 +157,12 @@ class Snapshotter:
     def start(self, durable: Head) -> None:
         self._last_seq, self._last_s = durable.seq, self._clock.monotonic_seconds()
         place = [str(durable.position.segment), str(durable.position.offset)]
-        argv = [sys.executable, "-m", __name__, "--home", str(self._home.root), "--chain", self._chain_id.hex()]
+        python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy"]  # the package has imported this module already
+        argv = [*python, "-m", __name__, "--home", str(self._home.root), "--chain", self._chain_id.hex()]
         self._child = Child([*argv, "--upto", *place], self._clock, self._ended, output=self._output)
 
     def close(self) -> None:
+        self._is_closed = True
         if self._child is not None:
             self._child.kill()
 
@@ -174,7 +177,7 @@ class Snapshotter:
 
     def _ended(self, how: str) -> None:
         child, self._child = self._child, None
-        if child is None or child.exit_code != 0:
+        if not self._is_closed and (child is None or child.exit_code != 0):
             logger.warning("Snapshot failed: the child process %s.", how)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,12 @@ from casparian_protocol.settings import LogSettings, Settings
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.boot import boot_home
-from casparian_sentinel.daemon.snapshots import make_snapshot, pack_snapshot, write_snapshot
+from casparian_sentinel.daemon.snapshots import Snapshotter, make_snapshot, pack_snapshot, write_snapshot
 from casparian_sentinel.local import LocalSentinel
 from casparian_sentinel.log.errors import LogInUse
 from casparian_sentinel.log.recovery import LogReplaced
 from casparian_sentinel.operations.steps import OperationRefused
-from casparian_sentinel.ports import RealFs
+from casparian_sentinel.ports import RealClock, RealFs
 from tests.sentinel.daemon.world import Daemon, new_home
 
 SETTINGS = Settings(log=LogSettings(reserve_bytes=0, low_disk_bytes=0))
@@ -115,6 +117,36 @@ def test_the_child_that_snapshots_goes_on_from_the_last_snapshot(home: Home) -> 
     state, folded = booted(home)
     assert folded == 0
     assert sorted(source.name for source in state.sources.values()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_a_snapshot_that_is_made_or_given_up_at_the_end_leaves_nothing_in_the_log(
+    home: Home, caplog: pytest.LogCaptureFixture, *, is_left: bool
+) -> None:
+    add_sources(home, "a")
+    found = boot_home(home, SETTINGS, RealFs())
+    output = os.open(home.root / "said", os.O_RDWR | os.O_CREAT)
+
+    async def made() -> None:
+        gone = asyncio.Event()
+
+        class Watched(Snapshotter):
+            def _ended(self, how: str) -> None:
+                super()._ended(how)
+                gone.set()
+
+        snapshotter = Watched(home, RealFs(), found.log.chain_id, found.state, RealClock(), output)
+        snapshotter.start(found.log.durable)
+        if is_left:
+            snapshotter.close()
+        await gone.wait()
+
+    asyncio.run(asyncio.wait_for(made(), 60))
+    assert os.pread(output, 4096, 0) == b""
+    assert caplog.records == []
+    assert home.snapshot_file.exists() is not is_left
+    os.close(output)
+    found.log.close(seal=True)
 
 
 def test_the_daemon_needs_neither_duckdb_nor_pyarrow() -> None:
