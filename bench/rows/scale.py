@@ -20,15 +20,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
-from casparian_protocol.events import Event as TypedEvent
-from casparian_protocol.events import JobCancelled, JobCompleted, JobLeased, JobOutputsCommitted, JobQueued, JobStarted
+from casparian_protocol.events import (
+    Event,
+    JobCancelled,
+    JobCompleted,
+    JobLeased,
+    JobOutputsCommitted,
+    JobQueued,
+    JobStarted,
+)
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobSpec, JobState, Manifest, OutputAccounting, StagedFile
 from casparian_protocol.jobs.kinds import JobInput, ParseWork
 from casparian_protocol.queries.jobs import JobGroups
 from casparian_protocol.settings import Settings
 from casparian_sentinel.daemon import boot_home, pack_snapshot, write_snapshot
-from casparian_sentinel.log import Event, Head, LogWriter, Position
+from casparian_sentinel.log import Head, LogRecord, LogWriter, Position
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.store import Projection
 
@@ -129,7 +136,7 @@ class Lives:
         """Apply this many complete jobs in one batch."""
         return self._apply([event for _ in range(lives) for batch in self._steps() for event in batch])
 
-    def _steps(self) -> Iterator[list[Event]]:
+    def _steps(self) -> Iterator[list[LogRecord]]:
         spec = _spec(self._next)
         self._next += 1
         yield [self._event(JobQueued(job=spec))]
@@ -147,12 +154,12 @@ class Lives:
         )  # fmt: skip
         yield [self._event(completed)]
 
-    def _event(self, fact: TypedEvent) -> Event:
+    def _event(self, fact: Event) -> LogRecord:
         self._seq += 1
         about = fact.about
-        return Event(self._seq, _START_US + self._seq, about.name, about.version, "sentinel", fact.to_data())
+        return LogRecord(self._seq, _START_US + self._seq, about.name, about.version, "sentinel", fact.to_data())
 
-    def _apply(self, events: Sequence[Event]) -> Applied:
+    def _apply(self, events: Sequence[LogRecord]) -> Applied:
         self._batches += 1
         head = Head(Position(1, self._batches), self._batches, events[-1].seq, bytes(32))
         began, cpu_began = time.perf_counter(), time.process_time()

@@ -57,9 +57,9 @@ from casparian_sentinel import (
 if TYPE_CHECKING:
     from casparian_sentinel import (
         Comparison,
-        Event,
         Findings,
         Head,
+        LogRecord,
         LogStats,
         Position,
         RepairPlan,
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPORT_FORMS",
-    "Event",
+    "LogRecord",
     "Verified",
     "events_between",
     "examined",
@@ -101,7 +101,7 @@ def whole_end(home: Home) -> Position:
     return end
 
 
-def last_events(home: Home, most: int) -> list[Event]:
+def last_events(home: Home, most: int) -> list[LogRecord]:
     """The last events, oldest first."""
     return log_tail(RealFs(), home.log, most, whole_end(home))
 
@@ -111,7 +111,7 @@ def figures(home: Home) -> LogStats:
     return log_stats(RealFs(), home.log, whole_end(home))
 
 
-def events_between(home: Home, first_seq: int, last_seq: int | None) -> Iterator[Event]:
+def events_between(home: Home, first_seq: int, last_seq: int | None) -> Iterator[LogRecord]:
     """The events from `first_seq` on, up to `last_seq` or the end."""
     with LogReader(RealFs(), home.log) as reader:
         for event in reader.events(first_seq, whole_end(home)):

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from casparian_sentinel.local import LocalSentinel
     from casparian_sentinel.log import (
         SEALS_FOLDER,
-        Event,
         Findings,
         Head,
         HomeLock,
         LogCorrupt,
         LogInUse,
         LogReader,
+        LogRecord,
         LogReplaced,
         LogShorter,
         LogStats,
@@ -82,7 +82,6 @@ __all__ = [
     "BundleTest",
     "Comparison",
     "DaemonNeeded",
-    "Event",
     "Findings",
     "Head",
     "HomeLock",
@@ -90,6 +89,7 @@ __all__ = [
     "LogCorrupt",
     "LogInUse",
     "LogReader",
+    "LogRecord",
     "LogReplaced",
     "LogShorter",
     "LogStats",
@@ -150,7 +150,7 @@ _NAMES = {
     "casparian_sentinel.daemon.main": "run_daemon=run",
     "casparian_sentinel.local": "LocalSentinel",
     "casparian_sentinel.log": (
-        "Event Findings Head HomeLock LogCorrupt LogInUse LogReader LogReplaced LogShorter LogStats LogWriter "
+        "Findings Head HomeLock LogCorrupt LogInUse LogReader LogRecord LogReplaced LogShorter LogStats LogWriter "
         "Position RepairPlan SEALS_FOLDER SealCheck Verification Witness chain_of check_seals "
         "cut_log=repair_log end_of_log examine_log=examine export_jsonl export_parquet export_signed head_at "
         "log_stats log_tail plan_repair repair_recorded seal_head unrecorded_repair verify_log"

@@ -34,7 +34,7 @@ from casparian_sentinel.core.manifests import needs_blob
 from casparian_sentinel.daemon.bus import encode_parts
 from casparian_sentinel.daemon.inbox import command_of
 from casparian_sentinel.local import LocalSentinel
-from casparian_sentinel.log.format import Event, Head, Position
+from casparian_sentinel.log.format import Head, LogRecord, Position
 from casparian_sentinel.operations.steps import OperationRefused
 from casparian_sentinel.projection.database import as_json
 from casparian_sentinel.projection.store import Projection
@@ -130,14 +130,14 @@ class Tables:
         self.home = new_home(directory)
         self.history = History(self.home, 1)
         self.projection = Projection(self.home.state_db, self.history.blobs.get, "boot")
-        self.events: list[Event] = []
+        self.events: list[LogRecord] = []
         self.seq = 0
 
     def take(self, decision: Decision) -> None:
         for fact in decision.facts():
             pack_event(fact)
             self.seq += 1
-            self.events.append(Event(self.seq, *fact))
+            self.events.append(LogRecord(self.seq, *fact))
             feed = FeedEvent(self.seq, *fact[:5])
             assert isinstance(decode_feed(encode_event(feed)), FeedEvent)
             json.loads(as_json(fact[4]))
@@ -362,7 +362,7 @@ def _try_events(tables: Tables, every: int) -> int:
                 continue
             tables.seq += 1
             applied += 1
-            tables.events.append(Event(tables.seq, ts, kind, version, actor, changed))
+            tables.events.append(LogRecord(tables.seq, ts, kind, version, actor, changed))
     tables.flush()
     return applied
 

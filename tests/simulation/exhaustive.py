@@ -24,7 +24,7 @@ from casparian_sentinel.core.folding import evolve, validate
 from casparian_sentinel.core.handlers import step
 from casparian_sentinel.core.presence import WorkerPresence, after_boot
 from casparian_sentinel.core.state import State
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log.format import LogRecord
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, offer, spec
 from tests.simulation.copies import copied_live, copied_state, known_of
 from tests.simulation.invariants import Judge, Violated
@@ -65,9 +65,9 @@ class Small:
     #: The fold of the log; replaced, never written to, so that copies share it. So are the judges and the log.
     durable_state: State = field(default_factory=State)
     presence: WorkerPresence = field(default_factory=lambda: WorkerPresence(LIVENESS, RETRY))
-    log: tuple[Event, ...] = ()
+    log: tuple[LogRecord, ...] = ()
     #: Decisions that are not durable: their events and effects.
-    pending: list[tuple[list[Event], list[Effect]]] = field(default_factory=list)
+    pending: list[tuple[list[LogRecord], list[Effect]]] = field(default_factory=list)
     to_worker: dict[str, list[m.Message]] = field(default_factory=dict)
     to_sentinel: dict[str, list[Breath]] = field(default_factory=dict)
     #: Workers that the sentinel's process has a connection to.
@@ -113,7 +113,7 @@ class Small:
     def do(self, command: c.Command) -> None:
         self.own()
         decision = step(self.state, self.presence, command, NOW)
-        events = [Event(decision.first_seq + i, *fact) for i, fact in enumerate(decision.facts())]
+        events = [LogRecord(decision.first_seq + i, *fact) for i, fact in enumerate(decision.facts())]
         if events:
             self.judge = self.judge.copied()
             for event in events:
@@ -130,7 +130,7 @@ class Small:
         for _, effects in pending:
             self.release(effects)
 
-    def keep(self, events: list[Event]) -> None:
+    def keep(self, events: list[LogRecord]) -> None:
         self.durable, self.durable_state = self.durable.copied(), copied_state(self.durable_state)
         self.log += tuple(events)
         for event in events:

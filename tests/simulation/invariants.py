@@ -16,7 +16,7 @@ import msgpack
 from blake3 import blake3
 
 from casparian_protocol.jobs import Manifest, published_path
-from casparian_sentinel.log.format import HEADER_BYTES, Event
+from casparian_sentinel.log.format import HEADER_BYTES, LogRecord
 from tests.simulation.simfs import File, Node, SimFs
 
 _ENDS_A_LEASE = frozenset(
@@ -74,7 +74,7 @@ class Judge:
         copy.last_seq, copy.last_epoch = self.last_seq, self.last_epoch
         return copy
 
-    def see(self, event: Event) -> None:
+    def see(self, event: LogRecord) -> None:
         if event.seq != self.last_seq + 1:
             raise Violated(f"I9: the log jumps from {self.last_seq} to {event.seq}")
         self.last_seq = event.seq
@@ -110,7 +110,7 @@ class Judge:
         if kind in _ENDS_A_JOB:
             self.open_jobs.discard(job_id)
 
-    def _lease(self, event: Event, job_id: str) -> None:
+    def _lease(self, event: LogRecord, job_id: str) -> None:
         if job_id in self.current:
             raise Violated(f"I2: {job_id} is leased twice at once")
         if event.seq <= self.last_epoch:
@@ -120,7 +120,7 @@ class Judge:
             raise Violated(f"I8: {job_id} is leased as attempt {event.data['attempt']}, but it is number {attempt}")
         self.current[job_id] = self.last_epoch = event.seq
 
-    def _commit(self, event: Event, job_id: str) -> None:
+    def _commit(self, event: LogRecord, job_id: str) -> None:
         key, epoch = self.keys[job_id], event.data["epoch"]
         if key in self.commits:
             raise Violated(f"I1: the work {key} is committed twice")
@@ -137,7 +137,7 @@ class Judge:
         self.committed_jobs[job_id] = (epoch, paths)
         self.published.update(paths)
 
-    def _fail(self, event: Event, job_id: str) -> None:
+    def _fail(self, event: LogRecord, job_id: str) -> None:
         data = event.data
         if data["error"]["code"] == "PROTOCOL_ERROR":
             raise Violated(f"honest work was refused: {job_id}: {data['error']['message']}")
@@ -157,7 +157,7 @@ class Judge:
             raise Violated(f"I12: {what} is a blob that is not there, or another one: {digest}")
         return content
 
-    def _complete(self, event: Event, job_id: str) -> None:
+    def _complete(self, event: LogRecord, job_id: str) -> None:
         if event.data["damaged"]:
             raise Violated(f"I3: {event.data['damaged']} of {job_id} are not what was committed")
         self.completed.add(job_id)
@@ -187,7 +187,7 @@ class Platter:
     fs: SimFs
     directory: Path
     judge: Judge
-    events: list[Event] = field(default_factory=list)
+    events: list[LogRecord] = field(default_factory=list)
     #: What was read of each segment, byte for byte.
     _read: dict[str, bytearray] = field(default_factory=dict)
     _segment: str = ""
@@ -197,12 +197,12 @@ class Platter:
     def seq(self) -> int:
         return self.judge.last_seq
 
-    def read(self) -> list[Event]:
+    def read(self) -> list[LogRecord]:
         """What became durable since the last look."""
         if self._looked_at == self.fs.platter_changes:
             return []
         self._looked_at = self.fs.platter_changes
-        news: list[Event] = []
+        news: list[LogRecord] = []
         names = self.fs.on_platter(self.directory)
         while True:
             if self._segment:
@@ -217,7 +217,7 @@ class Platter:
         self.events += news
         return news
 
-    def _read_segment(self, content: bytearray, known: bytearray, news: list[Event]) -> None:
+    def _read_segment(self, content: bytearray, known: bytearray, news: list[LogRecord]) -> None:
         while len(content) > len(known):
             batch = _batch_at(content, len(known))
             if batch is None:
@@ -242,7 +242,7 @@ class Platter:
             raise Violated(f"I7: event {lost.seq} ({lost.type}) was durable and is gone")
 
 
-def _batch_at(content: bytearray, offset: int) -> tuple[bytes, list[Event]] | None:
+def _batch_at(content: bytearray, offset: int) -> tuple[bytes, list[LogRecord]] | None:
     """The whole batch that begins there, as its format says (event-log.md), read without the code that wrote it."""
     if len(content) < offset + _BATCH.size:
         return None
@@ -254,8 +254,8 @@ def _batch_at(content: bytearray, offset: int) -> tuple[bytes, list[Event]] | No
     if zlib.crc32(data[_UNCOUNTED_BYTES:], zlib.crc32(data[8:12])) ^ 0x5CA57A1B != crc:
         return None
     facts = msgpack.unpackb(data[_BATCH.size :])
-    made = tuple.__new__  # as `Event` would, without a call of its own for each
-    return data, [made(Event, (first_seq + number, *fact)) for number, fact in enumerate(facts)]
+    made = tuple.__new__  # as `LogRecord` would, without a call of its own for each
+    return data, [made(LogRecord, (first_seq + number, *fact)) for number, fact in enumerate(facts)]
 
 
 def _content(names: dict[str, Node], segment: str) -> bytearray:

@@ -18,7 +18,7 @@ from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.state import State
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log.format import LogRecord
 
 if TYPE_CHECKING:
     from tests.simulation.exhaustive import Place, Small
@@ -174,7 +174,7 @@ class _Writer:
             facts = state.joined.get(worker_id)
             out.append(-4 if facts is None else int(facts.pid == self.pids[worker_id]))
 
-    def event(self, event: Event) -> None:
+    def event(self, event: LogRecord) -> None:
         data = event.data
         number = _EVENTS.get(event.type)
         if number is not None:

@@ -30,7 +30,7 @@ from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon import journal
 from casparian_sentinel.daemon.boot import boot_home
 from casparian_sentinel.log.errors import LogBroken, LogCorrupt, LogFull
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log.format import LogRecord
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, spec
 from tests.simulation.faults import CALM, ERRORS, KINDS_OF_OPERATION, Faults, Shape, drawn, drawn_shape
@@ -542,7 +542,7 @@ class World:
         """Every decision, durable or not."""
         seq = decision.first_seq
         for fact in decision.facts():
-            event = Event(seq, *fact)
+            event = LogRecord(seq, *fact)
             if self.is_told:
                 self.tell(f"decided {seq}: {event.type} {event.data}"[:240])
             self.live_judge.see(event)

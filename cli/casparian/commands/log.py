@@ -19,7 +19,7 @@ from casparian_app.stories import story as story_of
 from casparian_app.texts import UsageProblem, WorkFailed, count, size, when
 
 if TYPE_CHECKING:
-    from casparian_app.event_log import Event, RepairFacts, Verified
+    from casparian_app.event_log import LogRecord, RepairFacts, Verified
     from casparian_app.jobs import Reproduction
     from casparian_protocol.feed import FeedEvent
 
@@ -51,7 +51,7 @@ def tail(app: App, lines: int, follow: bool) -> ExitCode:
     return ExitCode.OK
 
 
-def _print_events(app: App, events: Iterator[Event | FeedEvent]) -> None:
+def _print_events(app: App, events: Iterator[LogRecord | FeedEvent]) -> None:
     if app.is_json:
         as_ndjson(
             app,

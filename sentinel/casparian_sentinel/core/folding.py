@@ -187,7 +187,7 @@ OfJob: TypeAlias = (
 
 
 class Recorded(Protocol):
-    """An event of the log (`casparian_sentinel.log.format.Event`)."""
+    """An event of the log (`casparian_sentinel.log.format.LogRecord`)."""
 
     @property
     def seq(self) -> int: ...

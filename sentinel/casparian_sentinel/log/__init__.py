@@ -9,7 +9,7 @@ is the core's.
 from __future__ import annotations
 
 from casparian_sentinel.log.errors import DamagedBatch, LogBroken, LogCorrupt, LogFull, LogInUse, LogTooNew
-from casparian_sentinel.log.format import CHAIN_ID_BYTES, Event, Head, Position
+from casparian_sentinel.log.format import CHAIN_ID_BYTES, Head, LogRecord, Position
 from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
 from casparian_sentinel.log.recovery import (
     NOWHERE,
@@ -36,7 +36,6 @@ __all__ = [
     "NOWHERE",
     "SEALS_FOLDER",
     "DamagedBatch",
-    "Event",
     "Findings",
     "Head",
     "HomeLock",
@@ -45,6 +44,7 @@ __all__ = [
     "LogFull",
     "LogInUse",
     "LogReader",
+    "LogRecord",
     "LogReplaced",
     "LogShorter",
     "LogStats",

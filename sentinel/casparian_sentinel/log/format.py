@@ -52,10 +52,11 @@ _made = tuple.__new__
 MIN_BATCH_BYTES = PREFIX_BYTES + _REST.size + 1
 
 
-class Event(NamedTuple):
-    """One fact. `ts` is µs since the epoch in UTC and never used for ordering; `v` is the version of `type`.
+class LogRecord(NamedTuple):
+    """One event as the log stores it: the fact (`casparian_protocol.events.Event`) with its sequence number, time and actor.
 
-    A named tuple: every start folds the log, and this is made three times as fast as a frozen dataclass.
+    `ts` is µs since the epoch in UTC and never used for ordering; `v` is the version of `type`. A named tuple, because every
+    start folds the log and a named tuple is created three times as fast as a frozen dataclass.
     """
 
     seq: int
@@ -64,11 +65,11 @@ class Event(NamedTuple):
     v: int
     actor: str
     data: EventData
-    #: What led to it: the sequence of an event, or a request; 0 in logs that did not say so.
+    #: What led to it: the sequence number of an event, or a request; 0 in logs written before causes were recorded.
     cause: Cause = 0
 
     def decoded(self) -> events.Event:
-        """The event itself, of its own class. Raises `MalformedEvent`."""
+        """The fact, as an instance of its own event class. Raises `MalformedEvent`."""
         return events.decode(self.type, self.v, self.data)
 
 
@@ -83,11 +84,12 @@ def body_of(packed: Sequence[bytes]) -> bytes:
     return head + b"".join(packed)
 
 
-def unpack_events(body: bytes, first_seq: int) -> list[Event]:
+def unpack_events(body: bytes, first_seq: int) -> list[LogRecord]:
     """Every event of a batch's body; `DamagedBatch` for anything `pack_events` would not have made."""
-    made = tuple.__new__  # as `Event` would, without a call of its own for each
+    made = tuple.__new__  # as `LogRecord(...)`, without the cost of a call for each record
     return [
-        made(Event, (first_seq + index, *fact, fact[4].pop(CAUSE_KEY, 0))) for index, fact in enumerate(_unpack(body))
+        made(LogRecord, (first_seq + index, *fact, fact[4].pop(CAUSE_KEY, 0)))
+        for index, fact in enumerate(_unpack(body))
     ]
 
 
@@ -124,7 +126,7 @@ def _refuse_extension(code: int, _data: bytes) -> None:
 class NewerEvent(Exception):
     """An event that this program does not know; who reads the log says what to do about it."""
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: LogRecord) -> None:
         known = VERSIONS.get(event.type)
         self.what = (
             f"event {event.seq} is of type {event.type!r}, which it does not know"
@@ -135,7 +137,7 @@ class NewerEvent(Exception):
         self.event = event
 
 
-def current_events(events: list[Event]) -> list[Event]:
+def current_events(events: list[LogRecord]) -> list[LogRecord]:
     """The events in the present versions; the very list when there is nothing to do. Raises `NewerEvent`."""
     versions = VERSIONS
     for event in events:
@@ -144,7 +146,7 @@ def current_events(events: list[Event]) -> list[Event]:
     return events
 
 
-def _current(event: Event) -> Event:
+def _current(event: LogRecord) -> LogRecord:
     known = VERSIONS.get(event.type, 0)
     if event.v > known:
         raise NewerEvent(event)
@@ -199,7 +201,7 @@ class Batch(NamedTuple):
     body: bytes
     head: Head
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[LogRecord]:
         return unpack_events(self.body, self.first_seq)
 
     def head_before(self) -> Head:

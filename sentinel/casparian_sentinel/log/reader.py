@@ -20,8 +20,8 @@ from casparian_sentinel.log.format import (
     HEADER_BYTES,
     PREFIX_BYTES,
     Batch,
-    Event,
     Head,
+    LogRecord,
     NewerEvent,
     Position,
     SegmentHeader,
@@ -195,7 +195,7 @@ class LogReader:
 
     def event_batches(
         self, after: Head, upto: Position, *, as_written: bool = False
-    ) -> Iterator[tuple[Head, list[Event]]]:
+    ) -> Iterator[tuple[Head, list[LogRecord]]]:
         """As `batches`, decoded: each batch's events with the place behind it.
 
         The events are in today's versions, and newer ones are `LogTooNew`, unless they are wanted `as_written`.
@@ -209,7 +209,7 @@ class LogReader:
                 raise LogTooNew(newer.what, self._written_by(newer.event.seq, upto)) from newer
             yield batch.head, events
 
-    def events(self, from_seq: int, upto: Position, *, as_written: bool = False) -> Iterator[Event]:
+    def events(self, from_seq: int, upto: Position, *, as_written: bool = False) -> Iterator[LogRecord]:
         """Every event from `from_seq` on, below the watermark."""
         for _head, events in self.event_batches(self.head_before(from_seq, upto), upto, as_written=as_written):
             yield from events[max(0, from_seq - events[0].seq) :]

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from casparian_sentinel.log.format import Event, Position
+from casparian_sentinel.log.format import LogRecord, Position
 from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.ports import Fs
@@ -44,16 +44,16 @@ def end_of_log(fs: Fs, directory: Path) -> Position | None:
     return None if found is None else found.end.position
 
 
-def tail(fs: Fs, directory: Path, count: int, upto: Position) -> list[Event]:
+def tail(fs: Fs, directory: Path, count: int, upto: Position) -> list[LogRecord]:
     """The last `count` events below the watermark, oldest first; no more segments are read than hold them."""
-    found: list[Event] = []
+    found: list[LogRecord] = []
     with LogReader(fs, directory) as reader:
         for segment in reversed([s for s in list_segments(fs, directory) if s <= upto.segment]):
             wanted = count - len(found)
             if wanted <= 0:
                 break
             size = upto.offset if segment == upto.segment else _size(fs, directory, segment)
-            last: list[Event] = []
+            last: list[LogRecord] = []
             for _head, events in reader.event_batches(
                 reader.segment_start(segment), Position(segment, size), as_written=True
             ):
@@ -91,7 +91,7 @@ def _size(fs: Fs, directory: Path, segment: int) -> int:
 _ROW_GROUP_EVENTS = 65_536
 
 
-def export_jsonl(events: Iterable[Event], out: TextIO) -> int:
+def export_jsonl(events: Iterable[LogRecord], out: TextIO) -> int:
     """Write a line an event; how many there were."""
     count = 0
     for event in events:
@@ -110,7 +110,7 @@ def export_jsonl(events: Iterable[Event], out: TextIO) -> int:
     return count
 
 
-def export_parquet(events: Iterable[Event], path: Path) -> int:
+def export_parquet(events: Iterable[LogRecord], path: Path) -> int:
     """Write a Parquet file that appears complete or not at all; `data` is JSON text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -139,7 +139,7 @@ def export_parquet(events: Iterable[Event], path: Path) -> int:
     return count
 
 
-def _columns(events: list[Event]) -> dict[str, list[Any]]:
+def _columns(events: list[LogRecord]) -> dict[str, list[Any]]:
     return {
         "seq": [event.seq for event in events],
         "ts": [event.ts for event in events],
@@ -151,7 +151,7 @@ def _columns(events: list[Event]) -> dict[str, list[Any]]:
     }
 
 
-def _groups(events: Iterable[Event]) -> Iterator[list[Event]]:
+def _groups(events: Iterable[LogRecord]) -> Iterator[list[LogRecord]]:
     remaining = iter(events)
     while group := list(islice(remaining, _ROW_GROUP_EVENTS)):
         yield group

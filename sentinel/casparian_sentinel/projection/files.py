@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.events import (
+    Event,
     FilesObserved,
     FilesRevised,
     FilesTagged,
@@ -32,7 +32,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.packing import MalformedMessage, read_batch_header
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
 
 #: Files that were scanned by hand, or for a source that was removed, before their directory became a source.
@@ -42,7 +42,7 @@ where starts_with(path, $2) and (source_id is null or source_id not in (select i
 """
 
 
-def _source_added(event: Event, fact: SourceAdded, _blob: ReadBlob) -> list[Statement]:
+def _source_added(event: LogRecord, fact: SourceAdded, _blob: ReadBlob) -> list[Statement]:
     return [
         new_row(
             "scout_sources",
@@ -60,11 +60,11 @@ def _source_added(event: Event, fact: SourceAdded, _blob: ReadBlob) -> list[Stat
     ]
 
 
-def _source_removed(event: Event, fact: SourceRemoved, _blob: ReadBlob) -> list[Statement]:
+def _source_removed(event: LogRecord, fact: SourceRemoved, _blob: ReadBlob) -> list[Statement]:
     return [Statement("delete from scout_sources where id = ?", (fact.source_id,))]
 
 
-def _scan_started(event: Event, fact: ScanStarted, _blob: ReadBlob) -> list[Statement]:
+def _scan_started(event: LogRecord, fact: ScanStarted, _blob: ReadBlob) -> list[Statement]:
     return [
         new_row(
             "cf_scans",
@@ -77,13 +77,13 @@ def _scan_started(event: Event, fact: ScanStarted, _blob: ReadBlob) -> list[Stat
     ]
 
 
-def _files_counted(event: Event, fact: FilesObserved, _blob: ReadBlob) -> list[Statement]:
+def _files_counted(event: LogRecord, fact: FilesObserved, _blob: ReadBlob) -> list[Statement]:
     counts = {name: getattr(fact, name) for name in ("new", "changed", "vanished", "renamed")}
     sets = ", ".join(f"{name} = coalesce({name}, 0) + ?" for name in counts)
     return [Statement(f"update cf_scans set {sets} where id = ?", (*counts.values(), fact.scan_id))]
 
 
-def _scan_finished(event: Event, fact: ScanFinished, _blob: ReadBlob) -> list[Statement]:
+def _scan_finished(event: LogRecord, fact: ScanFinished, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement(
             "update cf_scans set finished_at = ?, is_complete = ?, files = ?, bytes = ?, unchanged = ?, unreadable = ?,"
@@ -102,7 +102,7 @@ def _scan_finished(event: Event, fact: ScanFinished, _blob: ReadBlob) -> list[St
     ]
 
 
-def _rule_added(event: Event, fact: TagRuleAdded, _blob: ReadBlob) -> list[Statement]:
+def _rule_added(event: LogRecord, fact: TagRuleAdded, _blob: ReadBlob) -> list[Statement]:
     rule = fact.rule
     return [
         Statement("delete from scout_tagging_rules where id = ?", (rule.id,)),
@@ -120,11 +120,11 @@ def _rule_added(event: Event, fact: TagRuleAdded, _blob: ReadBlob) -> list[State
     ]
 
 
-def _rule_removed(event: Event, fact: TagRuleRemoved, _blob: ReadBlob) -> list[Statement]:
+def _rule_removed(event: LogRecord, fact: TagRuleRemoved, _blob: ReadBlob) -> list[Statement]:
     return [Statement("delete from scout_tagging_rules where id = ?", (fact.rule_id,))]
 
 
-HANDLERS: dict[type[TypedEvent], Callable[[Event, Any, ReadBlob], list[Statement]]] = {
+HANDLERS: dict[type[Event], Callable[[LogRecord, Any, ReadBlob], list[Statement]]] = {
     SourceAdded: _source_added,
     SourceRemoved: _source_removed,
     ScanStarted: _scan_started,
@@ -400,7 +400,7 @@ where id in (select id from named)
 
 
 def apply_observed(
-    db: duckdb.DuckDBPyConnection, event: Event, fact: FilesObserved | FilesRevised, blob: bytes
+    db: duckdb.DuckDBPyConnection, event: LogRecord, fact: FilesObserved | FilesRevised, blob: bytes
 ) -> None:
     """Replace what changed; each change carries the file's tags as they now are."""
     scan_id = fact.scan_id if isinstance(fact, FilesObserved) else None
@@ -416,7 +416,7 @@ def apply_observed(
         db.execute("drop table replaced")
 
 
-def apply_tagged(db: duckdb.DuckDBPyConnection, event: Event, fact: FilesTagged, blob: bytes | None) -> None:
+def apply_tagged(db: duckdb.DuckDBPyConnection, event: LogRecord, fact: FilesTagged, blob: bytes | None) -> None:
     """One tag for some files, or taken off them; or, with a blob, files and tags in two columns."""
     if blob is not None:
         named = read_tagged(blob, fact.tag)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from casparian_protocol.events import JobOutputsCommitted, JobProgressed, JobQueued, JobReplayed, QuarantineRecorded
 from casparian_protocol.job_life import JobLife
 from casparian_protocol.jobs import JobError, JobSpec, JobState, Manifest, published_path
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import Row, as_json
 from casparian_sentinel.projection.kinds import KINDS
 from casparian_sentinel.projection.liveness import Change
@@ -79,7 +79,7 @@ class JobChanges:
 # --- the row of a job
 
 
-def queued(event: Event, fact: JobQueued | JobReplayed) -> Row:
+def queued(event: LogRecord, fact: JobQueued | JobReplayed) -> Row:
     """The columns that are known of a job when it is queued."""
     spec = fact.job
     work = spec.work
@@ -206,7 +206,7 @@ def progress(row: Row, fact: JobProgressed) -> Row:
     }
 
 
-def parts(row: Row, event: Event, fact: JobOutputsCommitted, manifest: Manifest) -> Iterator[Row]:
+def parts(row: Row, event: LogRecord, fact: JobOutputsCommitted, manifest: Manifest) -> Iterator[Row]:
     """`cf_output_parts`: every file of a commit that queries may see."""
     for file in manifest.files:
         if not file.is_published:
@@ -231,7 +231,7 @@ def parts(row: Row, event: Event, fact: JobOutputsCommitted, manifest: Manifest)
         }
 
 
-def failure(row: Row, event: Event, error: JobError) -> Row:
+def failure(row: Row, event: LogRecord, error: JobError) -> Row:
     """`cf_failures`: one attempt that failed."""
     return {
         "fingerprint": error.fingerprint,
@@ -249,7 +249,7 @@ def failure(row: Row, event: Event, error: JobError) -> Row:
     }
 
 
-def violations(row: Row, event: Event, fact: QuarantineRecorded) -> Iterator[Row]:
+def violations(row: Row, event: LogRecord, fact: QuarantineRecorded) -> Iterator[Row]:
     """`cf_quarantine_counts`: rows that were set aside, by code and column."""
     files = as_json(fact.files)
     for code, column, rows in fact.counts:
@@ -270,7 +270,7 @@ def violations(row: Row, event: Event, fact: QuarantineRecorded) -> Iterator[Row
         }
 
 
-def history(row: Row, event: Event, spec: JobSpec) -> Row:
+def history(row: Row, event: LogRecord, spec: JobSpec) -> Row:
     """`cf_processing_history`: a content was processed by this artifact under these contracts."""
     contracts = spec.work.contracts
     return {

@@ -13,8 +13,8 @@ from typing import Any, cast
 import msgpack
 
 from casparian_protocol.errors import is_parsers_own
-from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.events import (
+    Event,
     JobCancelled,
     JobCancelRequested,
     JobCompleted,
@@ -33,7 +33,7 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.job_life import advance
 from casparian_protocol.jobs import ENDED, JobError, JobState, Manifest
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection import job_rows
 from casparian_sentinel.projection.database import Row
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
@@ -125,7 +125,7 @@ class JobFold:
     def is_open(self, job_id: str) -> bool:
         return job_id in self._rows
 
-    def apply(self, event: Event, fact: TypedEvent) -> bool:
+    def apply(self, event: LogRecord, fact: Event) -> bool:
         """Fold one event; False when it is not about a job."""
         handler = _HANDLERS.get(type(fact))
         if handler is None:
@@ -135,7 +135,7 @@ class JobFold:
 
     # --- the row of a job
 
-    def _row(self, event: Event, fact: Any) -> Row:
+    def _row(self, event: LogRecord, fact: Any) -> Row:
         """The row that the event is about, as it stands behind it."""
         job_id: str = fact.job_id
         self._remember(job_id)
@@ -166,12 +166,12 @@ class JobFold:
 
     # --- what each event does
 
-    def _queued(self, event: Event, fact: JobQueued) -> None:
+    def _queued(self, event: LogRecord, fact: JobQueued) -> None:
         self._remember(fact.job.job_id)
         self.changes.new_jobs.add(fact.job.job_id)
         self._put({**self._blank, **job_rows.queued(event, fact)})
 
-    def _replayed(self, event: Event, fact: JobReplayed) -> None:
+    def _replayed(self, event: LogRecord, fact: JobReplayed) -> None:
         job_id = fact.job.job_id
         self._remember(job_id)
         self.changes.reopened.add(job_id)
@@ -184,12 +184,12 @@ class JobFold:
         else:
             self.changes.replayed[job_id] = event.ts
 
-    def _leased(self, event: Event, fact: JobLeased) -> None:
+    def _leased(self, event: LogRecord, fact: JobLeased) -> None:
         row = self._row(event, fact)
         row["sandbox"] = fact.sandbox
         self._mark_file(row, "processing")
 
-    def _progressed(self, event: Event, fact: JobProgressed) -> None:
+    def _progressed(self, event: LogRecord, fact: JobProgressed) -> None:
         row, progress = self._row(event, fact), fact.progress
         done, total = progress.items_done, progress.items_total
         row.update(
@@ -197,7 +197,7 @@ class JobFold:
         )
         self.changes.progress[row["id"]] = job_rows.progress(row, fact)
 
-    def _committed(self, event: Event, fact: JobOutputsCommitted) -> None:
+    def _committed(self, event: LogRecord, fact: JobOutputsCommitted) -> None:
         row, manifest = self._row(event, fact), self._manifest(fact)
         self.changes.streaks[job_rows.version_of(row)] = (0, True)
         row.update(job_rows.accounted(manifest, dict(fact.versions)))
@@ -206,7 +206,7 @@ class JobFold:
         self._note_commit(row, event, manifest)
         self.changes.append("cf_output_parts", *job_rows.parts(row, event, fact, manifest))
 
-    def _note_commit(self, row: Row, event: Event, manifest: Manifest) -> None:
+    def _note_commit(self, row: Row, event: LogRecord, manifest: Manifest) -> None:
         content_hash = row["content_hash"] or manifest.source_hash
         spec = job_rows.spec_of(row)
         if spec is None or not KINDS[spec.work.kind].publishes_contents or not content_hash:
@@ -241,7 +241,7 @@ class JobFold:
             return Manifest.model_validate(msgpack.unpackb(self._blob(fact.manifest_blob)))
         return cast(Manifest, fact.manifest)
 
-    def _completed(self, event: Event, fact: JobCompleted) -> None:
+    def _completed(self, event: LogRecord, fact: JobCompleted) -> None:
         row = self._row(event, fact)
         row.update(job_rows.damaged(fact.damaged))
         inputs = (row[name] for name in ("job_type", "plugin_name", "input_file", "file_version_id", "content_hash"))
@@ -252,18 +252,18 @@ class JobFold:
         if spec is not None and KINDS[spec.work.kind].publishes_contents:
             self.changes.append("cf_processing_history", job_rows.history(row, event, spec))
 
-    def _failed(self, event: Event, fact: JobFailed) -> None:
+    def _failed(self, event: LogRecord, fact: JobFailed) -> None:
         row = self._row(event, fact)
         self._record_error(row, event, fact.error)
         self._end(row, "failed")
         self._count_run(row, event, failure=fact.error.message)
 
-    def _retry_scheduled(self, event: Event, fact: JobRetryScheduled) -> None:
+    def _retry_scheduled(self, event: LogRecord, fact: JobRetryScheduled) -> None:
         row = self._row(event, fact)
         self._record_error(row, event, fact.error)
         self._leave_attempt(row)
 
-    def _dead_lettered(self, event: Event, fact: JobDeadLettered) -> None:
+    def _dead_lettered(self, event: LogRecord, fact: JobDeadLettered) -> None:
         row = self._row(event, fact)
         self._failing.add((row["job_type"], row["plugin_name"]))
         if fact.error is not None:
@@ -282,19 +282,19 @@ class JobFold:
         self.changes.append("cf_dead_letter", dead)
         self.changes.dead[row["id"]] = dead
 
-    def _cancelled(self, event: Event, fact: JobCancelled) -> None:
+    def _cancelled(self, event: LogRecord, fact: JobCancelled) -> None:
         self._end(self._row(event, fact), "cancelled")
 
-    def _lease_expired(self, event: Event, fact: LeaseExpired) -> None:
+    def _lease_expired(self, event: LogRecord, fact: LeaseExpired) -> None:
         self._leave_attempt(self._row(event, fact))
 
-    def _quarantined(self, event: Event, fact: QuarantineRecorded) -> None:
+    def _quarantined(self, event: LogRecord, fact: QuarantineRecorded) -> None:
         row = self._row(event, fact)
         if row["replayed_at"]:  # an earlier attempt may have counted the same rows
             self.changes.recount(row["id"], fact.output)
         self.changes.append("cf_quarantine_counts", *job_rows.violations(row, event, fact))
 
-    def _touched(self, event: Event, fact: TypedEvent) -> None:
+    def _touched(self, event: LogRecord, fact: Event) -> None:
         self._row(event, fact)
 
     # --- what several do
@@ -310,7 +310,7 @@ class JobFold:
         if row["file_version_id"]:
             self.changes.file_status[row["file_version_id"], row["content_hash"]] = status
 
-    def _record_error(self, row: Row, event: Event, error: JobError) -> None:
+    def _record_error(self, row: Row, event: LogRecord, error: JobError) -> None:
         self._failing.add((row["job_type"], row["plugin_name"]))
         row.update(job_rows.errors_of(error))
         self.changes.append("cf_failures", job_rows.failure(row, event, error))
@@ -319,7 +319,7 @@ class JobFold:
             failures, is_reset = self.changes.streaks.get(version, (0, False))
             self.changes.streaks[version] = (failures + 1, is_reset)
 
-    def _count_run(self, row: Row, event: Event, failure: str | None) -> None:
+    def _count_run(self, row: Row, event: LogRecord, failure: str | None) -> None:
         parser = row["plugin_name"]
         if not parser:
             return
@@ -332,7 +332,7 @@ class JobFold:
             health["failure"] = failure
 
 
-_HANDLERS: dict[type[TypedEvent], Callable[[JobFold, Event, Any], None]] = {
+_HANDLERS: dict[type[Event], Callable[[JobFold, LogRecord, Any], None]] = {
     JobQueued: JobFold._queued,
     JobReplayed: JobFold._replayed,
     JobLeased: JobFold._leased,

@@ -22,7 +22,7 @@ import pyarrow as pa
 from casparian_protocol.events import ContentsRecognised
 from casparian_protocol.packing import unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import Row, Types, as_columns, insert, registered, with_keys
 
 #: (parser name, file id) and (parser name, content hash).
@@ -259,7 +259,7 @@ def fold(db: duckdb.DuckDBPyConnection, types: Types, changes: Sequence[Change],
     _write_commits(db, types["cf_commits"], state, rows)
 
 
-def recognised(event: Event, fact: ContentsRecognised, read_blob: Callable[[str], bytes]) -> list[Recognised]:
+def recognised(event: LogRecord, fact: ContentsRecognised, read_blob: Callable[[str], bytes]) -> list[Recognised]:
     """The changes that one event stands for."""
     pairs: Iterable[Sequence[str]] = fact.contents
     if fact.blob:

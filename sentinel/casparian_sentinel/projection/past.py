@@ -19,7 +19,7 @@ import pyarrow as pa
 from casparian_protocol.home import Home
 from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.log import Event, Head, LogReader, Position
+from casparian_sentinel.log import Head, LogReader, LogRecord, Position
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.database import SCHEMA_FINGERPRINT, boot_id
 from casparian_sentinel.projection.poison import StartAgain
@@ -89,7 +89,7 @@ def publish_past_output_views(home: Home, projection: Projection) -> dict[str, s
     return missing
 
 
-def _upto(batches: Iterator[tuple[Head, list[Event]]], seq: int) -> Iterator[tuple[Head, list[Event]]]:
+def _upto(batches: Iterator[tuple[Head, list[LogRecord]]], seq: int) -> Iterator[tuple[Head, list[LogRecord]]]:
     for head, events in batches:
         if head.seq <= seq:
             yield head, events

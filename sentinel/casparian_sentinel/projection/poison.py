@@ -18,7 +18,7 @@ import duckdb
 
 from casparian_protocol.bounds import MICROSECONDS_MAX
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.answers import is_damage
 
 _MAY_PASS = (
@@ -48,7 +48,7 @@ class Suspects:
     _last: int = -1
     _times: int = 0
 
-    def stand_alone(self, events: Sequence[Event]) -> bool:
+    def stand_alone(self, events: Sequence[LogRecord]) -> bool:
         """Whether these must be applied one by one, to find the one that breaks the tables."""
         if len(events) < 2:
             return False
@@ -56,7 +56,7 @@ class Suspects:
         is_near = first <= self._last and self._first <= last
         return is_near or any(first <= seq <= last for seq in self.found)
 
-    def note(self, events: Sequence[Event], error: Exception) -> bool:
+    def note(self, events: Sequence[LogRecord], error: Exception) -> bool:
         """The tables broke while these were applied; whether it makes sense to start again."""
         self._times += 1
         if not events or self._times > _TIMES_MAX:
@@ -85,7 +85,7 @@ class PoisonRow(TypedDict):
     blob: str | None
 
 
-def row_of(event: Event, error: Exception) -> PoisonRow:
+def row_of(event: LogRecord, error: Exception) -> PoisonRow:
     return PoisonRow(
         seq=event.seq,
         ts=min(max(event.ts, 0), MICROSECONDS_MAX),
@@ -101,7 +101,7 @@ def _in_words(error: Exception) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _blob_of(event: Event) -> str | None:
+def _blob_of(event: LogRecord) -> str | None:
     """The blob whose content was missing: once it is back, the tables are worth building anew."""
     names = ("blob", "manifest_blob", "contract_hash")
     return next(

@@ -15,6 +15,7 @@ from casparian_protocol.events import (
     ContractApproved,
     ContractProposed,
     ContractRejected,
+    Event,
     JobCompleted,
     OutputContractsChanged,
     OutputVersionClosed,
@@ -33,9 +34,8 @@ from casparian_protocol.events import (
     WorkerLeft,
     WorkerLost,
 )
-from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.parsers.bundle import read_bundle
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row
 
 #: Of an entry module; a longer one is in the bundle.
@@ -49,7 +49,7 @@ def _source_of(fact: ParserRegistered, read_blob: ReadBlob) -> str | None:
     return None
 
 
-def _parser_registered(event: Event, fact: ParserRegistered, read_blob: ReadBlob) -> list[Statement]:
+def _parser_registered(event: LogRecord, fact: ParserRegistered, read_blob: ReadBlob) -> list[Statement]:
     made = [
         new_row(
             "cf_parsers",
@@ -95,13 +95,13 @@ def _parser_registered(event: Event, fact: ParserRegistered, read_blob: ReadBlob
     return made
 
 
-def _parser_retired(event: Event, fact: ParserRetired, _blob: ReadBlob) -> list[Statement]:
+def _parser_retired(event: LogRecord, fact: ParserRetired, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement("update cf_parsers set state = 'RETIRED' where name = ? and version = ?", (fact.name, fact.version))
     ]
 
 
-def _current_changed(event: Event, fact: ParserCurrentChanged, _blob: ReadBlob) -> list[Statement]:
+def _current_changed(event: LogRecord, fact: ParserCurrentChanged, _blob: ReadBlob) -> list[Statement]:
     now = (fact.name, fact.version)
     return [
         Statement("update cf_parsers set is_current = false where name = ?", (fact.name,)),
@@ -113,7 +113,7 @@ def _current_changed(event: Event, fact: ParserCurrentChanged, _blob: ReadBlob) 
     ]
 
 
-def _version_waits(event: Event, fact: ParserVersionWaits, _blob: ReadBlob) -> list[Statement]:
+def _version_waits(event: LogRecord, fact: ParserVersionWaits, _blob: ReadBlob) -> list[Statement]:
     waits = {name: getattr(fact, name) for name in ("problems", "left_out", "like")} if fact.problems else None
     return [
         Statement(
@@ -123,7 +123,7 @@ def _version_waits(event: Event, fact: ParserVersionWaits, _blob: ReadBlob) -> l
     ]
 
 
-def _parameters_set(event: Event, fact: ParserParametersSet, _blob: ReadBlob) -> list[Statement]:
+def _parameters_set(event: LogRecord, fact: ParserParametersSet, _blob: ReadBlob) -> list[Statement]:
     made = [Statement("delete from cf_parser_params where parser_name = ?", (fact.name,))]
     for name, value in fact.params.items():
         made.append(
@@ -139,7 +139,7 @@ def _parameters_set(event: Event, fact: ParserParametersSet, _blob: ReadBlob) ->
     return made
 
 
-def _output_version_created(event: Event, fact: OutputVersionCreated, _blob: ReadBlob) -> list[Statement]:
+def _output_version_created(event: LogRecord, fact: OutputVersionCreated, _blob: ReadBlob) -> list[Statement]:
     return [
         new_row(
             "cf_output_versions",
@@ -154,7 +154,7 @@ def _output_version_created(event: Event, fact: OutputVersionCreated, _blob: Rea
     ]
 
 
-def _output_version_set_live(event: Event, fact: OutputVersionSetLive, _blob: ReadBlob) -> list[Statement]:
+def _output_version_set_live(event: LogRecord, fact: OutputVersionSetLive, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement(
             "update cf_output_versions set status = 'retired' where output = ? and status = 'live'", (fact.output,)
@@ -166,7 +166,7 @@ def _output_version_set_live(event: Event, fact: OutputVersionSetLive, _blob: Re
     ]
 
 
-def _output_version_closed(event: Event, fact: OutputVersionClosed, _blob: ReadBlob) -> list[Statement]:
+def _output_version_closed(event: LogRecord, fact: OutputVersionClosed, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement(
             "update cf_output_versions set status = ? where output = ? and version = ?",
@@ -175,7 +175,7 @@ def _output_version_closed(event: Event, fact: OutputVersionClosed, _blob: ReadB
     ]
 
 
-def _output_contracts_changed(event: Event, fact: OutputContractsChanged, _blob: ReadBlob) -> list[Statement]:
+def _output_contracts_changed(event: LogRecord, fact: OutputContractsChanged, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement(
             "update cf_output_versions set contract_hash = ?, contracts_json = ? where output = ? and version = ?",
@@ -184,7 +184,7 @@ def _output_contracts_changed(event: Event, fact: OutputContractsChanged, _blob:
     ]
 
 
-def _parser_paused(event: Event, fact: ParserPaused, _blob: ReadBlob) -> list[Statement]:
+def _parser_paused(event: LogRecord, fact: ParserPaused, _blob: ReadBlob) -> list[Statement]:
     if not fact.version:
         return [
             Statement(
@@ -203,7 +203,7 @@ def _parser_paused(event: Event, fact: ParserPaused, _blob: ReadBlob) -> list[St
     ]
 
 
-def _parser_half_opened(event: Event, fact: ParserHalfOpened, _blob: ReadBlob) -> list[Statement]:
+def _parser_half_opened(event: LogRecord, fact: ParserHalfOpened, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement(
             "update cf_breakers set state = 'half_open' where parser_name = ? and parser_version = ?",
@@ -212,7 +212,7 @@ def _parser_half_opened(event: Event, fact: ParserHalfOpened, _blob: ReadBlob) -
     ]
 
 
-def _parser_resumed(event: Event, fact: ParserResumed, _blob: ReadBlob) -> list[Statement]:
+def _parser_resumed(event: LogRecord, fact: ParserResumed, _blob: ReadBlob) -> list[Statement]:
     name, version = fact.name, fact.version
     made = [
         Statement(
@@ -231,7 +231,7 @@ def _parser_resumed(event: Event, fact: ParserResumed, _blob: ReadBlob) -> list[
     return made
 
 
-def _contract_proposed(event: Event, fact: ContractProposed, read_blob: ReadBlob) -> list[Statement]:
+def _contract_proposed(event: LogRecord, fact: ContractProposed, read_blob: ReadBlob) -> list[Statement]:
     schema = read_blob(fact.contract_hash).decode()
     return [
         new_row(
@@ -252,7 +252,7 @@ def _contract_proposed(event: Event, fact: ContractProposed, read_blob: ReadBlob
     ]
 
 
-def _contract_decided(event: Event, fact: ContractApproved | ContractRejected, _blob: ReadBlob) -> list[Statement]:
+def _contract_decided(event: LogRecord, fact: ContractApproved | ContractRejected, _blob: ReadBlob) -> list[Statement]:
     is_approved = isinstance(fact, ContractApproved)
     approval = (at(event.ts), event.actor) if is_approved else (None, None)
     return [
@@ -272,7 +272,7 @@ def _contract_decided(event: Event, fact: ContractApproved | ContractRejected, _
     ]
 
 
-def _policy_set(event: Event, fact: QuarantinePolicySet, _blob: ReadBlob) -> list[Statement]:
+def _policy_set(event: LogRecord, fact: QuarantinePolicySet, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement(
             "delete from cf_quarantine_policies where parser = ? and output = ?",
@@ -289,7 +289,7 @@ def _policy_set(event: Event, fact: QuarantinePolicySet, _blob: ReadBlob) -> lis
     ]
 
 
-def _worker_joined(event: Event, fact: WorkerJoined, _blob: ReadBlob) -> list[Statement]:
+def _worker_joined(event: LogRecord, fact: WorkerJoined, _blob: ReadBlob) -> list[Statement]:
     return [
         Statement("delete from cf_workers where worker_id = ?", (fact.worker_id,)),
         new_row(
@@ -307,7 +307,7 @@ def _worker_joined(event: Event, fact: WorkerJoined, _blob: ReadBlob) -> list[St
     ]
 
 
-def _worker_gone(event: Event, fact: WorkerLost | WorkerLeft, _blob: ReadBlob) -> list[Statement]:
+def _worker_gone(event: LogRecord, fact: WorkerLost | WorkerLeft, _blob: ReadBlob) -> list[Statement]:
     state = "lost" if isinstance(fact, WorkerLost) else "left"
     return [
         Statement(
@@ -317,7 +317,7 @@ def _worker_gone(event: Event, fact: WorkerLost | WorkerLeft, _blob: ReadBlob) -
     ]
 
 
-def _completed_damaged(event: Event, fact: JobCompleted, _blob: ReadBlob) -> list[Statement]:
+def _completed_damaged(event: LogRecord, fact: JobCompleted, _blob: ReadBlob) -> list[Statement]:
     if fact.damaged_left_out:  # which the others are, `casparian verify` says
         return [Statement("update cf_output_parts set is_damaged = true where job_id = ?", (fact.job_id,))]
     return [
@@ -325,7 +325,7 @@ def _completed_damaged(event: Event, fact: JobCompleted, _blob: ReadBlob) -> lis
     ]
 
 
-HANDLERS: dict[type[TypedEvent], Callable[[Event, Any, ReadBlob], list[Statement]]] = {
+HANDLERS: dict[type[Event], Callable[[LogRecord, Any, ReadBlob], list[Statement]]] = {
     ParserRegistered: _parser_registered,
     ParserRetired: _parser_retired,
     ParserCurrentChanged: _current_changed,

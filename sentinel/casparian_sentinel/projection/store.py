@@ -21,6 +21,7 @@ from casparian_protocol.events import (
     NOT_AUDITED,
     ContentsRecognised,
     ContractApproved,
+    Event,
     FailureClosed,
     FilesObserved,
     FilesRevised,
@@ -34,10 +35,9 @@ from casparian_protocol.events import (
     SourceRemoved,
     decode,
 )
-from casparian_protocol.events import Event as TypedEvent
 from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import Query, RowT
-from casparian_sentinel.log import Event, Head, Position
+from casparian_sentinel.log import Head, LogRecord, Position
 from casparian_sentinel.projection import database, files, liveness, poison, registry
 from casparian_sentinel.projection.answers import rows_of, table_of
 from casparian_sentinel.projection.database import PositionFile, Row
@@ -119,7 +119,7 @@ class Projection:
 
     # --- writing
 
-    def apply(self, events: Sequence[Event], head: Head) -> None:
+    def apply(self, events: Sequence[LogRecord], head: Head) -> None:
         """Apply one run of events and move to `head`, in one transaction.
 
         When it cannot be applied as a whole, it is divided until the events that are poison stand alone and are set
@@ -130,7 +130,7 @@ class Projection:
             events = [event for event in events if event.seq > self._applied_seq]
         self._apply_parts(events, head)
 
-    def _apply_parts(self, events: Sequence[Event], head: Head | None) -> None:
+    def _apply_parts(self, events: Sequence[LogRecord], head: Head | None) -> None:
         """`head`: the place behind these events; None when it is not yet behind a whole batch."""
         if self._suspects.stand_alone(events):
             for event in events[:-1]:
@@ -158,7 +158,7 @@ class Projection:
             self._apply_parts(events[:middle], None)
             self._apply_parts(events[middle:], head)
 
-    def _apply_whole(self, events: Sequence[Event], head: Head | None) -> None:
+    def _apply_whole(self, events: Sequence[LogRecord], head: Head | None) -> None:
         with self._transaction(events, head):
             facts = [(event, decode(event.type, event.v, event.data)) for event in events]
             self._fetch_replayed(facts)
@@ -169,7 +169,7 @@ class Projection:
             self._fold_contents()
             self._tables.audit([(event, fact) for event, fact in facts if event.type not in NOT_AUDITED])
 
-    def _set_aside(self, event: Event, error: Exception, head: Head | None) -> None:
+    def _set_aside(self, event: LogRecord, error: Exception, head: Head | None) -> None:
         row = poison.row_of(event, error)
         _log.error("event %d (%s) cannot be made part of the tables: %s", event.seq, event.type, row["error"])
         with self._transaction([event], head):
@@ -177,7 +177,7 @@ class Projection:
         self.poison_count += 1
 
     @contextmanager
-    def _transaction(self, events: Sequence[Event], head: Head | None) -> Iterator[None]:
+    def _transaction(self, events: Sequence[LogRecord], head: Head | None) -> Iterator[None]:
         """What is done within is written together with the place behind `events`, or not at all."""
         applied_seq = head.seq if head is not None else events[-1].seq
         self._db.execute("begin")
@@ -205,7 +205,7 @@ class Projection:
         self._jobs.roll_back()
         self._liveness, self._commits, self._succeeded = [], {}, []
 
-    def _apply_one(self, event: Event, fact: TypedEvent) -> None:
+    def _apply_one(self, event: LogRecord, fact: Event) -> None:
         if isinstance(fact, _BEFORE_FILES):
             self._flush_jobs()
             self._fold_contents()
@@ -225,7 +225,7 @@ class Projection:
             self._db.execute(statement.sql, statement.parameters)
         self.outputs_changed |= isinstance(fact, _SHOWN)
 
-    def _apply_files(self, event: Event, fact: TypedEvent) -> None:
+    def _apply_files(self, event: LogRecord, fact: Event) -> None:
         """What an event says of very many files at once."""
         match fact:
             case FilesObserved(blob=blob) | FilesRevised(blob=blob):
@@ -327,7 +327,7 @@ class Projection:
         )
         return fold
 
-    def _fetch_replayed(self, facts: Iterable[tuple[Event, TypedEvent]]) -> None:
+    def _fetch_replayed(self, facts: Iterable[tuple[LogRecord, Event]]) -> None:
         """Jobs that had ended and are replayed, very many at once: what they were, in one look."""
         ids = [fact.job.job_id for _event, fact in facts if isinstance(fact, JobReplayed)]
         wanted = [job_id for job_id in ids if not self._jobs.is_open(job_id)]
@@ -350,14 +350,14 @@ class Projection:
         return rows
 
 
-def _left_rows(fact: TypedEvent) -> bool:
+def _left_rows(fact: Event) -> bool:
     """Whether a failed job left quarantined rows, which the catalog shows apart."""
     return isinstance(fact, JobFailed) and (fact.uncommitted is not None or bool(fact.uncommitted_blob))
 
 
-def chunked(events: Iterable[tuple[Head, list[Event]]], limit: int) -> Iterable[tuple[Head, list[Event]]]:
+def chunked(events: Iterable[tuple[Head, list[LogRecord]]], limit: int) -> Iterable[tuple[Head, list[LogRecord]]]:
     """Log batches gathered to about `limit` events, so that a rebuild writes few transactions."""
-    gathered: list[Event] = []
+    gathered: list[LogRecord] = []
     last: Head | None = None
     for head, batch in events:
         gathered += batch

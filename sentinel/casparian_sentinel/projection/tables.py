@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from casparian_protocol.events import Event as TypedEvent
+from casparian_protocol.events import Event
 from casparian_protocol.jobs import JobState
-from casparian_sentinel.log import Event
+from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import (
     FEW_ROWS,
     Row,
@@ -140,7 +140,7 @@ class Tables:
         row = {"id": closing.job_id, "closed_by": closing.by, "at": closing.at, "reason": closing.reason}
         self._settle(pa.Table.from_pylist([row], _CLOSINGS))
 
-    def audit(self, events: Sequence[tuple[Event, TypedEvent]]) -> None:
+    def audit(self, events: Sequence[tuple[LogRecord, Event]]) -> None:
         """What happened, as it stands in the log; `subject` is what a person would search for."""
         rows = [
             {

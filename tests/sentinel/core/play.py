@@ -25,7 +25,7 @@ from casparian_sentinel.core.handlers import decide, step
 from casparian_sentinel.core.presence import WorkerPresence, after_boot
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import OpenJob, State
-from casparian_sentinel.log.format import Event
+from casparian_sentinel.log.format import LogRecord
 
 ANN = "user:ann@cli"
 CONTRACT = "c" * 64
@@ -45,7 +45,7 @@ class Table:
         self.retry = retry or RetrySettings()
         self.state = State()
         self.presence = WorkerPresence(self.liveness, self.retry)
-        self.log: list[Event] = []
+        self.log: list[LogRecord] = []
         self.wall_us = 1_000_000
         self.now_s = 100.0
 
@@ -57,7 +57,7 @@ class Table:
         validate(self.state)
         seq = decision.first_seq
         for fact in decision.facts():
-            self.log.append(Event(seq, *fact))
+            self.log.append(LogRecord(seq, *fact))
             seq += 1
         return decision
 

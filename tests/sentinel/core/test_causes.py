@@ -11,12 +11,12 @@ from casparian_protocol.jobs import JobError
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
 from casparian_sentinel.core.handlers import step
-from casparian_sentinel.log.format import Event, body_of, unpack_events
+from casparian_sentinel.log.format import LogRecord, body_of, unpack_events
 from tests.sentinel.core.play import ANN, Table, spec
 
 
-def last(table: Table, kind: str) -> Event:
-    found: Event = next(event for event in reversed(table.log) if event.type == kind)
+def last(table: Table, kind: str) -> LogRecord:
+    found: LogRecord = next(event for event in reversed(table.log) if event.type == kind)
     return found
 
 

@@ -9,7 +9,7 @@ from casparian_sentinel import core as c
 from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.snapshot import dump, load
 from casparian_sentinel.core.state import State
-from casparian_sentinel.log.format import Event, current_events
+from casparian_sentinel.log.format import LogRecord, current_events
 from tests.sentinel.core.play import ANN, ARTIFACT, CONTRACT, Table, spec, types
 
 OTHER = "e" * 64
@@ -19,10 +19,10 @@ class OldLog:
     """Events as the program of before wrote them, all of version 1."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[LogRecord] = []
 
     def add(self, kind: str, /, **data: Any) -> int:
-        self.events.append(Event(len(self.events) + 1, 1_000 + len(self.events), kind, 1, ANN, data))
+        self.events.append(LogRecord(len(self.events) + 1, 1_000 + len(self.events), kind, 1, ANN, data))
         return len(self.events)
 
     def version(self, version: str, contract: str, *, artifact: str = ARTIFACT) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from casparian_protocol.events.packing import Fact
-from casparian_sentinel.log.format import Event, Head
+from casparian_sentinel.log.format import Head, LogRecord
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.writer import LogWriter
@@ -45,7 +45,7 @@ def fill(writer: LogWriter, batch_sizes: list[int], *, synced: bool = True, text
     return heads
 
 
-def all_events(directory: Path) -> list[Event]:
+def all_events(directory: Path) -> list[LogRecord]:
     found = examine(RealFs(), directory)
     assert found is not None
     with LogReader(RealFs(), directory) as reader:

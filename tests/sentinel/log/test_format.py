@@ -16,8 +16,8 @@ from casparian_sentinel.log.errors import BatchTooLarge, BrokenChain, DamagedBat
 from casparian_sentinel.log.format import (
     HEADER_BYTES,
     MAX_BATCH_BYTES,
-    Event,
     Head,
+    LogRecord,
     Position,
     SegmentHeader,
     batch_size,
@@ -51,7 +51,7 @@ FACTS: st.SearchStrategy[Fact] = st.tuples(
 def test_events_come_back_as_they_were_packed(facts: list[Fact], first_seq: int) -> None:
     body = pack_events(facts)
 
-    assert unpack_events(body, first_seq) == [Event(first_seq + i, *fact) for i, fact in enumerate(facts)]
+    assert unpack_events(body, first_seq) == [LogRecord(first_seq + i, *fact) for i, fact in enumerate(facts)]
     assert event_count(body) == len(facts)
 
 
@@ -74,7 +74,7 @@ def test_a_batch_comes_back_as_it_was_packed(facts: list[Fact], segment: int, of
 
     assert batch_size(data) == len(data)
     assert batch.synced_upto == (segment, offset)
-    assert batch.events() == [Event(1 + i, *fact) for i, fact in enumerate(facts)]
+    assert batch.events() == [LogRecord(1 + i, *fact) for i, fact in enumerate(facts)]
     assert batch.head == format.head_behind(after, data, len(facts))
     assert batch.head_before() == after
 

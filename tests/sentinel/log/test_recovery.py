@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casparian_sentinel.log.errors import LogCorrupt
-from casparian_sentinel.log.format import HEADER_BYTES, Event, Head, pack_batch, pack_events
+from casparian_sentinel.log.format import HEADER_BYTES, Head, LogRecord, pack_batch, pack_events
 from casparian_sentinel.log.reader import LogReader, segment_name
 from casparian_sentinel.log.recovery import SEAL_NAME, TORN_FOLDER, LogReplaced, LogShorter, Witness
 from casparian_sentinel.log.verify import verify
@@ -19,7 +19,7 @@ from casparian_sentinel.ports import RealFs
 from tests.sentinel.log.support import UnsyncedFs, all_events, fact, fill, open_log
 
 
-def reopen(directory: Path, *witnesses: Head) -> tuple[list[Event], Recovery]:
+def reopen(directory: Path, *witnesses: Head) -> tuple[list[LogRecord], Recovery]:
     """Recover and read everything; the events and what was found."""
     writer, recovery = LogWriter.open(
         UnsyncedFs(), directory, reserve_bytes=0, witnesses=[Witness("the tables", head) for head in witnesses]
@@ -31,7 +31,7 @@ def reopen(directory: Path, *witnesses: Head) -> tuple[list[Event], Recovery]:
         writer.close(seal=False)
 
 
-def make_log(directory: Path, *, seal: bool, segment_bytes: int = 1 << 20) -> tuple[list[Event], list[Head]]:
+def make_log(directory: Path, *, seal: bool, segment_bytes: int = 1 << 20) -> tuple[list[LogRecord], list[Head]]:
     writer = open_log(directory, segment_bytes=segment_bytes)
     heads = fill(writer, [1, 3, 2, 1])
     writer.close(seal=seal)

@@ -13,7 +13,7 @@ from casparian_protocol.events.packing import STEPS, missing_steps
 from casparian_protocol.home import Home
 from casparian_sentinel.daemon.snapshots import fold_upto
 from casparian_sentinel.log.errors import LogTooNew
-from casparian_sentinel.log.format import HEADER_BYTES, Event, current_events
+from casparian_sentinel.log.format import HEADER_BYTES, LogRecord, current_events
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.recovery import examine
 from casparian_sentinel.log.repair import plan_repair
@@ -107,7 +107,7 @@ def test_the_log_is_shown_and_exported_as_it_was_written(
 
 
 def test_events_of_today_pass_untouched() -> None:
-    events = [Event(1, 1, "JobDue", 1, "sentinel", {"job_id": "a"})]
+    events = [LogRecord(1, 1, "JobDue", 1, "sentinel", {"job_id": "a"})]
     assert current_events(events) is events
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from casparian_protocol.queries.files import FilesBySource
 from casparian_protocol.queries.registry import SourcesListed
-from casparian_sentinel.log.format import Event, Head, Position
+from casparian_sentinel.log.format import Head, LogRecord, Position
 from casparian_sentinel.projection.liveness import Committed, Recognised
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection
@@ -32,7 +32,7 @@ class Story:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.events: list[Event] = []
+        self.events: list[LogRecord] = []
         self.blobs: dict[str, bytes] = {}
         self.rule = Rule()
         #: Open jobs: job → its specification and the sequence that queued it.
@@ -49,7 +49,7 @@ class Story:
 
     def _add(self, kind: str, **data: Any) -> int:
         seq = len(self.events) + 1
-        self.events.append(Event(seq, 1_700_000_000_000_000 + seq, kind, 1, "sentinel", data))
+        self.events.append(LogRecord(seq, 1_700_000_000_000_000 + seq, kind, 1, "sentinel", data))
         return seq
 
     def run(self, steps: int) -> None:

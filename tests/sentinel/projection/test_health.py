@@ -12,7 +12,7 @@ from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
-from casparian_sentinel.log.format import Event, Head, Position
+from casparian_sentinel.log.format import Head, LogRecord, Position
 from casparian_sentinel.projection.store import Projection
 from tests.sentinel.core.play import ANN, Table, offer, spec
 
@@ -23,7 +23,7 @@ def projection(tmp_path: Path) -> Iterator[Projection]:
         yield made
 
 
-def apply(projection: Projection, events: list[Event], *, batch: int = 1000) -> None:
+def apply(projection: Projection, events: list[LogRecord], *, batch: int = 1000) -> None:
     for start in range(0, len(events), batch):
         part = events[start : start + batch]
         projection.apply(part, Head(Position(1, part[-1].seq), part[-1].seq, part[-1].seq, b"\0" * 32))

@@ -11,7 +11,7 @@ import pytest
 
 from casparian_protocol.events.packing import Fact
 from casparian_protocol.home import Home
-from casparian_sentinel.log.format import Event, Head, Position
+from casparian_sentinel.log.format import Head, LogRecord, Position
 from casparian_sentinel.projection import past, projector
 from casparian_sentinel.projection.database import discard
 from casparian_sentinel.projection.store import Projection
@@ -109,7 +109,7 @@ def _falling(calls: int, whole: Any) -> Any:
     """The machine is out of memory after so many transactions: that says nothing about an event."""
     left = [calls]
 
-    def apply(projection: Projection, events: Sequence[Event], head: Head | None) -> None:
+    def apply(projection: Projection, events: Sequence[LogRecord], head: Head | None) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise MemoryError
@@ -171,7 +171,7 @@ def test_events_that_break_the_database_each_time_are_set_aside_too(
     writer.close(seal=False)
     apply_one = Projection._apply_one
 
-    def breaks(projection: Projection, event: Event, fact: Any) -> None:
+    def breaks(projection: Projection, event: LogRecord, fact: Any) -> None:
         apply_one(projection, event, fact)
         if (event.seq,) in broken:
             raise duckdb.InternalException("INTERNAL Error: an assertion of DuckDB's own")
@@ -191,7 +191,7 @@ def test_tables_that_break_once_are_made_anew_and_nothing_is_set_aside(
     end, seqs = _poisoned(home)
     apply_one, broke = Projection._apply_one, list[int]()
 
-    def breaks(projection: Projection, event: Event, fact: Any) -> None:
+    def breaks(projection: Projection, event: LogRecord, fact: Any) -> None:
         apply_one(projection, event, fact)
         if event.seq == seqs[3] + 2 and not broke:
             broke.append(event.seq)
@@ -206,7 +206,7 @@ def test_tables_that_break_once_are_made_anew_and_nothing_is_set_aside(
 def test_tables_that_break_everywhere_are_given_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     end, _seqs = _poisoned(home)
 
-    def breaks(projection: Projection, event: Event, fact: Any) -> None:
+    def breaks(projection: Projection, event: LogRecord, fact: Any) -> None:
         raise duckdb.FatalException(f"FATAL Error: at {event.seq}")
 
     monkeypatch.setattr(Projection, "_apply_one", breaks)

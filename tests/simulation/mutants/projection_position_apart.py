@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from casparian_protocol.events import decode
-from casparian_sentinel.log.format import Event, Head
+from casparian_sentinel.log.format import Head, LogRecord
 from casparian_sentinel.projection.store import Projection
 
 _MOVE = "update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?"
 
 
-def _in_two(projection: Projection, events: Sequence[Event], head: Head) -> None:
+def _in_two(projection: Projection, events: Sequence[LogRecord], head: Head) -> None:
     db = projection._db
     db.execute("begin")
     try:
