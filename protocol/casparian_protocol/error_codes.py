@@ -191,7 +191,7 @@ REFUSALS: dict[str, str] = {
     "BAD_POLICY": "A quarantine policy has no such key, or the value is not valid for it.",
     "BAD_RULE": "A field of the tagging rule is not valid.",
     "BAD_UPLOAD": "A piece of an upload does not continue the one before it, or is too large.",
-    "BUSY": "Too many uploads are under way; try again.",
+    "BUSY": "Too many uploads are running; try again.",
     "DECIDED": "The contract was approved or rejected before; that is not changed.",
     "ENDED": "The job has ended; there is nothing to cancel.",
     "INCOMPATIBLE": "The parser version's contracts do not match the existing tables.",

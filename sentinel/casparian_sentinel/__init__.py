@@ -1,8 +1,8 @@
-"""The sentinel: the only writer of the event log, and the only one who publishes.
+"""The sentinel: the only writer of the event log, and the only publisher of data.
 
-`core` decides, `log` keeps the events, `daemon` connects them to sockets, files and clocks, `projection` answers SQL. It never
-parses a file and never imports duckdb or pyarrow for ordinary work. The names below are for `casparian_app`, which opens a
-home without a daemon, reads its log and proves it.
+`core` decides, `log` stores events, `daemon` connects them to sockets, files and clocks, and `projection` answers SQL. The
+sentinel never parses a file, and loads duckdb and pyarrow only for queries. The names below are for `casparian_app`, which opens
+a home without a daemon, reads its log and verifies it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ __all__ = [
     "verify_log",
 ]
 
-#: Module → the public names in it, each with its name there when that is another one.
+#: Module → its public names; `public=name` if the name in the module differs.
 _NAMES = {
     "casparian_sentinel.blobs": "BlobStore",
     "casparian_sentinel.daemon": "caches gather_witnesses=witnesses_of signed_heads_of_others",
@@ -180,7 +180,7 @@ _HOMES = {
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """A public name, imported when it is first asked for: a command must not pay for what it does not use."""
+        """Import a public name on first use, so that a command loads only what it needs."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, there = _HOMES[name]

@@ -1,8 +1,8 @@
-"""Blobs: bulk facts named by their content (`blobs/ab/<blake3 hex>`), durable before an event names them.
+"""Blobs: large facts named by their content (`blobs/ab/<blake3 hex>`), durable before an event names them.
 
-`BlobStore` writes a blob under its name and checks it when it is read. `Uploads` takes blobs that clients send in pieces: of
-the announced size and digest, a limited number at once. What is in a blob (Arrow IPC, Parquet, a bundle) is judged by the
-operation that names it; when a blob may be deleted is decided elsewhere.
+`BlobStore` writes a blob under its name, and checks it when it is read. `Uploads` receives blobs that clients send in pieces,
+with the announced size and digest, and a limited number at once. The operation that names a blob judges its content (Arrow IPC,
+Parquet, a bundle); deleting blobs is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ Source = bytes | BinaryIO | Iterable[bytes]
 
 
 class BlobMissing(CasparianError):
-    """A blob that is named by the log is missing."""
+    """A blob that the log names is missing."""
 
     def __init__(self, digest: str, directory: Path) -> None:
         super().__init__(
             f"The blob {digest} is not in {directory}.",
-            remedy="Restore it from a copy of the home; the log names it, so it belongs to the record.",
+            remedy="Restore it from a copy of the home; the log names it, so it must not be missing.",
         )
 
 
 class BlobDamaged(CasparianError):
-    """A blob no longer has the content that its name says."""
+    """A blob's content does not match its name."""
 
     def __init__(self, digest: str, path: Path) -> None:
         super().__init__(
-            f"The blob {path} no longer has the content that its name says ({digest}).",
+            f"The blob {path} does not have the content that its name says ({digest}).",
             remedy="Check the disk and restore the file from a copy of the home.",
         )
 
@@ -57,15 +57,15 @@ class Blob:
 
 
 class BlobStore:
-    """Writes are idempotent and may come from several threads or processes at once."""
+    """Writes are idempotent, and several threads or processes may write at once."""
 
     def __init__(self, fs: Fs, directory: Path) -> None:
-        #: The door to the disk, of the home's staging and outputs too.
+        #: The file system, which staging and outputs of the home use too.
         self.fs = fs
         self._directory = directory
 
     def path(self, digest: str) -> Path:
-        """Where the blob lies or would lie. Refuses what is not a digest, so that no name leaves the store."""
+        """The path where the blob is or would be. Refuses a name that is not a digest, so that no name leaves the store."""
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"not a BLAKE3 digest: {digest!r}")
         return self._directory / digest[:2] / digest
@@ -74,7 +74,7 @@ class BlobStore:
         return self.fs.exists(self.path(digest))
 
     def put(self, source: Source) -> Blob:
-        """Store the content durably and name it. Content already there is checked, and replaced if it has rotted."""
+        """Store the content durably under its digest. Existing content is checked, and replaced if it is damaged."""
         writer = self.writer()
         try:
             for piece in _pieces_of(source):
@@ -85,20 +85,20 @@ class BlobStore:
             raise
 
     def writer(self) -> BlobWriter:
-        """A blob that arrives in pieces; it is not visible before `keep`."""
+        """A writer for a blob that arrives in pieces; the blob is not visible before `keep`."""
         incoming = self._directory / _INCOMING
         self.fs.make_directory(incoming)
         return BlobWriter(self, incoming / secrets.token_hex(16))
 
     def adopt(self, aside: Path, digest: str) -> None:
-        """Give a durable file the name of its content."""
+        """Move a durable file to the name of its content."""
         target = self.path(digest)
         if self.fs.exists(target) and self._digest_of(target) == digest:
             self.fs.unlink(aside)
         else:
             self.fs.make_directory(target.parent)
             self.fs.rename(aside, target)
-        # The name may come from a put that died before this, so it is synced even if it was there.
+        # An earlier put may have died before this sync, so an existing name is synced too.
         self.fs.fsync_directory(target.parent)
         self.fs.fsync_directory(self._directory)
 
@@ -110,7 +110,7 @@ class BlobStore:
         return content
 
     def size(self, digest: str) -> int:
-        """Of the file as it lies there, before anything of it is read."""
+        """The size of the blob's file, without reading it."""
         descriptor = self._open(self.path(digest), digest)
         try:
             return self.fs.size(descriptor)
@@ -118,7 +118,7 @@ class BlobStore:
             self.fs.close(descriptor)
 
     def checked_path(self, digest: str) -> Path:
-        """The file, for readers that map it or seek in it; its content was checked just now."""
+        """The path, for readers that map the file or seek in it; its content has just been checked."""
         path = self.path(digest)
         if self._digest_of(path, digest) != digest:
             raise BlobDamaged(digest, path)
@@ -148,7 +148,7 @@ class BlobStore:
 
 
 class BlobWriter:
-    """One blob on its way. `keep` or `abandon` ends it."""
+    """One blob being written. `keep` or `abandon` ends it."""
 
     def __init__(self, store: BlobStore, aside: Path) -> None:
         self.size_bytes = 0
@@ -165,11 +165,11 @@ class BlobWriter:
 
     @property
     def digest(self) -> str:
-        """Of what was written so far."""
+        """The digest of everything written so far."""
         return self._hasher.hexdigest()
 
     def keep(self) -> Blob:
-        """The blob, durable and under its name."""
+        """Make the blob durable under its name."""
         assert self._descriptor is not None
         self._store.fs.fdatasync(self._descriptor)
         self._close()
@@ -177,7 +177,7 @@ class BlobWriter:
         return Blob(self.digest, self.size_bytes)
 
     def abandon(self) -> None:
-        """Leave nothing of it; harmless after `keep` failed half-way."""
+        """Remove everything written; harmless after `keep` failed half-way."""
         self._close()
         if self._store.fs.exists(self._aside):
             self._store.fs.unlink(self._aside)
@@ -199,12 +199,12 @@ def _pieces_of(source: Source) -> Iterator[bytes]:
 
 
 UPLOADS_MAX = 32
-#: An upload that is silent for so long makes room for another.
+#: An upload without a new piece for this long makes room for another.
 SILENT_SECONDS = 60.0
 
 
 class UploadRefused(CasparianError):
-    """The upload is refused; nothing of it is kept. `reply_code` is for programs."""
+    """The upload is refused, and nothing of it is stored. `reply_code` is for programs."""
 
     def __init__(self, what: str, reply_code: str = "BAD_UPLOAD") -> None:
         super().__init__(f"upload: {what}.", remedy="Send the blob again from its beginning.")
@@ -217,12 +217,12 @@ class _Upload:
     digest: str
     writer: BlobWriter
     heard_s: float
-    #: A thread writes a piece of it now.
+    #: Whether a thread is writing a piece of it now.
     is_busy: bool = True
 
 
 class Uploads:
-    """Called from several threads, each of which may wait for the disk."""
+    """The uploads of clients. Several threads call this, and each may wait for the disk."""
 
     def __init__(self, blobs: BlobStore, now_s: Callable[[], float] = time.monotonic) -> None:
         self._blobs = blobs
@@ -231,7 +231,7 @@ class Uploads:
         self._lock = threading.Lock()
 
     def take(self, args: UploadArgs, piece: bytes) -> UploadResult:
-        """Write the next piece; the answer to its request. A piece that does not fit ends its upload."""
+        """Write the next piece; returns the answer to its request. A piece that does not fit ends its upload."""
         with self._lock:
             upload_id, upload = self._find(args) if args.upload else self._begin(args)
         try:
@@ -240,7 +240,7 @@ class Uploads:
             is_complete = upload.writer.size_bytes == upload.size
             if is_complete:
                 if upload.writer.digest != upload.digest:
-                    raise UploadRefused("what arrived has another digest than was announced", "BAD_DIGEST")
+                    raise UploadRefused("the content does not have the announced digest", "BAD_DIGEST")
                 upload.writer.keep()
         except BaseException:
             self._forget(upload_id)
@@ -255,7 +255,7 @@ class Uploads:
         return UploadResult(upload=upload_id, received=received, is_complete=is_complete)
 
     def close(self) -> None:
-        """Nothing of what broke off is left."""
+        """Remove what unfinished uploads left."""
         for upload_id, upload in list(self._open.items()):
             self._forget(upload_id)
             upload.writer.abandon()
@@ -263,9 +263,9 @@ class Uploads:
     def _find(self, args: UploadArgs) -> tuple[str, _Upload]:
         upload = self._open.get(args.upload)
         if upload is None or (upload.size, upload.digest) != (args.size, args.digest):
-            raise UploadRefused(f"no upload {args.upload} of this blob is under way", "NOT_FOUND")
+            raise UploadRefused(f"there is no upload {args.upload} of this blob", "NOT_FOUND")
         if upload.is_busy:
-            raise UploadRefused("the piece before is still being written", "BUSY")
+            raise UploadRefused("the previous piece is still being written", "BUSY")
         upload.is_busy = True
         return args.upload, upload
 
@@ -280,7 +280,7 @@ class Uploads:
         silent = [(each.heard_s, each_id) for each_id, each in self._open.items() if not each.is_busy]
         heard_s, upload_id = min(silent, default=(self._now_s(), ""))
         if self._now_s() - heard_s < SILENT_SECONDS:
-            raise UploadRefused(f"{UPLOADS_MAX} uploads are under way", "BUSY")
+            raise UploadRefused(f"{UPLOADS_MAX} uploads are already running", "BUSY")
         self._open.pop(upload_id).writer.abandon()
 
     def _forget(self, upload_id: str) -> None:
@@ -292,8 +292,8 @@ def _check(upload: _Upload, offset: int, piece: bytes) -> None:
     if len(piece) > UPLOAD_PIECE_BYTES:
         raise UploadRefused(f"a piece has at most {UPLOAD_PIECE_BYTES:,} bytes")
     if offset != upload.writer.size_bytes:
-        raise UploadRefused(f"a piece for {offset:,} came where {upload.writer.size_bytes:,} bytes had arrived")
+        raise UploadRefused(f"a piece for offset {offset:,} came after {upload.writer.size_bytes:,} bytes")
     if offset + len(piece) > upload.size:
-        raise UploadRefused(f"more than the {upload.size:,} bytes that were announced")
+        raise UploadRefused(f"more than the announced {upload.size:,} bytes")
     if not piece and upload.size:
         raise UploadRefused("an empty piece")

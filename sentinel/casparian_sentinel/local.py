@@ -1,8 +1,8 @@
-"""The sentinel inside the command line's own process, when no daemon runs: same lock, same core, same operations.
+"""The sentinel in the command line's own process, for a home without a daemon: the same lock, core and operations.
 
-Opens the home, recovers and folds the log, performs operations one after the other, each durable before it returns.
-File work that a crash left is completed. There are no workers, no feed and no clock here: what needs them needs a
-daemon. pyarrow and duckdb are imported with the first query.
+It opens the home, recovers and folds the log, and performs operations one after the other; each is durable before it returns.
+File work that a crash left unfinished is completed. There are no workers, no feed and no clock; operations that need these need a
+daemon. pyarrow and duckdb are imported for the first query.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ _log = logging.getLogger("casparian.local")
 
 _Answer = TypeVar("_Answer")
 
-#: Folding fewer events than this is quicker than writing and reading a snapshot.
+#: Folding fewer events than this is faster than writing and reading a snapshot.
 _SNAPSHOT_WORTHWHILE_EVENTS = 5_000
 
 
 class LocalSentinel:
-    """A context manager: the home is ours from entering to leaving. Raises `LogInUse` when another process has it."""
+    """A context manager that owns the home while it is entered. Raises `LogInUse` if another process owns it."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class LocalSentinel:
         fs: Fs | None = None,
         patience_seconds: float = 0.0,
     ) -> None:
-        """Another command that has the home is waited for `patience_seconds`."""
+        """If another command owns the home, this waits for it up to `patience_seconds`."""
         self.home = home
         self._patience_seconds = patience_seconds
         self._settings = settings or load(home, os.environ).settings
@@ -104,7 +104,7 @@ class LocalSentinel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What was done is durable by now: what cannot be tidied up (a full disk) is logged, and fails no command."""
+        """Everything done is durable already, so a failure to tidy up (a full disk) is logged and fails no command."""
         try:
             try:
                 self._record_stop()
@@ -119,17 +119,17 @@ class LocalSentinel:
 
     @property
     def seq(self) -> int:
-        """The last event; everything here is durable."""
+        """The last event; all events are durable here."""
         return self._booted.log.durable.seq
 
     def perform(self, call: Call[R], actor: str = "", attachments: Sequence[bytes] = ()) -> R:
-        """Perform an operation; its result. Raises what a daemon would answer as an error."""
+        """Perform an operation; returns its result. Raises the error that a daemon would answer."""
         return call.operation.read_result(self.request(call.operation.name, call.packed(), actor, attachments))
 
     def request(
         self, op: str, args: dict[str, Any] | None = None, actor: str = "", attachments: Sequence[bytes] = ()
     ) -> dict[str, Any]:
-        """`perform` for an operation that is known by its name only: its result as a daemon would send it."""
+        """`perform` for an operation given by name; returns the result as a daemon would send it."""
         self._prune_keys()
         steps = begin(self._context, op, args or {}, actor_of(actor), attachments)
         cause = f"{op}:{self._context.new_id()}"
@@ -143,29 +143,29 @@ class LocalSentinel:
             answer = self._do(step, cause)
 
     def upload(self, content: bytes) -> str:
-        """Make bytes a durable blob of the home, so that an operation may name it; its digest."""
+        """Store bytes as a durable blob of the home, so that an operation may name it; returns its digest."""
         return upload(content, lambda call, piece: self.perform(call, attachments=[piece]))
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
-        """Read-only SQL of ours over the projection, caught up to the end of the log."""
+        """Run an internal read-only query on the projection, caught up to the end of the log."""
         return self._from_tables(lambda projection: projection.query(sql, params))
 
     def ask(self, query: Query[RowT]) -> list[RowT]:
-        """The rows that answer a named query, as of the end of the log."""
+        """The rows of a named query, as of the end of the log."""
         return self._from_tables(lambda projection: projection.ask(query))
 
     def table(self, query: Query[Any]) -> pa.Table:
-        """As `ask`, but as an Arrow table."""
+        """Like `ask`, but as an Arrow table."""
         return self._from_tables(lambda projection: projection.table(query))
 
     def publish_output_views(self) -> None:
-        """Make sure that `catalog.duckdb` shows everything committed."""
+        """Make sure that `catalog.duckdb` shows all commits."""
         from casparian_sentinel.projection.projector import publish_output_views
 
         self._from_tables(lambda projection: publish_output_views(projection, self.home))
 
     def _from_tables(self, ask: Callable[[Projection], _Answer]) -> _Answer:
-        """Ask the tables, caught up. Damage may lie anywhere in them: then they are rebuilt from the log, once."""
+        """Query the tables, caught up. If they turn out to be damaged, rebuild them from the log once."""
         import duckdb
 
         from casparian_sentinel.projection.answers import is_damage
@@ -206,7 +206,7 @@ class LocalSentinel:
             self._record_start()
 
     def _record_start(self) -> None:
-        """Before the first change, and before redoing promotions; a command that only looks leaves no trace."""
+        """Record the start before the first change and before repeated promotions; a command that only reads leaves no trace."""
         if not self._has_written:
             self._has_written = True
             for command in first_commands(self._booted, "local", self._context.version):
@@ -214,7 +214,7 @@ class LocalSentinel:
             self._reopen_intake()
 
     def _reopen_intake(self) -> None:
-        """What a full disk paused goes on once there is room, as it would under a daemon's clock."""
+        """Resume intake paused by a full disk once there is space again, as a daemon's clock would."""
         paused = self._booted.state.intake_paused
         if paused is None:
             return
@@ -243,7 +243,7 @@ class LocalSentinel:
                 raise AssertionError(f"{type(step).__name__} belongs to operations that need a daemon")
 
     def _commit(self, entry: Entry) -> None:
-        """Durable at once; then its effects."""
+        """Make the decision durable at once, then perform its effects."""
         log = self._booted.log
         for batch in batches_of([entry]):
             log.append_packed(batch)
@@ -256,7 +256,7 @@ class LocalSentinel:
                 self._engine.internal.note(f"the effect {type(effect).__name__}", error)
 
     def _perform(self, effect: Effect) -> None:
-        """File work is done here and now; workers and plans wait for a daemon."""
+        """Do file work immediately; workers and plans wait for a daemon."""
         match effect:
             case Promote() | KeepUncommitted() | DropStaging():
                 performed = perform(self.home, self._booted.blobs, [effect])
@@ -279,7 +279,7 @@ class LocalSentinel:
         return projection
 
     def _prune_keys(self) -> None:
-        """Forget keys of jobs that the tables know. Between operations only: a plan relies on those queued since it looked."""
+        """Forget keys of jobs that the tables know. Only between operations: a plan relies on keys queued since it looked."""
         if self._projection is not None:
             self._booted.state.prune_recent_keys(self._projection.seq)
 
@@ -293,7 +293,7 @@ class LocalSentinel:
     def _close_log(self) -> None:
         try:
             self._booted.log.close(seal=self._has_written or not self._booted.recovery.is_clean)
-        except LogFull as full:  # it is closed, and recovered by the next who opens it
+        except LogFull as full:  # the log is closed, and the next process that opens it recovers it
             _log.warning("The log is not sealed: %s", full)
 
     def _close_tables(self) -> None:

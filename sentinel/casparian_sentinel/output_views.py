@@ -1,9 +1,9 @@
-"""`catalog.duckdb`: views over the published files, for any DuckDB client, replaced whole by rename.
+"""`catalog.duckdb`: views over the published files for any DuckDB client. A new version replaces the file by a rename.
 
-Built aside under a name of its own (DuckDB keeps one instance per path in a process), checkpointed, made read-only, then
-renamed over the old one; a stale write-ahead log is removed first. Views list the committed files by absolute path and
-never use a glob, so that a half-promoted job is not seen; an empty Parquet with the contract's types makes a table of an
-output that has no rows yet. Never kept open, never read from by us in this process.
+The new file is built under another name (DuckDB keeps one instance per path in a process), checkpointed, made read-only, then
+renamed over the old one; a stale write-ahead log is removed first. Views list the committed files by absolute path and never use
+a glob, so that a half-promoted job is not visible. An output without rows gets a view on an empty Parquet file with the
+contract's types. The file is never kept open in this process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from casparian_sentinel.projection.queries.planning import (
 
 _log = logging.getLogger("casparian.catalog")
 
-#: In the schema `lineage`, when there are any: outputs that cannot be shown, and why.
+#: A table in the schema `lineage`, if needed: outputs that cannot be shown, and why.
 UNPUBLISHED = "unpublished"
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
@@ -45,10 +45,10 @@ class OutputViewsUnreadable(CasparianError):
     """`catalog.duckdb` cannot be opened or read."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(why, remedy="It is made again when the daemon starts.")
+        super().__init__(why, remedy="It is rebuilt when the daemon starts.")
 
 
-#: Appended to every row by the worker (docs/reference/rows.md).
+#: The columns that the worker adds to every row (docs/reference/rows.md).
 LINEAGE = pa.schema(
     [
         ("_cf_source_hash", pa.string()),
@@ -71,22 +71,22 @@ QUARANTINE_COLUMNS = pa.schema(
 )
 
 
-#: After so long a kept file that is not there will not come any more.
+#: A kept file that is missing after this long will not appear any more.
 _ON_ITS_WAY = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
 class Dataset:
-    """One version of one output: its files, absolute, and the contract that all its rows satisfy."""
+    """One version of an output: its files (absolute paths), and the contract that all its rows satisfy."""
 
     output: str
     version: int
     data: list[str] = field(default_factory=list)
     quarantine: list[str] = field(default_factory=list)
     contract: Contract | None = None
-    #: Files of more than one contract may differ in their columns: they are matched by name, which costs reading each.
+    #: Files of several contracts may differ in their columns, so they are matched by name, which requires reading each file.
     contract_hashes: set[str] = field(default_factory=set)
-    #: Queries that name no version see this one.
+    #: Whether queries that name no version see this one.
     is_live: bool = False
 
 
@@ -96,13 +96,13 @@ def datasets(
     contracts: Iterable[ApprovedContract],
     live_outputs: Iterable[LiveOutput],
 ) -> list[Dataset]:
-    """What to publish."""
+    """The datasets to publish."""
     found: dict[tuple[str, int], Dataset] = {}
     rows = list(contracts)
     for file in files:
         key = (file["output"], file["version"])
         dataset = found.setdefault(key, Dataset(*key))
-        if file["path"] is not None:  # rows that were superseded leave the output, not the catalog
+        if file["path"] is not None:  # superseded rows are no longer shown, but their dataset stays in the catalog
             (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
         if file["contract_hash"] is not None:
             dataset.contract_hashes.add(file["contract_hash"])
@@ -117,7 +117,7 @@ def datasets(
         newest = next((row for row in reversed(rows) if row["contract_hash"] in hashes), None)
         dataset.contract = _contract(newest) if newest is not None else None
     known = {output for output, _version in found}
-    for row in rows:  # approved, and no version has taken files yet; the newest approval is the last, and stays
+    for row in rows:  # approved, but no version has taken files yet; the newest approval comes last and wins
         if row["output"] not in known:
             found[(row["output"], 1)] = Dataset(row["output"], 1, contract=_contract(row), is_live=True)
     return sorted(found.values(), key=lambda dataset: (dataset.output, dataset.version))
@@ -129,15 +129,15 @@ def _contract(row: ApprovedContract) -> Contract:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Quarantined rows of failed jobs: output → files, absolute."""
+    """Quarantined rows of failed jobs: output → files (absolute paths)."""
 
     files: dict[str, list[str]]
-    #: Some were recorded just now and are not in their place yet: the catalog is made again soon.
+    #: Whether some were recorded just now and are not in place yet, so that the catalog must be published again soon.
     is_waiting: bool
 
 
 def kept(home: Home, rows: Iterable[UncommittedFiles], now: datetime) -> Kept:
-    """Which of these files are in their places: they are moved there a moment after the event that names them."""
+    """The files that are in place; each is moved there shortly after the event that names it."""
     files: dict[str, list[str]] = {}
     is_waiting = False
     for row in rows:
@@ -155,10 +155,10 @@ def publish(
     lineage: pa.Table | None = None,
     uncommitted: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Replace the catalog. Readers that hold the old file go on reading the old one.
+    """Replace the catalog. Readers that have the old file open continue with it.
 
-    `lineage` has the rows of `queries.LINEAGE_FILES`: where the rows of every job come from, as `lineage.files`.
-    Datasets with a file that cannot be read are left out, and named in `lineage.unpublished`.
+    `lineage` has the rows of `queries.LINEAGE_FILES`, published as `lineage.files`: the origin of every job's rows.
+    Datasets with a file that cannot be read are left out and named in `lineage.unpublished`.
     `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
     """
     aside = home.root / f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
@@ -176,7 +176,7 @@ def publish(
             for dataset in found:
                 try:
                     _create_views(db, home, dataset, suffix=f"@v{dataset.version}")
-                except (duckdb.Error, OSError) as cause:  # a file that is gone must not take the other outputs along
+                except (duckdb.Error, OSError) as cause:  # a missing file must not affect the other outputs
                     left_out.append((dataset.output, dataset.version, str(cause).splitlines()[0]))
                     _log.error("%s v%d is not published: %s", *left_out[-1])
                 else:
@@ -210,7 +210,7 @@ def publish(
 
 @contextmanager
 def opened(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The newest catalog, read only. `FileNotFoundError` when there is none.
+    """The newest catalog, read-only. Raises `FileNotFoundError` if there is none.
 
     DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalog while another thread
     has it open: it is looked at under a name of its own. `reader` is a `reader()` to look at it with: most of the time
@@ -245,14 +245,14 @@ def unpublished(db: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
-    """Output → the files that the catalog shows of its live version, absolute; and outputs that it cannot show.
+    """Output → the files of its live version in the catalog (absolute paths), and the outputs that it cannot show.
 
-    Looks at the catalog only, never at the tables. `OutputViewsUnreadable` when it is damaged, is absent although the log
-    has events, or shows the files of another place: a copied or restored home keeps the old one until it is opened.
+    This reads only the catalog, never the tables. Raises `OutputViewsUnreadable` if the catalog is damaged, is missing although
+    the log has events, or shows files of another place: a copied or restored home has the old catalog until it is opened.
     """
     if not home.catalog_db.exists():
         if _has_events(home):
-            raise OutputViewsUnreadable("it has not been made yet")
+            raise OutputViewsUnreadable("it does not exist yet")
         return {}, set()
     try:
         with opened(home) as db:
@@ -275,14 +275,14 @@ def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
 
 
 def _has_events(home: Home) -> bool:
-    """Whether the log has a byte; whether they are right is left to `log verify`."""
+    """Whether the log has any content; `log verify` checks that it is valid."""
     return home.log.is_dir() and any(each.is_file() and each.stat().st_size > 0 for each in home.log.iterdir())
 
 
 def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:
     name = _identifier(dataset.output + suffix)
     is_mixed = len(dataset.contract_hashes) > 1
-    data = [*_empties(home, dataset, "data"), *dataset.data]  # the first file fixes the types
+    data = [*_empties(home, dataset, "data"), *dataset.data]  # the first file determines the types
     quarantined = [*_empties(home, dataset, "quarantine"), *dataset.quarantine]
     if data:
         db.execute(f"create view main.{name} as select * from {_scan(data, is_mixed=is_mixed)}")
@@ -304,9 +304,9 @@ def _identifier(name: str) -> str:
 
 
 def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
-    """An empty Parquet that fixes the view's types, made once per version and contract.
+    """An empty Parquet file that determines the view's types, created once for each version and contract.
 
-    None where its folder takes no file: the view has the types of the files that are there, or is not made.
+    If it cannot be written to its folder the list is empty, and the view has the types of the existing files or is not created.
     """
     if dataset.contract is None:
         return []
@@ -342,7 +342,7 @@ def _empty(home: Home, dataset: Dataset, contract: Contract, kind: str) -> str:
 
 
 def _sweep(home: Home) -> None:
-    """Remove what a publisher that died left aside."""
+    """Remove what a publisher that died left behind."""
     per_process: dict[int, list[Path]] = defaultdict(list)
     for path in home.root.glob(".catalog-*"):
         owner = path.name.split("-")[1]

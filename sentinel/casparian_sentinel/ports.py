@@ -1,9 +1,9 @@
 """The sentinel's ports to the machine: files and clocks, with only the methods that are used.
 
-Owns the protocols `Fs` and `Clock` and their production forms. The event log, the blobs and the commit reach the disk
-through `Fs` alone, so that a simulated disk can stand in its place. Sockets and processes have other ports. Files that a
-stranger wrote are opened without following links, one directory descriptor at a time, and renamed without replacing. Nothing
-here decides anything: an `OSError` passes through as the kernel raised it.
+This module owns the protocols `Fs` and `Clock` and their production implementations. The event log, the blobs and the commit
+access the disk only through `Fs`, so that a simulated disk can replace it. Files that a worker wrote are opened without following
+links, one directory descriptor at a time, and renamed without replacing. Errors are not handled here: an `OSError` passes through
+unchanged.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from casparian_protocol import trees
 _RENAME_NOREPLACE = 1
 _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_DIRECTORY = _OPEN_ROOT | os.O_NOFOLLOW
-#: O_NONBLOCK: opening a FIFO that lies where a file should be must not hang.
+#: O_NONBLOCK: opening must not hang if there is a FIFO in place of the file.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: The file system or kernel does not know RENAME_NOREPLACE.
+#: The file system or the kernel does not support RENAME_NOREPLACE.
 _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -45,7 +45,7 @@ def open_directory_at(root: Path, parts: tuple[str, ...]) -> int:
 
 
 def open_regular_file(directory: int, name: str) -> int:
-    """The file `name` in an open directory; `OSError(EINVAL)` unless regular and with one link."""
+    """The file `name` in an open directory. Raises `OSError(EINVAL)` unless it is regular with one link."""
     descriptor = os.open(name, _OPEN_FILE, dir_fd=directory)
     try:
         status = os.fstat(descriptor)
@@ -60,7 +60,7 @@ def open_regular_file(directory: int, name: str) -> int:
 
 
 def rename_without_replacing(source: int, name: str, target: int, new_name: str) -> None:
-    """Rename between two open directories; `FileExistsError` when the new name is taken."""
+    """Rename between two open directories. Raises `FileExistsError` if the new name is taken."""
     if _libc is not None and hasattr(_libc, "renameat2"):
         if _libc.renameat2(source, os.fsencode(name), target, os.fsencode(new_name), _RENAME_NOREPLACE) == 0:
             return
@@ -76,7 +76,7 @@ _PRIVATE_DIRECTORY = 0o700
 
 
 class Clock(Protocol):
-    """Wall time is data only; whatever is decided is decided on monotonic time."""
+    """Wall time is only recorded; decisions use monotonic time."""
 
     def wall_microseconds(self) -> int: ...
 
@@ -84,16 +84,16 @@ class Clock(Protocol):
 
 
 class Fs(Protocol):
-    """Files by descriptor, at given offsets. Nothing is durable before `fdatasync` and `fsync_directory` say so."""
+    """Files by descriptor, at given offsets. Nothing is durable before `fdatasync` and `fsync_directory` return."""
 
     def open_read(self, path: Path) -> int: ...
 
     def open_write(self, path: Path) -> int:
-        """An existing file, for reading and writing in place."""
+        """Open an existing file for reading and writing in place."""
         ...
 
     def create(self, path: Path) -> int:
-        """A new private file, for reading and writing; `FileExistsError` when the name is taken."""
+        """Create a private file for reading and writing. Raises `FileExistsError` if the name is taken."""
         ...
 
     def close(self, descriptor: int) -> None: ...
@@ -103,7 +103,7 @@ class Fs(Protocol):
         ...
 
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
-        """One write; how many bytes were taken, which may be fewer than given."""
+        """Write once; returns how many bytes were written, which may be fewer than given."""
         ...
 
     def fdatasync(self, descriptor: int) -> None: ...
@@ -111,7 +111,7 @@ class Fs(Protocol):
     def truncate(self, descriptor: int, size_bytes: int) -> None: ...
 
     def allocate(self, descriptor: int, size_bytes: int) -> None:
-        """Make the file `size_bytes` long with real blocks behind it."""
+        """Make the file `size_bytes` long, with allocated blocks."""
         ...
 
     def size(self, descriptor: int) -> int: ...
@@ -119,7 +119,7 @@ class Fs(Protocol):
     def exists(self, path: Path) -> bool: ...
 
     def names(self, directory: Path) -> list[str]:
-        """What lies in the directory, sorted."""
+        """The names in the directory, sorted."""
         ...
 
     def rename(self, source: Path, target: Path) -> None: ...
@@ -127,57 +127,57 @@ class Fs(Protocol):
     def unlink(self, path: Path) -> None: ...
 
     def make_directory(self, path: Path) -> None:
-        """A private directory, with its parents; none of it need be new."""
+        """Create a private directory and its parents, as far as they do not exist."""
         ...
 
     def fsync_directory(self, directory: Path) -> None: ...
 
     def free_bytes(self, directory: Path) -> int:
-        """What this user may still write on the directory's file system."""
+        """The bytes that this user may still write on the directory's file system."""
         ...
 
     def free_files(self, directory: Path) -> int | None:
-        """How many more files (inodes) it can have; None when the file system does not count them."""
+        """How many more files (inodes) fit; None if the file system does not count them."""
         ...
 
     # --- for trees in which others write: by directory descriptors, never through a symbolic link
 
     def open_directory(self, root: Path, *below: str) -> int:
-        """The directory `root/below…`; no part of `below` may be a symbolic link."""
+        """Open the directory `root/below…`; no part of `below` may be a symbolic link."""
         ...
 
     def open_regular(self, directory: int, name: str) -> int:
-        """For reading; `OSError(EINVAL)` unless it is a regular file with one link."""
+        """Open for reading. Raises `OSError(EINVAL)` unless it is a regular file with one link."""
         ...
 
     def rename_new(self, source: int, name: str, target: int, new_name: str) -> None:
-        """Between two open directories; `FileExistsError` when the new name is taken."""
+        """Rename between two open directories. Raises `FileExistsError` if the new name is taken."""
         ...
 
     def make_new_directory(self, path: Path) -> None:
-        """One private directory; `FileExistsError` when the name is taken."""
+        """Create one private directory. Raises `FileExistsError` if the name is taken."""
         ...
 
     def remove_directory(self, path: Path) -> None:
-        """An empty one."""
+        """Remove an empty directory."""
         ...
 
     def remove_tree(self, path: Path) -> None:
-        """A directory with all in it; links inside are removed, never followed."""
+        """Remove a directory with its content; links inside are removed, never followed."""
         ...
 
     def is_directory(self, path: Path) -> bool:
-        """A real one: a symbolic link is none."""
+        """Whether it is a directory and not a symbolic link to one."""
         ...
 
     def read_link(self, path: Path) -> str: ...
 
     def make_link(self, path: Path, target: str) -> None:
-        """A symbolic link, new."""
+        """Create a symbolic link."""
         ...
 
     def device(self, path: Path) -> int:
-        """Which file system it lies on."""
+        """The id of the file system that the path is on."""
         ...
 
 
@@ -209,7 +209,7 @@ class RealFs:
         first = os.pread(descriptor, size_bytes, offset)
         if len(first) in (0, size_bytes):
             return first
-        pieces, got = [first], len(first)  # the kernel hands out at most 2 GiB at once, some file systems less
+        pieces, got = [first], len(first)  # one read returns at most 2 GiB, on some file systems less
         while got < size_bytes and (piece := os.pread(descriptor, size_bytes - got, offset + got)):
             pieces.append(piece)
             got += len(piece)
@@ -222,7 +222,7 @@ class RealFs:
         if sys.platform == "darwin":
             import fcntl
 
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # plain fsync leaves the drive's cache alone there
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # on this system plain fsync does not flush the drive's cache
         else:
             os.fdatasync(descriptor)
 
@@ -301,7 +301,7 @@ class RealFs:
 
 
 def write_all(fs: Fs, descriptor: int, data: bytes, offset: int) -> None:
-    """Write every byte, in one write unless the kernel takes fewer; the offset makes a repetition harmless."""
+    """Write every byte, with one write unless the kernel takes fewer; the offset makes a repetition harmless."""
     done = 0
     while done < len(data):
         try:
@@ -309,12 +309,12 @@ def write_all(fs: Fs, descriptor: int, data: bytes, offset: int) -> None:
         except InterruptedError:
             continue
         if taken <= 0:
-            raise OSError(f"the file system took no byte of a write at offset {offset + done}")
+            raise OSError(f"the file system wrote no byte at offset {offset + done}")
         done += taken
 
 
 def write_file_durably(fs: Fs, path: Path, data: bytes) -> None:
-    """The file appears under its name complete and durable, or not at all; an older one is replaced."""
+    """Write a file that appears under its name complete and durable, or not at all; an older one is replaced."""
     aside = path.with_name(path.name + ".new")
     if fs.exists(aside):
         fs.unlink(aside)

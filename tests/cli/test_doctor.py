@@ -146,7 +146,7 @@ def test_a_dead_daemon_that_left_its_files_is_not_called_running(call: Caller) -
         (judge.judge_machine(replace(MACHINE, available_bytes=GIB // 2), 4), "warn"),
         (judge.judge_published(PublishedFacts(3)), "ok"),
         (judge.judge_published(PublishedFacts(3, ("fix",))), "fail"),
-        (judge.judge_published(PublishedFacts(why_not="it has not been made yet")), "warn"),
+        (judge.judge_published(PublishedFacts(why_not="it does not exist yet")), "warn"),
         (judge.judge_daemon(1, "", 1), "ok"),
         (judge.judge_daemon(None, "it is not running", None), "ok"),
         (judge.judge_daemon(None, "no answer in time", 4711), "warn"),

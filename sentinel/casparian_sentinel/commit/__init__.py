@@ -1,6 +1,6 @@
-"""From staged files to published ones: the only code that writes into `outputs/` and `quarantine/`.
+"""From staged files to published ones: the only package that writes into `outputs/` and `quarantine/`.
 
-`offers` looks at what a finished attempt offers before anything is decided, `promote` moves committed files into place,
-idempotently, `staging` opens and clears what attempts left. Whether an attempt commits is the core's decision; that it is
-durable is the log's.
+`offers` checks the files of a finished attempt before anything is decided. `promote` moves committed files into place and may be
+repeated. `staging` opens and removes the files of attempts. The core decides whether an attempt commits, and the log makes the
+commit durable.
 """

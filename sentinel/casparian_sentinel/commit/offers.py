@@ -1,9 +1,8 @@
-"""A `finish` or `fail` message made ready for the core: manifests read, files looked at, large facts put into blobs.
+"""Preparing a `finish` or `fail` message for the core: read manifests, check files, store large facts as blobs.
 
-Checking a file is cheap enough for the loop: it is opened without following links and its status is read, but nothing is
-hashed. `promote` verifies that the content matches its digest; the core checks what the manifest says. A blob is durable
-before the event that names it is decided. Making blobs waits for the disk, so the daemon does it in a thread
-(`needs_thread`).
+Checking a file is cheap enough for the event loop: it is opened without following links and its status is read, but nothing is
+hashed. `promote` verifies that the content matches its digest; the core checks what the manifest says. A blob is durable before
+the event that names it is decided. Writing blobs waits for the disk, so the daemon does that in a thread (`needs_thread`).
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from casparian_sentinel.commit.staging import directory_below, opened_regular, p
 from casparian_sentinel.core import FailReceived, FinishedItem, FinishReceived, State, current_attempt, needs_blob
 from casparian_sentinel.ports import Fs
 
-#: What lies there is not what was offered, which is the worker's fault. Any other error is our disk's.
+#: The file is not what was offered, which is the worker's fault. Any other error comes from the sentinel's disk.
 _NOT_AS_OFFERED = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM}
 )
 
 
 def problem_of_files(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> str:
-    """What is wrong with the staged files (missing, a link, several links, another size); empty when nothing is.
+    """What is wrong with the staged files (missing, a link, several links, another size), or an empty text.
 
-    Raises `OSError` when the disk does not let us look: the offer is as good as before and may be repeated.
+    Raises `OSError` if the disk prevents the check; the offer remains valid and may be repeated.
     """
     if not manifest.files:
         return ""
@@ -63,14 +62,14 @@ def _problem_of_file(fs: Fs, file: StagedFile, directory: int) -> str:
 
 
 def read_manifests(message: Finish, attachments: Sequence[bytes]) -> list[tuple[FinishedJob, Manifest]]:
-    """Each finished job with its manifest, wherever it travelled; raises `MalformedMessage` naming the field."""
+    """Each finished job with its manifest, from the message or an attachment. Raises `MalformedMessage`, naming the field."""
     return [(job, job.manifest or _attached(job, number, attachments)) for number, job in enumerate(message.jobs)]
 
 
 def _attached(job: FinishedJob, number: int, attachments: Sequence[bytes]) -> Manifest:
     place = job.manifest_attachment
     if place is None or place >= len(attachments):
-        raise MalformedMessage(f"jobs.{number}: neither a manifest nor an attachment with one", of_kind="finish")
+        raise MalformedMessage(f"jobs.{number}: it has neither a manifest nor an attachment with one", of_kind="finish")
     try:
         return Manifest.model_validate(unpack(attachments[place], limit_bytes=ATTACHMENT_LIMIT_BYTES))
     except ValidationError as invalid:
@@ -88,7 +87,7 @@ def _has_changes(manifest: Manifest) -> bool:
 
 
 def current_epochs(state: State, worker_id: str, offered: Sequence[FinishedJob]) -> frozenset[str]:
-    """Jobs that this worker has under the offered epoch: only their files are worth a look."""
+    """Jobs that this worker holds under the offered epoch; only their files need a check."""
     return frozenset(
         job.job_id for job in offered if current_attempt(state, job.job_id, job.epoch, worker_id) is not None
     )
@@ -101,7 +100,7 @@ def prepare_finish(
     offered: Sequence[tuple[FinishedJob, Manifest]],
     current: frozenset[str],
 ) -> FinishReceived:
-    """The command for a `finish`; repeated and late offers pass as they are, the core knows their answer."""
+    """The command for a `finish`. Repeated and late offers are passed on unchecked, since the core knows their answers."""
     items = [
         _prepare(home, blobs, job, manifest) if job.job_id in current else FinishedItem(job.job_id, job.epoch, manifest)
         for job, manifest in offered
@@ -133,14 +132,14 @@ def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:
 
 
 def _problem_of_changes(blobs: BlobStore, digest: str) -> str:
-    """What is wrong with what a scan offers; the event that names it must be one that the tables can take."""
+    """What is wrong with the changes that a scan offers; the tables must be able to apply the event that names them."""
     from casparian_sentinel.projection.files import NotChanges, check_changes, offered
 
     try:
         check_changes(offered(blobs, digest))
     except NotChanges as wrong:
         return f"{CHANGES}: {wrong.problem}"
-    except MemoryError as cause:  # ours: the worker offers the same again
+    except MemoryError as cause:  # the sentinel's problem: the worker offers the same again
         raise OSError(errno.ENOMEM, f"there is not enough memory to read {CHANGES}") from cause
     return ""
 

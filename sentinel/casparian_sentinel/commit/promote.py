@@ -1,11 +1,11 @@
-"""Publishing committed files: each is renamed into place, never copied and never over another; repeating it changes nothing.
+"""Publishing committed files: each is renamed into place, never copied and never over another file. Repeating it changes nothing.
 
 Works on groups, so that a directory is synced once for all files that moved into it. Runs in a thread of its own in the
 daemon. What was done is a command for the core (`Promoted`, `Kept`), which names damaged and missing files by their paths
 relative to the home; they are left where they are. No commit is decided here.
 
-Files in `outputs/` and `quarantine/` that no commit of the log names are what an earlier life of the log published, before it
-was cut back or restored from an older copy. They are moved to `quarantine/_orphans/`, never removed.
+Files in `outputs/` and `quarantine/` that no commit of the log names were published before the log was cut back or restored from
+an older copy. They are moved to `quarantine/_orphans/`, never removed.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from casparian_sentinel.ports import Fs
 
 #: Below `quarantine/`: rows of attempts that failed and committed nothing. No output can have this name.
 UNCOMMITTED = "_uncommitted"
-#: A link, a directory or a file with several links lies where a staged file should be.
+#: There is a link, a directory or a file with several links where a staged file should be.
 _NOT_A_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 
 
 class PromotionStopped(Exception):
-    """The file system refused (no space, no rights); nothing is lost, the same promotion can be repeated."""
+    """The file system refused (no space, no permission). Nothing is lost, and the promotion may be repeated."""
 
     def __init__(self, cause: OSError, path: str = "") -> None:
         self.path = path or str(cause.filename or "")
@@ -49,7 +49,7 @@ class PromotionStopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A durable commit whose files are not yet known to be in place."""
+    """A durable commit whose files may not be in place yet."""
 
     job_id: str
     epoch: int
@@ -59,7 +59,7 @@ class Promotion:
 
 
 class _Place(NamedTuple):
-    """Where a file is published: in `directory`, which is `parts…` below the home."""
+    """The place where a file is published: `directory`, which is `parts…` in the home."""
 
     directory: Path
     parts: list[str]
@@ -67,7 +67,7 @@ class _Place(NamedTuple):
 
 
 def promote_group(fs: Fs, home: Home, group: Sequence[Promotion]) -> list[Promoted]:
-    """Promote commits together; their staging is gone afterwards. Raises `PromotionStopped` to be called again."""
+    """Promote commits together, then remove their staging. Raises `PromotionStopped`, after which it may be called again."""
     touched: set[Path] = set()
     synced: set[Path] = set()
     try:
@@ -102,7 +102,7 @@ def _promote(fs: Fs, home: Home, promotion: Promotion, touched: set[Path], synce
 
 @contextmanager
 def _stopped_at(path: str) -> Iterator[None]:
-    """Errors of the file system name this path, relative to the home, and not the bare name below a descriptor."""
+    """Makes errors of the file system name this path, relative to the home, and not the bare name in a directory descriptor."""
     try:
         yield
     except OSError as cause:
@@ -112,7 +112,7 @@ def _stopped_at(path: str) -> Iterator[None]:
 def _put_in_place(
     fs: Fs, home: Home, promotion: Promotion, file: StagedFile, place: _Place, touched: set[Path]
 ) -> bool:
-    """True when the file with the committed content is at its place."""
+    """Whether the file with the committed content is in place."""
     with directory_below(fs, home.root, *place.parts) as target:
         if _moved_from_staging(fs, home, (promotion.job_id, promotion.epoch), file, place, target):
             touched.add(home.staging_of(promotion.job_id, promotion.epoch))
@@ -125,9 +125,9 @@ def _put_in_place(
 def _moved_from_staging(
     fs: Fs, home: Home, attempt: tuple[str, int], file: StagedFile, place: _Place, target: int
 ) -> bool:
-    """Rename the staged file into the open directory `target`; False when it is not there as committed, or was before.
+    """Rename the staged file into the open directory `target`; returns False if it is not there as committed.
 
-    Other content under the name is no commit's: the name is this file's alone. It is moved aside, lest it block it.
+    If other content has the name, it belongs to no commit, because the name is unique to this file. It is moved aside.
     """
     try:
         with directory_below(fs, home.staging, *staged_by(home, *attempt)) as source:
@@ -146,7 +146,7 @@ def _moved_from_staging(
 
 
 def _digest_or_none(fs: Fs, directory: int, name: str) -> str | None:
-    """The digest of a regular file; None when there is none, or something that we would not publish."""
+    """The digest of a regular file; None if it does not exist or must not be published."""
     try:
         return digest_of(fs, directory, name)
     except FileNotFoundError:
@@ -158,16 +158,17 @@ def _digest_or_none(fs: Fs, directory: int, name: str) -> str | None:
 
 
 def swap_current(fs: Fs, home: Home, output: str, version: int, synced: set[Path]) -> bool:
-    """Point `outputs/<output>/current` to the live version; a cache of what the log says."""
+    """Point `outputs/<output>/current` to the live version, as a convenience; the log decides which version is live."""
     directory = home.outputs / output
     make_directories_durably(fs, home.root, ("outputs", output), synced)
     return swap_link(fs, directory / "current", f"v{version}")
 
 
 def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> Kept:
-    """Keep the quarantine of a failed attempt for inspection and drop the rest.
+    """Keep the quarantine of a failed attempt for inspection, and drop the rest.
 
-    When a file is not what the manifest says, all that is staged is set aside. Raises `PromotionStopped` to be called again.
+    If a file is not what the manifest says, all staged files are set aside. Raises `PromotionStopped`, after which it may be
+    called again.
     """
     missing: list[str] = []
     parts = ("quarantine", UNCOMMITTED, job_id)
@@ -189,7 +190,7 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
 
 
 def without_manifest(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
-    """Nobody can say any more what the staged files are: set them aside. Raises `PromotionStopped` to be called again."""
+    """Set staged files without a manifest aside. Raises `PromotionStopped`, after which it may be called again."""
     try:
         set_aside(fs, home, job_id, epoch)
     except OSError as cause:

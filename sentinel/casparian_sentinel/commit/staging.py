@@ -1,7 +1,7 @@
-"""Staged files, and the file operations that a commit uses: none follows a link, none replaces a file.
+"""Staged files, and the file operations of a commit: none follows a link, and none replaces a file.
 
-A staged attempt lies below `.staging/<job>/<epoch>/`. Here it is opened, removed, kept as evidence, and swept when neither a
-lease nor a commit refers to it; the caller says which attempts are alive.
+A staged attempt is in `.staging/<job>/<epoch>/`. This module opens it, removes it, keeps it as evidence, and sweeps it when
+neither a lease nor a commit refers to it; the caller says which attempts are alive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ READ_BYTES = 1 << 20
 
 
 class _Opened:
-    """A descriptor that is closed when its `with` ends."""
+    """A descriptor that is closed when its `with` block ends."""
 
     __slots__ = ("_descriptor", "_fs")
 
@@ -37,18 +37,18 @@ class _Opened:
 
 
 def directory_below(fs: Fs, root: Path, *parts: str) -> _Opened:
-    """For a `with`: a descriptor of the directory `root/parts…`; no part may be a symbolic link."""
+    """For a `with` block: a descriptor of the directory `root/parts…`; no part may be a symbolic link."""
     return _Opened(fs, fs.open_directory(root, *parts))
 
 
 def staged_by(home: Home, job_id: str, epoch: int) -> tuple[str, str]:
-    """Where below `.staging` an attempt's files lie: a directory of its own, since shared ones would mix outputs."""
+    """The directory of an attempt's files, relative to `.staging`; each attempt has one, so that outputs do not mix."""
     path = home.staging_of(job_id, epoch)
     return path.parent.name, path.name
 
 
 def opened_regular(fs: Fs, directory: int, name: str) -> _Opened:
-    """For a `with`: the file `name` in an open directory; `OSError(EINVAL)` unless regular and with one link."""
+    """For a `with` block: the file `name` in an open directory. Raises `OSError(EINVAL)` unless it is regular with one link."""
     return _Opened(fs, fs.open_regular(directory, name))
 
 
@@ -60,7 +60,7 @@ def pieces_of(fs: Fs, descriptor: int) -> Iterator[bytes]:
 
 
 def digest_of(fs: Fs, directory: int, name: str) -> str:
-    """BLAKE3 of a regular file, hex, in constant memory."""
+    """BLAKE3 of a regular file in hex, in constant memory."""
     with opened_regular(fs, directory, name) as descriptor:
         hasher = blake3()
         for piece in pieces_of(fs, descriptor):
@@ -69,10 +69,10 @@ def digest_of(fs: Fs, directory: int, name: str) -> str:
 
 
 def make_directories_durably(fs: Fs, root: Path, parts: Sequence[str], synced: set[Path]) -> Path:
-    """Make `root/parts…`, private, and every name on the way durable.
+    """Create `root/parts…` as private directories, and make every name on the way durable.
 
-    A directory that is there may have been made by a process that died before its sync, so its parent is synced even then;
-    once is enough for all who share `synced`.
+    An existing directory may have been created by a process that died before its sync, so its parent is synced too; once is
+    enough for all callers that share `synced`.
     """
     path = root
     for part in parts:
@@ -88,9 +88,9 @@ def make_directories_durably(fs: Fs, root: Path, parts: Sequence[str], synced: s
 
 
 def swap_link(fs: Fs, link: Path, target: str) -> bool:
-    """Let `link` point to `target`, atomically; False when it did already.
+    """Point `link` to `target` atomically; returns False if it already pointed there.
 
-    Something else of that name, such as the directory that a copy made of the link, is kept as `.<name>.aside-<n>`.
+    Anything else with that name, such as the directory that a copy made from the link, is kept as `.<name>.aside-<n>`.
     """
     try:
         if fs.read_link(link) == target:
@@ -110,7 +110,7 @@ def swap_link(fs: Fs, link: Path, target: str) -> bool:
     return True
 
 
-#: No output can have this name.
+#: The folder for damaged files. No output can have this name.
 DAMAGED = "_damaged"
 
 
@@ -125,7 +125,7 @@ class StagingElsewhere(CasparianError):
 
 
 def check_one_file_system(fs: Fs, home: Home) -> None:
-    """Raise `StagingElsewhere` unless a rename from staging reaches outputs and quarantine."""
+    """Raise `StagingElsewhere` unless files can be renamed from staging to outputs and quarantine."""
     device = fs.device(home.staging)
     for tree in (home.outputs, home.quarantine):
         if fs.device(tree) != device:
@@ -133,13 +133,13 @@ def check_one_file_system(fs: Fs, home: Home) -> None:
 
 
 def remove_attempt(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
-    """Remove an attempt's directory with whatever is in it, and the job's when that was the last."""
+    """Remove an attempt's directory with its content, and the job's directory if this was the last attempt."""
     _remove(fs, home.staging_of(job_id, epoch))
     _remove_if_empty(fs, home.staging / job_id)
 
 
 def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
-    """Keep what this attempt staged as evidence, below `quarantine/_damaged/`, durably and out of every sweep's reach."""
+    """Keep an attempt's staged files as evidence in `quarantine/_damaged/`, durably and where no sweep removes them."""
     staged = home.staging_of(job_id, epoch)
     if not fs.is_directory(staged):
         return
@@ -151,10 +151,10 @@ def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
 
 
 def set_strangers_aside(fs: Fs, home: Home, last_seq: int) -> list[str]:
-    """Move attempts of leases that this log never gave (`last_seq` is its end) to `quarantine/_orphans/`; their names.
+    """Move attempts whose leases are not in this log (it ends at `last_seq`) to `quarantine/_orphans/`; returns their names.
 
-    An epoch is the sequence of its lease. Directories with higher ones were left by a longer log than this is: the same
-    epoch will be given again, to an attempt that must not find files of another.
+    An epoch is the sequence number of its lease, so directories with higher epochs come from a longer log than this one. The same
+    epochs will be given again, to attempts that must not find these files.
     """
     moved: list[str] = []
     for job in fs.names(home.staging):
@@ -179,9 +179,9 @@ def unused_name(fs: Fs, folder: Path, stem: str) -> Path:
 
 
 def sweep(fs: Fs, home: Home, alive: Collection[tuple[str, int]], upto_epoch: int) -> list[str]:
-    """Remove directories of attempts that are not `alive`; epochs behind `upto_epoch` are younger than that list.
+    """Remove directories of attempts that are not `alive`; epochs after `upto_epoch` are newer than that list.
 
-    Names that are no attempt's are removed too: only the sentinel and its workers write here.
+    Names that belong to no attempt are removed too, because only the sentinel and its workers write here.
     """
     removed: list[str] = []
     for job in fs.names(home.staging):
@@ -201,14 +201,14 @@ def sweep(fs: Fs, home: Home, alive: Collection[tuple[str, int]], upto_epoch: in
 
 
 def _remove(fs: Fs, path: Path) -> None:
-    """A tree, a file or a link, or nothing; links inside are removed, never followed."""
+    """Remove a tree, a file or a link, if it exists; links inside are removed, never followed."""
     try:
         if fs.is_directory(path):
             fs.remove_tree(path)
         else:
             fs.unlink(path)
     except FileNotFoundError:
-        pass  # removed by its worker at the same moment
+        pass  # its worker removed it at the same moment
 
 
 def _remove_if_empty(fs: Fs, directory: Path) -> None:

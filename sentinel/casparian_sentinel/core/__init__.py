@@ -1,11 +1,11 @@
-"""The pure core of the sentinel: `decide(state, presence, command, now)` gives a `Decision`, `fold` makes it so.
+"""The sentinel's pure core: `decide(state, presence, command, now)` returns a `Decision`, and `fold` applies it.
 
-No clock, socket, file or randomness in this folder: times and ids come in with commands, and what must be done leaves as
-effects. The state is what the events say; replaying the log is calling `evolve`. Neither `decide` nor what it calls changes
-anything, and no module remembers anything: what is to be known later is in the state.
+No module here uses a clock, a socket, a file or randomness: times and ids arrive in commands, and work for the shell leaves as
+effects. The state is what the events say, so replaying the log is calling `evolve`. `decide` and the functions it calls change
+nothing, and no module keeps state between calls: anything needed later is in `State`.
 
-A reader begins with `commands` and `worker_commands` (what is asked), `handlers` (the one for each), `decision` and `answers`
-(what comes out), `state` and `folding` (what events mean), `presence` (what no event holds). `attempts`, `leasing`, `jobs`,
+Start reading at `commands` and `worker_commands` (the inputs), then `handlers` (one for each command), `decision` and `answers`
+(the outputs), `state` and `folding` (what events mean) and `presence` (what no event holds). `attempts`, `leasing`, `jobs`,
 `breaker` and `clock` decide about jobs, `workers` about workers, `files` about files, `registry` about parsers; `kinds` holds
 what differs between kinds of jobs.
 """

@@ -1,6 +1,6 @@
-"""What commands answer: one frozen dataclass for each command whose caller needs more than to know that it was decided.
+"""The answers to commands: one frozen dataclass for each command whose caller needs more than "it was decided".
 
-A refusal is `decision.Rejected`. How answers are shown to clients is decided in `operations`.
+A refusal is `decision.Rejected`. `operations` decides how answers are shown to clients.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from casparian_protocol.events import Problem
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller of a command gets."""
+    """The answer that the caller of a command gets."""
 
 
 # --- jobs ---
@@ -31,14 +31,14 @@ class SkippedJobs(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Queued(Answer):
     queued: int
-    #: Jobs whose work was queued before.
+    #: Jobs whose work was already queued.
     already: int = 0
     skipped: tuple[SkippedJobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class JobChanged(Answer):
-    """`state`: a state of jobs, or `CANCEL_REQUESTED` while its worker has yet to stop it."""
+    """`state` is a job state, or `CANCEL_REQUESTED` while the worker has not stopped the job yet."""
 
     job_id: str
     state: str
@@ -46,7 +46,7 @@ class JobChanged(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Cancelled(Answer):
-    """Of many jobs: those that waited, those that their workers have yet to stop, and the rest by reason."""
+    """The result for many jobs: those cancelled while waiting, those whose workers must stop them first, the rest by reason."""
 
     cancelled: int
     requested: int
@@ -56,7 +56,7 @@ class Cancelled(Answer):
 @dataclass(frozen=True, slots=True)
 class Replayed(Answer):
     replayed: int
-    #: Reason → jobs that stay dead letters.
+    #: Reason → jobs that remain dead letters.
     refused: Mapping[str, int]
 
 
@@ -68,7 +68,7 @@ class SourceNamed(Answer):
     source_id: str
     name: str
     path: str
-    #: It was a source before.
+    #: The source existed before.
     already: bool = False
 
 
@@ -82,7 +82,7 @@ class RuleNamed(Answer):
 
 
 class VersionVerdict(TypedDict):
-    """How a version of a parser stands after a decision: in words, and what can be done about it."""
+    """The status of a parser version after a decision, in words, and what the user can do about it."""
 
     parser: str
     version: str
@@ -104,7 +104,7 @@ class Carried(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Registered(Answer):
     parser_id: str
-    #: The identical artifact was registered before.
+    #: The identical artifact was already registered.
     already: bool = False
     carried: tuple[Carried, ...] = ()
     versions: tuple[VersionVerdict, ...] = ()
@@ -127,6 +127,6 @@ class VersionChosen(Answer):
 
 @dataclass(frozen=True, slots=True)
 class VersionRetired(Answer):
-    """The verdict about the version that follows, if the retired one was current."""
+    """The verdict on the version that becomes current next, if the retired version was the current one."""
 
     versions: tuple[VersionVerdict, ...] = ()

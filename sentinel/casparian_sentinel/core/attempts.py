@@ -1,7 +1,7 @@
-"""How an attempt begins, and how it ends: committed, failed, retried; given back, recalled, lost with its worker, cancelled.
+"""The beginning and the end of an attempt: committed, failed, retried, given back, recalled, lost with its worker, or cancelled.
 
-Every answer can be asked for again: what a worker repeats gets the same answer from the state, what is late is fenced. An
-attempt's staging is dropped by the decision that ends it without a commit.
+Workers may repeat any request: a repeated one gets the same answer from the state, and one that comes too late is fenced. The
+decision that ends an attempt without a commit also drops its staging.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from casparian_sentinel.core.worker_commands import (
 
 _HELD = (JobState.LEASED, JobState.RUNNING)
 _JITTER = 0.2
-#: The job's file did not have the content, which may lie elsewhere by now: a log that was rotated while its job waited.
+#: The content was not at the job's path; it may be elsewhere by now, as when a log file is rotated while its job waits.
 _NOT_IN_PLACE = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.FILE_NOT_FOUND})
 _PATHS_BYTES = 8 * 1024
 
@@ -82,7 +82,7 @@ _Item = TypeVar("_Item", bound=_OfJob)
 
 
 def once(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Of what a message says twice about one job, the first."""
+    """The first item for each job: a message may name a job twice."""
     seen: set[str] = set()
     for item in items:
         if item.job_id not in seen:
@@ -91,7 +91,7 @@ def once(items: Iterable[_Item]) -> Iterator[_Item]:
 
 
 def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJob | None:
-    """The job, if this worker has it under this very epoch."""
+    """The job, if this worker holds its lease under exactly this epoch."""
     job = state.jobs.get(job_id)
     if job is None or job.epoch != epoch or job.worker_id != worker_id or job.state not in _HELD:
         return None
@@ -129,7 +129,7 @@ def note_start(decision: DecisionBuilder, job: OpenJob, guest_pid: int) -> None:
 
 
 def on_finish(decision: DecisionBuilder, command: FinishReceived) -> None:
-    """Commit every item under a current epoch; answer what was answered before; fence the rest."""
+    """Commit every item whose epoch is current, repeat earlier answers, and fence the rest."""
     committed: list[Held] = []
     fenced: list[Held] = []
     for item in once(command.items):
@@ -162,7 +162,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
 
 
 def _drop_if_dead(decision: DecisionBuilder, job_id: str, epoch: int) -> None:
-    """Drop what a fenced attempt staged, unless somebody needs it or its end decided about the staging already."""
+    """Drop the staging of a fenced attempt, unless it is still needed or the attempt's end already decided about it."""
     state = decision.state
     if not state.needs_staging(job_id, epoch) and not is_answered(state, job_id, epoch):
         decision.do(DropStaging(job_id, epoch))
@@ -178,7 +178,7 @@ def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None
         rows += counts.valid
         quarantined += counts.quarantined
     if not item.manifest_blob and needs_blob(manifest):
-        raise ValueError(f"the manifest of job {job.job_id} belongs into a blob before it is offered to the core")
+        raise ValueError(f"the manifest of job {job.job_id} must be stored as a blob before the core decides")
     counted = manifest.records if manifest.records is not None and manifest.records.is_counted else None
     committed = decision.record(
         JobOutputsCommitted(
@@ -231,7 +231,7 @@ def on_promoted(decision: DecisionBuilder, command: Promoted) -> None:
 
 
 def _fitting_paths(paths: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """As many as an event has room for, and how many are left out."""
+    """The paths that fit into an event, and how many are left out."""
     fit = tuple(fitting(paths, room_bytes=_PATHS_BYTES, limit=len(paths)))
     return fit, len(paths) - len(fit)
 
@@ -264,14 +264,14 @@ def on_fail(decision: DecisionBuilder, command: FailReceived) -> None:
 
 
 def _may_retry(job: OpenJob, error: JobError) -> bool:
-    """The code decides, as `errors explain` says; `error.retryable` is the worker's opinion, which nothing follows."""
+    """Whether the error's code allows a retry (see `errors explain`). `error.retryable`, the worker's opinion, is ignored."""
     if error.code in RETRYABLE_ONCE:
         return job.memory_failures == 0
     return error.code in TRANSIENT
 
 
 def _retry(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
-    """Let it wait for another attempt, or give it up; the sequence of the event."""
+    """Schedule another attempt, or give the job up; returns the sequence number of the event."""
     retry = decision.presence.retry
     if job.retry_count >= retry.max_retries:
         return dead_letter(decision, job, "retries", error)
@@ -293,7 +293,7 @@ def _retry(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
 
 
 def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
-    """The wait before the next attempt: the schedule's step ± 20 %, the same for the same job and attempt."""
+    """The wait before the next attempt: the schedule's step ± 20 %, always the same for the same job and attempt."""
     step = steps[min(job.retry_count, len(steps) - 1)]
     fraction = crc32(f"{job.job_id}:{job.next_attempt}".encode()) / 0xFFFF_FFFF
     return round(step * (1 - _JITTER + 2 * _JITTER * fraction), 3)
@@ -330,9 +330,7 @@ def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceive
     if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
         return _fail(decision, job, error)
     if not blob and needs_blob(kept):
-        raise ValueError(
-            f"the kept quarantine of job {job.job_id} belongs into a blob before it is offered to the core"
-        )
+        raise ValueError(f"the kept quarantine of job {job.job_id} must be stored as a blob before the core decides")
     failed = decision.record(
         JobFailed(
             job_id=job.job_id,
@@ -360,7 +358,7 @@ def on_kept(decision: DecisionBuilder, command: Kept) -> None:
 
 
 def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
-    """The attempt fails by an error of ours; its worker deletes what it staged and forgets it."""
+    """Fail the attempt with an internal error; its worker deletes what it staged and forgets the attempt."""
     job = current_attempt(decision.state, command.job_id, command.epoch, command.worker_id)
     decision.send(command.worker_id, Fenced(jobs=[held(command.job_id, command.epoch)]))
     if job is None:

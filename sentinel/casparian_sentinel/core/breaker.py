@@ -1,8 +1,9 @@
-"""Circuit breakers: when a parser version is paused because of what it does, tried again, and trusted again.
+"""Circuit breakers: when a failing parser version is paused, when it is tried again, and when it runs normally again.
 
-Counted are failures of the parser's own making (`casparian_protocol.errors.is_parsers_own`). An open breaker cools down in
-monotonic time; then one job at a time probes. A probe that fails by the parser's making opens it again; one that the machine
-failed is repeated with another job. The first half folds events into `State.breakers`; the second half decides.
+Only failures that the parser itself causes are counted (`casparian_protocol.errors.is_parsers_own`). An open breaker cools down
+in monotonic time; then one job at a time runs as a probe. A probe that fails through the parser opens the breaker again; a probe
+that fails through the machine is repeated with another job. The first half of this module folds events into `State.breakers`,
+the second half decides.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _CONTENT_DIGITS = 16
 
 
 def failed(state: State, job: OpenJob, error: JobError | None) -> None:
-    """An attempt failed; only what the parser did itself counts."""
+    """Count a failed attempt if the parser itself caused the failure."""
     if error is None or not is_parsers_own(error.origin, error.code):
         return
     key = (job.work.parser, job.work.parser_version)
@@ -47,14 +48,14 @@ def succeeded(state: State, work: Work) -> None:
 
 
 def leased(state: State, job: OpenJob) -> None:
-    """The first job of a half-open version is its probe; the core leases no second one meanwhile."""
+    """The first job leased from a half-open version is its probe; no second job is leased until the probe ends."""
     breaker = state.breakers.get((job.work.parser, job.work.parser_version))
     if breaker is not None and breaker.state == HALF_OPEN and not breaker.probe:
         breaker.probe = job.job_id
 
 
 def unleased(state: State, job: OpenJob) -> None:
-    """The attempt is over, however: another job may probe."""
+    """The attempt is over, whatever its outcome, so another job may be the probe."""
     breaker = state.breakers.get((job.work.parser, job.work.parser_version))
     if breaker is not None and breaker.probe == job.job_id:
         breaker.probe = ""
@@ -75,13 +76,13 @@ def half_opened(state: State, parser: str, version: str) -> None:
 
 
 def closed(state: State, parser: str, version: str) -> None:
-    """Of one version, or of all when `version` is empty."""
+    """Close the breaker of one version, or of all versions when `version` is empty."""
     for key in [key for key in state.breakers if key[0] == parser and version in ("", key[1])]:
         del state.breakers[key]
 
 
 def after_failure(decision: DecisionBuilder, job: OpenJob, error: JobError, failed: int) -> int:
-    """Pause the version if this failure, recorded as event `failed`, is one too many; the pause's sequence, else 0."""
+    """Pause the version if this failure (event `failed`) reaches the limit; returns the pause's sequence number, or 0."""
     if not is_parsers_own(error.origin, error.code):
         return 0
     work = job.work
@@ -114,7 +115,7 @@ def _open(decision: DecisionBuilder, breaker: Breaker, reason: str, failed: int)
 
 
 def after_success(decision: DecisionBuilder, job: OpenJob, committed: int) -> None:
-    """A probe that commits, as event `committed`, closes its breaker."""
+    """Close the breaker when a probe has committed (event `committed`)."""
     breaker = decision.state.breakers.get((job.work.parser, job.work.parser_version))
     if breaker is not None and breaker.probe == job.job_id:
         resumed = ParserResumed(name=breaker.parser, version=breaker.version, reason="its probe succeeded")
@@ -122,7 +123,7 @@ def after_success(decision: DecisionBuilder, job: OpenJob, committed: int) -> No
 
 
 def end_cooldowns(decision: DecisionBuilder) -> None:
-    """Let those probe that have cooled down."""
+    """Allow a probe for each version whose cool-down has ended."""
     cooling, now_s = decision.presence.cooling, decision.now.monotonic_s
     for key in [key for key, due_s in cooling.items() if due_s <= now_s]:
         cooling.drop(key)

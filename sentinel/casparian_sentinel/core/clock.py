@@ -1,7 +1,7 @@
-"""What follows from the passing of time, and from the state of the daemon itself: boot, disk, drain, stop.
+"""Decisions that follow from the passing of time or from the daemon's own state: boot, disk, drain, stop.
 
-A lease stands until a `Tick` finds its worker silent for the whole lease; its expiry is then an event, and only from
-there on its epoch is fenced.
+A lease stands until a `Tick` finds that its worker was silent for the lease's whole duration. The expiry is then recorded as an
+event, and only from that event on is the epoch fenced.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _expire_silent_workers(decision: DecisionBuilder) -> None:
 
 
 def _end_rejoin(decision: DecisionBuilder) -> None:
-    """Workers that did not come back. Nobody knows whether their jobs did it, so no loss is counted."""
+    """Give up on workers that did not come back in time. Their jobs may not be the reason, so no loss is counted against them."""
     now_s = decision.now.monotonic_s
     for worker_id, until_s in list(decision.presence.rejoin_until.items()):
         if now_s > until_s:
@@ -81,7 +81,7 @@ def _ask_after_silent_leases(decision: DecisionBuilder) -> None:
             ask_after_leases(decision, worker)
 
 
-#: What each tick sees to, in this order.
+#: The duties of each tick, in this order.
 DUTIES: dict[str, Callable[[DecisionBuilder], None]] = {
     "silent workers": _expire_silent_workers,
     "rejoining": _end_rejoin,
@@ -97,7 +97,7 @@ DUTIES: dict[str, Callable[[DecisionBuilder], None]] = {
 
 
 def start(decision: DecisionBuilder, command: RecordStart) -> None:
-    """Own the log, and finish the file work that the last process may not have finished."""
+    """Take ownership of the log, and finish file work that the previous process may have left unfinished."""
     decision.record(
         SentinelStarted(
             pid=command.pid,
@@ -114,7 +114,7 @@ def start(decision: DecisionBuilder, command: RecordStart) -> None:
 
 
 def redo_file_work(decision: DecisionBuilder, command: RedoFileWork) -> None:
-    """Effects like any others: they wait until the events that they follow from are durable."""
+    """Repeat file work as ordinary effects, which wait until the events that they follow from are durable."""
     state = decision.state
     for job_id in state.promoting:
         job = state.jobs[job_id]
@@ -126,7 +126,7 @@ def redo_file_work(decision: DecisionBuilder, command: RedoFileWork) -> None:
 
 
 def _promotion_of(job: OpenJob, commit: Commit) -> Promote:
-    """A promotion as the log alone knows it."""
+    """A promotion built from the log alone."""
     place = (commit.manifest_blob, commit.versions, commit.manifest, commit.part_names)
     return Promote(job.job_id, job.epoch, None, *place)
 

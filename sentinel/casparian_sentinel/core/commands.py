@@ -1,8 +1,8 @@
-"""What the outside asks of the core: one frozen dataclass a command, in the imperative or as what was just received.
+"""The requests to the core: one frozen dataclass for each command, named as an imperative or as what was received.
 
-A command carries everything a decision needs that is not in the state: who asks, fresh ids, facts that were checked on disk
-beforehand. Times come separately (`Now`). What workers send stands in `worker_commands`. The base class of a command says who
-asked for it. Nothing here decides; `handlers` has one handler for each command.
+A command carries everything a decision needs that the state does not hold: who asks, fresh ids, facts that were checked on disk
+beforehand. Times come separately (`Now`). A command's base class says who sent it. Commands from workers are in
+`worker_commands`; `handlers` has one handler for each command.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ SENTINEL = "sentinel"
 
 
 class Now(NamedTuple):
-    """Wall time is data only; whatever is decided about liveness is decided on monotonic time."""
+    """The time of a decision. Wall time is only recorded; decisions about liveness use monotonic time."""
 
     wall_us: int
     monotonic_s: float
 
 
 class FromSentinel:
-    """Nobody outside asked for it."""
+    """The sentinel itself asks; there is no outside caller."""
 
     __slots__ = ()
     actor: ClassVar[str] = SENTINEL
 
 
 class FromClient:
-    """`actor` asked for it, with an operation."""
+    """`actor` asks, through an operation."""
 
     __slots__ = ()
     actor: str
@@ -49,7 +49,7 @@ Command: TypeAlias = FromWorker | FromSentinel | FromClient
 
 @dataclass(frozen=True, slots=True)
 class AbandonAttempt(FromSentinel):
-    """What the worker says about this attempt's end fails here again and again: it ends, and the fault is ours."""
+    """The report of this attempt's end repeatedly fails to be processed here, so the attempt is ended with an internal error."""
 
     worker_id: str
     job_id: str
@@ -59,7 +59,7 @@ class AbandonAttempt(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class WorkerGone(FromSentinel):
-    """A local worker's process ended: noticed at once, no need to wait for its silence."""
+    """A local worker's process ended; this is known at once, without waiting for its lease to expire."""
 
     worker_id: str
     reason: str
@@ -70,14 +70,14 @@ class WorkerGone(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class Tick(FromSentinel):
-    """Time passed; sent about once a second, always after the sockets were drained, so that waiting beats count."""
+    """Time passed. Sent about once a second, always after the sockets were drained, so that heartbeats in the queue count."""
 
-    duty: str = ""  # one of `clock.DUTIES`; empty: all of them
+    duty: str = ""  # one of `clock.DUTIES`; empty means all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch(FromSentinel):
-    """Lease what is ready to workers with credit; sent after each drained batch of other commands. Cheap when idle."""
+    """Lease ready jobs to workers with credit. Sent after each drained batch of other commands; cheap when nothing is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Promoted(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class Kept(FromSentinel):
-    """The quarantine of a failed attempt is in its place; `missing` names files that were neither staged nor in place."""
+    """The quarantine of a failed attempt is in place; `missing` names files that were neither staged nor in place."""
 
     job_id: str
     epoch: int
@@ -100,12 +100,12 @@ class Kept(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class RedoFileWork(FromSentinel):
-    """Sent each minute: file work that should have been done long ago is done again, staging of dead attempts is swept."""
+    """Sent each minute: repeat file work that is overdue, and sweep the staging of dead attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordStart(FromSentinel):
-    """This process owns the log now; the first command after the fold."""
+    """This process owns the log now. It is the first command after the fold."""
 
     pid: int
     version: str
@@ -129,7 +129,7 @@ class RecordTornTail(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class PauseIntake(FromSentinel):
-    """No new work is queued or leased (disk full); what runs may finish."""
+    """Queue and lease no new work (the disk is full); running jobs may finish."""
 
     reason: str
 
@@ -141,12 +141,12 @@ class ResumeIntake(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class Drain(FromSentinel):
-    """Lease nothing more; workers finish what they run and say bye."""
+    """Lease nothing more; workers finish what they run and leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop(FromSentinel):
-    """Workers stop their guests now and give back what they hold."""
+    """Workers stop their guests now and give back their leases."""
 
 
 # --- about jobs ---
@@ -154,12 +154,12 @@ class Stop(FromSentinel):
 
 @dataclass(frozen=True, slots=True)
 class QueueJobs(FromClient):
-    """Candidates of a plan that was computed from the projection at `position`; ids and keys were made at the edge."""
+    """The jobs of a plan that was computed from the projection at `position`; ids and keys were made by the caller."""
 
     jobs: Sequence[JobSpec]
     position: int
     actor: str = SENTINEL
-    #: job → the event that recorded its file as it is now.
+    #: job → the event that recorded the current state of its file.
     told_by: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -172,7 +172,7 @@ class CancelJob(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class CancelJobs(FromClient):
-    """Many jobs at once; those that cannot be cancelled stay as they are, and the answer says why."""
+    """Cancel many jobs at once. Jobs that cannot be cancelled stay as they are, and the answer gives the reasons."""
 
     job_ids: Sequence[str]
     reason: str
@@ -181,7 +181,7 @@ class CancelJobs(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class ReplayJob(FromClient):
-    """An ended job again. `retry`/`replay` keep its id and key; `rerun` is a new job of the next generation.
+    """Run an ended job again. `retry` and `replay` keep its id and key; `rerun` is a new job of the next generation.
 
     `spec` and `ended_as` come from the projection at `position`. For a rerun `spec` is the new job (new id, key,
     generation, `rerun_of`, current artifact) and `ended_as` the state of the old one.
@@ -196,7 +196,7 @@ class ReplayJob(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class ReplayDeadLetters(FromClient):
-    """Dead letters wait again, their counts reset; what cannot run stays dead. They were read at `position`."""
+    """Queue dead letters again with their counts reset; a job that cannot run stays a dead letter. Read at `position`."""
 
     jobs: Sequence[JobSpec]
     position: int
@@ -219,7 +219,7 @@ class AddSource(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class RemoveSource(FromClient):
-    """`selector`: a source's id, a prefix of it, its name or its path."""
+    """`selector` is a source's id, a prefix of its id, its name or its path."""
 
     selector: str
     actor: str
@@ -233,7 +233,7 @@ class AddRule(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class RemoveRule(FromClient):
-    """`selector`: a rule's id, a prefix of it, or its name. `blob` names the tags it gave, durable; empty: none."""
+    """`selector` is a rule's id, a prefix of its id, or its name. `blob` is a durable list of the tags it gave; empty if none."""
 
     selector: str
     actor: str
@@ -251,7 +251,7 @@ class BeginScan(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class ObserveFiles(FromClient):
-    """A durable blob of changes. `counts` has new, changed, vanished, renamed, tagged."""
+    """A durable blob of changes. `counts` has the keys new, changed, vanished, renamed, tagged."""
 
     scan_id: str
     blob: str
@@ -261,7 +261,7 @@ class ObserveFiles(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class EndScan(FromClient):
-    """`facts` has files, bytes, unchanged, unreadable."""
+    """`facts` has the keys files, bytes, unchanged, unreadable."""
 
     scan_id: str
     complete: bool
@@ -272,7 +272,7 @@ class EndScan(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class ReviseFiles(FromClient):
-    """What is known of files changed without a scan; `blob` is a durable blob of changes."""
+    """What is known about files changed without a scan; `blob` is a durable blob of changes."""
 
     blob: str
     retagged: int
@@ -282,7 +282,7 @@ class ReviseFiles(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class TagFiles(FromClient):
-    """Up to 200 files by id, or any number by a durable blob."""
+    """Tag up to 200 files named by id, or any number named in a durable blob."""
 
     tag: str
     is_removed: bool
@@ -296,11 +296,11 @@ class TagFiles(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class RecogniseContents(FromClient):
-    """Files have contents that the parser has processed. Up to 100 pairs (file id, content hash), or a durable blob."""
+    """These files have contents that the parser already processed: up to 100 pairs (file id, content hash), or a durable blob."""
 
     parser: str
     on_change: Literal["replace", "append"]
-    #: Where the projection stood when it was seen.
+    #: The projection's position when this was found.
     position: int
     files: int
     actor: str
@@ -310,7 +310,7 @@ class RecogniseContents(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class CloseFailures(FromClient):
-    """Ended jobs whose failure needs no more attention; the caller knows from the projection that it is open."""
+    """Close failures of ended jobs; the caller knows from the projection that they are open."""
 
     job_ids: Sequence[str]
     reason: str
@@ -319,13 +319,13 @@ class CloseFailures(FromClient):
 
 # --- about parsers, contracts and versions ---
 
-#: (hash of the contract that rows lie under, hash of another) → why such rows may not satisfy the other.
+#: (hash of the existing rows' contract, hash of another contract) → why the rows may not satisfy the other contract.
 Fits: TypeAlias = Mapping[tuple[str, str], tuple[Misfit, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class ContractFacts:
-    """A contract as registration proposes it; its canonical JSON is already a durable blob named by `contract_hash`."""
+    """A contract as registration proposes it. Its canonical JSON is already a durable blob named by `contract_hash`."""
 
     contract_id: str
     scope_id: str
@@ -336,7 +336,7 @@ class ContractFacts:
 
 @dataclass(frozen=True, slots=True)
 class RegisterParser(FromClient):
-    """An artifact whose blobs are durable. `outputs` maps each output to its contract hash, "" without contract."""
+    """Register an artifact whose blobs are durable. `outputs` maps each output to its contract hash, or "" without contract."""
 
     parser_id: str
     name: str
@@ -357,14 +357,14 @@ class RegisterParser(FromClient):
     signature: str = ""
     findings: tuple[Any, ...] = ()
     contracts: tuple[ContractFacts, ...] = ()
-    #: Whether approvals of identical contracts carry over (`approvals.carry_over`).
+    #: Whether approvals are carried over to identical contracts (`approvals.carry_over`).
     carries_over: bool = False
     fits: Fits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class DecideContract(FromClient):
-    """`selector`: `parser`, `parser@version`, `parser@version/output`, or an id's prefix of at least 4 digits."""
+    """`selector` is `parser`, `parser@version`, `parser@version/output`, or a prefix of an id with at least 4 digits."""
 
     selector: str
     approve: bool
@@ -375,7 +375,7 @@ class DecideContract(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class UseVersion(FromClient):
-    """Another version of the parser takes new and changed files."""
+    """Make another version of the parser the one that takes new and changed files."""
 
     parser: str
     version: str
@@ -386,7 +386,7 @@ class UseVersion(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class SetParameters(FromClient):
-    """Parameters that jobs get instead of the declared defaults; `unset` names give theirs back, `is_reset` all."""
+    """Set parameters that replace the declared defaults. `unset` names return to their defaults; `is_reset` resets all."""
 
     parser: str
     values: Mapping[str, Json]
@@ -420,7 +420,7 @@ class RetireParser(FromClient):
 
 @dataclass(frozen=True, slots=True)
 class SetQuarantinePolicy(FromClient):
-    """A stored override for one output, or for all of a parser's when `output` is empty. An empty policy removes it."""
+    """Store a policy for one output, or for all outputs of a parser when `output` is empty. An empty policy removes it."""
 
     parser: str
     output: str

@@ -1,7 +1,7 @@
-"""A decision: events to record, effects to release once they are durable, the answer to the caller; and how it is built.
+"""A decision and how it is built: the events to record, the effects to release once they are durable, and the answer.
 
-Effects are released in order, behind the batch that holds their decision's events, and behind all earlier effects when a
-decision has no events. Every effect may be repeated: the shell performs promotions again after a crash.
+Effects are released in order, after the batch with their decision's events; a decision without events waits for all earlier
+effects. Every effect may be repeated: after a crash the shell performs promotions again.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ class SendToWorker:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Rename a commit's staged files to their places, then say `Promoted`.
+    """Rename a commit's staged files to their final paths, then send `Promoted`.
 
-    `manifest` is at hand for a fresh commit. After a boot it is None, and `recorded` is what the log kept, or the
-    manifest is in the blob.
+    `manifest` is given for a fresh commit. After a boot it is None; then `recorded` is what the log has, or the manifest is in
+    the blob.
     """
 
     job_id: str
     epoch: int
     manifest: Manifest | None
     manifest_blob: str
-    #: output → the version its files go to.
+    #: output → the output version that its files belong to.
     versions: Mapping[str, int]
     recorded: Manifest | None = None
-    #: How its parts are called, as its event records.
+    #: The naming scheme of its part files, as its event records it.
     part_names: int = PART_NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class DropStaging:
-    """Remove what this attempt staged: no commit refers to it."""
+    """Remove the staging of an attempt that no commit refers to."""
 
     job_id: str
     epoch: int
@@ -69,10 +69,10 @@ class KeepUncommitted:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Remove the staging of every attempt that was dead when this was decided."""
+    """Remove the staging of every attempt that was dead at the time of the decision."""
 
     alive: frozenset[tuple[str, int]]
-    #: Attempts behind it are younger than the decision.
+    #: Attempts with a higher epoch began after the decision.
     upto_epoch: int
 
 
@@ -83,7 +83,7 @@ class PublishOutputViews:
 
 @dataclass(frozen=True, slots=True)
 class PlanFiles:
-    """Files, tags, rules or parsers changed: pending files may now have work. Debounced by the shell."""
+    """Files, tags, rules or parsers changed, so pending files may now have work. The shell debounces this."""
 
 
 Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | Sweep | PublishOutputViews | PlanFiles
@@ -91,7 +91,7 @@ Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | Swe
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A refusal on business grounds: what is wrong, what to try, and a code for programs."""
+    """A refusal for a reason that the user can act on: what is wrong, what to try, and a code for programs."""
 
     problem: str
     remedy: str
@@ -102,28 +102,28 @@ class Rejected:
 class Decision:
     """Events to record, effects to release, and the answer to the caller.
 
-    `decide` fills `first_seq`, `ts` and `actor`: event number i has the sequence `first_seq + i`, and all have `ts`.
+    `decide` fills in `first_seq`, `ts` and `actor`: event number i gets sequence number `first_seq + i`, and all share `ts`.
     """
 
     events: list[Event] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
-    #: For the caller, or why not; None when that it was decided is all there is to know.
+    #: The answer or the refusal; None when the caller only needs to know that the command was decided.
     answer: Answer | Rejected | None = None
     first_seq: int = 0
     ts: int = 0
     actor: str = ""
-    #: Events that are not the actor's doing: index → whose.
+    #: Index of an event → its actor, for events whose actor is not the command's.
     others: dict[int, str] = field(default_factory=dict)
-    #: What led to each event.
+    #: The cause of each event.
     causes: list[Cause] = field(default_factory=list)
-    #: The events as the log will have them, once they were found fit.
+    #: The events as bytes of the log, once they are validated.
     packed: list[bytes] = field(default_factory=list)
-    #: What becomes of the presence of workers.
+    #: The presence of workers as the decision leaves it.
     presence: PresenceDraft | None = None
     _facts: list[Fact] = field(default_factory=list)
 
     def pack(self) -> list[bytes]:
-        """Hold every event against its types and bounds, before anything is made of it. Raises `EventRefused`."""
+        """Validate every event against its types and bounds, and pack it. Raises `EventRefused`."""
         if len(self.packed) != len(self.events):
             self.packed = [
                 pack_event(fact, has_text_keys=event.about.has_text_keys)
@@ -132,7 +132,7 @@ class Decision:
         return self.packed
 
     def facts(self) -> list[Fact]:
-        """The events as the log takes them. Raises `EventRefused` for a field of another type than it must have."""
+        """The events as the log takes them. Raises `EventRefused` for a field of the wrong type."""
         if len(self._facts) != len(self.events):
             ts, actor, others = self.ts, self.actor, self.others
             pairs = zip(self.events, self.causes, strict=True)
@@ -146,7 +146,7 @@ class Decision:
 
 
 class ImpossibleStep(Exception):
-    """An error of ours: the decision records an event that its job's state does not allow."""
+    """A bug: the decision records an event that its job's state does not allow."""
 
 
 _HELD = (None, JobState.LEASED, JobState.RUNNING)
@@ -154,30 +154,30 @@ _HELD = (None, JobState.LEASED, JobState.RUNNING)
 
 @dataclass(slots=True)
 class DecisionBuilder:
-    """What a handler of one command works with: what is known, what time it is, and the decision as it grows.
+    """The context of one command's handler: the state, the time, and the decision so far.
 
-    `state` does not change while it grows. What the decision itself does to jobs is noted here, so that no event is recorded
-    that could not be folded, and no handler gives back a lease twice.
+    `state` does not change while a decision is built. The job states that the decision itself causes are noted in `moved`, so
+    that no event is recorded that could not be folded, and no handler gives a lease back twice.
     """
 
     state: State
     presence: PresenceDraft
     now: Now
     made: Decision
-    #: What leads to the events that are recorded from here on: the request, or an event of this decision.
+    #: The cause of the events recorded from here on: the request, or an event of this decision.
     cause: Cause = 0
-    #: Jobs that this decision moves → the state in which it leaves them.
+    #: Jobs that this decision changes → the state in which it leaves them.
     moved: dict[str, JobState] = field(default_factory=dict)
 
     @property
     def events(self) -> Sequence[Event]:
-        """What was recorded so far."""
+        """The events recorded so far."""
         return self.made.events
 
     def record(self, event: Event, *, actor: str = "", cause: Cause = 0) -> int:
-        """Record an event; returns the sequence it will have in the log.
+        """Record an event; returns the sequence number it will have in the log.
 
-        `actor` when it is not the command's. `cause` when it is neither the request nor the job's event before this one.
+        Give `actor` if it is not the command's. Give `cause` if it is neither the request nor the job's previous event.
         Raises `ImpossibleStep`.
         """
         target = target_of(event)
@@ -204,7 +204,7 @@ class DecisionBuilder:
         moved[job_id] = target
 
     def leases_of(self, worker_id: str) -> dict[str, int]:
-        """Job → epoch of what this worker holds, without what the decision has taken from it."""
+        """Job → epoch of the leases this worker holds, without those that the decision has already taken away."""
         leases = self.state.epochs_held.get(worker_id, {})
         return {job_id: epoch for job_id, epoch in leases.items() if self.moved.get(job_id) in _HELD}
 

@@ -1,4 +1,4 @@
-"""Sources, scans, tags and rules. Files themselves are the projection's; here are only the facts about them."""
+"""Decisions about sources, scans, tags and rules. The state holds only facts about them; the files are in the projection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles, Publish
 from casparian_sentinel.core.registry.parameters import refusal_of
 from casparian_sentinel.core.state import Source, State
 
-#: Rules travel with every SCAN assignment, inside one message.
+#: All rules are sent with every SCAN assignment, in one message.
 _RULES_BYTES = 32 * 1024
 _FACT_BYTES = 14 * 1024
 _TAGGED_BY_ID = 200
@@ -49,12 +49,12 @@ _PREFIX_DIGITS = 4
 def _fits(decision: DecisionBuilder, event: Event, what: str) -> bool:
     if len(pack(event.to_data())) <= _FACT_BYTES:
         return True
-    decision.reject(f"{what} does not fit into an event of 16 KiB.", "Make it shorter.", code="TOO_LARGE")
+    decision.reject(f"{what} is larger than 16 KiB.", "Make it shorter.", code="TOO_LARGE")
     return False
 
 
 def _may_give(decision: DecisionBuilder, tag: str, params: Mapping[str, Json]) -> bool:
-    """Whether parsers that are known can take these parameters; says why not."""
+    """Whether the registered parsers accept these parameters; rejects the command if not."""
     refused = refusal_of(decision.state, tag, params)
     if refused is not None:
         decision.reject(refused.problem, refused.remedy or "", code="INVALID_PARAMETER")
@@ -65,7 +65,7 @@ def _may_give(decision: DecisionBuilder, tag: str, params: Mapping[str, Json]) -
 
 
 def find_source(state: State, selector: str) -> Source | None:
-    """By id, name, path, or a prefix of an id that only one has."""
+    """Find a source by id, name, path, or an unambiguous prefix of its id."""
     for source in state.sources.values():
         if selector in (source.source_id, source.name, source.path):
             return source
@@ -76,7 +76,7 @@ def find_source(state: State, selector: str) -> Source | None:
 
 
 def on_change(options: Mapping[str, Scalar | list[str]]) -> str:
-    """What becomes of a file's earlier rows when it changes: `replace` or `append`."""
+    """What happens to a file's earlier rows when it changes: `replace` or `append`."""
     return str(options.get("on_change") or "replace")
 
 
@@ -132,7 +132,7 @@ def remove_source(decision: DecisionBuilder, command: RemoveSource) -> None:
 
 
 def find_rule(state: State, selector: str) -> TagRule | None:
-    """By id, name, or a prefix of an id that only one has."""
+    """Find a rule by id, name, or an unambiguous prefix of its id."""
     for rule in state.rules.values():
         if selector in (rule.id, rule.name):
             return rule
@@ -187,7 +187,7 @@ def tag(decision: DecisionBuilder, command: TagFiles) -> None:
 
 
 def recognise(decision: DecisionBuilder, command: RecogniseContents) -> None:
-    """No job is needed for these contents; which rows are live follows from the event (`projection.liveness`)."""
+    """These contents need no job. Which rows are live follows from the event (`projection.liveness`)."""
     recognised = ContentsRecognised(
         parser=command.parser,
         on_change=command.on_change,

@@ -1,9 +1,9 @@
-"""Folding events into the state: what each class of event means for what is known.
+"""Folding events into the state: what each class of event changes.
 
-`apply` is the only writer of a `State`, for the running sentinel and for a replay of the log alike. It repeats verdicts and
-judges nothing, except that a step which the table of job states does not have is refused: no log of ours has one. The lists
-that follow from the open jobs (queues, leases by worker, who waits) are kept by `enter` and `leave`, rebuilt by `rebuild`,
-and held against each other by `validate`. Events that change nothing here (`NOT_FOLDED`) matter to the projection only.
+`apply` is the only function that writes a `State`, both in the running sentinel and in a replay of the log. It repeats decisions
+and judges nothing, with one exception: it refuses a step that is not in the table of job states, which no log of ours contains.
+The indexes of the open jobs (queues, leases by worker, who waits) are updated by `enter` and `leave`, rebuilt by `rebuild`, and
+checked against the jobs by `validate`. Events that change nothing here (`NOT_FOLDED`) matter only to the projection.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ from casparian_sentinel.core.state import (
 
 
 def enter(state: State, job: OpenJob) -> None:
-    """List an open job where its state says."""
+    """Add an open job to the indexes of its state."""
     now = job.state
     if now is JobState.QUEUED:
         state.queue_of(job).push(job.lane, job.priority, job.queued_seq, job.job_id)
@@ -91,7 +91,7 @@ def enter(state: State, job: OpenJob) -> None:
 
 
 def leave(state: State, job: OpenJob) -> None:
-    """Take it off the list of its state; queues drop what is stale by themselves."""
+    """Remove a job from the indexes of its state; queues drop stale entries by themselves."""
     before = job.state
     if before is JobState.LEASED or before is JobState.RUNNING:
         held = state.epochs_held[job.worker_id]
@@ -107,7 +107,7 @@ def leave(state: State, job: OpenJob) -> None:
 
 
 def rebuild(state: State) -> None:
-    """All lists of the open jobs, which are in `state.jobs` already, and of parsers that wait for their end."""
+    """Rebuild all indexes of the open jobs, which are already in `state.jobs`, and of the parsers that wait for them to end."""
     lanes: dict[str, list[Entry]] = {}
     alone_lanes: dict[str, list[Entry]] = {}
     for job in state.jobs.values():
@@ -127,7 +127,7 @@ def rebuild(state: State) -> None:
 
 
 def validate(state: State) -> None:
-    """Raise `AssertionError` when a list is not what the open jobs make of it. O(open jobs): for tests, not for service."""
+    """Raise `AssertionError` if an index does not match the open jobs. O(open jobs): for tests, not for production."""
     anew = State()
     anew.jobs, anew.parsers = state.jobs, state.parsers
     rebuild(anew)
@@ -149,7 +149,7 @@ def validate(state: State) -> None:
         job = state.jobs.get(each.probe)
         if each.probe and (job is None or job.worker_id == "" or job.lane != each.lane):
             wrong[f"probe of {each.lane}"] = (each.probe, "no lease of that lane")
-    assert not wrong, f"lists that are not what the open jobs make of them (kept, expected): {wrong}"
+    assert not wrong, f"indexes that do not match the open jobs (index, expected): {wrong}"
 
 
 def _lists(state: State) -> dict[str, object]:
@@ -166,11 +166,11 @@ def _lists(state: State) -> dict[str, object]:
 
 
 def _queued_in(queue: ReadyQueue) -> dict[str, list[Entry]]:
-    """What waits in each lane; stale entries do not."""
+    """The waiting jobs of each lane, without stale entries."""
     return {name: entries for name, entries in queue.current().items() if entries}
 
 
-#: An event of a job that is open.
+#: An event about an open job.
 OfJob: TypeAlias = (
     JobLeased
     | JobStarted
@@ -187,7 +187,7 @@ OfJob: TypeAlias = (
 
 
 class Recorded(Protocol):
-    """An event of the log (`casparian_sentinel.log.format.LogRecord`)."""
+    """A record of the log (`casparian_sentinel.log.format.LogRecord`)."""
 
     @property
     def seq(self) -> int: ...
@@ -199,7 +199,7 @@ class Recorded(Protocol):
 
 
 class UnfoldableLog(CasparianError):
-    """The log says something that this version cannot have written."""
+    """The log has an event that this version cannot have written."""
 
     def __init__(self, seq: int, what: str) -> None:
         super().__init__(
@@ -209,7 +209,7 @@ class UnfoldableLog(CasparianError):
 
 
 def evolve(state: State, recorded: Recorded) -> None:
-    """Fold one event of the log into `state`. Raises `UnfoldableLog`."""
+    """Fold one record of the log into `state`. Raises `UnfoldableLog`."""
     try:
         apply(state, recorded.seq, recorded.ts, recorded.decoded())
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
@@ -218,7 +218,7 @@ def evolve(state: State, recorded: Recorded) -> None:
 
 
 def apply(state: State, seq: int, ts: int, event: Event) -> None:
-    """Fold one event, whether it was read or decided this moment."""
+    """Fold one event, whether it was read from the log or just decided."""
     handler = HANDLERS.get(event.__class__)
     if handler is not None:
         handler(state, seq, ts, event)
@@ -232,7 +232,7 @@ def apply(state: State, seq: int, ts: int, event: Event) -> None:
 
 
 def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
-    """The open job that the event is about, moved to where the event leads it."""
+    """The event's open job, moved to the state that the event leads to."""
     job = state.jobs.get(event.job_id)
     if job is None:
         raise UnfoldableLog(seq, f"job {event.job_id} is not open")
@@ -258,7 +258,7 @@ def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
 
 
 def _end(state: State, job: OpenJob) -> None:
-    """The job leaves; the projection keeps its story."""
+    """Remove an ended job; the projection keeps its history."""
     del state.jobs[job.job_id]
     if state.open_keys.get(job.key) == job.job_id:
         del state.open_keys[job.key]
@@ -350,7 +350,7 @@ def _gone(state: State, seq: int, ts: int, event: WorkerLost | WorkerLeft) -> No
 
 
 def _sentinel_started(state: State, seq: int, ts: int, event: SentinelStarted) -> None:
-    state.scans.clear()  # those scans reported to the process before this one
+    state.scans.clear()  # those scans reported to the previous process
 
 
 def _intake_paused(state: State, seq: int, ts: int, event: IntakePaused) -> None:
@@ -422,7 +422,7 @@ HANDLERS: dict[type[Event], Callable[[State, int, int, Any], object]] = {
     ScanFinished: _scan_finished,
     **registry.HANDLERS,
 }
-#: Events that only the projection and the feed care about.
+#: Events that only the projection and the feed use.
 NOT_FOLDED: frozenset[type[Event]] = frozenset(
     {
         JobProgressed,

@@ -1,8 +1,8 @@
-"""One command in, one decision out: the table of handlers.
+"""The table of handlers: one command in, one decision out.
 
-`decide` judges and changes nothing durable; `step` also makes the decision's events part of the state, so that the next
-command sees them before they are on disk. Nothing of a decision may leave the process before its events are durable: that is
-the shell's promise. `smaller` divides a command that failed as a whole: a fault in one job must not affect the others.
+`decide` judges a command and changes nothing durable. `step` also folds the decision's events into the state, so that the next
+command sees them before they are on disk. The shell must release nothing of a decision before its events are durable.
+`smaller` splits a command that failed as a whole, so that a fault in one job does not affect the others.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
 
 
 def decide(state: State, presence: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
-    """Judge one command; changes nothing. `cause` is the request that it came from.
+    """Judge one command without changing anything. `cause` is the request that the command came from.
 
-    What it raises is an error of ours, or `EventRefused` for an event that the log could not hold.
+    Raises `EventRefused` for an event that the log could not hold. Any other exception is a bug.
     """
     draft = PresenceDraft(presence)
     made = Decision(first_seq=state.seq + 1, ts=now.wall_us, actor=command.actor, presence=draft)
@@ -93,7 +93,7 @@ def decide(state: State, presence: WorkerPresence, command: c.Command, now: c.No
 
 
 def fold(state: State, decision: Decision) -> None:
-    """Apply a decision: fold its events, numbered from `first_seq` on, and adopt its changes to the workers."""
+    """Apply a decision: fold its events, numbered from `first_seq` on, and adopt its changes to the presence of workers."""
     seq, ts = decision.first_seq, decision.ts
     for event in decision.events:
         apply(state, seq, ts, event)
@@ -103,7 +103,7 @@ def fold(state: State, decision: Decision) -> None:
 
 
 def step(state: State, presence: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:
-    """Judge one command and make the decision so."""
+    """Judge one command and apply the decision."""
     decision = decide(state, presence, command, now, cause)
     fold(state, decision)
     return decision

@@ -1,6 +1,7 @@
-"""Jobs enter, are cancelled, and are run again.
+"""Decisions that queue jobs, cancel them, and run them again.
 
-A key is open or was queued lately at most once; that, with the plan's look into history, is why no work is done twice.
+At most one job with a given key is open or was recently queued. Together with the plan's look at the history, this is why no
+work is done twice.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.state import OpenJob, State
 
 _SPEC_BYTES = 15 * 1024
-_FREE_DISK = "Free disk space; intake opens again by itself."
+_FREE_DISK = "Free disk space; work is accepted again automatically."
 _MAY_REPLAY = {
     "retry": frozenset({JobState.FAILED, JobState.CANCELLED}),
     "replay": frozenset({JobState.DEAD_LETTER}),
@@ -36,7 +37,7 @@ _MAY_REPLAY = {
 
 
 def queue(decision: DecisionBuilder, command: QueueJobs) -> None:
-    """Queue what may run and is not queued already; say about the rest why not."""
+    """Queue the jobs that may run and are not queued yet; the answer gives the reasons for the rest."""
     state = decision.state
     if state.intake_paused is not None:
         decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
@@ -62,12 +63,12 @@ def queue(decision: DecisionBuilder, command: QueueJobs) -> None:
 
 
 def _is_taken(state: State, spec: JobSpec, position: int) -> bool:
-    """Whether this work is open, or was queued behind the position that the plan knew."""
+    """Whether this work is open, or was queued after the position that the plan was computed at."""
     return spec.key in state.open_keys or spec.job_id in state.jobs or state.recent_keys.get(spec.key, 0) > position
 
 
 def refusal(state: State, spec: JobSpec) -> str:
-    """Why this job cannot be queued; empty when it can."""
+    """Why this job cannot be queued, or an empty text if it can."""
     return kind_of(spec.work).refusal(state, spec.work) or _too_large(spec)
 
 
@@ -79,7 +80,7 @@ def _too_large(spec: JobSpec) -> str:
 
 
 def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
-    """What waits is cancelled at once; what runs when its worker has stopped it; what is committed stays."""
+    """Cancel a waiting job at once and a running job when its worker has stopped it; a committed job stays."""
     job = decision.state.jobs.get(command.job_id)
     if job is None:
         decision.reject(
@@ -99,7 +100,7 @@ def cancel(decision: DecisionBuilder, command: CancelJob) -> None:
 
 
 def cancel_jobs(decision: DecisionBuilder, command: CancelJobs) -> None:
-    """Each job as in `cancel`; about those that stay as they are, why."""
+    """Cancel each job as `cancel` does; the answer gives the reasons for jobs that stay as they are."""
     cancelled = requested = 0
     refused: dict[str, int] = {}
     for job_id in dict.fromkeys(command.job_ids):
@@ -115,7 +116,7 @@ def cancel_jobs(decision: DecisionBuilder, command: CancelJobs) -> None:
 
 
 def _cancel_or_request(decision: DecisionBuilder, job: OpenJob, reason: str) -> bool:
-    """Cancel a job that waits; ask the worker of one that runs to stop it. Whether it is cancelled now."""
+    """Cancel a waiting job, or ask the worker of a running one to stop it. Returns whether the job is cancelled already."""
     reason = reason[:512]
     if job.state not in (JobState.LEASED, JobState.RUNNING):
         decision.record(JobCancelled(job_id=job.job_id, reason=reason))
@@ -127,7 +128,7 @@ def _cancel_or_request(decision: DecisionBuilder, job: OpenJob, reason: str) -> 
 
 
 def replay(decision: DecisionBuilder, command: ReplayJob) -> None:
-    """`retry` and `replay`: the same job waits again, its counts reset. `rerun`: a new job of the next generation."""
+    """`retry` and `replay` queue the same job again with its counts reset; `rerun` queues a new job of the next generation."""
     state, spec = decision.state, command.spec
     if command.ended_as not in _MAY_REPLAY[command.kind]:
         decision.reject(*_why_not(command))
@@ -146,13 +147,13 @@ def replay(decision: DecisionBuilder, command: ReplayJob) -> None:
 
 
 def close_failures(decision: DecisionBuilder, command: CloseFailures) -> None:
-    """What failed needs no more attention: a person says why. The job stays what it is."""
+    """Close failures that need no more attention, with the reason a person gives. The jobs keep their states."""
     for job_id in command.job_ids:
         decision.record(FailureClosed(job_id=job_id, reason=command.reason))
 
 
 def replay_dead_letters(decision: DecisionBuilder, command: ReplayDeadLetters) -> None:
-    """Each dead letter waits again if it may run; about the rest, why not."""
+    """Queue each dead letter again if it may run; the answer gives the reasons for the rest."""
     state = decision.state
     if state.intake_paused is not None:
         decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
@@ -180,7 +181,7 @@ def _why_not(command: ReplayJob) -> tuple[str, str, str]:
         JobState.CANCELLED: f"Use `casparian job retry {job_id}`.",
         JobState.DEAD_LETTER: f"Use `casparian jobs replay {job_id}`.",
     }.get(state, f"Use `casparian job rerun {job_id}`.")
-    return f"Job {job_id} ended as {state}; {command.kind} is not for that.", remedy, "WRONG_STATE"
+    return f"Job {job_id} ended as {state}; `{command.kind}` does not apply to it.", remedy, "WRONG_STATE"
 
 
 def _remedy(kind: str) -> str:

@@ -1,7 +1,7 @@
 """Which worker gets which job: leases for ready jobs, within the workers' credit, in messages of bounded size.
 
-A job that ran out of memory is tried once more with fewer slots: none of its host's but its own. When its turn has come,
-the host that is soonest idle is given nothing else until the job has run there.
+A job that ran out of memory gets one more attempt alone on its host. When it is next in the queue, the host that will be idle
+soonest gets no other work until the job has run there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from casparian_sentinel.core.state import OpenJob, State
 
 ASSIGN_JOBS = 100
 ASSIGN_BYTES = 48 * 1024
-#: What was leased ahead may wait so long behind another job while a worker is idle.
+#: How long a job leased ahead may wait behind another job while a worker is idle.
 AHEAD_SECONDS = 2.0
-#: Of one assignment beside its work: names of fields, ids and numbers.
+#: The size of an assignment without its work: field names, ids and numbers.
 _FIXED_BYTES = 600
 
 
@@ -45,7 +45,7 @@ def dispatch(decision: DecisionBuilder, command: Dispatch) -> None:
         lease(decision, worker, given)
         taken += len(given)
     leftover = ready[taken:]
-    for each in wanting:  # an even share may be more than one worker wants and less than another does
+    for each in wanting:  # an even share may be more than one worker wants, and less than another wants
         worker = decision.presence.workers[each.worker_id]
         given, leftover = leftover[: worker.credit], leftover[worker.credit :]
         lease(decision, worker, given)
@@ -61,9 +61,9 @@ def lease_to(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
 
 
 def rebalance(decision: DecisionBuilder) -> None:
-    """Take back what was leased ahead and waits behind a longer job, as much as idle workers could begin at once.
+    """Take back jobs that were leased ahead and wait behind a longer job, as many as idle workers could start at once.
 
-    A worker that has begun meanwhile is fenced and stops: at worst the first seconds of a job are done twice.
+    If a worker started such a job in the meantime, it is fenced and stops: at worst the first seconds of a job are done twice.
     """
     state, presence, now_s = decision.state, decision.presence, decision.now.monotonic_s
     ahead = [
@@ -92,15 +92,15 @@ def rebalance(decision: DecisionBuilder) -> None:
 
 
 def _next(state: State, limit: int, probing: set[str]) -> list[str]:
-    """`probing`: lanes that have their probe since this decision began."""
+    """The next job ids. `probing` has the lanes that got their probe since this decision began."""
     return state.ready.peek(limit, state.blocked_lanes() | probing, state.probing_lanes()) if limit else []
 
 
 def _lease_alone(decision: DecisionBuilder, wanting: list[ConnectedWorker]) -> tuple[set[str], set[str]]:
     """Lease jobs that need a host to themselves to hosts that are idle.
 
-    Returns the hosts that get nothing else: they have such a job, or are to be idle for one. And the lanes that a job
-    leased here probes.
+    Returns the hosts that get nothing else (they run such a job, or must become idle for one), and the lanes that a job leased
+    here probes.
     """
     state = decision.state
     closed = {_host_of(decision, state.jobs[job_id].worker_id) for job_id in state.alone_held}
@@ -115,7 +115,7 @@ def _lease_alone(decision: DecisionBuilder, wanting: list[ConnectedWorker]) -> t
     takers = {worker.host: worker for worker in reversed(wanting) if worker.host in hosts and not held.get(worker.host)}
     soonest_idle = sorted(hosts, key=lambda host: (host not in takers, held.get(host, 0), host))
     for host, job_id in zip(soonest_idle, _next_alone(state, len(hosts)), strict=False):
-        closed.add(host)  # those that can take a job now come first, so that the first jobs are leased first
+        closed.add(host)  # hosts that can take a job now come first, so that the first jobs are leased first
         if host in takers:
             lease(decision, takers[host], [job_id])
             probing.add(state.jobs[job_id].lane)
@@ -123,7 +123,7 @@ def _lease_alone(decision: DecisionBuilder, wanting: list[ConnectedWorker]) -> t
 
 
 def _next_alone(state: State, limit: int) -> list[str]:
-    """Jobs that need a host to themselves and whose turn has come: what is queued before them goes first."""
+    """Jobs that need a host to themselves and are next in the queue; jobs queued earlier go first."""
     blocked, probing = state.blocked_lanes(), state.probing_lanes()
     first = state.ready.peek(1, blocked, probing)
     turn = state.jobs[first[0]].turn if first else None
@@ -132,7 +132,7 @@ def _next_alone(state: State, limit: int) -> list[str]:
 
 
 def _host_of(decision: DecisionBuilder, worker_id: str) -> str:
-    """Also of a worker that has not come back yet; "" when unknown."""
+    """The worker's host, even if it has not rejoined yet; "" if unknown."""
     worker = decision.presence.workers.get(worker_id)
     joined = decision.state.joined.get(worker_id)
     if worker is not None:
@@ -147,7 +147,7 @@ def _may_lease(decision: DecisionBuilder) -> bool:
 
 
 def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]) -> None:
-    """`JobLeased` for each, its own sequence being the epoch, and the assignments in as few messages as fit."""
+    """Record `JobLeased` for each job (its sequence number is the epoch), and send the assignments in as few messages as fit."""
     given: list[tuple[OpenJob, int]] = []
     for job_id in job_ids:
         job = decision.state.jobs[job_id]
@@ -161,7 +161,7 @@ def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]
 def ask_after_leases(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
     """Ask after leases that this worker is silent about: an `assign` or a `released` may have been lost.
 
-    A worker that has the attempt ignores the repetition; one that gave it up says so again.
+    A worker that has the attempt ignores the repeated message; a worker that gave it up answers so again.
     """
     state = decision.state
     silent: list[OpenJob] = []
@@ -186,7 +186,7 @@ def _assign(
     for job, epoch in given:
         try:
             assignment, job_bytes = _assignment(decision.state, job, job.next_attempt, epoch, leased_at)
-        except ValueError as unfit:  # queued by a version that checked less: it must not keep the others waiting
+        except ValueError as unfit:  # queued by a version with fewer checks; it must not block the other jobs
             _fail_unfit(decision, job, epoch, unfit)
             continue
         if assignments and (len(assignments) >= ASSIGN_JOBS or size_bytes + job_bytes > ASSIGN_BYTES):
@@ -201,14 +201,14 @@ def _assign(
 def _fail_unfit(decision: DecisionBuilder, job: OpenJob, epoch: int, unfit: ValueError) -> None:
     error = internal_error(f"This job cannot be given to any worker: {' '.join(str(unfit).split())[:500]}")
     decision.record(JobFailed(job_id=job.job_id, epoch=epoch, error=fitted(error)), cause=epoch)
-    if job.epoch == epoch:  # leased earlier, perhaps by a version that could: whoever has it stops
+    if job.epoch == epoch:  # leased earlier, perhaps by a version that could send it: the worker that has it must stop
         decision.presence.jobs.drop(job.job_id)
         decision.send(job.worker_id, Fenced(jobs=[held(job.job_id, epoch)]))
         decision.do(DropStaging(job.job_id, epoch))
 
 
 def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:
-    """The assignment and an upper estimate of its packed size."""
+    """The assignment, and an upper bound of its packed size."""
     kind = kind_of(job.work)
     briefing = kind.briefing(state, job.work)
     assignment = Assignment(

@@ -1,7 +1,7 @@
-"""Manifests, errors and lists cut to the bytes that an event has for them. What is cut says how much was left out.
+"""Manifests, errors and lists, cut to the bytes that an event has for them. A cut value says how much was left out.
 
-What a manifest must say to be believed is its kind's to judge (`kinds`); whether the files exist and are what it says is
-checked on disk by the shell. A manifest that lies is a broken worker: its job fails with `PROTOCOL_ERROR`.
+Each kind of job judges whether a manifest is acceptable (`kinds`); the shell checks on disk that the files exist and match it.
+A false manifest means a broken worker: its job fails with `PROTOCOL_ERROR`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def fitting(items: Sequence[T], *, room_bytes: int, limit: int) -> list[T]:
-    """The first items that fit into so many bytes, packed, and at most `limit` of them."""
+    """The first items, at most `limit`, whose packed form fits into `room_bytes`."""
     taken: list[T] = []
     left_bytes = room_bytes
     for item in items[:limit]:
@@ -31,7 +31,7 @@ def fitting(items: Sequence[T], *, room_bytes: int, limit: int) -> list[T]:
 
 
 def cut(text: str, room_bytes: int) -> str:
-    """The text in at most so many bytes of UTF-8, ending in `…` when something is missing."""
+    """The text cut to `room_bytes` of UTF-8; it ends in `…` if something was cut."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= room_bytes:
         return text
@@ -39,26 +39,26 @@ def cut(text: str, room_bytes: int) -> str:
 
 
 def fitting_map(values: Mapping[str, Scalar], *, room_bytes: int) -> dict[str, Scalar]:
-    """The first entries that fit; long texts among them are cut first."""
+    """The first entries that fit; long texts in them are cut first."""
     short = [(cut(name, 96), cut(value, 192) if isinstance(value, str) else value) for name, value in values.items()]
     return dict(fitting(short, room_bytes=room_bytes, limit=len(short)))
 
 
-#: A manifest beyond this goes into a blob: an event holds 16 KiB at most.
+#: A larger manifest is stored as a blob: an event holds at most 16 KiB.
 MANIFEST_IN_EVENT_BYTES = 11 * 1024
 _SURELY_SMALL_FILES = 12
 _SURELY_SMALL_OUTPUTS = 4
 _COUNTS_IN_EVENT = 50
-#: Together with names, ids and numbers less than the 16 KiB of an event.
+#: With names, ids and numbers, this stays below the 16 KiB of an event.
 _COUNTS_IN_EVENT_BYTES = 6 * 1024
 _FILES_IN_EVENT_BYTES = 6 * 1024
-#: What an error may take beside a manifest that is in the event too.
+#: The room for an error in an event that also holds a manifest.
 ERROR_BESIDE_MANIFEST_BYTES = 4 * 1024
 _ERROR_IN_EVENT_BYTES = 12 * 1024
 
 
 def needs_blob(manifest: Manifest) -> bool:
-    """Whether the manifest is too large for an event and must be put into a blob before a decision is asked for."""
+    """Whether the manifest is too large for an event and must be stored as a blob before the core decides."""
     outputs = manifest.outputs.values()
     details = sum(len(o.violations) + len(o.extra_columns) for o in outputs) + len(manifest.skipped)
     if (
@@ -68,12 +68,12 @@ def needs_blob(manifest: Manifest) -> bool:
         and not manifest.facts
     ):
         return False
-    versions = dict.fromkeys(manifest.outputs, 2**31)  # stand beside it in the event
+    versions = dict.fromkeys(manifest.outputs, 2**31)  # these are in the same event
     return len(pack(as_map(manifest))) + len(pack(versions)) > MANIFEST_IN_EVENT_BYTES
 
 
 def quarantine_of(manifest: Manifest, job_id: str, output: str, version: int, is_committed: bool) -> QuarantineRecorded:
-    """What was set aside of one output, as an event: bounded."""
+    """The quarantine of one output as an event of bounded size."""
     counts = manifest.outputs.get(output)
     violations = sorted(counts.violations, key=lambda v: (-v.rows, v.code, v.column)) if counts is not None else []
     files = [file for file in manifest.files if file.kind == "quarantine" and file.output == output]
@@ -104,7 +104,7 @@ def quarantine_of(manifest: Manifest, job_id: str, output: str, version: int, is
 
 
 def fitted(error: JobError, room_bytes: int = _ERROR_IN_EVENT_BYTES) -> JobError:
-    """The error cut to so many bytes of an event (at least 4 KiB), whatever its texts are made of."""
+    """The error cut to `room_bytes` of an event (at least 4 KiB)."""
     if len(pack(error.__dict__)) <= room_bytes:  # texts are limited in characters, events in bytes
         return error
     context = fitting_map(error.context, room_bytes=1024)

@@ -1,4 +1,4 @@
-"""Who is connected and what they report: live facts that no event holds and that end with the process.
+"""Which workers are connected and what they report: live facts that no event holds and that end with the process.
 
 `WorkerPresence` is a value that `decide` reads and returns changed (`PresenceDraft`): connections, credit, deadlines, progress.
 `SinkBook` adds up what workers wrote, which they report as cumulative counts: it takes in what a report has more than the one
@@ -24,7 +24,7 @@ from casparian_sentinel.core.state import OPEN, State
 
 @dataclass(frozen=True, slots=True)
 class ConnectedWorker:
-    """A worker that said hello to this process and has not been lost since."""
+    """A worker that has sent hello to this process and has not been lost since."""
 
     worker_id: str
     host: str
@@ -36,7 +36,7 @@ class ConnectedWorker:
     joined_at_s: float
     last_beat_s: float
     credit: int = 0
-    #: Running jobs of the newest heartbeat.
+    #: Running jobs named in the newest heartbeat.
     beating: frozenset[str] = frozenset()
     #: When its silent leases were last asked after, and the newest sequence then.
     asked_at_s: float = 0.0
@@ -54,7 +54,7 @@ class RunningAttempt:
     job_id: str
     epoch: int
     worker_id: str
-    #: When the attempt began here; a job that never reported is stalled counting from then.
+    #: When the attempt began here; a job that never reported counts as stalled from this time.
     since_s: float
     changed_at_s: float
     progress: Progress | None = None
@@ -65,7 +65,7 @@ class RunningAttempt:
 
 @dataclass(slots=True)
 class WorkerPresence:
-    """One sentinel process's view of its workers, with the settings it judges by."""
+    """One sentinel process's view of its workers, and the settings that it applies."""
 
     liveness: LivenessSettings
     retry: RetrySettings
@@ -74,20 +74,20 @@ class WorkerPresence:
     workers: dict[str, ConnectedWorker] = field(default_factory=dict)
     #: job → its running attempt.
     jobs: dict[str, RunningAttempt] = field(default_factory=dict)
-    #: A heap of (when a retry is due, its `not_before`, its job); entries of jobs that no longer wait are stale.
+    #: A heap of (time a retry is due, its `not_before`, its job); entries of jobs that no longer wait are stale.
     due: list[tuple[float, int, str]] = field(default_factory=list)
-    #: Leases from before this process started, whose workers have not rejoined yet: worker → until when.
+    #: Workers with leases from before this process started that have not rejoined: worker → deadline.
     rejoin_until: dict[str, float] = field(default_factory=dict)
-    #: (parser, version) whose breaker is open → when one of its jobs may probe; absent when only a person may say so.
+    #: (parser, version) with an open breaker → when a job may probe it; absent if only a person may resume it.
     cooling: dict[tuple[str, str], float] = field(default_factory=dict)
-    #: (job, epoch) that was leased and has not begun → since when, as ticks saw it.
+    #: (job, epoch) that is leased and has not started → since when, as seen by ticks.
     ahead_since: dict[tuple[str, int], float] = field(default_factory=dict)
     sinks: SinkBook = field(default_factory=lambda: SinkBook())
     is_draining: bool = False
     is_stopping: bool = False
 
     def schedule(self, due_s: float, not_before: int, job_id: str) -> None:
-        """A retry is due at this time."""
+        """Schedule a retry for this time."""
         heappush(self.due, (due_s, not_before, job_id))
 
 
@@ -96,7 +96,7 @@ V = TypeVar("V")
 
 
 class Draft(Mapping[K, V], Generic[K, V]):
-    """A map as a decision makes it: what it was, with what the decision puts in and takes out."""
+    """A map as a decision changes it: the original, with entries added and removed."""
 
     __slots__ = ("_before", "put", "taken")
 
@@ -126,7 +126,7 @@ class Draft(Mapping[K, V], Generic[K, V]):
         self.taken.discard(key)
 
     def drop(self, key: K) -> None:
-        """It is not there any more, if it was."""
+        """Remove the key if it is there."""
         self.put.pop(key, None)
         self.taken.add(key)
 
@@ -137,7 +137,7 @@ class Draft(Mapping[K, V], Generic[K, V]):
 
 
 class PresenceDraft:
-    """The presence of workers as one decision leaves it; nothing is so before `keep`."""
+    """The presence of workers as one decision leaves it; `keep` applies it."""
 
     __slots__ = (
         "_due",
@@ -161,7 +161,7 @@ class PresenceDraft:
         self.ahead_since = presence.ahead_since
         self.sinks = presence.sinks
         self.is_draining, self.is_stopping = presence.is_draining, presence.is_stopping
-        #: Retries that become due later, and how many of those that are due were taken.
+        #: Retries that become due later, and how many due ones were taken.
         self._due: tuple[list[tuple[float, int, str]], int] = ([], 0)
 
     @property
@@ -177,20 +177,20 @@ class PresenceDraft:
         return self._presence.breaker
 
     def change_worker(self, worker_id: str, **changes: Any) -> ConnectedWorker:
-        """Another value of a worker that is connected."""
+        """Replace values of a connected worker."""
         changed = self.workers[worker_id] = replace(self.workers[worker_id], **changes)
         return changed
 
     def schedule(self, due_s: float, not_before: int, job_id: str) -> None:
-        """A retry is due at this time."""
+        """Schedule a retry for this time."""
         self._due[0].append((due_s, not_before, job_id))
 
     def take_due(self, now_s: float) -> list[tuple[float, int, str]]:
-        """Retries that are due by now, the first one first; they are taken off."""
+        """Take the retries that are due by now, earliest first."""
         heap = self._presence.due
         found: list[tuple[float, int, str]] = []
         places = [0]
-        while places:  # a heap's children are never due before their parent
+        while places:  # in a heap, a child is never due before its parent
             place = places.pop()
             if place < len(heap) and heap[place][0] <= now_s:
                 found.append(heap[place])
@@ -199,7 +199,7 @@ class PresenceDraft:
         return sorted(found)
 
     def cool_down(self, parser: str, version: str, since_s: float) -> None:
-        """A breaker opened at this time."""
+        """Start the cool-down of a breaker that opened at this time."""
         if self.breaker.cooldown_seconds:
             self.cooling[parser, version] = since_s + self.breaker.cooldown_seconds
 
@@ -226,10 +226,10 @@ def after_boot(
     version: str = "",
     breaker: BreakerSettings | None = None,
 ) -> WorkerPresence:
-    """The view of a process that has just folded the log: no worker has said hello yet.
+    """The view of a process that has just folded the log: no worker has sent hello yet.
 
-    Workers that held leases have `rejoin_seconds` to come back with them; a worker that does gets a full lease from then on.
-    A retry waits what its wall time says is left, but never longer than its back-off; a cool-down alike.
+    Workers that held leases have `rejoin_seconds` to come back with them, and get a full lease when they do. A retry waits for
+    the rest of its time by the wall clock, but never longer than its back-off; the same holds for a cool-down.
     """
     presence = WorkerPresence(liveness, retry, version, breaker or BreakerSettings())
     until = now.monotonic_s + liveness.rejoin_seconds
@@ -249,7 +249,7 @@ def after_boot(
 
 
 def joined_by(hello: Hello, worker_id: str) -> WorkerJoined:
-    """The event that a worker's first word makes."""
+    """The event recorded for a worker's hello."""
     return WorkerJoined(
         worker_id=worker_id,
         host=hello.host,

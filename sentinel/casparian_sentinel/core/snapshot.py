@@ -1,8 +1,8 @@
-"""The durable state as one msgpack-able map, and back: so that a boot depends on open work, not on history.
+"""The durable state as one map that msgpack can hold, and back, so that a boot depends on open work and not on history.
 
-A snapshot is a cache of the log up to its `seq`: a process that cannot read one folds the log instead. Derived indexes (the ready
-queue, leases by worker) are rebuilt, not stored. `dump` also serves as the state's fingerprint: two states that dump
-alike are the same.
+A snapshot is a cache of the log up to its `seq`: a process that cannot read one folds the log instead. Derived indexes (the
+ready queue, leases by worker) are rebuilt, not stored. `dump` also serves as the state's fingerprint: two states with equal
+dumps are equal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from casparian_sentinel.core.state import (
 )
 
 FORMAT = 6
-#: A part of the state as msgpack has it: values by the names of the fields.
+#: A part of the state as msgpack stores it: values by field name.
 Dumped: TypeAlias = dict[str, Any]
 _NOT_PLAIN = frozenset({"work", "state", "commit"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
@@ -45,11 +45,11 @@ _NAMES: dict[type, tuple[str, ...]] = {
 
 
 class UnreadableSnapshot(ValueError):
-    """Not a snapshot of this format: fold the log instead."""
+    """This is not a snapshot of this format; fold the log instead."""
 
 
 class OtherFormat(UnreadableSnapshot):
-    """A snapshot of another version: nothing is wrong with it."""
+    """A valid snapshot of another version."""
 
 
 def _plain(thing: Any) -> Dumped:
@@ -57,16 +57,16 @@ def _plain(thing: Any) -> Dumped:
 
 
 class _Works:
-    """Works as rows: the maps that many have in common are dumped once, and are one object again when loaded."""
+    """Works as rows: a map that many works share is dumped once, and is one object again after loading."""
 
     def __init__(self) -> None:
-        #: `[kind, {field: map}]`, each once.
+        #: `[kind, {field: map}]`, each stored once.
         self.shared: list[list[Any]] = []
         self._by_identity: dict[tuple[Any, ...], int] = {}
         self._by_content: dict[bytes, int] = {}
 
     def dump(self, work: Work) -> list[Any]:
-        """`[number in shared, other values]`."""
+        """`[index in shared, other values]`."""
         maps, own = {}, []
         for name in work.names():
             value = getattr(work, name)
@@ -106,7 +106,7 @@ class _LoadedWorks:
 
 
 def dump(state: State) -> Dumped:
-    """Everything that `load` needs, in maps, lists, text and numbers."""
+    """Everything that `load` needs, as maps, lists, texts and numbers."""
     works = _Works()
     jobs: list[list[Any]] = []
     for job in state.jobs.values():
@@ -169,7 +169,7 @@ def _load_owner(row: Dumped) -> OutputOwner:
 
 
 def load(snapshot: Dumped) -> State:
-    """The state that was dumped. Raises `UnreadableSnapshot` for anything that this version did not dump."""
+    """The state that was dumped. Raises `UnreadableSnapshot` for anything that this version has not dumped."""
     if not isinstance(snapshot, dict) or snapshot.get("format") != FORMAT:
         raise OtherFormat("another format of snapshot")
     state = State()

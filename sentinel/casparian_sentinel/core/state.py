@@ -1,4 +1,4 @@
-"""The durable state, as the events say: open jobs, parsers, contracts, outputs, sources; and the queue of ready jobs.
+"""The durable state: open jobs, parsers, contracts, outputs, sources, and the queue of ready jobs.
 
 Only `folding.apply` writes it, so that a replay of the log and the running sentinel agree. It holds open work, not history: a
 job leaves when it ends (the projection keeps it). Connections, credit and deadlines are `presence`'s.
@@ -22,14 +22,14 @@ from casparian_protocol.jobs.kinds import ParseWork, Work
 from casparian_protocol.tagging import TagRule
 from casparian_protocol.wording import JOBS_OPEN
 
-#: (-priority, sequence that queued it, job id): what sorts first runs first.
+#: (-priority, sequence number that queued it, job id); the smallest entry runs first.
 Entry = tuple[int, int, str]
-#: Whether an entry still stands for a queued job.
+#: Whether an entry still represents a queued job.
 IsCurrent = Callable[[str, int], bool]
 
 
 class ReadyQueue:
-    """Queued jobs of all lanes. `is_current` says which entries are stale."""
+    """The queued jobs of all lanes. `is_current` tells stale entries from current ones."""
 
     __slots__ = ("_is_current", "_lanes")
 
@@ -38,7 +38,7 @@ class ReadyQueue:
         self._lanes: dict[str, list[Entry]] = {}
 
     def __bool__(self) -> bool:
-        """Whether anything may be in it; stale entries count."""
+        """Whether the queue may have entries; stale ones count."""
         return bool(self._lanes)
 
     def push(self, name: str, priority: int, queued_seq: int, job_id: str) -> None:
@@ -48,7 +48,7 @@ class ReadyQueue:
         heappush(lane, (-priority, queued_seq, job_id))
 
     def prune(self, name: str) -> None:
-        """Drop stale entries from the top of a lane; O(log n) for each."""
+        """Drop stale entries from the top of a lane; O(log n) each."""
         lane = self._lanes.get(name)
         if lane is None:
             return
@@ -59,19 +59,19 @@ class ReadyQueue:
             del self._lanes[name]
 
     def load(self, name: str, entries: list[Entry]) -> None:
-        """Put a whole lane in place at once."""
+        """Fill a whole lane at once."""
         heapify(entries)
         self._lanes[name] = entries
 
     def current(self) -> dict[str, list[Entry]]:
-        """Every queued job by lane, in its order; O(n log n)."""
+        """Every queued job by lane, in order; O(n log n)."""
         return {
             name: sorted(entry for entry in lane if self._is_current(entry[2], entry[1]))
             for name, lane in self._lanes.items()
         }
 
     def peek(self, limit: int, blocked: Collection[str] = (), single: Collection[str] = ()) -> list[str]:
-        """The next `limit` job ids, best first: none of a `blocked` lane, one of a `single` one; O(limit · log)."""
+        """The next `limit` job ids, best first: none from a `blocked` lane, one from each `single` lane; O(limit · log)."""
         found: list[str] = []
         for entry in self._in_order(blocked, single):
             if len(found) >= limit:
@@ -80,7 +80,7 @@ class ReadyQueue:
         return found
 
     def _in_order(self, blocked: Collection[str], single: Collection[str]) -> Iterator[Entry]:
-        """Walk the heaps as trees with a frontier: the smallest entry seen first, then its two children."""
+        """Walk the heaps as trees with a frontier: take the smallest entry seen, then add its two children."""
         named = [(name, lane) for name, lane in self._lanes.items() if lane and name not in blocked]
         lanes = [lane for _name, lane in named]
         singles = {number for number, (name, _lane) in enumerate(named) if name in single} if single else set()
@@ -97,7 +97,7 @@ class ReadyQueue:
                 if child < len(lane):
                     heappush(frontier, (lane[child], number, child))
             if entry != last and self._is_current(entry[2], entry[1]):
-                last = entry  # what was taken out of its turn left an entry, which is current again when it is put back
+                last = entry  # a job taken out of turn leaves its entry behind, which is current again when the job is put back
                 if number in singles:
                     spent.add(number)
                 yield entry
@@ -106,7 +106,7 @@ class ReadyQueue:
 CLOSED = "closed"
 OPEN = "open"
 HALF_OPEN = "half_open"
-#: Distinct things are remembered up to here; no threshold is above it (`BreakerSettings`).
+#: How many distinct values are remembered; no threshold is higher (`BreakerSettings`).
 REMEMBERED = 100
 
 
@@ -117,20 +117,20 @@ def lane_of(parser: str, version: str) -> str:
 
 @dataclass(slots=True)
 class Breaker:
-    """Failures since the last success, one after the other."""
+    """The consecutive failures since the last success."""
 
     parser: str
     version: str
     state: str = CLOSED
     failures: int = 0
-    #: Different causes, the first two: more than one says that it is not one accident over and over.
+    #: The first two distinct causes: more than one shows that the failures are not all the same accident.
     fingerprints: list[str] = field(default_factory=list)
-    #: Different contents that it failed on, shortened.
+    #: The distinct contents that it failed on, shortened.
     files: list[str] = field(default_factory=list)
-    #: When and why it opened last; the time is µs UTC.
+    #: When it last opened (µs UTC), and why.
     opened_at: int = 0
     reason: str = ""
-    #: The job that tries while it is half-open; "" while none is leased.
+    #: The job that runs as the probe while the breaker is half-open; "" if none is leased.
     probe: str = ""
 
     @property
@@ -138,7 +138,7 @@ class Breaker:
         return lane_of(self.parser, self.version)
 
     def count(self, fingerprint: str, content: str) -> None:
-        """One more failure."""
+        """Count one more failure."""
         self.failures += 1
         if len(self.fingerprints) < 2 and fingerprint not in self.fingerprints:
             self.fingerprints.append(fingerprint)
@@ -146,13 +146,13 @@ class Breaker:
             self.files.append(content)
 
     def forget(self) -> None:
-        """A success: nothing that failed before counts any more."""
+        """After a success, no earlier failure counts."""
         self.failures = 0
         self.fingerprints.clear()
         self.files.clear()
 
     def is_beyond(self, failures: int) -> bool:
-        """Whether so many failures are enough: by more than one cause, or each on another file."""
+        """Whether this many failures are enough: they have more than one cause, or each is on another file."""
         return self.failures >= failures and (len(self.fingerprints) > 1 or len(self.files) >= failures)
 
 
@@ -165,7 +165,7 @@ FAILED = "failed"
 
 @dataclass(slots=True, kw_only=True)
 class OpenJob(JobLife):
-    """A job that has not ended: its life, and what it is to do."""
+    """A job that has not ended: its state and its work."""
 
     job_id: str
     key: str
@@ -174,23 +174,23 @@ class OpenJob(JobLife):
     generation: int
     rerun_of: str
     queued_at: int
-    #: Sequence of the event that queued it: its age. Kept when a lease is lost, so that it goes back to its place.
+    #: Sequence number of the event that queued it, which is its age. A lost lease keeps it, so that the job keeps its place.
     queued_seq: int
     commit: Commit | None = None
 
     @property
     def runs_alone(self) -> bool:
-        """It ran out of memory once: its next attempt has a host to itself."""
+        """The job ran out of memory once, so its next attempt has a host to itself."""
         return self.memory_failures > 0
 
     @property
     def lane(self) -> str:
-        """Jobs of one lane are paused and tried together."""
+        """The lane of the job; jobs of one lane are paused and probed together."""
         return lane_of(self.work.parser, self.work.parser_version)
 
     @property
     def turn(self) -> tuple[int, int]:
-        """What sorts first runs first."""
+        """The sort key of the queue; the smallest runs first."""
         return -self.priority, self.queued_seq
 
     def spec(self) -> JobSpec:
@@ -210,7 +210,7 @@ class OpenJob(JobLife):
 class Commit:
     """A durable commit whose files may not all be in place yet."""
 
-    #: None when it is in the blob.
+    #: None if it is in the blob.
     manifest: Manifest | None
     manifest_blob: str
     versions: Mapping[str, int]
@@ -223,11 +223,11 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Quarantine of a failed attempt that may not be in its place yet."""
+    """The quarantine of a failed attempt that may not be in place yet."""
 
-    #: The event that says so.
+    #: The event that recorded the failure.
     failed_seq: int
-    #: None when it is in the blob.
+    #: None if it is in the blob.
     manifest: Manifest | None
     manifest_blob: str
 
@@ -240,7 +240,7 @@ class Contract:
     version: str
     output: str
     contract_hash: str
-    #: PROPOSED, APPROVED or REJECTED; what was decided once stays.
+    #: PROPOSED, APPROVED or REJECTED; a decision is final.
     status: str = "PROPOSED"
 
 
@@ -254,18 +254,18 @@ class ParserVersion:
     entry: str
     kind: str
     topics: list[str]
-    #: output → contract hash, "" without contract.
+    #: output → contract hash, "" if it has no contract.
     outputs: dict[str, str]
     params: Mapping[str, Json]
-    #: Outputs whose contract is approved.
+    #: Outputs with an approved contract.
     approved: set[str] = field(default_factory=set)
     is_retired: bool = False
-    #: Why it may run and is not current: `{output, column, what, code}` each, as recorded.
+    #: Why a runnable version is not current: `{output, column, what, code}` each, as recorded.
     waits: list[Problem] = field(default_factory=list)
 
     @property
     def is_runnable(self) -> bool:
-        """Whether jobs may run with it: every output has an approved contract, and it is not retired."""
+        """Whether jobs may run with it: every output has an approved contract, and the version is not retired."""
         return bool(self.outputs) and not self.is_retired and not self.unapproved()
 
     def unapproved(self) -> list[str]:
@@ -279,20 +279,20 @@ class ParserLine:
 
     name: str
     versions: dict[str, ParserVersion] = field(default_factory=dict)
-    #: The version that new files go to; "" while none may run.
+    #: The version that takes new files; "" while none may run.
     current: str = ""
-    #: `current` follows from approvals and commits, as in logs of before `ParserCurrentChanged`; until the first of those.
+    #: Whether `current` is derived from approvals and commits, as in logs older than the first `ParserCurrentChanged`.
     is_derived: bool = False
-    #: Something of it was committed.
+    #: Whether anything of this parser was committed.
     has_processed: bool = False
     open_jobs: int = 0
-    #: Why a person paused it; None while it is not paused by hand. A version that failed too often is held by its breaker.
+    #: The reason a person gave for pausing it, or None. A version that failed too often is paused by its breaker instead.
     paused: str | None = None
-    #: Parameters that were set, instead of the declared defaults.
+    #: Parameters that were set to replace the declared defaults.
     params: dict[str, Json] = field(default_factory=dict)
 
     def waits_for_jobs(self) -> bool:
-        """Whether a version of it becomes current as soon as no job of another one is open."""
+        """Whether a version becomes current as soon as no job of another version is open."""
         return any(problem["code"] == JOBS_OPEN for version in self.versions.values() for problem in version.waits)
 
 
@@ -303,14 +303,14 @@ class OutputVersion:
     number: int
     status: OutputStatus
     contract_hash: str
-    #: What rows may be held against on their way in: `contract_hash`, and contracts that are as strict or stricter.
+    #: Contracts that may validate incoming rows: `contract_hash`, and contracts that are equally strict or stricter.
     contracts: list[str] = field(default_factory=list)
     has_rows: bool = False
 
 
 @dataclass(slots=True)
 class OutputOwner:
-    """An output name belongs to one parser name; its versions exist from when a version of that parser became current."""
+    """The parser that owns an output name, and the output's versions since one of its versions became current."""
 
     name: str
     parser: str
@@ -318,7 +318,7 @@ class OutputOwner:
 
     @property
     def live(self) -> OutputVersion | None:
-        """The version that queries see and that new jobs go to."""
+        """The version that queries see and that new jobs write to."""
         return next((each for each in self.versions.values() if each.status is OutputStatus.LIVE), None)
 
 
@@ -329,12 +329,12 @@ class Source:
     path: str
     poll_seconds: int
     options: Mapping[str, Scalar | list[str]]
-    #: Parameters for parsers that take its files.
+    #: Parameters for the parsers that take this source's files.
     params: Mapping[str, Json] = field(default_factory=dict)
 
 
 class State:
-    """Everything durable. `seq` is the last event folded in."""
+    """The whole durable state. `seq` is the last folded event."""
 
     __slots__ = (
         *("alone_held", "answered", "breakers", "contracts", "counts", "epochs_held", "intake_paused", "jobs"),
@@ -348,18 +348,18 @@ class State:
         self.jobs: dict[str, OpenJob] = {}
         #: key → the open job that has it.
         self.open_keys: dict[str, str] = {}
-        #: key → sequence that queued it, oldest first; pruned below the projection's position (`prune_recent_keys`).
+        #: key → sequence number that queued it, oldest first; pruned up to the projection's position (`prune_recent_keys`).
         self.recent_keys: dict[str, int] = {}
         self.ready = ReadyQueue(self._is_ready)
         #: Queued jobs that need a host to themselves; they are in no other queue.
         self.ready_alone = ReadyQueue(self._is_ready_alone)
-        #: Leased and running ones of those.
+        #: The leased and running jobs of that kind.
         self.alone_held: dict[str, None] = {}
         #: Jobs in RETRY_WAIT.
         self.waiting: dict[str, None] = {}
-        #: Jobs in COMMITTED: their promotion is repeated after a crash.
+        #: Jobs in COMMITTED; their promotion is repeated after a crash.
         self.promoting: dict[str, None] = {}
-        #: (job, epoch) of failed attempts → their quarantine, until it is in its place: repeated after a crash too.
+        #: (job, epoch) of failed attempts → their quarantine until it is in place; also repeated after a crash.
         self.keeping: dict[tuple[str, int], Keeping] = {}
         #: worker → its leases: job → epoch.
         self.epochs_held: dict[str, dict[str, int]] = {}
@@ -367,28 +367,28 @@ class State:
         self.answered: OrderedDict[str, tuple[int, str]] = OrderedDict()
         #: Jobs in each state, ended ones since the log began.
         self.counts: dict[JobState, int] = _NO_JOBS.copy()
-        #: Workers that joined and neither left nor were lost, as they said who they are.
+        #: Workers that joined and have neither left nor been lost, as they introduced themselves.
         self.joined: dict[str, WorkerJoined] = {}
         self.parsers: dict[str, ParserLine] = {}
         #: Parsers with a version that becomes current when their open jobs have ended.
         self.waiting_lines: dict[str, None] = {}
-        #: (parser, version) → its failures, from the first one on until a success.
+        #: (parser, version) → its failures since the last success.
         self.breakers: dict[tuple[str, str], Breaker] = {}
         self.contracts: dict[str, Contract] = {}
         self.outputs: dict[str, OutputOwner] = {}
-        #: (parser, output or "") → stored override of the quarantine policy.
+        #: (parser, output or "") → the stored quarantine policy.
         self.policies: dict[tuple[str, str], Mapping[str, Scalar]] = {}
         self.sources: dict[str, Source] = {}
         self.rules: dict[str, TagRule] = {}
-        #: Scans under way: id → sequence of the event that began it.
+        #: Running scans: id → sequence number of the event that began it.
         self.scans: dict[str, int] = {}
-        #: Why no new work is taken; None while it is.
+        #: Why no new work is accepted, or None if it is.
         self.intake_paused: str | None = None
-        #: (parser, version) → the newest few works with maps of their own, which others share; and their packed sizes.
+        #: (parser, version) → the newest works with maps that later works share, and the packed sizes of those maps.
         self.last_works: dict[tuple[str, str], tuple[tuple[ParseWork, int], ...]] = {}
 
     def queue_of(self, job: OpenJob) -> ReadyQueue:
-        """Where it waits."""
+        """The queue that the job waits in."""
         return self.ready_alone if job.runs_alone else self.ready
 
     def _is_ready(self, job_id: str, queued_seq: int) -> bool:
@@ -400,7 +400,7 @@ class State:
         return job is not None and job.runs_alone
 
     def _queued(self, job_id: str, queued_seq: int) -> OpenJob | None:
-        """The job, if this is its newest place in a queue and it still waits there."""
+        """The job, if this is its newest place in a queue and it is still waiting there."""
         job = self.jobs.get(job_id)
         return job if job is not None and job.state is JobState.QUEUED and job.queued_seq == queued_seq else None
 
@@ -409,23 +409,23 @@ class State:
         return bool(self.jobs)
 
     def needs_staging(self, job_id: str, epoch: int) -> bool:
-        """Whether somebody or something still needs this staging directory: one of `attempts_with_staging`."""
+        """Whether this attempt's staging directory is still needed: it is one of `attempts_with_staging`."""
         job = self.jobs.get(job_id)
         return (job is not None and job.epoch == epoch) or (job_id, epoch) in self.keeping
 
     def attempts_with_staging(self) -> frozenset[tuple[str, int]]:
-        """Attempts that are leased, committed and not promoted, or failed with quarantine that is not in its place yet."""
+        """Attempts that are leased, committed but not promoted, or failed with quarantine that is not in place yet."""
         leased = (attempt for leases in self.epochs_held.values() for attempt in leases.items())
         committed = ((job_id, self.jobs[job_id].epoch) for job_id in self.promoting)
         return frozenset((*leased, *committed, *self.keeping))
 
     def paused_parsers(self) -> list[tuple[str, str, str]]:
-        """(parser, version, why) of what does not run by itself; an empty version means all of them."""
+        """(parser, version, reason) of everything that is paused; an empty version means all versions."""
         by_hand = [(name, "", line.paused) for name, line in self.parsers.items() if line.paused is not None]
         return by_hand + [(b.parser, b.version, b.reason) for b in self.breakers.values() if b.state == OPEN]
 
     def blocked_lanes(self) -> set[str]:
-        """Lanes that nothing may be leased from: paused by hand, breaker open, or a probe under way."""
+        """Lanes that no job may be leased from: paused by hand, breaker open, or a probe running."""
         blocked = {b.lane for b in self.breakers.values() if b.state == OPEN or b.probe}
         for line in self.parsers.values():
             if line.paused is not None:
@@ -433,11 +433,11 @@ class State:
         return blocked
 
     def probing_lanes(self) -> set[str]:
-        """Lanes of which one job may be leased, to see how it goes."""
+        """Lanes from which one job may be leased as a probe."""
         return {b.lane for b in self.breakers.values() if b.state == HALF_OPEN and not b.probe}
 
     def prune_recent_keys(self, position: int) -> None:
-        """Forget keys queued up to `position`: the projection knows them now."""
+        """Forget keys queued up to `position`, which the projection knows."""
         known = []
         for key, seq in self.recent_keys.items():
             if seq > position:

@@ -1,6 +1,6 @@
-"""What workers say to the core. `worker_id` is who the socket says it is, never what the message says.
+"""Commands that come from workers. `worker_id` is the identity the socket established, never what the message claims.
 
-Messages are carried as the codec made them, never copied; facts that were checked on disk beforehand come along.
+Messages are passed on as the codec decoded them, without copies, together with facts that were checked on disk beforehand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from casparian_protocol.wire.messages import Fail, Heartbeat, Hello, ProgressRep
 
 
 class FromWorker:
-    """Its sender may be answered; `of_kind` is the kind of message that it came as."""
+    """A command whose sender may be answered; `of_kind` is the kind of the message it came in."""
 
     __slots__ = ()
     of_kind: ClassVar[str]
@@ -55,7 +55,7 @@ class SinksReceived(FromWorker):
 
 @dataclass(frozen=True, slots=True)
 class WantReceived(FromWorker):
-    """Credit replaces the earlier number; jobs that are ready are leased at once."""
+    """Credit replaces the previous number; ready jobs are leased at once."""
 
     of_kind = "want"
     worker_id: str
@@ -76,7 +76,7 @@ class FinishedItem:
     job_id: str
     epoch: int
     manifest: Manifest
-    #: Where the manifest already lies as a durable blob; needed when `manifests.needs_blob(manifest)`.
+    #: The durable blob that holds the manifest; required if `manifests.needs_blob(manifest)`.
     manifest_blob: str = ""
     #: Staged file → the durable blob that it was copied to, for files that are not published.
     blobs: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class FailReceived(FromWorker):
     of_kind = "fail"
     worker_id: str
     message: Fail
-    #: Where `message.uncommitted` lies as a durable blob, when it is too large for an event.
+    #: The durable blob that holds `message.uncommitted` if it is too large for an event.
     uncommitted_blob: str = ""
 
 

@@ -1,7 +1,7 @@
-"""Workers: hello, heartbeats, credit, goodbye, loss.
+"""Decisions about workers: hello, heartbeats, credit, goodbye, loss.
 
-A worker is lost by silence (`Tick`), by its process's end (`WorkerGone`) or by another process under its name. A worker
-that speaks without having said hello to this process is asked to; its leases stand until the rejoin deadline.
+A worker is lost through silence (`Tick`), when its process ends (`WorkerGone`), or when another process takes its name. A worker
+that sends other messages before hello is asked to send one; its leases stand until the rejoin deadline.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from casparian_sentinel.core.worker_commands import (
 
 SAY_HELLO = "send hello first: this connection is not registered"
 _PROGRESS_SECONDS = 1.0
-#: Leases of one worker: as many as its hello can name when it comes back.
+#: The most leases of one worker: as many as its hello can name when it comes back.
 LEASES_MAX = 1024
 
 
@@ -57,7 +57,7 @@ LEASES_MAX = 1024
 
 
 def on_hello(decision: DecisionBuilder, command: HelloReceived) -> None:
-    """Adopt what the worker still holds, say what it must abandon, take back what it no longer knows."""
+    """Adopt the leases the worker still holds, name those it must abandon, and take back those it no longer knows."""
     message, worker_id = command.message, command.worker_id
     if message.protocol != PROTOCOL_VERSION:
         reason = (
@@ -74,7 +74,7 @@ def on_hello(decision: DecisionBuilder, command: HelloReceived) -> None:
     lost = 0
     if before is not None and not is_same:
         lost = decision.record(WorkerLost(worker_id=worker_id, reason="another process took its name"))
-    # A new process under an old name tells us nothing about the old one's jobs, so none counts as a loss.
+    # A new process under an old name says nothing about the old process's jobs, so none counts as a loss.
     lose_all(decision, worker_id, "released" if is_same else "taken over", keep=kept, is_loss=False, cause=lost)
     if before != joined:
         decision.record(joined)
@@ -82,7 +82,7 @@ def on_hello(decision: DecisionBuilder, command: HelloReceived) -> None:
 
 
 def name_taken_by(presence: WorkerPresence, now: Now, message: Hello) -> ConnectedWorker | None:
-    """The worker that has this name: another process that still beats. Until it is silent the newcomer is refused."""
+    """The live worker of another process that has this name. Until it falls silent, the newcomer is refused."""
     first = presence.workers.get(message.worker_id)
     if first is None or (first.pid, first.host) == (message.pid, message.host):
         return None
@@ -90,7 +90,7 @@ def name_taken_by(presence: WorkerPresence, now: Now, message: Hello) -> Connect
 
 
 def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bool) -> tuple[list[Held], list[Held]]:
-    """What a worker may go on with, and what not; another process than the one that got the leases goes on with none."""
+    """The leases a worker may go on with, and those it may not; a process other than the one that got them keeps none."""
     keep: list[Held] = []
     drop: list[Held] = []
     for item in message.holding:
@@ -147,7 +147,7 @@ _SIGNS_OF_LIFE = (HelloReceived, BeatReceived, ProgressReceived, SinksReceived, 
 
 
 def renew_lease_after_error(presence: WorkerPresence, command: FromWorker, now: Now) -> None:
-    """What a worker said could not be taken in by a fault of ours; that it spoke renews its leases nevertheless."""
+    """A worker's message could not be processed because of a bug here; its leases are renewed because it is alive."""
     worker = presence.workers.get(command.worker_id)
     if worker is None or not isinstance(command, _SIGNS_OF_LIFE):
         return
@@ -164,7 +164,7 @@ def _known(decision: DecisionBuilder, worker_id: str, of_kind: str) -> Connected
 
 
 def on_heartbeat(decision: DecisionBuilder, command: BeatReceived) -> None:
-    """Renews all the worker's leases; notes starts that were not heard of, progress, and attempts that are over."""
+    """Renew the worker's leases; record starts that were not reported, progress, and attempts that are over."""
     message = command.message
     if _known(decision, command.worker_id, "heartbeat") is None:
         return
@@ -210,7 +210,7 @@ def _counters(progress: Progress) -> tuple[object, ...]:
 
 
 def _note_progress(decision: DecisionBuilder, job: OpenJob, news: Progress) -> None:
-    """Remember it; record it at most once a second and only when a counter changed."""
+    """Remember the progress; record it at most once a second, and only if a counter changed."""
     now_s = decision.now.monotonic_s
     seen = decision.presence.jobs.get(job.job_id)
     if seen is None or seen.epoch != job.epoch:
@@ -225,7 +225,7 @@ def _note_progress(decision: DecisionBuilder, job: OpenJob, news: Progress) -> N
 
 
 def on_sinks(decision: DecisionBuilder, command: SinksReceived) -> None:
-    """Live only: nothing is recorded."""
+    """Take in the counts of sinks; they are live only, and nothing is recorded."""
     if _known(decision, command.worker_id, "sinks") is None:
         return
     taken = decision.presence.sinks.take(command.worker_id, command.message)

@@ -1,12 +1,11 @@
-"""The daemon: the shell around the pure core, everything that touches the world while a sentinel runs.
+"""The daemon: the shell around the pure core, which does all input and output while a sentinel runs.
 
 `main` is the process from start to end, `boot` opens the log, `shell` connects the parts. `journal` makes decisions durable,
-`promoter` puts committed files in place, `snapshots` shorten the next start. `bus`, `inbox` and `requests` talk with workers
-and clients; `children` and `projector` are the processes that it keeps alive. `planner` turns files into jobs, `upkeep` watches
-the disk, `failures` is what becomes of errors. Deciding is the core's.
+`promoter` puts committed files in place, and `snapshots` shortens the next start. `bus`, `inbox` and `requests` talk with workers
+and clients; `children` and `projector` keep other processes alive. `planner` turns files into jobs, `upkeep` watches the disk,
+and `failures` reports errors. The core makes the decisions.
 
-The names below are what a command without a daemon shares with it. `main.run` is imported from `main`, where it is also run as
-a program.
+The names below are shared with commands that run without a daemon. Import `main.run` from `main`, which is also a program.
 """
 
 from __future__ import annotations

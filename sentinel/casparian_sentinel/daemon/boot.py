@@ -1,9 +1,9 @@
-"""Boot: from a home on disk to an open log and the state that it says. The same for the daemon and for local mode.
+"""Boot: from a home on disk to an open log and its state, both for the daemon and for local mode.
 
-The caller holds the home's lock. Recovery is the log's and folding is the core's. Here is the order of steps, the choice
-between the snapshot with the events behind it and the whole log, and the witnesses: what in the home shows how far the log once
-reached (the tables, the snapshot, signed heads, published files). Each of them saw durable events only; `log.recovery` compares
-them with the log.
+The caller holds the home's lock. The log recovers itself and the core folds; this module owns the order of the steps and the
+choice between a snapshot with the events after it and the whole log. It also gathers the witnesses: everything in the home that
+shows how far the log once reached (tables, snapshot, signed heads, published files). A witness has seen only durable events;
+`log.recovery` compares the witnesses with the log.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _POSITION_LIMIT_BYTES = 4096
 _SIGNED_LIMIT_BYTES = 64 * 1024
 _TABLES_SECONDS = 60.0
 
-#: Reads where the tables of `state.duckdb` stand; None when it cannot be read.
+#: Reads the position of the tables in `state.duckdb`; returns None if it cannot be read.
 AskTables = Callable[[Path], Head | None]
 
 logger = logging.getLogger(__name__)
@@ -69,15 +69,15 @@ class Booted:
     recovery: Recovery
     state: State
     blobs: BlobStore
-    #: How many events were folded, for those who wonder why a start took long.
+    #: The number of folded events, which explains a long start.
     folded_events: int
 
 
 def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | None = None) -> Booted:
     """Open and recover the log, then fold it.
 
-    Raises `LogCorrupt`, `LogShorter` and `LogReplaced` (a witness in the home knows another log), `LogFull`,
-    `StagingElsewhere`.
+    Raises `LogCorrupt`, `LogFull`, `StagingElsewhere`, and `LogShorter` or `LogReplaced` if a witness in the home contradicts
+    the log.
     """
     with no_collections():
         check_one_file_system(fs, home)
@@ -101,7 +101,7 @@ def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | No
 
 
 def fold(fs: Fs, directory: Path, log: LogWriter, snapshot: Snapshot | None) -> tuple[State, int]:
-    """The state at the log's end, and how many events it took."""
+    """The state at the end of the log, and the number of events that were folded for it."""
     state, head, count = fold_upto(fs, directory, log.chain_id, log.end.position, snapshot)
     if (head.seq, head.sha256) != (log.end.seq, log.end.sha256) and snapshot is not None:
         logger.warning("The snapshot ends on another chain; the log is folded.")
@@ -116,7 +116,7 @@ def fold(fs: Fs, directory: Path, log: LogWriter, snapshot: Snapshot | None) -> 
 def first_commands(
     booted: Booted, mode: Literal["daemon", "local"], version: str
 ) -> list[RecordStart | RecordTornTail]:
-    """What a process records about itself before anything else."""
+    """The first events that a process records about itself."""
     torn = booted.recovery.torn
     found: list[RecordStart | RecordTornTail] = []
     if torn is not None:
@@ -125,7 +125,7 @@ def first_commands(
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot; empty where it has none."""
+    """The kernel's id of this boot; empty on a system without one."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -133,9 +133,9 @@ def boot_id() -> str:
 
 
 def gather(fs: Fs, home: Home, snapshot: Document | None, ask_tables: AskTables | None = None) -> list[Witness]:
-    """Everybody who knows. `snapshot` is the document of the snapshot of open state.
+    """All witnesses of the home. `snapshot` is the document of the snapshot of open state.
 
-    `ask_tables` is only asked when the small file beside the tables is not there.
+    `ask_tables` is called only if the small file with the tables' position is missing.
     """
     found: list[Witness] = []
     tables = _position(fs, home.state_position)
@@ -154,19 +154,19 @@ def gather(fs: Fs, home: Home, snapshot: Document | None, ask_tables: AskTables 
 
 
 def witnesses_of(home: Home) -> list[Witness]:
-    """`gather` for a home at rest or beside a daemon: with its snapshot, its tables asked in a process of their own."""
+    """`gather` for a home with or without a running daemon; a separate process reads the tables."""
     fs = RealFs()
     return gather(fs, home, read_document(fs, home.snapshot_file), tables_in_a_process)
 
 
 def caches(home: Home) -> list[Path]:
-    """Files that were computed from the log, and go aside with what they know of it when it is cut."""
+    """Files computed from the log. When the log is cut, they are moved aside, since they know the part that was cut off."""
     wal = home.state_db.with_name(home.state_db.name + ".wal")
     return [home.snapshot_file, home.state_position, home.state_db, wal]
 
 
 def signed_heads_of_others(fs: Fs, home: Home, chain_id: bytes) -> Iterator[Path]:
-    """Files of signed heads that belong to another chain than this."""
+    """Files of signed heads that belong to another chain than this one."""
     for path, (signed_chain, _head) in _signed_heads(fs, home):
         if signed_chain != chain_id:
             yield path
@@ -174,7 +174,7 @@ def signed_heads_of_others(fs: Fs, home: Home, chain_id: bytes) -> Iterator[Path
 
 
 def tables_in_a_process(path: Path) -> Head | None:
-    """Ask the tables themselves, in a process of its own: this one need not know DuckDB."""
+    """Read the position of the tables in a separate process, so that this one does not import DuckDB."""
     command = [sys.executable, "-I", "-m", "casparian_sentinel.projection.database", str(path)]
     try:
         done = subprocess.run(
@@ -195,14 +195,14 @@ def _position(fs: Fs, path: Path) -> Head | None:
         return None
     try:
         return unpack_seal(content)[1]
-    except DamagedBatch:  # it is never synced: after a power cut, the tables themselves are asked
+    except DamagedBatch:  # this file is never synced, so after a power cut the tables themselves are asked
         return None
 
 
 def _unknown_parts(fs: Fs, home: Home) -> list[Witness]:
-    """Without tables: published files of jobs that the log says nothing about, unless it says that it was repaired.
+    """The witness for a home without tables: published files of jobs that are not in the log, unless it records a repair.
 
-    Costs reading the whole log, as the tables that are to be made again do.
+    This reads the whole log, as the rebuild of the tables does.
     """
     by_job: dict[str, str] = {}
     for paths in published_parts(fs, home):
@@ -217,12 +217,12 @@ def _unknown_parts(fs: Fs, home: Home) -> list[Witness]:
     if not unknown:
         return []
     whose = "a job" if len(unknown) == 1 else f"{len(unknown):,} jobs"
-    knows = f"is the data of {whose} that it knows nothing of"
+    knows = f"is the data of {whose} that it does not contain"
     return [Witness(unknown[0], None, knows=knows)]
 
 
 def _committed_jobs(fs: Fs, directory: Path) -> set[str] | None:
-    """Jobs whose commits the log has; None when it cannot say: it is damaged, or records that a part was lost."""
+    """Jobs whose commits are in the log; None if the log is damaged or records that a part was lost."""
     segments = list_segments(fs, directory)
     found: set[str] = set()
     if not segments:
@@ -240,13 +240,13 @@ def _committed_jobs(fs: Fs, directory: Path) -> set[str] | None:
                         return None
                     if event.type == "JobOutputsCommitted":
                         found.add(str(event.data.get("job_id", "")))
-    except LogCorrupt as damage:  # a torn tail at most; other damage is reported when the log is opened
+    except LogCorrupt as damage:  # at most a torn tail; other damage is reported when the log is opened
         return found if damage.segment == segment_name(segments[-1]) else None
     return found
 
 
 def _signed_heads(fs: Fs, home: Home) -> Iterator[tuple[Path, tuple[bytes, Head]]]:
-    """They do not say at which byte; whether they are truly signed is `log verify`'s to find out."""
+    """Signed heads do not give a byte offset; `log verify` checks their signatures."""
     folder = home.log / SEALS_FOLDER
     for name in fs.names(folder) if fs.exists(folder) else ():
         if not name.endswith(".json"):

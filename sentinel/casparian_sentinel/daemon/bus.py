@@ -1,9 +1,9 @@
-"""The daemon's sockets: the ROUTER of workers and clients, what is sent on it, and the feed.
+"""The daemon's sockets: the ROUTER for workers and clients, the messages sent on it, and the feed.
 
-`Bus` owns the socket, its limits and which worker is behind which identity. The descriptor of a ZeroMQ socket is
-edge-triggered: whether more can be read is asked again after every drain and every send. `Outbox` encodes messages, splits long
-ones and drops what has no reader; a peer that vanished or does not read never delays the others. `FeedPublisher` is an XPUB
-socket: it encodes only what has a subscriber, and drops messages for slow readers. What arrives is read by `inbox`.
+`Bus` owns the ROUTER socket, its limits, and the map of identities to workers. The file descriptor of a ZeroMQ socket is
+edge-triggered, so the socket is checked for more messages after every drain and every send. `Outbox` encodes messages, splits
+long ones and drops those without a reader; a peer that vanished or does not read never delays the others. `FeedPublisher` is an
+XPUB socket: it encodes only what has a subscriber, and drops messages for slow readers. `inbox` reads what arrives.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from casparian_sentinel.core import Decision
 
 _IPC = "ipc://"
 HIGH_WATER_MARK = 10_000
-#: Messages in one turn of the loop; the rest waits for the next, so that batches and timers get their turn.
+#: The most messages in one turn of the loop; the rest waits for the next turn, so that batches and timers get theirs.
 DRAIN_LIMIT = 512
 
-#: Behind the identity comes the kind.
+#: The frame after the identity holds the message kind.
 _KIND_PLACE = 2
 _HELLO = b"hello"
 FEED_HIGH_WATER_MARK = 50_000
-#: Each byte of a subscribed topic is kept, and takes some ten bytes of memory.
+#: The socket keeps every subscribed topic, at about ten bytes of memory for each byte.
 _TOPIC_LIMIT_BYTES = 64
-#: Leaves room for the reply's own fields within a body.
+#: Leaves room in the body for the reply's own fields.
 _RESULT_IN_BODY_BYTES = 60 * 1024
 _SPLITTABLE = (Assign, Committed, Fenced, Failed)
 
@@ -58,27 +58,27 @@ ZmqContext = zmq.Context[zmq.Socket[bytes]]
 
 
 class EndpointNotPrivate(CasparianError):
-    """Other users may enter the directory of the sockets."""
+    """Other users have access to the directory of the sockets."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(
-            f"{directory} holds the sentinel's sockets but other users may enter it.",
+            f"{directory} holds the sentinel's sockets but other users have access to it.",
             remedy=f"chmod 700 {directory} (and check that you own it).",
         )
 
 
 class EndpointRefused(CasparianError):
-    """The address is not an ipc:// address."""
+    """The endpoint is not an ipc:// address."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(
-            f"The endpoint {endpoint} is not ipc://.",
+            f"The endpoint {endpoint} is not an ipc:// address.",
             remedy="Only processes of this user on this host can connect; leave the endpoint out.",
         )
 
 
 def prepare_endpoint(endpoint: str) -> None:
-    """Make way for binding: the directory must be private; a socket file left by a killed sentinel goes.
+    """Prepare for binding: check that the directory is private, and remove a socket file left by a killed sentinel.
 
     Only the holder of the home's lock may call this.
     """
@@ -92,7 +92,7 @@ def prepare_endpoint(endpoint: str) -> None:
 
 
 class LoopSocket:
-    """A ZeroMQ socket whose readable moments arrive as calls in the loop."""
+    """A ZeroMQ socket that calls back in the event loop when it can be read."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class LoopSocket:
         on_frames: Callable[[list[bytes]], None],
         receive: Callable[[zmq.Socket[bytes]], list[bytes]] = lambda socket: socket.recv_multipart(zmq.NOBLOCK),
     ) -> None:
-        """`receive`: one message; raises `zmq.Again` when there is none."""
+        """`receive` reads one message and raises `zmq.Again` if there is none."""
         self._socket = socket
         self._receive = receive
         self._on_frames = on_frames
@@ -112,11 +112,11 @@ class LoopSocket:
         self.recheck()
 
     def after_drain(self, callback: Callable[[], None]) -> None:
-        """Call this whenever a drain has received anything."""
+        """Register a function to call after every drain that received something."""
         self._after_drain = callback
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """False when the peer is gone or does not read; raises any other error."""
+        """Send a message. Returns False if the peer is gone or does not read; raises any other error."""
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.ZMQError as cause:
@@ -128,12 +128,12 @@ class LoopSocket:
         return True
 
     def drain_now(self) -> None:
-        """Receive everything that has arrived, however much."""
+        """Receive every message that has arrived, without a limit."""
         while not self._socket.closed and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self._drain()
 
     def recheck(self) -> None:
-        """Look at EVENTS: sending may have swallowed the edge that announced something to read."""
+        """Check EVENTS: sending may have consumed the edge that announced a message to read."""
         if not self._is_scheduled and not self._socket.closed and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self._is_scheduled = True
             self._loop.call_soon(self._drain)
@@ -159,7 +159,7 @@ class LoopSocket:
 
 
 class Bus:
-    """The ROUTER of workers and clients, and which worker is behind which identity."""
+    """The ROUTER of workers and clients, and the map of identities to workers."""
 
     def __init__(
         self,
@@ -168,11 +168,11 @@ class Bus:
         on_message: Callable[[bytes, Sequence[bytes]], None],
         on_gone: Callable[[str], None] = lambda worker_id: None,
     ) -> None:
-        """Bind; the caller holds the home's lock. `on_gone`: the process of a bound worker has ended."""
+        """Bind the socket; the caller holds the home's lock. `on_gone` is called when a bound worker's process has ended."""
         prepare_endpoint(endpoint)
         self._on_gone = on_gone
         self._watched: dict[bytes, int] = {}
-        #: The process that sent the hello which is being taken, as the kernel says; 0 where it does not.
+        #: The process that sent the hello being handled, as the kernel reports it; 0 if it does not.
         self.peer_pid = 0
         self._on_message = on_message
         self._path = Path(endpoint.removeprefix(_IPC))
@@ -189,7 +189,7 @@ class Bus:
         self.socket = LoopSocket(router, self._received, self._receive)
 
     def _receive(self, router: zmq.Socket[bytes]) -> list[bytes]:
-        """One message; of a hello also whose it is."""
+        """Receive one message, and for a hello also the sender's pid."""
         frames = [router.recv(zmq.NOBLOCK)]
         self.peer_pid = 0
         while router.get(zmq.RCVMORE):
@@ -203,7 +203,7 @@ class Bus:
         self._on_message(frames[0], frames[1:])
 
     def bind_worker(self, identity: bytes, worker_id: str, pid: int) -> None:
-        """A hello: from now on this connection speaks for that worker, and no other does."""
+        """Bind a connection to a worker after its hello: from now on only this connection speaks for the worker."""
         earlier = self._identities.pop(worker_id, None)
         if earlier is not None:
             self._workers.pop(earlier, None)
@@ -240,12 +240,12 @@ class Bus:
         self._path.unlink(missing_ok=True)
 
     def _watch(self, identity: bytes, pid: int) -> None:
-        """Notice the process's end at once, where the kernel reports it; by its silence otherwise."""
+        """Notice the end of the process at once if the kernel reports it; otherwise its silence shows it."""
         if not pid or pid == os.getpid() or not hasattr(os, "pidfd_open"):
             return
         try:
             descriptor = os.pidfd_open(pid)
-        except OSError:  # ended already, or hidden from us
+        except OSError:  # already ended, or not visible to this process
             return
         self._watched[identity] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, self._process_ended, identity)
@@ -264,16 +264,16 @@ class Bus:
 
 
 def _pid_of(frame: zmq.Frame) -> int:
-    """The process at the other end of an ipc connection: libzmq asked the kernel when it connected."""
+    """The process at the other end of an ipc connection, which libzmq got from the kernel on connecting."""
     try:
         pid = str(frame.get("Peer-Address")).rpartition(":")[2]
-    except zmq.ZMQError:  # not ipc, or a system without this
+    except zmq.ZMQError:  # not ipc, or the system does not support this
         return 0
     return int(pid) if pid.isascii() and pid.isdigit() and len(pid) < 10 else 0
 
 
 def encode_parts(message: Message, attachments: Sequence[bytes] = ()) -> list[list[bytes]]:
-    """The frames of a message, in several messages when a list of jobs does not fit one."""
+    """The frames of a message, as several messages if a list of jobs does not fit into one."""
     try:
         return [encode(message, attachments)]
     except MessageTooLarge:
@@ -286,7 +286,7 @@ def encode_parts(message: Message, attachments: Sequence[bytes] = ()) -> list[li
 
 
 def reply_frames(request_id: str, result: dict[str, object]) -> list[bytes]:
-    """A reply; a result too large for a body is its first attachment."""
+    """The frames of a reply; a result too large for the body becomes the first attachment."""
     packed = pack(result)
     if len(packed) <= _RESULT_IN_BODY_BYTES:
         return encode(Reply(id=request_id, ok=True, result=result))
@@ -302,7 +302,7 @@ def error_frames(request_id: str, error: CasparianError, code: str) -> list[byte
 
 
 class Outbox:
-    """Sends on the bus; a worker that does not read any more is reported as gone."""
+    """Sends messages on the bus; reports a worker that does not read as gone."""
 
     def __init__(self, bus: Bus, on_deaf: Callable[[str], None]) -> None:
         self._bus = bus
@@ -312,7 +312,7 @@ class Outbox:
     def to_worker(self, worker_id: str, message: Message, attachments: Sequence[bytes] = ()) -> None:
         identity = self._bus.identity_of(worker_id)
         if identity is None:
-            self.dropped += 1  # it is away; the answer to its next `hello` has all it needs
+            self.dropped += 1  # it is away; the answer to its next `hello` has everything it needs
             return
         for frames in encode_parts(message, attachments):
             if not self._bus.send(identity, frames):
@@ -337,7 +337,7 @@ class FeedPublisher:
         self._readings = readings
         self._path = Path(endpoint.removeprefix(_IPC))
         self._topics: set[bytes] = set()
-        #: Sequence of the newest published (or skipped for want of readers) event.
+        #: Sequence number of the newest event that was published, or skipped because nobody subscribed.
         self.seq = 0
         publisher = context.socket(zmq.XPUB)
         publisher.set(zmq.LINGER, 0)
@@ -352,7 +352,7 @@ class FeedPublisher:
         return bool(self._topics)
 
     def publish(self, decision: Decision) -> None:
-        """Send the decision's events; they are durable."""
+        """Send the events of a durable decision."""
         first = decision.first_seq
         if self._topics:
             for offset, (ts, kind, version, actor, data, *_cause) in enumerate(decision.facts()):

@@ -23,11 +23,11 @@ from casparian_sentinel.ports import Clock
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 30.0
-#: A child that lived shorter than this died at once.
+#: A child that ended sooner than this after its start is said to have ended at once.
 INSTANT_SECONDS = 5.0
 GIVE_UP_AFTER = 5
 PIDS_FILE = "workers.json"
-#: A busy machine starts an interpreter slowly: before its first hello a worker has at least so long.
+#: An interpreter starts slowly on a busy machine: a new worker has at least this long to send its first hello.
 _START_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Backoff:
     instant_deaths: int = 0
 
     def died_after(self, lived_seconds: float) -> float:
-        """Seconds to wait before the next start."""
+        """The seconds to wait before the next start."""
         self.instant_deaths = self.instant_deaths + 1 if lived_seconds < INSTANT_SECONDS else 0
         if not self.instant_deaths:
             return self.first_seconds
@@ -130,7 +130,7 @@ class Child(Watched):
 
 
 def said_of_exit(code: int) -> str:
-    """`exited with 3`, `killed by SIGKILL`."""
+    """How a process ended: `exited with 3`, `killed by SIGKILL`."""
     if code >= 0:
         return f"exited with {code}"
     try:
@@ -157,9 +157,9 @@ class LocalWorkers:
         command: Callable[[Home, str], list[str]] = worker_command,
         first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
     ) -> None:
-        """`on_gone(worker_id, how)` at every end; `on_hopeless()` when the last one was given up.
+        """`on_gone(worker_id, how)` is called at every end, `on_hopeless()` when the last worker was given up.
 
-        While the sentinel drains, `may_restart` says no: a worker that left is not replaced.
+        `may_restart` returns False while the sentinel drains, so that a worker that left is not replaced.
         """
         self._home = home
         self._clock = clock
@@ -172,14 +172,14 @@ class LocalWorkers:
         self._running: dict[str, Watched] = {}
         self._backoffs = {name: Backoff(first_backoff_seconds) for name in self._names}
         self._given_up: dict[str, str] = {}
-        #: When each was heard last; a new one has a lease to say hello in.
+        #: When each worker was last heard from; a new one has a full lease to send hello.
         self._heard_s: dict[str, float] = {}
         self._greeted: set[str] = set()
         self._is_closing = False
         self._all_ended = asyncio.Event()
 
     def start(self) -> None:
-        """Adopt what an earlier sentinel left, end what is too many, start the rest."""
+        """Adopt workers that an earlier sentinel left behind, end surplus ones, and start the missing ones."""
         for name, pid in read_pids(self._pids_path).items():
             self._adopt(name, pid)
         for name in self._names:
@@ -197,9 +197,9 @@ class LocalWorkers:
         return [WorkerGivenUp(worker=name, reason=reason) for name, reason in sorted(self._given_up.items())]
 
     def end_silent(self, heard_s: Mapping[str, float], allowed_seconds: float) -> None:
-        """Kill workers that said nothing for so long: stopped, or hung; another one is started in their place.
+        """Kill workers that were silent for too long, because they stopped or hang; others are started in their place.
 
-        `heard_s`: when the sentinel heard each connected worker last, monotonic.
+        `heard_s` is the monotonic time at which the sentinel last heard from each connected worker.
         """
         now_s = self._clock.monotonic_seconds()
         for name, process in self._running.items():
@@ -209,13 +209,13 @@ class LocalWorkers:
                 self._greeted.add(name)
             allowed_s = max(allowed_seconds, _START_SECONDS) if may_be_starting else allowed_seconds
             if now_s - last_s > allowed_s and process.is_running:
-                said = "Worker %s (pid %d) said nothing for %.0f s and is killed."
+                said = "Worker %s (pid %d) was silent for %.0f s and is killed."
                 logger.warning(said, name, process.pid, now_s - last_s)
-                self._heard_s[name] = now_s  # its end is heard in a moment
+                self._heard_s[name] = now_s  # its end is noticed in a moment
                 process.kill()
 
     async def close(self, *, grace_seconds: float) -> None:
-        """They were asked over the bus; after the grace they are terminated, then killed."""
+        """End the workers, which were asked over the bus to leave: terminate them after the grace period, then kill them."""
         self._is_closing = True
         for ask, wait_seconds in (("", grace_seconds), ("terminate", 2.0), ("kill", 5.0)):
             for process in list(self._running.values()):
@@ -276,7 +276,7 @@ class LocalWorkers:
     def _give_up(self, name: str, how: str) -> None:
         self._given_up[name] = f"it {how}, {self._backoffs[name].instant_deaths} times within seconds of its start"
         logger.error(
-            "Worker %s is given up: %s. Its last output is in %s. Stop and start the sentinel to have it tried again.",
+            "Worker %s is given up: %s. Its last output is in %s. Restart the sentinel to try it again.",
             name,
             self._given_up[name],
             self._home.daemon_log,
@@ -291,7 +291,7 @@ class LocalWorkers:
 
 
 def read_pids(path: Path) -> dict[str, int]:
-    """Worker → pid as the last sentinel noted them; empty when the file is missing or torn."""
+    """Worker → pid, as the previous sentinel noted them; empty if the file is missing or torn."""
     try:
         noted = json.loads(path.read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
@@ -302,7 +302,7 @@ def read_pids(path: Path) -> dict[str, int]:
 
 
 def _is_this_worker(pid: int, name: str, home: Home) -> bool:
-    """Whether the process is what we started, and not another that got its pid."""
+    """Whether the process is the worker that was started, and not another process that got its pid."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,8 +1,8 @@
-"""What goes wrong in this process, and where it is reported.
+"""Errors in this process, and where they are reported.
 
-`InternalErrors` counts errors of our own that a daemon survives (docs/decisions/0017) and logs a few tracebacks a minute.
-`FailureLines` writes a line into daemon.log for each failure of a job, up to a limit that a person can read. `Tasks` keeps the
-tasks of the loop until they end: what they raise ends the daemon.
+`InternalErrors` counts internal errors that a daemon survives (docs/decisions/0017) and logs a few tracebacks a minute.
+`FailureLines` writes a line into daemon.log for each failed job, up to a limit that a person can read. `Tasks` holds the tasks of
+the event loop until they end; an exception that a task does not handle ends the daemon.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Window:
-    """One place's tracebacks of this minute."""
+    """The tracebacks of one place in the current minute."""
 
     since_s: float
     logged: int = 0
@@ -36,11 +36,11 @@ class _Window:
 
 
 class InternalErrors:
-    """What went wrong in this process since its start."""
+    """The internal errors of this process since its start."""
 
     def __init__(self, monotonic_seconds: Callable[[], float]) -> None:
         self._now = monotonic_seconds
-        #: By where it happened; places are names in our code, so there are few.
+        #: Counts by place; places are names in the code, so there are few.
         self.counts: Counter[str] = Counter()
         self.last = ""
         self._windows: dict[str, _Window] = {}
@@ -50,18 +50,18 @@ class InternalErrors:
         return self.counts.total()
 
     def note(self, place: str, error: BaseException) -> None:
-        """Count it, and log it with its traceback."""
+        """Count the error, and log it with its traceback."""
         self.counts[place] += 1
         self.last = f"{place}: {type(error).__name__}: {error}"[:_WORDS]
         window = self._window(place)
         if window.logged < TRACEBACKS_A_MINUTE:
             window.logged += 1
-            logger.error("Internal error in %s; the daemon goes on.", place, exc_info=error)
+            logger.error("Internal error in %s; the daemon continues.", place, exc_info=error)
         else:
             window.left_out += 1
 
     def view(self) -> wire.InternalErrors:
-        """For `status`: how many, where, and the last one in a line."""
+        """For `status`: how many errors, where, and the last one in a line."""
         return wire.InternalErrors(count=self.total, places=dict(self.counts.most_common(16)), last=self.last)
 
     def _window(self, place: str) -> _Window:
@@ -74,13 +74,13 @@ class InternalErrors:
         return window
 
 
-#: So many lines at once, and then so many a second.
+#: The most lines in a burst, and then the most per second.
 BURST_LINES = 50
 LINES_A_SECOND = 1.0
 
 
 class FailureLines:
-    """Methods belong to the loop."""
+    """Lines in daemon.log for failed jobs. Call its methods only in the event loop."""
 
     def __init__(self, monotonic_seconds: Callable[[], float]) -> None:
         self._now = monotonic_seconds
@@ -89,14 +89,14 @@ class FailureLines:
         self._left_out = 0
 
     def list_failures(self, decision: Decision) -> None:
-        """A line for each failure among the events of a durable decision."""
+        """Write a line for each failure among the events of a durable decision."""
         for event in decision.events:
             line = line_of(event)
             if line is not None:
                 self._say(*line)
 
     def each_second(self) -> None:
-        """Say how many were left out, once there is room for a line again."""
+        """Report how many lines were left out, once there is room for a line again."""
         self._refill()
         if self._left_out and self._room >= 1:
             self._room -= 1
@@ -118,7 +118,7 @@ class FailureLines:
 
 
 def line_of(event: Event) -> tuple[int, str] | None:
-    """The level and the line for an event, None for events that are not failures. Pure."""
+    """The level and the line for an event; None for an event that is not a failure."""
     match event:
         case JobFailed(job_id=job_id, error=error):
             return logging.WARNING, f"Job {job_id} failed: {_words(error)}"
@@ -140,10 +140,10 @@ def _words(error: JobError | None) -> str:
 
 
 class Tasks:
-    """Methods belong to the loop."""
+    """The running tasks of the event loop. Call its methods only in the event loop."""
 
     def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:
-        """`on_error(name, error)` when a task ends with an error that it did not deal with."""
+        """`on_error(name, error)` is called when a task ends with an exception that it did not handle."""
         self._on_error = on_error
         self._running: set[asyncio.Task[None]] = set()
 

@@ -1,7 +1,7 @@
-"""Messages that arrive on the bus: decoded, attributed to a worker or client, turned into a command.
+"""Messages that arrive on the bus: decode them, attribute them to a worker or client, turn them into commands.
 
-A worker is who its connection said hello as, never who a message claims to be. What cannot be understood is refused with
-the field named, counted, and forgotten: other peers are not affected. Nothing is decided here.
+A connection's hello decides which worker it is, whatever its later messages claim. A message that cannot be understood is refused
+with the name of the bad field, counted, and dropped; other peers are not affected. The core makes the decisions.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ from casparian_sentinel.daemon.failures import Tasks
 from casparian_sentinel.daemon.journal import Engine, StateBroken
 
 _LABELS_LIMIT_BYTES = 4096
-#: Connected workers of one sentinel.
+#: The most connected workers of one sentinel.
 WORKERS_MAX = 1024
-#: Blobs on their way to one worker; one that asks for more at a time is not a worker of ours.
+#: The most blobs on their way to one worker; no worker of this version asks for more at a time.
 _FETCHES_MAX = 256
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Inbox:
         serve: Callable[[bytes, Request, Sequence[bytes]], Coroutine[Any, Any, None]],
         tasks: Tasks,
     ) -> None:
-        """`threads` does what waits for the disk; `serve` performs a client's request and replies."""
+        """`threads` runs work that waits for the disk; `serve` performs a client's request and replies."""
         self._tasks = tasks
         self._home = home
         self._blobs = blobs
@@ -90,7 +90,7 @@ class Inbox:
         self._outbox = outbox
 
     def receive(self, identity: bytes, frames: Sequence[bytes]) -> None:
-        """One message from any peer."""
+        """Handle one message from any peer."""
         try:
             message, attachments = decode(frames)
         except MalformedMessage as malformed:
@@ -103,7 +103,7 @@ class Inbox:
         self.take(identity, message, attachments)
 
     def take(self, identity: bytes, message: Message, attachments: Sequence[bytes]) -> None:
-        """One message that was understood. A failure here that is our own fault is reported to the sender."""
+        """Handle one decoded message. An internal error here is reported to the sender."""
         try:
             self._take(identity, message, attachments)
         except MalformedMessage as malformed:
@@ -137,7 +137,7 @@ class Inbox:
                 self._engine.submit(offers.prepare_fail(self._blobs, worker_id, message))
             case Fetch():
                 if self._fetches[worker_id] >= _FETCHES_MAX:
-                    self._refuse(identity, Refusal.TOO_MANY, f"hash: {_FETCHES_MAX} blobs are under way", message.kind)
+                    self._refuse(identity, Refusal.TOO_MANY, f"hash: {_FETCHES_MAX} blobs are being sent", message.kind)
                     return
                 self._fetches[worker_id] += 1
                 self._tasks.run("fetch", self._fetch(worker_id, message))
@@ -152,13 +152,13 @@ class Inbox:
 
     def _hello(self, identity: bytes, message: Hello) -> None:
         if message.protocol != PROTOCOL_VERSION:
-            reason = f"protocol: this sentinel speaks version {PROTOCOL_VERSION}, the worker {message.protocol}"
+            reason = f"protocol: this sentinel speaks version {PROTOCOL_VERSION}, the worker speaks {message.protocol}"
             self._refuse(identity, Refusal.PROTOCOL_VERSION, reason, message.kind)
             return
         if len(pack(message.labels)) > _LABELS_LIMIT_BYTES:
             self._refuse(identity, Refusal.MALFORMED, f"labels: more than {_LABELS_LIMIT_BYTES} bytes", message.kind)
             return
-        if self._bus.peer_pid:  # who it is, the kernel says, not the message
+        if self._bus.peer_pid:  # the identity comes from the kernel, not from the message
             message = message.model_copy(update={"pid": self._bus.peer_pid})
         refusal = self._no_name_for(identity, message)
         if refusal is not None:
@@ -168,14 +168,14 @@ class Inbox:
         self._engine.submit(HelloReceived(message.worker_id, message))
 
     def _no_name_for(self, identity: bytes, message: Hello) -> tuple[Refusal, str] | None:
-        """Why this connection may not speak for the worker that it names; None when it may."""
+        """Why this connection may not speak for the worker that it names, or None if it may."""
         bound = self._bus.worker_of(identity)
         if bound not in (None, message.worker_id):
             return Refusal.NAME_TAKEN, f"worker_id: this connection speaks for worker {bound}"
         presence = self._engine.presence
         first = name_taken_by(presence, self._engine.now(), message)
         if first is not None:
-            reason = f"worker_id: a worker {message.worker_id} is at work, pid {first.pid}; choose another name"
+            reason = f"worker_id: a worker {message.worker_id} is running, pid {first.pid}; choose another name"
             return Refusal.NAME_TAKEN, reason
         if message.worker_id not in presence.workers and len(presence.workers) >= WORKERS_MAX:
             return Refusal.TOO_MANY, f"worker_id: there are {WORKERS_MAX:,} workers already"
@@ -205,7 +205,7 @@ class Inbox:
         prepare: Callable[..., Command],
         *arguments: Any,
     ) -> None:
-        """Prepare a command in a thread, where waiting for the disk delays no other message. On failure the worker asks again."""
+        """Prepare a command in a thread, so that the disk delays no other message. After a failure the worker asks again."""
         loop = asyncio.get_running_loop()
         try:
             command = await loop.run_in_executor(self._threads, prepare, *arguments)
@@ -218,14 +218,14 @@ class Inbox:
         self._engine.submit(command)
 
     def _disk_failed(self, identity: bytes, message: Message, cause: OSError) -> None:
-        """Ours, not the worker's: it says the same again."""
+        """The sentinel's own disk failed; the worker sends the message again."""
         logger.warning("A %s could not be prepared: %s", message.kind, cause)
         self._refuse(identity, Refusal.DISK, f"the sentinel's disk: {cause.strerror}", message.kind)
 
     def _internal(self, identity: bytes, message: Message, attachments: Sequence[bytes], error: Exception) -> None:
-        """An error of ours, reported as such; a message about the end of an attempt may fail only a few times."""
+        """Report an internal error as such. A message about the end of an attempt may fail only a few times."""
         self._engine.internal.note(f"taking a {message.kind}", error)
-        if isinstance(message, Finish) and len(message.jobs) > 1:  # what one job does wrong is not the others' matter
+        if isinstance(message, Finish) and len(message.jobs) > 1:  # one job's error must not affect the others
             for job in message.jobs:
                 self.take(identity, message.model_copy(update={"jobs": [job]}), attachments)
             return
@@ -265,7 +265,7 @@ class Inbox:
 
 
 def command_of(worker_id: str, message: Message) -> Command | None:
-    """The command for a message that needs no preparation; None for kinds that a worker has no business sending."""
+    """The command for a message that needs no preparation; None for a kind that workers may not send."""
     match message:
         case Heartbeat():
             return BeatReceived(worker_id, message)

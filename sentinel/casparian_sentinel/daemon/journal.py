@@ -1,7 +1,7 @@
 """From a command to a durable decision: `Engine` decides and folds, `GroupCommit` writes and syncs in batches.
 
-A decision is folded into the state at once and released (sent, answered, performed) only when its events are durable. What is
-released is the shell's; what is decided is the core's.
+A decision is folded into the state at once, but released (sent, answered, performed) only when its events are durable. The shell
+performs what is released; the core decides.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from casparian_sentinel.daemon.failures import InternalErrors
 from casparian_sentinel.log import Head, LogFull, LogWriter
 from casparian_sentinel.ports import Clock
 
-#: So often the end of an attempt is tried before the attempt is given up.
+#: How many times the end of an attempt may fail to be recorded before the attempt is given up.
 INTERNAL_TRIES = 3
 _REMEMBERED_ATTEMPTS = 10_000
-#: With 16 KiB an event at most, a batch of so many stays below the log's 16 MiB.
+#: With at most 16 KiB for an event, a batch of this many stays below the log's limit of 16 MiB.
 EVENTS_PER_BATCH = 1000
 _FULL_RETRY_SECONDS = 0.5
-#: A lazy event that nothing came along for has a batch of its own after this.
+#: A lazy event waits this long for other events to share its batch, then gets a batch alone.
 LAZY_SECONDS = 2.0
 
 
 class StateBroken(CasparianError):
-    """Folding or writing failed earlier, so that the state is not what the log says: nothing is decided any more."""
+    """Folding or writing failed earlier, so the state may differ from the log, and no more decisions are made."""
 
     def __init__(self) -> None:
         super().__init__(
-            "An earlier change could not be recorded; nothing more is decided.",
-            remedy="Begin again: what was recorded is read from the log.",
+            "An earlier change could not be recorded; no more decisions are made.",
+            remedy="Restart the sentinel: it reads everything that was recorded from the log.",
         )
 
 
@@ -71,7 +71,7 @@ class Engine:
         self._clock = clock
         self._journal = journal
         self._is_broken = False
-        #: (job, epoch) → how often its end could not be decided.
+        #: (job, epoch) → how many times its end could not be decided.
         self._failures: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     @property
@@ -82,7 +82,7 @@ class Engine:
         return Now(self._clock.wall_microseconds(), self._clock.monotonic_seconds())
 
     def submit(self, command: Command, waiter: Callable[[], None] | None = None, *, cause: Cause = 0) -> Decision:
-        """Decide; `waiter` is called once the decision, and all before it, is durable and its effects are released.
+        """Decide a command. `waiter` is called once this and all earlier decisions are durable and their effects are released.
 
         `cause` is the request that the command came from.
         """
@@ -100,12 +100,12 @@ class Engine:
         try:
             self._journal(Entry(decision, waiter))
         except BaseException:
-            self._is_broken = True  # the state has events that the log may never have
+            self._is_broken = True  # the state has events that may never reach the log
             raise
         return decision
 
     def attempt_failed(self, worker_id: str, attempts: list[tuple[str, int]], why: str) -> None:
-        """The end of these attempts could not be taken, for a reason of our own. Too often: they end here."""
+        """The end of these attempts could not be recorded because of an internal error; after too many tries it ends them."""
         for attempt in attempts:
             count = self._failures.pop(attempt, 0) + 1
             self._failures[attempt] = count
@@ -115,8 +115,10 @@ class Engine:
                 self.submit(AbandonAttempt(worker_id, *attempt, why))
 
     def _refused(self, command: Command, now: Now, error: Exception) -> Decision:
-        """What the asker hears instead; smaller commands are tried in its place."""
-        if isinstance(error, EventRefused) and command.actor.startswith("user:"):  # what they asked for says too much
+        """Record or return the refusal of a command that failed; smaller commands are tried in its place."""
+        if isinstance(error, EventRefused) and command.actor.startswith(
+            "user:"
+        ):  # the user's request is too large or malformed
             code = "TOO_LARGE" if isinstance(error, EventTooLarge) else "BAD_ARGUMENTS"
             answer = Rejected(error.problem, "Send less at once, with plain values.", code)
             return Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)
@@ -156,14 +158,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Full:
-    """The disk is full; batches from `resume_at` on are still to be written."""
+    """The disk is full; batches from `resume_at` on are still unwritten."""
 
     error: LogFull
     resume_at: int
 
 
 def batches_of(entries: Sequence[Entry]) -> list[list[bytes]]:
-    """The events as batches: a decision's stay together, unless it alone is larger than a batch (jobs of a plan)."""
+    """The events as batches. A decision's events stay together, unless they alone exceed a batch (the jobs of a plan)."""
     batches: list[list[bytes]] = []
     current: list[bytes] = []
     for entry in entries:
@@ -179,7 +181,7 @@ def batches_of(entries: Sequence[Entry]) -> list[list[bytes]]:
 
 
 class GroupCommit:
-    """All methods belong to the loop's thread."""
+    """Writes decisions to the log in batches. Call its methods only in the event loop's thread."""
 
     def __init__(
         self,
@@ -211,16 +213,18 @@ class GroupCommit:
         return self._is_waiting_for_room
 
     def add(self, entry: Entry) -> None:
-        """Take a decision in; it is released when everything up to it is durable."""
+        """Queue a decision; it is released when everything up to it is durable."""
         if self._is_closed or self._is_failed:
-            return  # closed: whatever is not durable is dropped
+            return  # closed: decisions that are not durable are dropped
         if entry.is_lazy:
             if entry.decision.events:
                 self._pending.append(entry)
                 if self._lazy_timer is None:
                     self._lazy_timer = self._loop.call_later(LAZY_SECONDS, self._force_lazy)
             return
-        tells_of_lazy = entry.waiter is not None and bool(self._pending)  # an answer may have seen what they changed
+        tells_of_lazy = entry.waiter is not None and bool(
+            self._pending
+        )  # an answer may depend on what the lazy events changed
         if not (entry.decision.events or self._writing or self._is_scheduled or tells_of_lazy):
             self._release([entry])
             return
@@ -236,7 +240,7 @@ class GroupCommit:
             await waiter
 
     def restore_reserve(self) -> bool:
-        """Whether the log has its reserve of disk space (again). Waits for the disk: call it in a thread."""
+        """Whether the log has its reserve of disk space (again). This waits for the disk, so call it in a thread."""
         return self._log.restore_reserve()
 
     @property
@@ -250,10 +254,10 @@ class GroupCommit:
     def _schedule(self) -> None:
         if not self._is_scheduled and not self._writing and not self._is_failed:
             self._is_scheduled = True
-            self._loop.call_soon(self._start)  # at the end of this turn: all its decisions share the batch
+            self._loop.call_soon(self._start)  # at the end of this turn, so that all its decisions share the batch
 
     def _force_lazy(self) -> None:
-        """Nothing came that they could ride with."""
+        """Write the lazy events now, because no other event came in time to share their batch."""
         self._is_lazy_due = True
         if not self._is_closed:
             self._schedule()
@@ -274,7 +278,7 @@ class GroupCommit:
         job.add_done_callback(lambda done: self._finished(done, batches))
 
     def _append_and_sync(self, batches: list[list[bytes]]) -> Head | _Full:
-        """In the committer thread."""
+        """Append the batches and sync. Runs in the committer thread."""
         for number, batch in enumerate(batches):
             try:
                 self._log.append_packed(batch)
@@ -299,7 +303,7 @@ class GroupCommit:
             return
         self._is_waiting_for_room = True
         self._on_full(outcome.error)
-        self._write(left)  # the log gave its reserve back: that may be room enough
+        self._write(left)  # the log released its reserve, which may be enough room
 
     def _written(self, durable: Head | None) -> None:
         self._is_waiting_for_room = False

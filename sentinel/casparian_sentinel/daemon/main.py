@@ -1,11 +1,11 @@
-"""The daemon as a process, from start to exit code: the home's lock, its log file, the loop, and the order of ending.
+"""The daemon process from start to exit code: the home's lock, its log file, the event loop, and the order of shutdown.
 
-`run` is called by the command line in the process that becomes the daemon; `python -m casparian_sentinel.daemon.main` calls it
-too. Errors while starting are raised as they are; once serving, everything ends in an exit code.
+The command line calls `run` in the process that becomes the daemon; `python -m casparian_sentinel.daemon.main` calls it too.
+Errors during the start are raised unchanged; once the daemon serves, every end has an exit code.
 
-`live` begins, serves and ends. It ends in the order that loses nothing: drain, so that running jobs may finish; stop the
-workers, which give back what they hold; record the stop, durable and sealed. A daemon whose log failed leaves that out: nothing
-more may be written.
+`live` starts, serves and shuts down in the order that loses nothing. It drains, so that running jobs may finish; it stops the
+workers, which give back their leases; it records the stop, durable and sealed. A daemon whose log failed skips the record,
+because nothing more may be written.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim import process
 from casparian_shim.safe import scrub
 
-#: How long a starting daemon waits for a command that has the home without one.
+#: How long a starting daemon waits for a command that works on the home without a daemon.
 _COMMANDS_END_SECONDS = 10.0
 _GOODBYE_SECONDS = 5.0
 _VIEWS_SECONDS = 30.0
@@ -48,7 +48,7 @@ logger = logging.getLogger("casparian_sentinel")
 
 
 class _OneLine(logging.Formatter):
-    """Words from workers and files end up here: nothing in them may obey a terminal."""
+    """Formats a record as one line without control characters: texts from workers and files must not affect a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record), keep_newlines=True)
@@ -66,9 +66,9 @@ def run(
     ready_descriptor: int | None = None,
     log_to_stderr: bool = False,
 ) -> int:
-    """Be the daemon of `home` until it ends; the exit code. Raises `LogInUse`, `LogCorrupt` and other start-up errors.
+    """Run the daemon of `home` until it ends; returns the exit code. Raises `LogInUse`, `LogCorrupt` and other start-up errors.
 
-    `flags` are the settings that the command line gave.
+    `flags` are the settings given on the command line.
     """
     count = settings.daemon.max_concurrent_workers if workers is None else workers
     options = Options(
@@ -85,7 +85,7 @@ def run(
 
 
 def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs: Fs) -> int:
-    """As `run`, with the doors to the machine passed in."""
+    """Run the daemon like `run`, with the clock and the file system as arguments."""
     os.umask(0o077)
     make_home(home)
     with HomeLock.acquire(home.lock_file, patience_seconds=_COMMANDS_END_SECONDS):
@@ -116,7 +116,7 @@ def version() -> str:
 
 
 def _log_to(output: int, *, also_stderr: bool) -> list[logging.Handler]:
-    """Through `output` itself: a rotation puts the new file behind that descriptor."""
+    """Log through the descriptor `output` itself, because a rotation puts the new file behind that descriptor."""
     streams = [open(output, "a", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)]  # noqa: SIM115 -- closed with `output`
     if also_stderr:
         streams.append(sys.stderr)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def _log_to(output: int, *, also_stderr: bool) -> list[logging.Handler]:
 
 
 async def live(shell: Shell) -> int:
-    """Returns the exit code: 0 after a clean end, 1 when the sentinel had to stop."""
+    """Run the daemon in the event loop. Returns the exit code: 0 after a clean end, 1 if the sentinel had to stop."""
     try:
         await shell.begin()
         if shell.failure is None:
@@ -152,16 +152,16 @@ def _farewell(shell: Shell) -> str:
 
 
 def is_idle(shell: Shell) -> bool:
-    """For `until_idle`: planned, and nothing open that could still move."""
+    """For `until_idle`: planning is finished, and no open job can still change."""
     if not shell.options.until_idle or shell.planner.is_planning:
         return False
     return not shell.promoter.is_busy and shell.inbox.requests_open == 0 and not can_move(shell)
 
 
 def can_move(shell: Shell) -> bool:
-    """Whether some open job may still change by itself soon.
+    """Whether some open job may still change without outside help soon.
 
-    Not those queued for a paused parser, nor those whose committed files the disk has refused several times.
+    Jobs queued for a paused parser do not count, nor do jobs whose committed files the disk has refused several times.
     """
     state = shell.booted.state
     blocked, stuck = state.blocked_lanes(), shell.promoter.stuck_jobs
@@ -172,7 +172,7 @@ def can_move(shell: Shell) -> bool:
 
 
 def _announce(shell: Shell) -> None:
-    """The pid file, then the notice to the process that waits."""
+    """Write the pid file, then notify the process that waits."""
     pid_file = shell.home.pid_file
     aside = pid_file.with_suffix(".new")
     aside.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -212,7 +212,7 @@ async def _end_cleanly(shell: Shell) -> None:
 
 
 async def _publish(shell: Shell) -> None:
-    """Leave a `catalog.duckdb` that shows everything committed; the next start would make one otherwise."""
+    """Bring `catalog.duckdb` up to date with all commits; otherwise the next start would have to."""
     try:
         async with asyncio.timeout(_VIEWS_SECONDS):
             await shell.queries.publish_output_views(shell.journal.durable.seq)
@@ -221,7 +221,7 @@ async def _publish(shell: Shell) -> None:
 
 
 async def _close(shell: Shell) -> None:
-    """Let go of everything; children first, the log last."""
+    """Release all resources; children first, the log last."""
     shell.planner.close()
     shell.orphans.close()
     shell.snapshotter.close()
@@ -245,7 +245,7 @@ async def _close(shell: Shell) -> None:
 
 
 def _remove_sockets(home: Home) -> None:
-    """A projector that was killed left its own."""
+    """Remove the sockets. A projector that was killed leaves its socket behind."""
     for endpoint in (home.bus_endpoint, home.feed_endpoint, home.query_endpoint):
         Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
     home.sockets_record.unlink(missing_ok=True)
@@ -271,7 +271,7 @@ def main() -> int:
             log_to_stderr=True,
         )
     except CasparianError as error:
-        print(f"casparian: {error.problem}\n  {error.remedy}", file=sys.stderr)  # noqa: T201 -- a program's last words
+        print(f"casparian: {error.problem}\n  {error.remedy}", file=sys.stderr)  # noqa: T201 -- the program ends here
         return 1
 
 

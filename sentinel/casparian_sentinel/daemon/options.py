@@ -1,7 +1,7 @@
-"""How a daemon is started: what the command line decides beside the settings, and the service manager's notifications.
+"""How a daemon is started: the choices of the command line, and the notifications to the service manager.
 
-`ServiceManager` speaks sd_notify(3): one datagram of `NAME=value` lines that says that we are ready, alive or stopping. A manager
-that does not listen is not a reason to fail; without a socket every method does nothing.
+`ServiceManager` implements sd_notify(3): one datagram of `NAME=value` lines says that the daemon is ready, alive or stopping. A
+manager that does not listen is no reason to fail, and without a socket every method does nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, worker_command
 from casparian_shim.safe import scrub
 
-#: Notify twice within the time that the manager waits, as sd_watchdog_enabled(3) advises; more often than it may miss one.
+#: Notify twice within the manager's time limit, as sd_watchdog_enabled(3) advises, with a margin for a late turn.
 _SHARE = 0.4
 _STATUS_CHARACTERS = 200
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 class ServiceManager:
     def __init__(self, address: str = "", watchdog_seconds: float = 0.0) -> None:
-        """`address`: a path, or an abstract name that begins with `@`; empty: there is no service manager."""
+        """`address` is a path, or an abstract name that begins with `@`; empty means that there is no service manager."""
         self.watchdog_seconds = watchdog_seconds
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket: socket.socket | None = None
@@ -37,7 +37,7 @@ class ServiceManager:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> ServiceManager:
-        """Takes the variables out of the environment, so that no child notifies in our name."""
+        """Read the variables and remove them from the environment, so that no child notifies in this process's name."""
         address = environment.pop("NOTIFY_SOCKET", "")
         microseconds = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
@@ -50,7 +50,7 @@ class ServiceManager:
         self._notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={self._status}")
 
     def status(self, text: str) -> None:
-        """Sent only when it changed, and not while we stop: `stopping` said why."""
+        """Send the status if it changed, except while stopping: `stopping` already gave the reason."""
         line = _one_line(text)
         if line != self._status and not self._is_stopping:
             self._status = line
@@ -61,7 +61,7 @@ class ServiceManager:
         self._notify("STOPPING=1", f"STATUS={_one_line(why)}")
 
     def alive(self, now_s: float) -> None:
-        """The loop turns. Call it often; the manager is notified as often as it asked to be."""
+        """The event loop is running. Call this often; the manager is notified as often as it asked."""
         if self.watchdog_seconds and now_s - self._alive_sent_s >= self.watchdog_seconds * _SHARE:
             self._alive_sent_s = now_s
             self._notify("WATCHDOG=1")
@@ -79,7 +79,7 @@ class ServiceManager:
             self._socket.setblocking(False)
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)
-        except OSError as cause:  # gone, full, or not ours to write to
+        except OSError as cause:  # gone, full, or not writable
             if not self._has_complained:
                 self._has_complained = True
                 logger.warning("The service manager cannot be reached: %s", cause)
@@ -91,21 +91,21 @@ def _one_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    #: Local workers; 0 when all come from elsewhere.
+    #: The number of local workers; 0 if all come from elsewhere.
     workers: int
-    #: Settings that the command line gave: they stay whatever the home says later.
+    #: Settings given on the command line; they hold whatever the home's settings say later.
     flags: Mapping[str, object] = field(default_factory=dict)
-    #: Plan once, run until nothing more can run, then end.
+    #: Plan once, run until nothing more can run, then exit.
     until_idle: bool = False
-    #: Pending files become jobs without being asked: at the start and whenever something changed.
+    #: Whether pending files become jobs automatically, at the start and after every change.
     plans_by_itself: bool = True
-    #: What plans are narrowed to (`process --parser …`).
+    #: The filters of every plan (`process --parser …`).
     plan: QueueArgs = field(default_factory=QueueArgs)
-    #: Written to and closed when the daemon can be asked; None: no process waits.
+    #: Written to and closed when the daemon is ready to serve; None if no process waits for it.
     ready_descriptor: int | None = None
     log_to_stderr: bool = False
-    #: Before a child that died at once is started again; each further wait is longer.
+    #: The wait before a child that ended at once is restarted; each further wait is longer.
     first_backoff_seconds: float = FIRST_BACKOFF_SECONDS
     worker_command: Callable[[Home, str], list[str]] = worker_command
-    #: Is notified that we are ready, alive and stopping.
+    #: Is notified when the daemon is ready, alive or stopping.
     service: ServiceManager = field(default_factory=ServiceManager)

@@ -24,7 +24,7 @@ from casparian_sentinel.daemon.journal import Engine
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.operations import planning
 
-#: As scans leave out (discovery.md), whatever a source adds to them.
+#: The names that scans always leave out (discovery.md); a source may add more.
 PASSED_OVER = (".git", "node_modules", "__pycache__", ".cache", ".Trash")
 TRIES_OF_A_TREE = 3
 _LOOK_SECONDS = 600.0
@@ -62,7 +62,7 @@ async def digest_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
 
 
 class Polls:
-    """Methods belong to the loop."""
+    """The looks at polled sources. Call its methods only in the event loop."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Polls:
         queue_scan: Callable[[Source], str],
         digest_of: TreeDigest = digest_in_a_process,
     ) -> None:
-        """`queue_scan(source)` queues a SCAN job; its id, or empty when one is open already."""
+        """`queue_scan(source)` queues a SCAN job and returns its id, or an empty text if one is already open."""
         self._state = state
         self._tasks = tasks
         self._queue_scan = queue_scan
@@ -79,7 +79,7 @@ class Polls:
         self._polls: dict[str, _Poll] = {}
 
     def looked_at(self) -> dict[str, int]:
-        """When each polled source was looked at last, in µs since the epoch."""
+        """When each polled source was last looked at, in µs since the epoch."""
         return {source_id: poll.looked_at_us for source_id, poll in self._polls.items() if poll.looked_at_us}
 
     def look_at_due(self, now_s: float, now_us: int) -> None:
@@ -104,12 +104,12 @@ class Polls:
         if digest and digest == poll.digest and not self._may_try_again(poll):
             return
         job_id = self._queue_scan(source)
-        if job_id:  # else the open one may have begun before the change: the next look decides
+        if job_id:  # otherwise the open scan may have begun before the change, and the next look decides
             poll.tries = poll.tries + 1 if digest == poll.digest else 1
             poll.digest, poll.job_id = digest, job_id
 
     async def _digest(self, source: Source) -> str:
-        """Empty when the look itself failed: then a scan is to find out."""
+        """The digest of the source's tree; empty if it could not be computed, which a scan must then explain."""
         given = source.options.get("excludes")
         excludes = given if isinstance(given, list | tuple) else ()
         names = [
@@ -122,7 +122,7 @@ class Polls:
             return ""
 
     def _may_try_again(self, poll: _Poll) -> bool:
-        """The tree is as it was, but its scan came to nothing."""
+        """Whether to scan an unchanged tree again because its last scan failed."""
         if poll.job_id in self._state.jobs or poll.tries >= TRIES_OF_A_TREE:
             return False
         return self._state.answered.get(poll.job_id, (0, ""))[1] != COMMITTED
@@ -135,7 +135,7 @@ _INTERNAL_RETRY_SECONDS = 30.0
 
 class Planner:
     def __init__(self, requests: Requests, engine: Engine, filters: QueueArgs, tasks: Tasks) -> None:
-        """`filters` narrow every plan (`process --parser …`); a limit counts over the life of the daemon."""
+        """`filters` narrow every plan (`process --parser …`); a limit applies to the daemon's whole run."""
         self._requests = requests
         self._engine = engine
         self._filters = filters
@@ -151,16 +151,16 @@ class Planner:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is being planned, and nothing is waiting to be."""
+        """Whether no plan runs and none is waiting to run."""
         return self._timer is None and self._running is None and not self._is_wanted
 
     @property
     def is_planning(self) -> bool:
-        """What the queue holds is not all that there is to do: a plan is wanted, under way, or was never made."""
+        """Whether the queue may be incomplete: a plan is wanted, is running, or was never made."""
         return not (self.is_idle and self._has_planned)
 
     def want(self) -> None:
-        """Something changed: plan soon."""
+        """Request a plan because something changed."""
         self._is_wanted = True
         self._arm(DEBOUNCE_SECONDS)
 
@@ -172,7 +172,7 @@ class Planner:
             self._running.cancel()
 
     def scan_due_sources(self) -> None:
-        """Look at the sources whose time has come; a SCAN job for each that changed."""
+        """Look at the sources that are due, and queue a SCAN job for each one that changed."""
         now = self._engine.now()
         if self._engine.state.intake_paused is None:
             self.polls.look_at_due(now.monotonic_s, now.wall_us)
@@ -206,10 +206,10 @@ class Planner:
             logger.info("%d files not queued for parser %s: %s.", skipped.files, skipped.parser, skipped.reason)
 
     async def _guarded_plan(self) -> None:
-        """Plan; what fails is tried again, whatever the cause: a later look may find other files."""
+        """Plan; on any failure try again, because a later look may find other files."""
         try:
             await self._plan()
-        except (CasparianError, OSError) as error:  # a failing disk is no error of ours
+        except (CasparianError, OSError) as error:  # a failing disk is not an internal error
             logger.warning("Planning failed and is tried again: %s", error)
             self._plan_again(_RETRY_SECONDS)
         except Exception as error:

@@ -1,7 +1,7 @@
-"""The projector as the daemon's child: it is kept alive, gets the position up to which the log is durable, and answers questions.
+"""The projector as the daemon's child: it is kept alive, learns how far the log is durable, and answers queries.
 
-Everything here may fail without touching dispatch: the child is started again, its readers wait, or have to ask
-again. What the projector does with the log is `projection`'s business.
+Everything here may fail without affecting dispatch: the child is restarted, and its readers wait or have to ask again.
+`projection` owns what the projector does with the log.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from casparian_sentinel.projection import Report, Watermark
 _CONTROL_LIMIT_BYTES = 8192
 _QUERY_SECONDS = 40.0
 _EXIT_SECONDS = 5.0
-#: It beats each second, from a thread of its own: after such a silence it is stopped, whatever the load.
+#: The projector sends a beat each second from a separate thread, so it is stopped after this silence under any load.
 _SILENCE_SECONDS = 8.0
-#: So long in one step without using the CPU: it waits for something that does not come.
+#: A step without CPU use for this long is waiting for something that does not come.
 _HANG_SECONDS = 10.0
-#: So long after a large batch, questions that came meanwhile may still be waiting to be read.
+#: For this long after a large batch, queries that arrived during it may still be unread.
 _AFTER_BATCH_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
 
 
 class ProjectionAway(CasparianError):
-    """The tables cannot be asked at the moment."""
+    """The tables cannot be queried at the moment."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -54,16 +54,16 @@ class ProjectionAway(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What the projector last said about its own loop, and when it was heard."""
+    """What the projector last reported about its own loop, and when the report arrived."""
 
     heard_s: float
-    #: Since its loop was in one long step; 0 while it is, None when it never was.
+    #: How long ago its loop was in one long step: 0 if it is in one now, None if it never was.
     busy_ago_seconds: float | None = None
     #: How long that step has used no CPU.
     idle_seconds: float = 0.0
 
     def phase(self, now_s: float) -> tuple[ProjectorPhase, str]:
-        """How a projector is that has read the log: ready, busy (a large batch, or a busy machine), or hung."""
+        """The phase of a projector that has read the log: ready, busy (a large batch, or a busy machine), or hung."""
         silent_seconds = now_s - self.heard_s
         if silent_seconds > _SILENCE_SECONDS:
             return ProjectorPhase.HUNG, f"hung: it has not been heard from for {silent_seconds:.0f} s"
@@ -105,7 +105,7 @@ class Projector:
         self._watermark: Head | None = None
         self._told_seq = -1
         self.applied_seq = 0
-        #: Events that it set aside.
+        #: The number of poison events that it set aside.
         self.poison_events = 0
         self._phase = ProjectorPhase.STARTING
         self._words = "starting"
@@ -123,14 +123,14 @@ class Projector:
     def _condition(self) -> tuple[ProjectorPhase, str]:
         if self._phase is not ProjectorPhase.READY:
             return self._phase, self._words
-        self._heard()  # a busy loop of ours must not mistake a beat that waits in the socket for silence
+        self._heard()  # when this loop is busy, a beat may wait unread in the socket, which is not silence
         if self._phase is not ProjectorPhase.READY:
             return self._phase, self._words
         return self._beat.phase(self._clock.monotonic_seconds())
 
     @property
     def is_given_up(self) -> bool:
-        """It ended too often within seconds of its start: questions are refused at once."""
+        """It ended too often within seconds of its start, so queries are refused at once."""
         return self._backoff.is_hopeless and self._phase is not ProjectorPhase.READY
 
     def start(self) -> None:
@@ -153,12 +153,12 @@ class Projector:
         self.tell_watermark()
 
     def watermark(self, durable: Head) -> None:
-        """The log is durable up to there."""
+        """The log is durable up to this head."""
         self._watermark = durable
         self.tell_watermark()
 
     def tell_watermark(self) -> None:
-        """Say it again unless it was said; a full socket is retried at the next tick."""
+        """Send the watermark if it was not sent yet; if the socket is full, the next tick tries again."""
         mark = self._watermark
         if mark is None or self._control is None or mark.seq == self._told_seq:
             return
@@ -167,17 +167,17 @@ class Projector:
         except BlockingIOError:
             return
         except OSError:
-            return  # it is ending: its exit is handled when noticed
+            return  # it is ending; its exit is handled when it is noticed
         self._told_seq = mark.seq
 
     async def close(self) -> None:
-        """End of file on the control socket is its request to leave; after a while it is killed."""
+        """Close the control socket, which asks the child to leave; after a while the child is killed."""
         self._is_closing = True
         self._hang_up()
         if self._child is None or not self._child.is_running:
             return
         if self._phase is ProjectorPhase.STARTING:
-            self._child.kill()  # it has not begun to work; what it holds is disposable anyway
+            self._child.kill()  # it has not begun to work, and everything it has can be rebuilt
         try:
             await asyncio.wait_for(self._ended.wait(), _EXIT_SECONDS)
         except TimeoutError:
@@ -244,7 +244,9 @@ class Projector:
         self._ended.clear()
         self._be(ProjectorPhase.AWAY, f"away: {how}")
         wait_seconds = self._backoff.died_after(self._child.lived_seconds if self._child else 0.0)
-        if self._backoff.is_hopeless:  # what it needs may come back (space, rights), so it is tried on, seldom
+        if (
+            self._backoff.is_hopeless
+        ):  # its resources (space, permissions) may come back, so it is still tried, at long intervals
             times = self._backoff.instant_deaths
             self._be(ProjectorPhase.GIVEN_UP, f"given up for now: it {how}, {times} times within seconds of its start")
             logger.error("The projector is %s; tried again in %.0f s.", self._words, wait_seconds)
@@ -258,17 +260,17 @@ class Projector:
             return
         try:
             self.start()
-        except OSError as cause:  # no descriptors, no memory: as if it had died at once
+        except OSError as cause:  # no file descriptors or memory: handled as if it had ended at once
             self._exited(f"could not be started: {cause.strerror}")
 
 
 class ProjectionQueries:
-    """Asks the projector's endpoint, as any client does, from within the loop."""
+    """Sends queries to the projector's endpoint from the event loop, like any client."""
 
     def __init__(self, context: ZmqContext, home: Home, why_not: Callable[[], str] = str) -> None:
-        """`why_not()` says why there will be no answer; empty when there may be one."""
+        """`why_not()` says why there will be no answer; it is empty if there may be one."""
         self._why_not = why_not
-        #: Our identity as an asker; only the projector knows it, so that no other asker can use our lanes.
+        #: The identity of this asker. It is secret, so that no other client can use the sentinel's lanes.
         self.routing_id = b"sentinel-" + secrets.token_bytes(16)
         dealer = context.socket(zmq.DEALER)
         dealer.set(zmq.ROUTING_ID, self.routing_id)
@@ -279,14 +281,14 @@ class ProjectionQueries:
         self._asked: dict[str, asyncio.Future[Rows]] = {}
 
     async def ask(self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int) -> Rows:
-        """Rows as of `at_least_seq` or later. Raises `ProjectionAway` or `RequestRefused`."""
+        """Rows as of event `at_least_seq` or later. Raises `ProjectionAway` or `RequestRefused`."""
         query_id = secrets.token_hex(8)
         asked: dict[str, object] = {"id": query_id, "sql": sql, "params": list(params), "format": "rows"}
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
         return await self._exchange(query_id, [b"query", pack(asked)])
 
     async def publish_output_views(self, at_least_seq: int) -> None:
-        """Return when the catalog holds what was committed up to there. Raises as `ask` does."""
+        """Return when the catalog holds everything committed up to this event. Raises like `ask`."""
         query_id = secrets.token_hex(8)
         await self._exchange(query_id, [b"catalog", pack({"id": query_id, "at_least_seq": at_least_seq})])
 
@@ -305,7 +307,7 @@ class ProjectionQueries:
             self._asked.pop(query_id, None)
 
     def abandon(self, why: str) -> None:
-        """The projector ended: what was asked of it will not be answered."""
+        """Fail the open queries, because the projector ended and will not answer them."""
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(ProjectionAway(why))

@@ -1,8 +1,8 @@
-"""File work that follows decisions, in a thread of its own: promotions, kept quarantine, dropped staging, sweeps.
+"""File work that follows decisions, in a separate thread: promotions, quarantine of failed attempts, dropped staging, sweeps.
 
-Works in the order in which decisions became durable and in groups, so that one directory sync serves many. What cannot be
-done now (no space, no rights, an error of ours) is parked with its reason and tried again later; it holds up nothing else,
-and nothing is lost by waiting: the state names all file work that is not done, and no sweep touches its staging.
+Work is done in the order in which its decisions became durable, and in groups, so that one directory sync serves many. Work that
+fails for now (no space, no permission, an internal error) is parked with the reason and retried later, without delaying other
+work. Waiting loses nothing: the state names all unfinished file work, and no sweep touches its staging.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from casparian_sentinel.ports import Clock
 
 GROUP_LIMIT = 256
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 10.0
-#: What was stopped so often will be stopped again for a while.
+#: After this many failures, work is expected to keep failing for a while.
 PATIENT_TRIES = 3
 _SAME_MOMENT_SECONDS = 0.05
 
@@ -44,7 +44,7 @@ FileWork = Promote | KeepUncommitted | DropStaging | Sweep
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """One piece of work that could not be done: where, why, and the error when it is one of ours."""
+    """One piece of work that could not be done: where, why, and the exception if it is an internal error."""
 
     work: FileWork
     path: str
@@ -62,7 +62,7 @@ class Performed:
 
 
 def perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> Performed:
-    """Do it all, promotions first and together. Repeating it is harmless. What stops one piece is that piece's alone."""
+    """Do all the work, promotions first and together. It may be repeated safely. A failure affects only its own piece of work."""
     try:
         return Performed(_perform(home, blobs, work), [])
     except Exception as error:  # noqa: BLE001 -- whose it is shows when each is done alone
@@ -82,7 +82,7 @@ def _stopped(work: FileWork, error: Exception) -> Stopped:
 
 
 def parked_view(stopped: Stopped, since_us: int, tries: int = 1) -> ParkedCommit:
-    """As `status` shows it."""
+    """The parked commit as `status` shows it."""
     work = stopped.work
     job_id, epoch = ("", 0) if isinstance(work, Sweep) else (work.job_id, work.epoch)
     return ParkedCommit(
@@ -129,7 +129,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
 def _manifest_of(
     home: Home, blobs: BlobStore, work: Promote | KeepUncommitted, at_hand: Manifest | None
 ) -> Manifest | None:
-    """The manifest at hand, or in its blob. None when that cannot be read: the staged files are set aside then."""
+    """The given manifest, or the one in its blob; None if that cannot be read, in which case the staged files are set aside."""
     if at_hand is not None:
         return at_hand
     try:
@@ -155,7 +155,7 @@ class _Parked:
 
 
 class Promoter:
-    """The queue before the thread. Methods belong to the loop."""
+    """The queue in front of the thread. Call its methods only in the event loop."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class Promoter:
         on_error: Callable[[str, BaseException], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """`on_error` hears of errors of ours in one piece of work, `on_failure` of the end of the thread."""
+        """`on_error` is called with internal errors in one piece of work, `on_failure` when the thread ends."""
         self._home = home
         self._blobs = blobs
         self._clock = clock
@@ -179,19 +179,19 @@ class Promoter:
         self._waiting: list[FileWork] = []
         self._running: list[FileWork] = []
         self._parked: dict[tuple[str, str, int], _Parked] = {}
-        #: Names of all work that waits, runs or is parked.
+        #: The names of all work that waits, runs or is parked.
         self._known: set[tuple[str, str, int]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     @property
     def is_busy(self) -> bool:
-        """Work waits, runs, or was stopped only a moment ago."""
+        """Whether work waits, runs, or has only just been parked."""
         return bool(self._waiting or self._running) or any(one.tries < PATIENT_TRIES for one in self._parked.values())
 
     @property
     def stuck_jobs(self) -> frozenset[str]:
-        """Jobs whose promotion was stopped again and again."""
+        """Jobs whose promotion failed repeatedly."""
         return frozenset(
             one.stopped.work.job_id
             for one in self._parked.values()
@@ -199,11 +199,11 @@ class Promoter:
         )
 
     def parked(self) -> list[ParkedCommit]:
-        """For `status`: the jobs whose files wait, and for what."""
+        """For `status`: the jobs whose files are not in place yet, and why."""
         return [parked_view(one.stopped, one.since_us, one.tries) for one in self._parked.values()]
 
     def add(self, work: FileWork) -> None:
-        """Take up work, unless it waits, runs or is parked already: each minute the core names what is not done."""
+        """Queue work, unless it already waits, runs or is parked: the core names all unfinished work again each minute."""
         name = _name_of(work)
         if name in self._known:
             return
@@ -213,7 +213,7 @@ class Promoter:
             self._next()
 
     def close(self) -> None:
-        """Finish what runs; what waits is repeated from the log at the next start."""
+        """Finish running work; waiting work is repeated from the log at the next start."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -247,7 +247,7 @@ class Promoter:
             self._next()
 
     def _park(self, stopped: Stopped) -> None:
-        """Try it again later, later each time. A sweep is not: the next one comes by itself."""
+        """Retry it later, with growing waits. A sweep is not retried, because the next one comes anyway."""
         if stopped.error is not None:
             self._on_error("file work", stopped.error)
         where = f"{stopped.path}: {stopped.reason}" if stopped.path else stopped.reason
@@ -291,13 +291,13 @@ class Promoter:
 
 
 def _name_of(work: FileWork) -> tuple[str, str, int]:
-    if isinstance(work, Sweep):  # one that waits does the work of any other
+    if isinstance(work, Sweep):  # a sweep that waits does the work of any other
         return "Sweep", "", 0
     return type(work).__name__, work.job_id, work.epoch
 
 
 def _complain(done: Promoted | Kept) -> None:
-    """What was found missing or damaged, for the daemon's log."""
+    """Write missing or damaged files into the daemon's log."""
     if isinstance(done, Promoted):
         text, paths = "Damaged output: %s was committed by job %s, but is not what the log says.", done.damaged
     else:

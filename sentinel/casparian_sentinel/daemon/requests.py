@@ -1,4 +1,4 @@
-"""Requests of clients, performed step by step in the loop, and answered when what they did is durable."""
+"""Requests of clients: each runs step by step in the event loop and is answered when its changes are durable."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Requests:
         self._durable_seq = durable_seq
         self._on_end = on_end
         self._on_settings = on_settings
-        #: Requests under way; their positions in the projection's past are still relied upon.
+        #: The number of running requests, which may still rely on old positions of the projection.
         self.running = 0
 
     async def serve(self, outbox: Outbox, identity: bytes, request: Request, attachments: Sequence[bytes]) -> None:
-        """Perform one request and reply, whatever happens."""
+        """Perform one request and reply in every case."""
         outbox.to_identity(identity, await self._frames(request, attachments))
 
     async def _frames(self, request: Request, attachments: Sequence[bytes]) -> Sequence[bytes]:
@@ -80,7 +80,7 @@ class Requests:
             return error_frames(request.id, failed, "INTERNAL")
 
     async def run(self, steps: Part[T], cause: Cause = 0) -> T:
-        """Drive a handler to its result; returns when all that it decided is durable. `cause`: the request it serves."""
+        """Run a handler to its result; returns when all its decisions are durable. `cause` is the request that it serves."""
         answer: Any = None
         self.running += 1
         try:
@@ -111,7 +111,7 @@ class Requests:
                 return None
 
     async def _ask(self, step: Ask) -> Rows:
-        """A question to a projector that died meanwhile is asked of the next one: reading twice is harmless."""
+        """Query the projector; if it dies before it answers, ask the next one, because reading twice is harmless."""
         at_least_seq = self._durable_seq()
         try:
             return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
@@ -122,6 +122,6 @@ class Requests:
         durable = asyncio.Event()
         decision = self._engine.submit(command, durable.set, cause=cause)
         if decision.events:
-            self._engine.submit(Dispatch())  # jobs that it queued or freed leave with the same sync
+            self._engine.submit(Dispatch())  # jobs that this queued or freed share the same sync
         await durable.wait()
         return answer_of(decision)

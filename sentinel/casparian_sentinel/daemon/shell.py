@@ -1,7 +1,7 @@
-"""The daemon's wiring: what is connected to what, and what each tick of the clock does.
+"""The daemon's wiring: which part is connected to which, and what each tick of the clock does.
 
-Every part is a module of its own; this one makes them, carries effects from durable decisions to the parts that perform them,
-and knows how a daemon begins. How it ends is `main`'s. It decides nothing about jobs.
+Every part is a module; this one creates them, carries effects from durable decisions to the parts that perform them, and starts
+the daemon. `main` ends it. Decisions about jobs are the core's.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ logger = logging.getLogger(__name__)
 
 
 class Shell:
-    """All of a running daemon. Made inside the loop; `main.live` drives it from beginning to end."""
+    """All parts of a running daemon. Created inside the event loop; `main.live` runs it from beginning to end."""
 
-    #: File work that should have been done is done again, and staging swept, each so many ticks.
+    #: Ticks between two repetitions of overdue file work and sweeps of staging.
     redo_ticks = _EACH_MINUTE
 
     def __init__(
@@ -77,12 +77,12 @@ class Shell:
         version: str,
         output: int,
     ) -> None:
-        """`output` is where children write their output (the daemon's log)."""
+        """`output` is the descriptor of the daemon's log, which children write to."""
         self.home, self.settings, self.options, self.booted = home, settings, options, booted
         self.loop = asyncio.get_running_loop()
         self.fs = fs
         self.is_ready = False
-        #: Files were put in place: `catalog.duckdb` must show them before we end.
+        #: Files were put in place, so `catalog.duckdb` must be brought up to date before the end.
         self.has_published = False
         self.failure: BaseException | None = None
         self.internal = InternalErrors(clock.monotonic_seconds)
@@ -92,11 +92,11 @@ class Shell:
         self.stop_requested = asyncio.Event()
         self.drain_requested = asyncio.Event()
         self.changed: asyncio.Event = asyncio.Event()
-        #: What else is due every second, for parts that only a real daemon has.
+        #: Duties for every second that only a real daemon has.
         self.each_second: list[Callable[[], None]] = []
         self._ticks = 0
         self._positions: deque[int] = deque([0], maxlen=2)
-        #: Attempts that are over → the event that has to be durable before their scratch may go.
+        #: Attempts that are over → the event that must be durable before their scratch may be removed.
         self._over: dict[tuple[str, int], int] = {}
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="io")
         self.zmq: ZmqContext = zmq.Context()
@@ -157,7 +157,7 @@ class Shell:
         self._make_duties(output)
 
     def _make_readers(self, clock: Clock, output: int) -> None:
-        """Whoever follows the log: readers of the feed, the projector, the snapshots; and the promoter."""
+        """Create the readers of the log (feed, projector, snapshots) and the promoter."""
         home, booted = self.home, self.booted
         self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: readings(self.context, self.feed.seq))
         self.feed.seq = booted.log.end.seq
@@ -188,7 +188,7 @@ class Shell:
         )
 
     def _make_bus(self) -> None:
-        """Clients and workers: their requests and messages, and the answers."""
+        """Create the bus: requests of clients, messages of workers, and the answers."""
         self.requests = Requests(
             self.context,
             self.engine,
@@ -219,7 +219,7 @@ class Shell:
         )
 
     def _make_duties(self, output: int) -> None:
-        """What else is due every second."""
+        """Create the other duties of every second."""
         upkeep = Upkeep(self.home, self.settings.daemon, output, self.threads, self.tasks, self._is_over)
         self.orphans = OrphanSweep(
             self.home,
@@ -239,7 +239,7 @@ class Shell:
         ]
 
     async def begin(self) -> None:
-        """Record the start, start the children, tick. Returns when clients and workers can be served."""
+        """Record the start, start the children, begin ticking. Returns when clients and workers can be served."""
         for command in first_commands(self.booted, "daemon", self.context.version):
             self.engine.submit(command)
         await self.journal.flush()
@@ -251,10 +251,10 @@ class Shell:
             self.loop.add_signal_handler(number, self._on_signal)
         self.is_ready = self.failure is None
 
-    # --- from decisions to the world
+    # --- from decisions to effects
 
     def _on_durable(self, entries: Sequence[Entry]) -> None:
-        """These decisions are durable: publish, act, answer, in their order. What fails of that holds up nothing else."""
+        """Publish, perform and answer decisions that became durable, in order. A failure in one does not stop the others."""
         for entry in entries:
             self._guarded("publishing to the feed", self.feed.publish, entry.decision)
             self._guarded("listing failures in the log", self.failure_lines.list_failures, entry.decision)
@@ -266,7 +266,7 @@ class Shell:
         self.changed.set()
 
     def _guarded(self, place: str, action: Callable[..., object], *arguments: object) -> None:
-        """An error of ours in one effect is counted and logged, and the next effect goes on."""
+        """Perform an action; an internal error in it is counted and logged, and the next one goes on."""
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 -- whatever it is, waiters and later effects are not its business
@@ -294,13 +294,13 @@ class Shell:
         self.changed.set()
 
     def _dispatch(self) -> None:
-        if self.booted.state.counts[JobState.QUEUED]:  # asked after every message, and mostly nothing waits
+        if self.booted.state.counts[JobState.QUEUED]:  # this runs after every message, and usually no job waits
             self.engine.submit(commands.Dispatch())
 
-    # --- what happens to us
+    # --- failures and signals
 
     def fail(self, error: BaseException) -> None:
-        """Beyond repair: say why, take no more work, end without a seal."""
+        """Stop after an error that cannot be handled: log it, take no more work, end without a seal."""
         if self.failure is None:
             self.failure = error
             logger.critical("The sentinel stops: %s", error, exc_info=None if str(error) else error)
@@ -308,12 +308,12 @@ class Shell:
         self.changed.set()
 
     def _on_task_failed(self, name: str, error: BaseException) -> None:
-        """Tasks handle what they expect; anything else ends the daemon, since no caller awaits them."""
+        """Tasks handle the errors that they expect; any other one ends the daemon, since no caller awaits them."""
         logger.error("The task %s failed.", name, exc_info=error)
         self.fail(error)
 
     def _on_callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback of the loop raised: what it was to do is not done, and cannot be known here."""
+        """A callback of the event loop raised; its work is undone and unknown here, so the daemon ends."""
         error = context.get("exception")
         if error is None:
             logger.warning("The event loop reports: %s", context.get("message"))
@@ -326,14 +326,14 @@ class Shell:
         self.intake.look()
 
     def _on_worker_gone(self, worker_id: str, how: str) -> None:
-        self.bus.socket.drain_now()  # its last words come before its end
+        self.bus.socket.drain_now()  # its last messages come before its end
         self.engine.submit(commands.WorkerGone(worker_id, f"its process {how}"))
         self.bus.unbind_worker(worker_id)
         self._dispatch()
         self.changed.set()
 
     def _on_peer_gone(self, worker_id: str) -> None:
-        """The process behind a worker's connection has ended; of a local one `LocalWorkers` reports more."""
+        """The process behind a worker's connection ended; for a local worker `LocalWorkers` reports more."""
         if worker_id not in self.workers.pids:
             self._on_worker_gone(worker_id, "ended")
 
@@ -354,7 +354,7 @@ class Shell:
         self.changed.set()
 
     def words(self) -> str:
-        """How things stand, in a line for the service manager."""
+        """The daemon's status in a line for the service manager."""
         counts = queue_counts(self.booted.state)
         parts = [f"{counts.queued:,} queued, {counts.running:,} running, {len(self.engine.presence.workers)} workers"]
         if self.booted.state.intake_paused is not None:
@@ -364,7 +364,7 @@ class Shell:
         return "; ".join(parts)
 
     def _is_over(self, job_id: str, epoch: int) -> bool:
-        """Whether nobody may work under this lease any more, not even after a crash: its end is durable."""
+        """Whether this lease has ended durably, so that no one may work under it, not even after a crash."""
         state, attempt = self.booted.state, (job_id, epoch)
         if epoch > state.seq or state.needs_staging(job_id, epoch):
             return False
@@ -374,7 +374,7 @@ class Shell:
         return True
 
     def _adopt_settings(self, settings: Settings) -> None:
-        """`config reload`: everything that is read at its use sees the new values from its next use on."""
+        """`config reload`: settings that are read when they are used take effect at their next use."""
         self.settings = self.context.settings = settings
         presence = self.context.presence
         presence.retry, presence.breaker, presence.liveness = settings.retry, settings.breaker, settings.liveness
@@ -388,14 +388,14 @@ class Shell:
         self.drain_requested.set()
         self.changed.set()
 
-    # --- time
+    # --- the clock
 
     def _tick(self) -> None:
         if self.journal.is_closed:
             return
         self.loop.call_later(TICK_SECONDS, self._tick)
         self.options.service.alive(self.loop.time())
-        self.bus.socket.drain_now()  # beats that wait in the socket count before a worker is called lost
+        self.bus.socket.drain_now()  # heartbeats that wait in the socket count before a worker is declared lost
         self.engine.submit(commands.Tick())
         self._dispatch()
         self.projector.tell_watermark()
@@ -419,7 +419,7 @@ class Shell:
         self.workers.end_silent(heard_s, presence.liveness.lease_timeout_seconds)
 
     def _prune_keys(self) -> None:
-        """Keys that the projection has known for a while; plans under way still rely on younger ones."""
+        """Forget keys that the projection has known for a while; running plans still rely on younger ones."""
         if self.requests.running == 0:
             self.booted.state.prune_recent_keys(self._positions[0])
         self._positions.append(self.projector.applied_seq)
@@ -427,7 +427,7 @@ class Shell:
     # --- waiting
 
     async def until(self, condition: Callable[[], bool], timeout_seconds: float | None = None) -> bool:
-        """Wait until something happened that makes the condition true; False when time ran out first."""
+        """Wait until the condition becomes true; returns False if time ran out first."""
         deadline = None if timeout_seconds is None else self.loop.time() + timeout_seconds
         while not condition():
             self.changed.clear()

@@ -1,9 +1,9 @@
-"""Snapshots of open state: written now and then, so that a boot reads what is open and not what has been.
+"""Snapshots of open state, written from time to time, so that a boot reads what is open and not the whole history.
 
-A snapshot is a cache: it carries its place in the log and the chain there, and is used only when the log confirms both. While the
-daemon runs, a child at low priority folds the log behind the last snapshot; at a clean end, when no request waits any more, the
-state itself is written. What the state looks like as a map is `core.snapshot`'s. A snapshot that cannot be written or read
-costs time only.
+A snapshot is a cache: it carries its place in the log and the chain's hash there, and is used only if the log confirms both.
+While the daemon runs, a child process at low priority folds the log from the last snapshot on; at a clean end, when no request
+waits, the state itself is written. `core.snapshot` owns the form of the state. A snapshot that cannot be written or read costs
+only time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from casparian_shim import process
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
 _DIGEST_BYTES = 32
-#: A snapshot's file as msgpack has it: `chain_id`, `state` and `head`; another version may have written anything.
+#: A snapshot file as msgpack decodes it: `chain_id`, `state` and `head`. Another version may have written other values.
 Document: TypeAlias = dict[str, Any]
 
 logger = logging.getLogger(__name__)
@@ -65,14 +65,14 @@ def pack_snapshot(state: State, chain_id: bytes) -> Document:
 
 
 def write_snapshot(fs: Fs, path: Path, taken: Document, head: Head) -> None:
-    """Put it into place atomically. `head` is the place behind the event `state.seq`."""
+    """Put the snapshot in place atomically. `head` is the log's head after event `state.seq`."""
     place = [*head.position, head.batch_no, head.seq, head.sha256]
     body = pack({**taken, "head": place})
     write_file_durably(fs, path, blake3(body).digest() + body)
 
 
 def read_document(fs: Fs, path: Path) -> Document | None:
-    """What the file says, if it is there and whole, whatever version of the state it holds."""
+    """The file's document if it exists and is intact, whatever version of the state it holds."""
     if not fs.exists(path):
         return None
     descriptor = fs.open_read(path)
@@ -93,7 +93,7 @@ def read_document(fs: Fs, path: Path) -> Document | None:
 
 
 def head_of(document: Document) -> tuple[bytes, Head] | None:
-    """The chain, and the place in it that the snapshot was taken at."""
+    """The chain, and the head at which the snapshot was taken."""
     try:
         segment, offset, batch_no, seq, sha256 = document["head"]
         chain_id = document["chain_id"]
@@ -103,7 +103,7 @@ def head_of(document: Document) -> tuple[bytes, Head] | None:
 
 
 def snapshot_of(document: Document | None) -> Snapshot | None:
-    """The state that was kept; None when this version cannot use it. Whether it lies on the log's chain is for the log to say."""
+    """The saved state, or None if this version cannot use it. Only the log can tell whether it is on the log's chain."""
     if document is None:
         return None
     place = head_of(document)
@@ -120,7 +120,7 @@ def snapshot_of(document: Document | None) -> Snapshot | None:
 
 
 def read_snapshot(fs: Fs, path: Path) -> Snapshot | None:
-    """The snapshot, if there is one that is whole and of this version."""
+    """The snapshot, if an intact one of this version exists."""
     return snapshot_of(read_document(fs, path))
 
 
@@ -130,7 +130,7 @@ def _complain(cause: Exception) -> None:
 
 
 INTERVAL_SECONDS = 60.0
-#: Fewer new events are folded quicker at the next start than a snapshot is made.
+#: With fewer new events than this, folding them at the next start is faster than writing a snapshot.
 WORTHWHILE_EVENTS = 20_000
 
 
@@ -148,7 +148,7 @@ class Snapshotter:
         self._is_closed = False
 
     def tick(self, durable: Head) -> None:
-        """Start a child when enough has happened since the last snapshot."""
+        """Start a child if enough events were recorded since the last snapshot."""
         if self._child is not None or durable.seq - self._last_seq < WORTHWHILE_EVENTS:
             return
         if self._clock.monotonic_seconds() - self._last_s >= INTERVAL_SECONDS:
@@ -167,7 +167,7 @@ class Snapshotter:
             self._child.kill()
 
     def write_last(self, head: Head) -> None:
-        """At a clean end, so that the next start folds nothing."""
+        """Write the snapshot of a clean end, so that the next start folds nothing."""
         path = self._home.snapshot_file
         if self._state.seq == head.seq and (head.seq != self._last_seq or not self._fs.exists(path)):
             try:
@@ -184,7 +184,7 @@ class Snapshotter:
 def fold_upto(
     fs: Fs, directory: Path, chain_id: bytes, upto: Position, snapshot: Snapshot | None
 ) -> tuple[State, Head, int]:
-    """The state at `upto`: from the snapshot when it lies on this chain, else from the log's beginning."""
+    """The state at `upto`: from the snapshot if it is on this chain, otherwise from the beginning of the log."""
     with LogReader(fs, directory) as reader:
         if snapshot is not None and snapshot.chain_id == chain_id and snapshot.head.position <= upto:
             try:
@@ -208,7 +208,7 @@ def _fold_from(reader: LogReader, state: State, after: Head, upto: Position) -> 
 
 
 def make_snapshot(home: Home, chain_id: bytes, upto: Position) -> Head:
-    """Fold the log from the last snapshot to `upto` and put the new snapshot into place."""
+    """Fold the log from the last snapshot to `upto`, and put the new snapshot in place."""
     fs = RealFs()
     state, head, _count = fold_upto(fs, home.log, chain_id, upto, read_snapshot(fs, home.snapshot_file))
     write_snapshot(fs, home.snapshot_file, pack_snapshot(state, chain_id), head)

@@ -1,7 +1,7 @@
-"""`python -I -S -m`-like child: a digest of what lies below a directory, by names, sizes, times and inodes; nothing is read.
+"""A digest of a directory tree by names, sizes, times and inodes, computed in a child (`python -I -S`); no file is read.
 
-Two equal digests mean that a scan would find nothing new. Directories of the given names are passed over, links are not
-followed; what cannot be read is part of the digest by its error. Knows nothing but the standard library.
+If two digests are equal, a scan would find nothing new. Directories with the given names are left out, and links are not
+followed; an entry that cannot be read contributes its error. This module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def digest_of(root: str, passed_over: frozenset[str]) -> str:
-    """Hex; equal for equal trees. Memory grows with the depth and the widest directory."""
+    """The digest in hex, equal for equal trees. Memory use grows with the depth and with the widest directory."""
     hasher = hashlib.blake2b(digest_size=16)
     pending = [os.fsencode(root)]
     while pending:

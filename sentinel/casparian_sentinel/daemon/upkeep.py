@@ -1,7 +1,7 @@
-"""What the daemon does about its own disk now and then: when work is refused, what is cleared, what is moved aside.
+"""The daemon's care of its own disk: when work is refused, what is removed, and what is moved aside.
 
-`IntakeWatch` looks whether the disk has room for new work. `Upkeep` rotates the daemon's log and removes what nobody will
-finish. `OrphanSweep` looks once for published files that no commit of this log names. Nothing here touches a live attempt.
+`IntakeWatch` checks whether the disk has room for new work. `Upkeep` rotates the daemon's log and removes leftovers that will
+never be finished. `OrphanSweep` looks once for published files that no commit of this log names. A live attempt is never touched.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from casparian_sentinel.daemon.projector import ProjectionAway, ProjectionQuerie
 from casparian_sentinel.log import LogBroken
 from casparian_sentinel.ports import Fs
 
-#: New files that the file system must have room for, in files: each job in flight makes about ten.
+#: The number of new files that the file system must have room for; each running job creates about ten.
 FILES_FLOOR = 1000
-#: Resume only above the floor by this share of it, so that intake does not flap.
+#: Intake resumes only above the floor plus this share of it, so that it does not flap.
 _MARGIN = 0.05
-#: Nobody else pauses intake; the reason says what is short.
+#: The prefix of reasons for which this module pauses intake; the rest names what is short.
 DISK = "disk: "
 
 
@@ -44,9 +44,9 @@ def judge_intake(
     has_reserve: bool,
     is_log_full: bool,
 ) -> PauseIntake | ResumeIntake | None:
-    """The command for the core, given why intake is paused now (None: it is open).
+    """The command for the core, given why intake is paused now (None if it is open).
 
-    `free_files`: how many more files the file system can have, None when it does not count them.
+    `free_files` is how many more files the file system can hold, or None if it does not count them.
     """
     if is_log_full and paused is None:
         return PauseIntake(f"{DISK}no space left for the event log")
@@ -62,7 +62,7 @@ def judge_intake(
 
 
 class IntakeWatch:
-    """Looks at the disk in a thread, since a failing disk may block the caller for long. Methods belong to the loop."""
+    """Checks the disk in a thread, since a failing disk may block for long. Call its methods only in the event loop."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class IntakeWatch:
         self._is_looking = False
 
     def look(self) -> None:
-        """Pause or resume intake, once the disk has said how full it is."""
+        """Pause or resume intake, once the free space is known."""
         if not self._is_looking:
             self._is_looking = True
             self._tasks.run("judging the intake", self._look())
@@ -119,7 +119,7 @@ class IntakeWatch:
             self._submit(verdict)
 
     def _room(self, wants_reserve: bool) -> _Room:
-        """In a thread: what is free, and whether the log's reserve is there again."""
+        """In a thread: measure the free space, and restore the log's reserve if wanted."""
         has_reserve = wants_reserve and self._journal.restore_reserve()
         return _Room(self._fs.free_bytes(self._home.root), self._fs.free_files(self._home.root), has_reserve)
 
@@ -134,7 +134,7 @@ def _mebibytes(count: int) -> str:
     return f"{count / 1024**2:,.1f} MiB"
 
 
-#: A blob that was not written to for so long will not be finished.
+#: A blob that was not written to for this long will not be finished.
 INCOMING_SECONDS = 600.0
 _INCOMING_LOOKS = 600
 _ATTEMPT = re.compile(r"([0-9a-f]{16})-(\d{1,20})\Z")
@@ -152,7 +152,7 @@ class Upkeep:
         tasks: Tasks,
         is_over: Callable[[str, int], bool],
     ) -> None:
-        """`is_over(job_id, epoch)`: that lease has ended, so no worker may use its files any more."""
+        """`is_over(job_id, epoch)` tells whether that lease has ended, so that no worker may use its files any more."""
         self._home, self._settings, self._output = home, settings, output
         self._threads = threads
         self._tasks = tasks
@@ -204,7 +204,7 @@ class Upkeep:
 
 
 def clear_incoming(incoming: Path, now_seconds: float) -> int:
-    """Remove blobs whose writer left them unfinished; how many."""
+    """Remove blobs that their writers left unfinished; returns how many."""
     removed = 0
     for name in _names(incoming):
         path = incoming / name
@@ -212,7 +212,7 @@ def clear_incoming(incoming: Path, now_seconds: float) -> int:
             if now_seconds - path.lstat().st_mtime > INCOMING_SECONDS:
                 path.unlink()
                 removed += 1
-        except FileNotFoundError:  # finished at this moment
+        except FileNotFoundError:  # it was finished just now
             continue
     if removed:
         logger.info("%d unfinished blobs removed.", removed)
@@ -220,7 +220,7 @@ def clear_incoming(incoming: Path, now_seconds: float) -> int:
 
 
 def clear_scratch_of_strangers(home: Home, last_seq: int) -> int:
-    """Before the first lease: remove scratch of leases that this log never gave, for the same epochs will be given again."""
+    """Before the first lease: remove scratch of leases that are not in this log, because the same epochs will be given again."""
     found = [(name, _ATTEMPT.match(name)) for name in _names(home.scratch)]
     strange = [name for name, attempt in found if attempt is not None and int(attempt[2]) > last_seq]
     return _remove_unused(home.scratch, strange)
@@ -247,7 +247,7 @@ where path not in (select path from cf_output_files)
 
 
 class OrphanSweep:
-    """Methods belong to the loop."""
+    """The search for orphaned files. Call its methods only in the event loop."""
 
     def __init__(
         self,
@@ -260,7 +260,7 @@ class OrphanSweep:
         durable_seq: Callable[[], int],
         may_ask: Callable[[], bool],
     ) -> None:
-        """`may_ask()`: the tables are ready, and know every event."""
+        """`may_ask()` tells whether the tables are ready and have every event."""
         self._home, self._fs, self._queries, self._threads = home, fs, queries, threads
         self._tasks = tasks
         self._durable_seq = durable_seq
@@ -295,7 +295,7 @@ class OrphanSweep:
             self._running = None
 
     async def run(self) -> list[str]:
-        """Move aside what no commit names; where it lies now, relative to the home."""
+        """Move aside files that no commit names; returns their new paths, relative to the home."""
         listed = await self._loop.run_in_executor(self._threads, lambda: [*published_parts(self._fs, self._home)])
         paths = [path for directory in listed for path in directory]
         moved: list[str] = []

@@ -1,9 +1,9 @@
-"""The event log: what happened, in order, in append-only segments that prove their own integrity.
+"""The event log: all events in order, in append-only segments that prove their own integrity.
 
-`format` turns events into bytes and back (batches, hashes, the chain); `reader` walks the segment files up to a watermark;
-`writer` holds the home's lock and appends; `recovery` judges what a crash left, and what witnesses of an earlier state say;
-`repair` cuts a damaged log. `verify` and `views` answer questions about it; `signed` proves it to outsiders. What events mean
-is the core's.
+`format` turns events into bytes and back (batches, hashes, the chain). `reader` reads the segment files up to a watermark.
+`writer` holds the home's lock and appends. `recovery` judges what a crash left, and checks the log against witnesses of an
+earlier state. `repair` cuts a damaged log, `verify` and `views` examine the log, and `signed` proves it to outsiders. The core
+defines what events mean.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can go wrong with the event log, each with what to do about it. Pure: no file is touched here."""
+"""The errors of the event log, each with a remedy. This module touches no file."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ __all__ = [
 ]
 
 _KEEP_AND_REPAIR = (
-    "Nothing was changed. Copy the log folder away, look at it with `casparian log verify`, check the disk, "
-    "then restore the damaged file from a copy that holds as much, or let `casparian log repair` cut the log there: "
-    "it keeps the old bytes, and what was processed behind the cut is processed again."
+    "Nothing was changed. Copy the log folder away, examine it with `casparian log verify`, check the disk, "
+    "then restore the damaged file from a copy that is as complete, or let `casparian log repair` cut the log there: "
+    "it keeps the old bytes, and files processed after the cut are processed again."
 )
 
 
 class BatchTooLarge(EventRefused):
-    """The events of one decision do not fit one batch of the log."""
+    """The events of one decision do not fit into one batch of the log."""
 
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
-            f"A batch of {size_bytes} bytes exceeds the {limit_bytes} bytes a batch may have.",
+            f"A batch of {size_bytes} bytes exceeds the limit of {limit_bytes} bytes.",
             remedy="Append the events in several batches.",
         )
 
 
 class DamagedBatch(CasparianError):
-    """Bytes of the log are not what was written."""
+    """The bytes in the log differ from what was written."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Not a batch of the event log: {reason}.", remedy=_KEEP_AND_REPAIR)
@@ -47,7 +47,7 @@ class DamagedBatch(CasparianError):
 
 
 class BrokenChain(DamagedBatch):
-    """A batch of the log has a good checksum and does not continue the batch before it. No crash does this."""
+    """A batch has a valid checksum but does not continue the batch before it. No crash causes this."""
 
 
 class LogCorrupt(CasparianError):
@@ -65,7 +65,7 @@ class LogCorrupt(CasparianError):
 
 
 class LogTooNew(CasparianError):
-    """A newer version of Casparian wrote the log."""
+    """The log was written by a newer version of Casparian."""
 
     def __init__(self, what: str, needed_version: str | None) -> None:
         needed = f"casparian {needed_version} or newer" if needed_version else "the casparian that wrote it"
@@ -77,28 +77,28 @@ class LogTooNew(CasparianError):
 
 
 class LogBroken(CasparianError):
-    """The disk failed while the log was written; nothing more is written to it."""
+    """The disk failed during a write to the log, so nothing more is written."""
 
     def __init__(self, doing: str, cause: str) -> None:
         super().__init__(
             f"The event log cannot be written any more: {doing} failed ({cause}).",
-            remedy="Check the disk (`dmesg`, `smartctl`), then start again; nothing that was answered is lost.",
+            remedy="Check the disk (`dmesg`, `smartctl`), then start again; nothing that was acknowledged is lost.",
         )
 
 
 class LogFull(CasparianError):
-    """There is no space for a batch of the log."""
+    """There is no disk space for a batch of the log."""
 
     def __init__(self, directory: Path, free_bytes: int) -> None:
         super().__init__(
             f"No space left for the event log in {directory} ({free_bytes} bytes free).",
-            remedy="Free disk space; work resumes by itself.",
+            remedy="Free disk space; work resumes automatically.",
         )
         self.free_bytes = free_bytes
 
 
 class LogInUse(CasparianError):
-    """Another process holds the home: a daemon, or a command that works without one."""
+    """Another process owns the home: a daemon, or a command that works without one."""
 
     is_about_connecting = True
 

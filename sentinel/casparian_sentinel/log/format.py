@@ -1,9 +1,8 @@
-"""The bytes of the event log: events in a batch, batches in a segment, checksums and the hash chain.
+"""The byte format of the event log: events in a batch, batches in a segment, checksums, and the hash chain.
 
-Bytes and numbers in, bytes and numbers out. Which file they lie in is the reader's and writer's business; whether damage is a
-torn tail or corruption is judged by `recovery`. How one event is packed, and how older versions become today's, is the
-protocol's (`casparian_protocol.events`); an event that is newer than this program is refused, since a guess would lose what it
-says.
+This module converts between bytes and values. The reader and the writer know the files; `recovery` judges whether damage is a
+torn tail or corruption. `casparian_protocol.events` packs one event and upgrades older versions of events; an event newer than
+this program is refused, because guessing would lose its data.
 
 A segment is a header followed by batches. All numbers are little-endian.
 
@@ -12,8 +11,8 @@ A segment is a header followed by batches. All numbers are little-endian.
     batch   magic 8 · len u32 · crc u32 · batch_no u64 · first_seq u64 · synced_upto (segment u64, offset u64)
             · prev_sha256 32 · events (msgpack)
 
-A batch's `len` counts what lies behind its crc. Its crc covers that, and `len` too, lest a damaged length finds a checksum that
-fits. Both magics hold bytes that neither UTF-8 nor msgpack's own marks ever contain.
+A batch's `len` counts the bytes after its crc. The crc covers those bytes and `len`, so that a damaged length cannot point to
+bytes whose checksum fits. Both magics contain bytes that occur neither in UTF-8 nor in msgpack's type codes.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ SEGMENT_MAGIC = b"\xc1\xffCASLOG"
 BATCH_MAGIC = b"\xc1\xffCASBAT"
 CHAIN_ID_BYTES = 16
 
-_CRC_MASK = 0x5CA5_7A1B  # zeros must never carry a valid checksum
+_CRC_MASK = 0x5CA5_7A1B  # a run of zeros must never have a valid checksum
 _HEADER = struct.Struct("<8sII16sQQQQQ32s")
 _HEADER_REST = struct.Struct("<I16sQQQQQ32s")
 _PREFIX = struct.Struct("<8sII")
@@ -47,7 +46,7 @@ _REST = struct.Struct("<QQQQ32s")
 HEADER_BYTES = _HEADER.size
 PREFIX_BYTES = _PREFIX.size
 _CRC = slice(12, 16)  # of a batch
-#: `_made(Head, values)` is `Head(*values)` without a call of its own: every batch that is written or read makes a few.
+#: `_made(Head, values)` is `Head(*values)` without the cost of a call; each batch written or read creates several.
 _made = tuple.__new__
 MIN_BATCH_BYTES = PREFIX_BYTES + _REST.size + 1
 
@@ -74,7 +73,7 @@ class LogRecord(NamedTuple):
 
 
 def pack_events(facts: Sequence[Fact]) -> bytes:
-    """The body of a batch; raises `EventTooLarge` or `EventUnfit` naming the first event that cannot go in."""
+    """The body of a batch. Raises `EventTooLarge` or `EventUnfit`, naming the first event that cannot be stored."""
     return body_of([pack_event(fact) for fact in facts])
 
 
@@ -85,7 +84,7 @@ def body_of(packed: Sequence[bytes]) -> bytes:
 
 
 def unpack_events(body: bytes, first_seq: int) -> list[LogRecord]:
-    """Every event of a batch's body; `DamagedBatch` for anything `pack_events` would not have made."""
+    """The events in a batch's body. Raises `DamagedBatch` for anything that `pack_events` would not produce."""
     made = tuple.__new__  # as `LogRecord(...)`, without the cost of a call for each record
     return [
         made(LogRecord, (first_seq + index, *fact, fact[4].pop(CAUSE_KEY, 0)))
@@ -94,7 +93,7 @@ def unpack_events(body: bytes, first_seq: int) -> list[LogRecord]:
 
 
 def event_count(body: bytes) -> int:
-    """How many events the body claims, from its first bytes."""
+    """The number of events that the first bytes of the body claim."""
     kind = body[0] if body else 0
     if 0x90 <= kind <= 0x9F:
         return kind & 0x0F
@@ -124,21 +123,21 @@ def _refuse_extension(code: int, _data: bytes) -> None:
 
 
 class NewerEvent(Exception):
-    """An event that this program does not know; who reads the log says what to do about it."""
+    """An event that this program does not know; the caller decides what to do about it."""
 
     def __init__(self, event: LogRecord) -> None:
         known = VERSIONS.get(event.type)
         self.what = (
-            f"event {event.seq} is of type {event.type!r}, which it does not know"
+            f"event {event.seq} is of type {event.type!r}, which this version does not know"
             if known is None
-            else f"event {event.seq}, {event.type}, has version {event.v}, and it knows version {known}"
+            else f"event {event.seq}, {event.type}, has version {event.v}, and this version knows {known}"
         )
         super().__init__(self.what)
         self.event = event
 
 
 def current_events(events: list[LogRecord]) -> list[LogRecord]:
-    """The events in the present versions; the very list when there is nothing to do. Raises `NewerEvent`."""
+    """The events upgraded to the current versions, or the same list if none is older. Raises `NewerEvent`."""
     versions = VERSIONS
     for event in events:
         if versions.get(event.type) != event.v:
@@ -156,29 +155,29 @@ def _current(event: LogRecord) -> LogRecord:
 
 
 class Position(NamedTuple):
-    """A place in the log: the segment (by its first sequence number) and the byte in it. Positions are ordered."""
+    """A place in the log: the segment (its first sequence number) and the byte offset in it. Positions are ordered."""
 
     segment: int
     offset: int
 
 
 class Head(NamedTuple):
-    """A place between two batches, and the chain that leads to it: all that is needed to go on from there."""
+    """A place between two batches and the hash chain up to it, which is all that is needed to continue the chain."""
 
     position: Position
-    batch_no: int  # of the last batch before it
-    seq: int  # of the last event before it
-    sha256: bytes  # of the last batch before it
+    batch_no: int  # of the last batch before this place
+    seq: int  # of the last event before this place
+    sha256: bytes  # of the last batch before this place
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """What a segment continues: where the one before it ended and which batch was its last."""
+    """What a segment continues: the end of the previous segment, and its last batch."""
 
     chain_id: bytes
     first_seq: int
     first_batch_no: int
-    prev_segment: int  # 0 in the first segment, as are the two below
+    prev_segment: int  # 0 in the first segment, like the next two
     prev_batch_offset: int
     prev_end: int
     prev_sha256: bytes
@@ -190,7 +189,7 @@ class SegmentHeader:
 
 
 class Batch(NamedTuple):
-    """One group commit. `head` is the place behind it."""
+    """One group commit. `head` is the place after it."""
 
     start: Position
     batch_no: int
@@ -205,7 +204,7 @@ class Batch(NamedTuple):
         return unpack_events(self.body, self.first_seq)
 
     def head_before(self) -> Head:
-        """The place before it, taking its word for the batch it continues."""
+        """The place before the batch, trusting what the batch says about the one it continues."""
         return Head(self.start, self.batch_no - 1, self.first_seq - 1, self.prev_sha256)
 
 
@@ -233,16 +232,16 @@ def unpack_header(data: bytes) -> SegmentHeader:
         raise DamagedBatch(f"the segment's header ends after {len(data)} of {HEADER_BYTES} bytes")
     magic, crc, version, *fields = _HEADER.unpack_from(data)
     if magic != SEGMENT_MAGIC:
-        raise DamagedBatch("the file does not begin as a segment does")
+        raise DamagedBatch("the file does not begin with the magic bytes of a segment")
     if crc != zlib.crc32(data[12:HEADER_BYTES]) ^ _CRC_MASK:
         raise DamagedBatch("the segment's header does not match its checksum")
-    if version != FORMAT_VERSION:  # in every format the checksum covers these bytes, so this is not damage
-        raise LogTooNew(f"a segment has format {version}, and it reads format {FORMAT_VERSION}", None)
+    if version != FORMAT_VERSION:  # the checksum covers these bytes in every format, so this is not damage
+        raise LogTooNew(f"a segment has format {version}, and this version reads format {FORMAT_VERSION}", None)
     return SegmentHeader(*fields)
 
 
 def pack_batch(after: Head, synced_upto: Position, body: bytes) -> bytes:
-    """The bytes of the batch that continues `after`."""
+    """The bytes of the batch that follows `after`."""
     rest = _REST.pack(after.batch_no + 1, after.seq + 1, *synced_upto, after.sha256) + body
     if len(rest) > MAX_BATCH_BYTES:
         raise BatchTooLarge(len(rest), MAX_BATCH_BYTES)
@@ -250,31 +249,31 @@ def pack_batch(after: Head, synced_upto: Position, body: bytes) -> bytes:
 
 
 def head_behind(after: Head, data: bytes, event_count: int) -> Head:
-    """The place behind the batch `data` of that many events, written at `after`."""
+    """The place after the batch `data` with that many events, which was written at `after`."""
     segment, offset = after.position
     position = _made(Position, (segment, offset + len(data)))
     return _made(Head, (position, after.batch_no + 1, after.seq + event_count, hashlib.sha256(data).digest()))
 
 
 def batch_size(prefix: bytes) -> int:
-    """The whole size of the batch that begins with `prefix`, believed only within the cap."""
+    """The total size of the batch that begins with `prefix`; a size above the limit is refused."""
     if len(prefix) < PREFIX_BYTES:
-        raise DamagedBatch("it ends within its first bytes")
+        raise DamagedBatch("it ends within its prefix")
     magic, length, _crc = _PREFIX.unpack_from(prefix)
     if magic != BATCH_MAGIC:
-        raise DamagedBatch("it does not begin as a batch does")
+        raise DamagedBatch("it does not begin with the magic bytes of a batch")
     if not MIN_BATCH_BYTES <= PREFIX_BYTES + length <= PREFIX_BYTES + MAX_BATCH_BYTES:
-        raise DamagedBatch(f"its length of {length} bytes is not possible")
+        raise DamagedBatch(f"its length of {length} bytes is impossible")
     return PREFIX_BYTES + int(length)
 
 
 def unpack_batch(data: bytes, start: Position, size: int | None = None) -> Batch:
-    """Read one whole batch that lies at `start`; its events stay packed. `size`: what `batch_size` said of its prefix."""
+    """Read one whole batch at `start`; its events stay packed. `size` is what `batch_size` returned for its prefix."""
     if size is None:
         size = batch_size(data)
     if len(data) < size:
         raise DamagedBatch(f"it ends after {len(data)} of {size} bytes")
-    whole = data[:size]  # the very bytes, when there are no more
+    whole = data[:size]  # the same object if there are no more bytes
     rest = whole[PREFIX_BYTES:]
     if int.from_bytes(whole[_CRC], "little") != _batch_crc(rest):
         raise DamagedBatch("it does not match its checksum")
@@ -282,7 +281,7 @@ def unpack_batch(data: bytes, start: Position, size: int | None = None) -> Batch
     body = rest[_REST.size :]
     count = event_count(body)
     if not count:
-        raise DamagedBatch("it holds no event")
+        raise DamagedBatch("it has no events")
     behind = _made(Position, (start.segment, start.offset + size))
     head = _made(Head, (behind, batch_no, first_seq + count - 1, hashlib.sha256(whole).digest()))
     synced_upto = _made(Position, (segment, offset))
@@ -290,7 +289,7 @@ def unpack_batch(data: bytes, start: Position, size: int | None = None) -> Batch
 
 
 def check_continues(batch: Batch, after: Head) -> None:
-    """`BrokenChain` unless the batch is the very next one behind `after`."""
+    """Raise `BrokenChain` unless the batch is the one that directly follows `after`."""
     if batch.prev_sha256 != after.sha256:
         raise BrokenChain("its hash chain does not continue the batch before it")
     if batch.batch_no != after.batch_no + 1 or batch.first_seq != after.seq + 1:
@@ -299,7 +298,7 @@ def check_continues(batch: Batch, after: Head) -> None:
             f"where batch {after.batch_no + 1} with event {after.seq + 1} belongs"
         )
     if batch.synced_upto > batch.start:
-        raise BrokenChain("it claims that something behind it was durable")
+        raise BrokenChain("it claims that a later part was durable")
 
 
 def _batch_crc(rest: bytes) -> int:

@@ -1,8 +1,8 @@
-"""Reading the log: segment files and the batches in them, from any event on, up to a watermark and never past it.
+"""Reading the log: the segment files and their batches, from any event up to a watermark and never past it.
 
-Used by the projector (tailing in its own process), recovery, feed snapshots and the command line. A reader trusts the
-watermark it is given: what lies behind it may not be durable and may yet be cut off. What is damaged below the watermark is
-`LogCorrupt`. Nothing here writes.
+The projector (which follows the log from its own process), recovery, snapshots of the feed and the command line use it. A reader
+trusts the watermark it is given: bytes after it may not be durable and may still be cut off. Damage before the watermark raises
+`LogCorrupt`. This module never writes.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def segment_path(directory: Path, first_seq: int) -> Path:
 
 
 def list_segments(fs: Fs, directory: Path) -> list[int]:
-    """The first sequence numbers of all segments, in order. Other files in the folder are not the log's."""
+    """The first sequence numbers of all segments, in order. Other files in the folder are ignored."""
     if not fs.exists(directory):
         return []
     return sorted(int(match[1]) for name in fs.names(directory) if (match := _NAME.fullmatch(name)))
 
 
 def read_header(fs: Fs, descriptor: int, segment: int) -> SegmentHeader:
-    """The header, if it belongs under the name the file has; `DamagedBatch` otherwise."""
+    """Read the header. Raises `DamagedBatch` if it does not match the name of the file."""
     header = unpack_header(fs.pread(descriptor, HEADER_BYTES, 0))
     if header.first_seq != segment:
         raise DamagedBatch(f"the segment's header says that it begins with event {header.first_seq}")
@@ -64,7 +64,7 @@ def read_header(fs: Fs, descriptor: int, segment: int) -> SegmentHeader:
 
 
 def check_follows(header: SegmentHeader, previous: int, previous_bytes: int) -> None:
-    """`DamagedBatch` unless the header continues segment `previous` as that stands on disk."""
+    """Raise `DamagedBatch` unless the header continues segment `previous` as it is on disk."""
     if header.prev_segment != previous:
         raise DamagedBatch(
             f"the segment continues {segment_name(header.prev_segment)}, but {segment_name(previous)} precedes it"
@@ -76,9 +76,9 @@ def check_follows(header: SegmentHeader, previous: int, previous_bytes: int) -> 
 
 
 class SegmentScan:
-    """Walks the batches of one segment from `head` to `limit`, each checked against the one before it.
+    """Iterates over the batches of one segment from `head` to `limit`, checking each against the previous one.
 
-    Raises `DamagedBatch` at the first that is not whole or does not follow; `head` then stands before it.
+    Raises `DamagedBatch` at the first batch that is incomplete or does not follow; `head` is then the place before it.
     """
 
     def __init__(self, fs: Fs, descriptor: int, head: Head, limit: int) -> None:
@@ -97,7 +97,7 @@ class SegmentScan:
             yield batch
 
     def read(self, start: Position) -> Batch:
-        """The batch that begins at `start`, whatever lies before it."""
+        """The batch that begins at `start`, without checking what comes before it."""
         size = batch_size(self._bytes(start.offset, PREFIX_BYTES))
         return unpack_batch(self._bytes(start.offset, size), start, size)
 
@@ -111,7 +111,7 @@ class SegmentScan:
 
 
 def later_batches(fs: Fs, descriptor: int, segment: int, offset: int, limit: int) -> Iterator[Batch]:
-    """Every whole batch that begins at `offset` or behind it, found by its magic and believed by its checksum."""
+    """Every whole batch at or after `offset`, found by its magic and verified by its checksum."""
     scan = SegmentScan(fs, descriptor, Head(Position(segment, offset), 0, 0, b""), limit)
     while (found := _find_magic(fs, descriptor, offset, limit)) is not None:
         try:
@@ -135,7 +135,7 @@ def _find_magic(fs: Fs, descriptor: int, offset: int, limit: int) -> int | None:
 
 
 class LogReader:
-    """Keeps one segment open between calls, so that tailing costs one read. Not for several threads at once."""
+    """Reads the log. It keeps one segment open between calls, so that following the log costs one read. Not thread-safe."""
 
     def __init__(self, fs: Fs, directory: Path) -> None:
         self._fs = fs
@@ -156,7 +156,7 @@ class LogReader:
             self._open = None
 
     def start(self) -> Head:
-        """The place before the first event that the log still holds."""
+        """The place before the first event that the log still has."""
         segments = list_segments(self._fs, self._directory)
         if not segments:
             raise LogCorrupt(segment_name(1), 0, 1, "the file is missing")
@@ -167,7 +167,7 @@ class LogReader:
         return self._header(segment).head()
 
     def head_before(self, seq: int, upto: Position) -> Head:
-        """The place before the batch that holds event `seq`; the end, when `seq` is not below the watermark."""
+        """The place before the batch with event `seq`, or the end if `seq` is not below the watermark."""
         segments = list_segments(self._fs, self._directory)
         at = bisect_right(segments, min(seq, upto.segment)) - 1
         head = self.start() if at < 0 else self.segment_start(segments[at])
@@ -178,7 +178,7 @@ class LogReader:
         return head
 
     def batches(self, after: Head, upto: Position) -> Iterator[Batch]:
-        """The batches between `after` and the watermark, each checked to continue the one before it."""
+        """The batches between `after` and the watermark, each checked against the previous one."""
         head = after
         while head.position < upto:
             segment = head.position.segment
@@ -196,9 +196,9 @@ class LogReader:
     def event_batches(
         self, after: Head, upto: Position, *, as_written: bool = False
     ) -> Iterator[tuple[Head, list[LogRecord]]]:
-        """As `batches`, decoded: each batch's events with the place behind it.
+        """Like `batches`, but decoded: the events of each batch, with the place after it.
 
-        The events are in today's versions, and newer ones are `LogTooNew`, unless they are wanted `as_written`.
+        Events are upgraded to the current versions, and newer ones raise `LogTooNew`, unless `as_written` is set.
         """
         for batch in self.batches(after, upto):
             try:
@@ -210,12 +210,12 @@ class LogReader:
             yield batch.head, events
 
     def events(self, from_seq: int, upto: Position, *, as_written: bool = False) -> Iterator[LogRecord]:
-        """Every event from `from_seq` on, below the watermark."""
+        """Every event from `from_seq` up to the watermark."""
         for _head, events in self.event_batches(self.head_before(from_seq, upto), upto, as_written=as_written):
             yield from events[max(0, from_seq - events[0].seq) :]
 
     def _written_by(self, seq: int, upto: Position) -> str | None:
-        """The version of the program that wrote event `seq`: the last that said it started before."""
+        """The version of the program that wrote event `seq`, taken from the last start recorded before it."""
         version = None
         for _head, events in self.event_batches(self.start(), upto, as_written=True):
             for event in events:
@@ -226,7 +226,7 @@ class LogReader:
         return version
 
     def _next_segment(self, head: Head, size_bytes: int) -> Head:
-        """The same place in the chain, at the beginning of the segment that follows."""
+        """The same place in the chain, at the beginning of the next segment."""
         segments = list_segments(self._fs, self._directory)
         at = bisect_right(segments, head.position.segment)
         if at == len(segments):
@@ -260,5 +260,5 @@ class LogReader:
 
 
 def corrupt(head: Head, damage: DamagedBatch) -> LogCorrupt:
-    """What `damage` directly behind `head` is called where no crash can have caused it."""
+    """The error for `damage` directly after `head`, where no crash can have caused it."""
     return LogCorrupt(segment_name(head.position.segment), head.position.offset, head.seq + 1, damage.reason)

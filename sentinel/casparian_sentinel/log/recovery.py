@@ -1,14 +1,14 @@
-"""What a crash left of the log (whole, a torn tail, or corruption), and what witnesses of an earlier state say against it.
+"""The state of the log after a crash (intact, a torn tail, or corrupt), checked against witnesses of an earlier state.
 
-`examine` only reads; `cut_torn_tail` keeps a torn tail's bytes aside and cuts it off. The headers of all segments are compared
-with each other, but only the last segment is walked, so that opening does not grow with the history; damage further back is
-found by its reader. A bad batch below anything known durable is corruption; any other is what an interrupted write looks like.
-So an acknowledged last batch that rots before anything durable refers to it (a later batch, the projection, the seal) cannot be
-distinguished from a torn write, and is cut off as one.
+`examine` only reads; `cut_torn_tail` copies the bytes of a torn tail and cuts it off. The headers of all segments are compared
+with each other, but only the batches of the last segment are read, so that opening does not depend on the history; damage further
+back is found by its reader. A bad batch before anything known to be durable is corruption; any other bad batch looks like an
+interrupted write. So if an acknowledged last batch rots before anything durable refers to it (a later batch, the projection, the
+seal), it cannot be distinguished from a torn write and is cut off.
 
-A witness knows how far the log once was, and saw durable events only. A log that ends before a witness, or holds other events
-there, has lost a part or was replaced. Where witnesses are kept is known to `daemon.boot`, which gathers them. The seal of a
-clean shutdown is one: a small file that stays true after the log has grown.
+A witness knows how far the log once reached, and has seen only durable events. A log that ends before a witness, or has other
+events at its place, has lost a part or was replaced. `daemon.boot` gathers the witnesses. The seal of a clean shutdown is one: a
+small file that remains true after the log has grown.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _SEAL = struct.Struct("<16sQQQQ32s")
 _SEAL_BYTES = len(_MAGIC) + 4 + _SEAL.size
 TORN_FOLDER = "torn"
 _COPY_BYTES = 1024 * 1024
-#: For a witness that knows an event, but not at which byte.
+#: The position of a witness that knows an event, but not its byte offset.
 NOWHERE = Position(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Somebody who saw the log reach a place."""
+    """Something that saw the log reach a certain place."""
 
-    #: As a person would name it: `the tables (state.duckdb)`.
+    #: The name shown to the user: `the tables (state.duckdb)`.
     who: str
-    #: None when it knows that there was more, but not where.
+    #: None if the witness knows that there was more, but not where.
     head: Head | None
-    #: None when it does not know.
+    #: None if the witness does not know the chain.
     chain_id: bytes | None = None
-    #: What a witness without a head has to say.
+    #: The statement of a witness without a head.
     knows: str = "knows of more"
 
     @property
@@ -68,12 +68,12 @@ class Witness:
 
 
 class LogShorter(CasparianError):
-    """The log is missing, or ends before something that was seen of it."""
+    """The log is missing, or ends before a place that a witness saw."""
 
     def __init__(self, directory: Path, end: Head | None, witnesses: Sequence[Witness]) -> None:
         ends = "is missing" if end is None else f"ends with event {end.seq:,} ({_place(end.position)})"
         longer = any(w.head is None or end is None or w.head.seq > end.seq for w in witnesses)
-        longest = _listed(witnesses) if longer else f"a segment is missing behind it that {witnesses[0].who} knew"
+        longest = _listed(witnesses) if longer else f"a later segment that {witnesses[0].who} knew is missing"
         super().__init__(f"The event log in {directory} {ends}, but {longest}.", remedy=remedy(directory))
         self.end_seq = end.seq if end is not None else 0
         self.witnesses = tuple(witnesses)
@@ -94,9 +94,9 @@ class LogReplaced(CasparianError):
 
 def remedy(directory: Path) -> str:
     return (
-        f"Nothing was changed. Put the missing files back into {directory} from the newest copy. If there is none: "
-        "`casparian log repair --accept-loss` shows what is lost; with --yes it is given up, and what was processed after "
-        "the log's end is processed again."
+        f"Nothing was changed. Put the missing files back into {directory} from the newest copy. If there is none, "
+        "`casparian log repair --accept-loss` shows what is lost; with --yes it gives that up, and files processed after "
+        "the log's end are processed again."
     )
 
 
@@ -107,7 +107,7 @@ def durable_upto(witnesses: Sequence[Witness]) -> Position | None:
 def hold_against(
     fs: Fs, directory: Path, chain_id: bytes, end: Head, witnesses: Sequence[Witness]
 ) -> LogShorter | LogReplaced | None:
-    """What is wrong with a whole log that ends at `end`; None when every witness is content."""
+    """The problem with an intact log that ends at `end`, or None if no witness contradicts it."""
     others = [witness for witness in witnesses if witness.chain_id not in (None, chain_id)]
     if others:
         return LogReplaced(directory, end, others)
@@ -120,7 +120,7 @@ def hold_against(
 
 
 def _is_on_chain(fs: Fs, directory: Path, head: Head, end: Head) -> bool:
-    """Whether what follows the place in the log continues the batch that the witness saw before it."""
+    """Whether the log at this place continues the batch that the witness saw before it."""
     if head.position == end.position:
         return (head.seq, head.sha256) == (end.seq, end.sha256)
     with LogReader(fs, directory) as reader:
@@ -131,7 +131,7 @@ def _is_on_chain(fs: Fs, directory: Path, head: Head, end: Head) -> bool:
 
 
 def _begins_at(reader: LogReader, head: Head, end: Head) -> bool:
-    """At the border of two segments nothing need follow: the new one has no batch yet."""
+    """Whether the place is the border of two segments, where the new one has no batch yet."""
     begin = reader.segment_start(end.position.segment)
     return begin.position == end.position and (begin.seq, begin.sha256) == (head.seq, head.sha256)
 
@@ -158,9 +158,9 @@ def pack_seal(chain_id: bytes, head: Head) -> bytes:
 
 
 def unpack_seal(data: bytes) -> tuple[bytes, Head]:
-    """The chain and the place in it; `DamagedBatch` when the bytes are not a seal."""
+    """The chain and the place in it. Raises `DamagedBatch` if the bytes are not a seal."""
     if len(data) != _SEAL_BYTES or not data.startswith(_MAGIC):
-        raise DamagedBatch("the clean-shutdown seal is not one")
+        raise DamagedBatch("the clean-shutdown seal has the wrong format")
     crc, rest = data[len(_MAGIC) : len(_MAGIC) + 4], data[len(_MAGIC) + 4 :]
     if int.from_bytes(crc, "little") != zlib.crc32(rest):
         raise DamagedBatch("the clean-shutdown seal does not match its checksum")
@@ -185,7 +185,7 @@ def read_seal(fs: Fs, directory: Path) -> tuple[bytes, Head] | None:
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """Bytes behind the last whole batch that nothing durable refers to."""
+    """Bytes after the last whole batch, to which nothing durable refers."""
 
     segment: str
     offset: int
@@ -196,22 +196,22 @@ class TornTail:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Where the log ends, and what `examine` saw there."""
+    """The end of the log, and what `examine` saw there."""
 
     chain_id: bytes
     end: Head
-    last_batch_offset: int  # in the last segment; 0 when it holds none
-    proven_upto: Position  # durable by the word of the last batch or the seal; `end` may lie behind it
+    last_batch_offset: int  # in the last segment; 0 if it has no batch
+    proven_upto: Position  # durable according to the last batch or the seal; `end` may be after it
     torn: TornTail | None
     is_sealed: bool  # the seal names exactly this end
     seal_damage: str | None
 
 
 def examine(fs: Fs, directory: Path, witnesses: Sequence[Witness] = ()) -> Findings | None:
-    """Judge the log in `directory`; None when there is none yet.
+    """Judge the log in `directory`; returns None if there is no log yet.
 
-    Raises `LogCorrupt` when something durable is damaged, `LogShorter` or `LogReplaced` when a witness saw more of it or
-    another. `witnesses` are those that the caller knows; the clean-shutdown seal is one too.
+    Raises `LogCorrupt` if something durable is damaged, and `LogShorter` or `LogReplaced` if a witness contradicts the log.
+    `witnesses` are those known to the caller; the clean-shutdown seal is added.
     """
     seal_damage = None
     try:
@@ -266,7 +266,7 @@ def _walk_last(
 def durability_witness(
     head: Head, damage: DamagedBatch, later: Iterable[Batch], durable: Position | None, seal_damage: str | None
 ) -> str | None:
-    """Why the bad bytes behind `head` were once durable; None when nothing says so."""
+    """Why the bad bytes after `head` were once durable, or None if nothing says so."""
     if isinstance(damage, BrokenChain):
         return "its checksum is good, which no interrupted write leaves behind"
     if durable is not None and durable > head.position:
@@ -275,17 +275,17 @@ def durability_witness(
         return f"{seal_damage}, so that it cannot be distinguished from a torn tail"
     for batch in later:
         if batch.batch_no > head.batch_no and batch.synced_upto > head.position:
-            return f"batch {batch.batch_no} at offset {batch.start.offset} knew it to be durable"
+            return f"batch {batch.batch_no} at offset {batch.start.offset} says that it was durable"
     return None
 
 
 def _compare_with_seal(head: Head, seal: Head | None) -> None:
     if seal is not None and seal.position == head.position and seal != head:
-        raise corrupt(head, DamagedBatch("what lies before it is not what the clean shutdown sealed"))
+        raise corrupt(head, DamagedBatch("the part before it is not what the clean shutdown sealed"))
 
 
 def _check_headers(fs: Fs, directory: Path, segments: list[int]) -> SegmentHeader:
-    """Each header must continue the file before it; the last one's hash is compared with the very batch it names."""
+    """Check that each header continues the previous file, and the last header's hash against the batch that it names."""
     previous: SegmentHeader | None = None
     previous_bytes = 0
     for segment in segments:
@@ -311,7 +311,7 @@ def _check_headers(fs: Fs, directory: Path, segments: list[int]) -> SegmentHeade
 
 
 def _check_link(fs: Fs, directory: Path, header: SegmentHeader) -> None:
-    """The last batch of the segment before `header` must be the one that the header continues."""
+    """Check that the last batch of the previous segment is the one that `header` continues."""
     segment, offset = header.prev_segment, header.prev_batch_offset
     descriptor = fs.open_read(segment_path(directory, segment))
     start = Position(segment, offset)
@@ -327,7 +327,7 @@ def _check_link(fs: Fs, directory: Path, header: SegmentHeader) -> None:
 
 
 def cut_torn_tail(fs: Fs, directory: Path, torn: TornTail) -> str:
-    """Copy the tail into `torn/`, durably, then cut it off; the copy's name, relative to the log folder."""
+    """Copy the tail into `torn/`, durably, then cut it off; returns the copy's name relative to the log folder."""
     folder = directory / TORN_FOLDER
     fs.make_directory(folder)
     fs.fsync_directory(directory)
@@ -358,10 +358,10 @@ def _copy_tail(fs: Fs, descriptor: int, torn: TornTail, copy: Path) -> None:
 
 
 def renew_unproven(fs: Fs, descriptor: int, proven_upto: Position, end: Position) -> None:
-    """Write the bytes between what is proven durable and the end once more, then sync.
+    """Write the bytes between the proven durable position and the end again, then sync.
 
-    After a failed sync the kernel may hold, as clean pages, bytes that never reached the disk: they read well and
-    a new sync would skip them. Written again they are dirty again, and the sync means something.
+    After a failed sync the kernel may hold bytes as clean pages that never reached the disk: they can be read, but another sync
+    skips them. Writing them again makes the pages dirty, so that the sync has an effect.
     """
     offset = proven_upto.offset if proven_upto.segment == end.segment else HEADER_BYTES
     while offset < end.offset:

@@ -1,9 +1,9 @@
-"""Cutting a damaged log back to its last good batch: only when asked, and never without keeping the old bytes.
+"""Cutting a damaged log back to its last good batch: only on request, and never without keeping the old bytes.
 
-`plan_repair` only reads; `repair` sets everything it touches aside in `damaged/<name>/`, then cuts. What the log said behind
-the cut is lost to it, so the caller records the repair as an event, and names what was computed from more of the log
-than is left: it is set aside too. A torn tail is not damage: opening the log cuts it off by itself. A log that is only
-shorter than a witness knows is gone on with in the same way, when its loss is accepted.
+`plan_repair` only reads. `repair` first moves everything it will touch to `damaged/<name>/`, then cuts. The log loses the events
+after the cut, so the caller records the repair as an event and names the caches that know those events; they are moved aside too.
+A torn tail is not damage: opening the log cuts it off. If a log is only shorter than a witness knows and the loss is accepted, it
+is continued in the same way.
 """
 
 from __future__ import annotations
@@ -63,24 +63,24 @@ class BeyondRepair(CasparianError):
         super().__init__(
             f"The log in {directory} cannot be cut back to a good batch: {reason}.",
             remedy="Nothing was changed. Restore the folder from a copy of the home. If there is none: "
-            "`casparian log repair --accept-loss --yes` begins a new log, keeps the old bytes, and all files are processed "
+            "`casparian log repair --accept-loss --yes` begins a new log and keeps the old bytes; all files are processed "
             "again.",
         )
 
 
-#: An event holds 16 KiB; a name has 27 bytes.
+#: An event has room for 16 KiB, and a name takes 27 bytes.
 _SEGMENTS_IN_EVENT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class RepairPlan:
-    """What a repair would do: cut behind event `last_good_seq` at that place, and set these files aside."""
+    """The effect of a repair: cut after event `last_good_seq` at that place, and move these files aside."""
 
     segment: str
     offset: int
     last_good_seq: int
     reason: str
-    #: The highest event that can still be read behind the cut; equal to `last_good_seq` when none can.
+    #: The highest event that can still be read after the cut, or `last_good_seq` if none can.
     last_seen_seq: int
     cut_bytes: int
     removed_segments: tuple[str, ...]
@@ -99,17 +99,17 @@ class _Walk:
 def plan_repair(
     fs: Fs, directory: Path, witnesses: Sequence[Witness] = (), *, accepts_loss: bool = False
 ) -> RepairPlan:
-    """Find the last good batch. Raises `NothingToRepair`, `BeyondRepair`, or `LogTooNew` for what is only newer.
+    """Find the last good batch. Raises `NothingToRepair`, `BeyondRepair`, or `LogTooNew` if the log is only newer.
 
-    A log that is whole, but shorter than a witness knows or another than it saw, is `LogShorter` or `LogReplaced` unless
-    the caller `accepts_loss`: the missing part may still lie somewhere.
+    An intact log that a witness contradicts raises `LogShorter` or `LogReplaced` unless the caller `accepts_loss`, because the
+    missing part may still exist somewhere.
     """
     segments = list_segments(fs, directory)
     seal, seal_damage = _seal(fs, directory)
     if seal is not None:
         witnesses = (*witnesses, Witness(f"the clean shutdown ({SEAL_NAME})", seal[1], seal[0]))
     if not segments and not witnesses:
-        raise BeyondRepair(directory, "there is no segment, and nothing in the home knows of one")
+        raise BeyondRepair(directory, "there is no segment, and nothing in the home refers to one")
     if not segments:
         return _accepted(LogShorter(directory, None, witnesses), None, directory, witnesses, accepts_loss)
     durable = durable_upto(witnesses)
@@ -123,7 +123,7 @@ def plan_repair(
         return RepairPlan("", 0, 0, f"{names[0]}: {walk.reason}", seen, size_bytes, names)
     reason = walk.reason if not walk.is_torn else None
     if reason is None and seal is not None and seal[1].position == walk.head.position and seal[1] != walk.head:
-        reason = "what lies before it is not what the clean shutdown sealed"
+        reason = "the part before it is not what the clean shutdown sealed"
     if reason is None:
         reason = seal_damage
     if reason is None:
@@ -151,7 +151,7 @@ def _accepted(
     witnesses: Sequence[Witness],
     accepts_loss: bool,
 ) -> RepairPlan:
-    """The plan that goes on from where the log ends, cutting nothing."""
+    """A plan that cuts nothing and continues from the end of the log."""
     if not accepts_loss:
         raise problem
     segment, offset = (segment_name(end.position.segment), end.position.offset) if end is not None else ("", 0)
@@ -164,11 +164,11 @@ def _seen_by(witnesses: Sequence[Witness]) -> int:
 
 
 def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterable[Path] = ()) -> EventData:
-    """Keep the old bytes in `damaged/<name>/`, then cut; the data of the event to record.
+    """Keep the old bytes in `damaged/<name>/`, then cut; returns the data of the event to record.
 
-    `name` is new every time: after a crash half-way, another repair keeps what it finds beside what the first one kept.
-    `caches` are files that were computed from the log (the snapshot of open state, the tables): they know of what is cut off,
-    and are kept with it.
+    `name` is new every time, so that after a crash half-way another repair does not overwrite what the first one kept.
+    `caches` are files computed from the log (the snapshot of open state, the tables). They know the events that are cut off, so
+    they are moved aside with them.
     """
     folder = directory / DAMAGED_FOLDER / name
     fs.make_directory(folder)
@@ -201,7 +201,7 @@ def repair(fs: Fs, directory: Path, plan: RepairPlan, name: str, caches: Iterabl
 
 
 def chain_of(fs: Fs, directory: Path) -> bytes:
-    """The chain of the log's first segment; empty when there is none that can be read."""
+    """The chain id of the log's first segment; empty if it cannot be read."""
     for segment in list_segments(fs, directory)[:1]:
         descriptor = fs.open_read(segment_path(directory, segment))
         try:
@@ -214,7 +214,7 @@ def chain_of(fs: Fs, directory: Path) -> bytes:
 
 
 def unrecorded_repair(fs: Fs, directory: Path) -> EventData | None:
-    """The data of a repair that was begun and whose event may be missing, after a crash."""
+    """The data of a repair that was begun and whose event may be missing after a crash."""
     path = _pending(directory)
     if not fs.exists(path):
         return None
@@ -227,7 +227,7 @@ def unrecorded_repair(fs: Fs, directory: Path) -> EventData | None:
 
 
 def repair_recorded(fs: Fs, directory: Path) -> None:
-    """The event is durable: nothing is pending."""
+    """Note that the repair's event is durable and no repair is pending."""
     fs.unlink(_pending(directory))
     fs.fsync_directory(_pending(directory).parent)
 
@@ -237,7 +237,7 @@ def _pending(directory: Path) -> Path:
 
 
 def _walk(fs: Fs, directory: Path, segments: list[int], durable: Position | None, seal_damage: str | None) -> _Walk:
-    """Batch by batch from the very beginning, up to the first that is not what was written."""
+    """Check every batch from the beginning to the first damaged one."""
     walk = _Walk()
     chain_id, previous = b"", (0, 0)
     for number, segment in enumerate(segments):
@@ -285,7 +285,7 @@ def _check_link(before: Head, begin: Head, is_same_chain: bool) -> None:
 
 
 def _last_seen(fs: Fs, directory: Path, segments: Iterable[int], offset: int) -> int:
-    """The highest event of any batch that is still whole behind the damage."""
+    """The highest event of any batch after the damage that is still intact."""
     found = 0
     for segment in segments:
         descriptor = fs.open_read(segment_path(directory, segment))
@@ -306,7 +306,7 @@ def _seal(fs: Fs, directory: Path) -> tuple[tuple[bytes, Head] | None, str | Non
 
 
 def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
-    """Signed heads of what is cut off: they would blame the repaired log forever."""
+    """The signed heads of the part that is cut off; they would contradict the repaired log forever."""
     folder = directory / SEALS_FOLDER
     for name in fs.names(folder) if fs.exists(folder) else ():
         stem = name.split(".")[0]
@@ -315,7 +315,7 @@ def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
 
 
 def _set_aside(fs: Fs, path: Path, folder: Path) -> None:
-    """Into the folder; beside itself when the log lies on another file system than it."""
+    """Move a file into the folder, or rename it in place if the log is on another file system."""
     if not fs.exists(path):
         return
     try:

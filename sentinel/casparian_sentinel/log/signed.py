@@ -1,12 +1,12 @@
-"""The log for outsiders: signed heads of its chain, and a signed export that is checked without Casparian.
+"""Proof of the log for outsiders: signed heads of its chain, and a signed export that can be checked without Casparian.
 
-A signed head (`seals/<seq>.json` with a minisign signature) says "the chain up to this event was this", and through the chain
-vouches for every event before it. It is a file and not an event, so that sealing changes nothing of what is sealed and works
-beside a running sentinel. It stays true forever: `check_seals` holds every one against the log.
+A signed head (`seals/<seq>.json` with a minisign signature) states the chain's hash at one event, and through the chain covers
+every event before it. It is a file and not an event, so that sealing does not change the log and works while a sentinel runs. It
+stays true forever: `check_seals` compares all of them with the log.
 
-In an export, `raw/` holds the very bytes of the log up to a head, `events/` a line of JSON for each event, `MANIFEST.json` the
-SHA-256 of every file and the head of the chain, `MANIFEST.json.minisig` its signature by the home's key. The folder appears
-complete or not at all. `verify_export.py`, which is handed in, checks it.
+In an export, `raw/` has the exact bytes of the log up to a head, `events/` has one line of JSON for each event, and
+`MANIFEST.json` has the SHA-256 of every file and the head of the chain. `MANIFEST.json.minisig` is its signature with the home's
+key. The folder appears complete or not at all. `verify_export.py`, whose text the caller supplies, checks it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Sign = Callable[[bytes, str], str]
 
 
 class SealDocument(TypedDict):
-    """A signed head, as its file has it."""
+    """The content of a signed head's file."""
 
     format: str
     chain_id: str
@@ -54,7 +54,7 @@ class FileDigest(TypedDict):
 
 
 class ExportManifest(TypedDict):
-    """What a signed export says of itself."""
+    """The content of a signed export's manifest."""
 
     format: str
     chain_id: str
@@ -69,7 +69,7 @@ class ExportManifest(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class SealCheck:
-    """What became of one signed head: `problem` is None when it fits the log."""
+    """The result for one signed head; `problem` is None if it matches the log."""
 
     name: str
     seq: int
@@ -79,7 +79,7 @@ class SealCheck:
 def seal_head(
     fs: Fs, directory: Path, *, chain_id: bytes, head: Head, at_microseconds: int, public_key: bytes, sign: Sign
 ) -> tuple[Path, SealDocument]:
-    """Sign the place behind `head` and put the seal beside the log; its path and what it says."""
+    """Sign the place after `head` and write the seal into the log's folder; returns its path and content."""
     document: SealDocument = {
         "format": SEAL_FORMAT,
         "chain_id": chain_id.hex(),
@@ -101,7 +101,7 @@ def seal_head(
 
 
 def check_seals(fs: Fs, directory: Path, end: Head, public_key: bytes) -> list[SealCheck]:
-    """Every signed head against the log up to `end`, and against the home's key."""
+    """Check every signed head against the log up to `end`, and against the home's key."""
     folder = directory / SEALS_FOLDER
     if not fs.exists(folder):
         return []
@@ -152,7 +152,7 @@ def _content(fs: Fs, path: Path) -> bytes:
 
 
 def head_at(fs: Fs, directory: Path, seq: int, end: Position) -> Head:
-    """The place behind the last batch that ends at or before event `seq`."""
+    """The place after the last batch that ends at or before event `seq`."""
     with LogReader(fs, directory) as reader:
         return reader.head_before(seq + 1, end)
 
@@ -163,11 +163,11 @@ _PIECE_BYTES = 1024 * 1024
 _README = """An event log of Casparian, exported so that it can be checked without Casparian.
 
     python3 -I -S verify_export.py                 # digests, chain, sequence numbers, readable lines, signature
-    python3 -I -S verify_export.py --key RW...     # the same, by a public key that you have from elsewhere
+    python3 -I -S verify_export.py --key RW...     # the same, with a public key that you got elsewhere
     minisign -Vm MANIFEST.json -p minisign.pub     # the signature alone
 
 raw/      the log's own bytes, segment by segment
-events/   the same events, one JSON document a line
+events/   the same events, one JSON document per line
 """
 
 
@@ -190,7 +190,7 @@ def export_signed(
     sign: Sign,
     script: bytes,
 ) -> ExportManifest:
-    """Write the log up to `head` into the new directory `target`; its manifest. Raises `LogCorrupt`."""
+    """Write the log up to `head` into the new directory `target`; returns its manifest. Raises `LogCorrupt`."""
     if target.exists():
         raise ExportTargetTaken(target)
     aside = target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")

@@ -1,7 +1,7 @@
-"""The whole chain recomputed: every header, checksum, hash and sequence number of every segment.
+"""Verification of the whole chain: every header, checksum, hash and sequence number of every segment.
 
-Damage never raises: it is listed, and the walk goes on behind it, so that one report lists all that is wrong. What
-`recovery` would cut off as a torn tail is listed as such. Nothing is changed.
+Damage raises nothing: it is listed, and the check continues after it, so that one report lists every problem. A tail that
+`recovery` would cut off is listed as torn. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from casparian_sentinel.ports import Fs
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Where the log is not what was written. A torn tail is what a crash may leave; anything else is corruption."""
+    """A place where the log differs from what was written. A crash may leave a torn tail; anything else is corruption."""
 
     kind: Literal["corrupt", "torn"]
     segment: str
@@ -53,13 +53,13 @@ class Verification:
 
     @property
     def is_sound(self) -> bool:
-        """No corruption; a torn tail is not one."""
+        """Whether there is no corruption; a torn tail is not corruption."""
         return all(damage.kind == "torn" for damage in self.damage)
 
 
 @dataclass(slots=True)
 class _Walk:
-    """What was seen so far; `head` is None while the place in the chain is unknown."""
+    """The progress of the check; `head` is None while the place in the chain is unknown."""
 
     fs: Fs
     directory: Path
@@ -92,7 +92,7 @@ class _Walk:
 
 
 def verify(fs: Fs, directory: Path, upto: Position | None = None) -> Verification:
-    """Check all of the log, or all below the watermark `upto` while a sentinel is writing behind it."""
+    """Check the whole log, or everything below the watermark `upto` while a sentinel is writing after it."""
     walk = _Walk(fs, directory)
     segments = [s for s in list_segments(fs, directory) if upto is None or s <= upto.segment]
     _read_seal(walk)
@@ -126,7 +126,7 @@ def verify(fs: Fs, directory: Path, upto: Position | None = None) -> Verificatio
 
 
 def _enter(walk: _Walk, descriptor: int, segment: int, previous: tuple[int, int] | None) -> None:
-    """Check the header against all before it, and stand before the segment's first batch."""
+    """Check the header against everything before it, and move to the place before the segment's first batch."""
     before, walk.head = walk.head, None
     try:
         header = read_header(walk.fs, descriptor, segment)
@@ -153,7 +153,7 @@ def _walk_segment(walk: _Walk, descriptor: int, segment: int, limit: int, *, is_
         scan = SegmentScan(walk.fs, descriptor, head, limit)
         try:
             if not is_anchored and head.position.offset < limit:
-                head = scan.read(head.position).head_before()  # behind damage, a batch is believed by its checksum
+                head = scan.read(head.position).head_before()  # after damage, a batch is accepted by its checksum
                 scan.head, is_anchored = head, True
             for batch in scan:
                 walk.count(batch)
@@ -182,12 +182,12 @@ def _read_seal(walk: _Walk) -> None:
 
 
 def _check_end(walk: _Walk, upto: Position | None) -> None:
-    """The log must reach what is known durable."""
+    """Check that the log reaches everything known to be durable."""
     if walk.damage and walk.head is None:
         return
     end = walk.head.position if walk.head is not None else Position(1, 0)
     next_seq = walk.head.seq + 1 if walk.head is not None else 1
     for known, who in ((walk.sealed_upto, "the clean-shutdown seal"), (upto, "the watermark")):
         if known is not None and known > end:
-            walk.blame(end, next_seq, f"the log ends here, but {who} says that it goes on")
+            walk.blame(end, next_seq, f"the log ends here, but {who} says that it continues")
             return

@@ -1,7 +1,8 @@
-"""Looking at the log: its last events, figures about all of it, and copies as JSON lines and Parquet.
+"""Views of the log: its last events, statistics, and copies as JSON lines and Parquet.
 
-Reads below a watermark and changes nothing. In JSON lines, text stays escaped, so that a terminal may show a line; bytes become
-`{"base64": …}`; numbers that JSON does not know (NaN, infinities) become their names as text. pyarrow is loaded for Parquet only.
+All of them read below a watermark and change nothing. In JSON lines, text stays escaped, so that a terminal can show a line
+safely; bytes become `{"base64": …}`, and numbers that JSON does not have (NaN, infinities) become their names as text. pyarrow is
+imported only for Parquet.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from casparian_sentinel.ports import Fs
 
 @dataclass(frozen=True, slots=True)
 class LogStats:
-    """Figures over the log. The times are the smallest and largest `ts` seen; the clock may have jumped between."""
+    """Statistics of the log. The times are the smallest and largest `ts`; the clock may have jumped in between."""
 
     event_counts: dict[str, int]  # by type, most frequent first
     segment_bytes: dict[str, int]
@@ -39,13 +40,13 @@ class LogStats:
 
 
 def end_of_log(fs: Fs, directory: Path) -> Position | None:
-    """The watermark when no sentinel writes: the end of the last whole batch. None when there is no log."""
+    """The watermark if no sentinel is writing: the end of the last whole batch. None if there is no log."""
     found = examine(fs, directory)
     return None if found is None else found.end.position
 
 
 def tail(fs: Fs, directory: Path, count: int, upto: Position) -> list[LogRecord]:
-    """The last `count` events below the watermark, oldest first; no more segments are read than hold them."""
+    """The last `count` events below the watermark, oldest first; reads only the segments that hold them."""
     found: list[LogRecord] = []
     with LogReader(fs, directory) as reader:
         for segment in reversed([s for s in list_segments(fs, directory) if s <= upto.segment]):
@@ -63,7 +64,7 @@ def tail(fs: Fs, directory: Path, count: int, upto: Position) -> list[LogRecord]
 
 
 def stats(fs: Fs, directory: Path, upto: Position) -> LogStats:
-    """Read every event below the watermark and count."""
+    """Read every event below the watermark, and count."""
     counts: Counter[str] = Counter()
     batch_count = 0
     earliest: int | None = None
@@ -92,7 +93,7 @@ _ROW_GROUP_EVENTS = 65_536
 
 
 def export_jsonl(events: Iterable[LogRecord], out: TextIO) -> int:
-    """Write a line an event; how many there were."""
+    """Write one line for each event; returns their number."""
     count = 0
     for event in events:
         record = {
@@ -111,7 +112,7 @@ def export_jsonl(events: Iterable[LogRecord], out: TextIO) -> int:
 
 
 def export_parquet(events: Iterable[LogRecord], path: Path) -> int:
-    """Write a Parquet file that appears complete or not at all; `data` is JSON text."""
+    """Write a Parquet file, which appears complete or not at all; `data` is JSON text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -158,7 +159,7 @@ def _groups(events: Iterable[LogRecord]) -> Iterator[list[LogRecord]]:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's own types."""
+    """The value as JSON's own types."""
     if isinstance(value, dict):
         return {_text(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):

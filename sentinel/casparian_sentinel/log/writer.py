@@ -1,11 +1,12 @@
-"""The only writer of a log: the lock that makes a process the only one, and the appender.
+"""Writing the log: the lock that allows only one writer, and the appender.
 
-`HomeLock` owns `run/sentinel.lock`. The kernel drops the lock with its holder; pid and role in the file are for messages only.
+`HomeLock` owns `run/sentinel.lock`. The kernel releases the lock when its holder ends; pid and role in the file are only for
+messages.
 
-`LogWriter` appends batches in one write each, syncs on demand, and begins a new segment when one is full. `append` may run
-while `sync` runs in another thread: a sync covers what was written when it started. Nothing may be answered, dispatched or
-published before `durable` has reached it. A failed sync, or any write error but a full disk, ends the writer for good: what the
-kernel still holds is unknown then, and a second sync would report success all the same.
+`LogWriter` appends each batch with one write, syncs on demand, and begins a new segment when one is full. `append` may run while
+`sync` runs in another thread: a sync covers what was written before it started. Nothing may be answered, dispatched or published
+before `durable` has reached it. A failed sync, or any write error except a full disk, ends the writer for good, because the state
+of the kernel's buffers is then unknown and a second sync would report success anyway.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from casparian_sentinel.log.recovery import (
 )
 from casparian_sentinel.ports import Fs, write_all, write_file_durably
 
-#: A daemon has the home for long, a command that runs without one only while it works.
+#: A daemon holds the home for a long time, a command without a daemon only while it works.
 Role = Literal["sentinel", "command"]
 
 _LINE_BYTES = 40
@@ -64,7 +65,7 @@ T = TypeVar("T")
 
 
 class HomeLock:
-    """Held from `acquire` to `release` or the end of the process. The file stays; only its lock matters."""
+    """Held from `acquire` until `release` or the end of the process. The file remains; only the lock on it matters."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -74,7 +75,7 @@ class HomeLock:
     def acquire(cls, path: Path, role: Role = "sentinel", *, patience_seconds: float = 0.0) -> HomeLock:
         """Take the lock, or raise `LogInUse` with the holder's pid.
 
-        At once, unless a command holds it: that one is waited for up to `patience_seconds`.
+        If a command holds the lock, this waits for it up to `patience_seconds`.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -116,7 +117,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _read_owner(descriptor: int) -> tuple[int | None, Role]:
-    """(None, "command") while the holder has locked but not yet written its pid; callers wait as they would for a command."""
+    """The owner's pid and role; (None, "command") between locking and writing the pid, so that callers wait as for a command."""
     words = os.pread(descriptor, _LINE_BYTES, 0).split()
     if not words or not words[0].isdigit():
         return None, "command"
@@ -125,7 +126,7 @@ def _read_owner(descriptor: int) -> tuple[int | None, Role]:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What opening found. A torn tail has been cut off and lies at `torn_kept_as` below the log folder."""
+    """What opening the log found. A torn tail was cut off, and its copy is `torn_kept_as`, relative to the log folder."""
 
     end: Head
     is_new: bool
@@ -136,7 +137,7 @@ class Recovery:
 
 
 class Appended(NamedTuple):
-    """A batch was written, and is durable once the watermark reaches `position` (its end)."""
+    """A batch was written; it is durable once the watermark reaches `position` (its end)."""
 
     first_seq: int
     last_seq: int
@@ -144,24 +145,24 @@ class Appended(NamedTuple):
 
 
 class LogWriter:
-    """One at a time per log (`lock`). `end` is the last written place, `durable` the last that is surely on disk."""
+    """The only writer of a log (`lock`). `end` is the last written place, `durable` the last one known to be on disk."""
 
     def __init__(
         self, fs: Fs, directory: Path, chain_id: bytes, end: Head, last_batch_offset: int, segment_bytes: int
     ) -> None:
-        """Continue a recovered log whose `end` is durable; `open` is the way to get here."""
+        """Continue a recovered log whose `end` is durable. Use `open` to create a writer."""
         self.chain_id = chain_id
         self.end = end
         self.durable = end
         self._fs = fs
         self._directory = directory
-        self._segment_bytes = segment_bytes  # a limit that is looked at between batches
+        self._segment_bytes = segment_bytes  # a limit that is checked between batches
         self._last_batch_offset = last_batch_offset
         self._descriptor = fs.open_write(segment_path(directory, end.position.segment))
         self._broken: LogBroken | None = None
         self._is_closed = False
         self._reserve_bytes = 0
-        self._sync_lock = threading.Lock()  # one sync or roll at a time; always taken before the next
+        self._sync_lock = threading.Lock()  # one sync or new segment at a time; always taken before the next lock
         self._write_lock = threading.Lock()  # end, durable, descriptor
 
     @classmethod
@@ -177,13 +178,13 @@ class LogWriter:
     ) -> tuple[LogWriter, Recovery]:
         """Recover the log, or begin one, and make all of it durable. The caller holds the lock.
 
-        `witnesses` are those who know from elsewhere how far the log was. Raises `LogCorrupt`, `LogShorter` or
-        `LogReplaced` rather than lose what was durable, `LogFull` when there is no room to begin or to keep a tail.
+        `witnesses` know from elsewhere how far the log reached. Raises `LogCorrupt`, `LogShorter` or `LogReplaced` instead of
+        losing durable events, and `LogFull` if there is no room to begin a log or to copy a tail.
         """
         try:
             fs.make_directory(directory)
             for name in fs.names(directory):
-                if name.endswith(".new"):  # an interrupted creation; it was never used
+                if name.endswith(".new"):  # left by an interrupted creation; never used
                     fs.unlink(directory / name)
             found = examine(fs, directory, witnesses)
             if found is None:
@@ -215,14 +216,14 @@ class LogWriter:
         return self._fs.exists(self._directory / RESERVE_NAME)
 
     def append(self, facts: Sequence[Fact]) -> Appended:
-        """Write the facts as one batch: all of them are recovered together, or none. Does not sync.
+        """Write the facts as one batch, which is recovered as a whole or not at all. Does not sync.
 
-        Raises `EventRefused` (nothing written), `LogFull` (nothing written, may be repeated) or `LogBroken`.
+        Raises `EventRefused` (nothing was written), `LogFull` (nothing was written; may be repeated) or `LogBroken`.
         """
         return self.append_packed([pack_event(fact) for fact in facts])
 
     def append_packed(self, events: Sequence[bytes]) -> Appended:
-        """As `append`, of events that `pack_event` made."""
+        """Like `append`, for events that `pack_event` has packed."""
         if not events:
             raise ValueError("a batch holds at least one event")
         body = body_of(events)
@@ -238,9 +239,9 @@ class LogWriter:
             return Appended(before.seq + 1, self.end.seq, self.end.position)
 
     def sync(self) -> Head:
-        """Make durable what was written when this began, and say how far that is; for a thread of its own.
+        """Make everything written so far durable, and return the durable head. Call this in a separate thread.
 
-        A full segment is followed by a new one here already, so that `append` seldom waits for a disk.
+        A full segment is replaced by a new one here, so that `append` seldom waits for the disk.
         """
         with self._sync_lock:
             self._refuse_if_unusable()
@@ -253,7 +254,7 @@ class LogWriter:
         return self.durable
 
     def restore_reserve(self) -> bool:
-        """Set the reserve aside again when twice its size is free; whether it is there now, or none is wanted."""
+        """Set the reserve aside again when twice its size is free. Returns whether it exists, or none is wanted."""
         path = self._directory / RESERVE_NAME
         if self._reserve_bytes == 0 or self._fs.exists(path):
             return True
@@ -278,7 +279,7 @@ class LogWriter:
             self._fs.close(descriptor)
 
     def close(self, *, seal: bool) -> None:
-        """Sync, note the durable end when `seal`, and let the files go. A broken log is closed without a sync."""
+        """Sync, write the seal if `seal` is set, and close the files. A broken log is closed without a sync."""
         try:
             if self._broken is None and not self._is_closed:
                 self.sync()
@@ -315,7 +316,7 @@ class LogWriter:
         self.durable = written
 
     def _write(self, data: bytes, offset: int) -> None:
-        """All of the batch or nothing of it; a full disk leaves the file as it was."""
+        """Write the whole batch or nothing; a full disk leaves the file unchanged."""
         try:
             write_all(self._fs, self._descriptor, data, offset)
         except OSError as cause:
@@ -329,7 +330,7 @@ class LogWriter:
             raise LogFull(self._directory, self._fs.free_bytes(self._directory)) from cause
 
     def _roll(self) -> None:
-        """Continue in a new segment, unless another thread just did; all before it is durable then."""
+        """Continue in a new segment, unless another thread just did; everything before it is durable then."""
         with self._sync_lock, self._write_lock:
             self._refuse_if_unusable()
             if not self._is_full():
@@ -358,7 +359,7 @@ class LogWriter:
             self.end = self.durable = header.head()
 
     def _fail(self, doing: str, cause: OSError) -> LogFull | LogBroken:
-        """No space can be waited for; any other error breaks the log."""
+        """The error to raise: a full disk may get space later, but any other error breaks the log."""
         if cause.errno in _NO_SPACE:
             return LogFull(self._directory, self._fs.free_bytes(self._directory))
         return self._break(doing, cause)
@@ -382,7 +383,7 @@ def _recover(fs: Fs, directory: Path, found: Findings) -> Recovery:
 
 
 def _using_reserve(fs: Fs, directory: Path, action: Callable[[], T]) -> T:
-    """Do what must be done even on a full disk: once more after the reserve was freed."""
+    """Run an action that must succeed even on a full disk: retry it once after the reserve was freed."""
     try:
         return action()
     except OSError as cause:

@@ -35,13 +35,13 @@ logger = logging.getLogger(__name__)
 
 
 def settings(context: Context, args: NoArgs, actor: str) -> Steps:
-    """What is in force here."""
+    """Return the settings in force in this process."""
     yield from ()
     return SettingsResult(settings=by_key(context.settings))
 
 
 def reload(context: Context, args: NoArgs, actor: str) -> Steps:
-    """Take over what may change while the daemon runs. Raises `SettingsError`, and changes nothing, for a bad file."""
+    """Adopt the settings that may change while the daemon runs. Raises `SettingsError`, and changes nothing, for a bad file."""
     wanted = (yield InThread(lambda: load(context.home, os.environ, context.flags))).settings
     before, after = by_key(context.settings), by_key(wanted)
     changed = [key for key in after if after[key] != before[key]]
@@ -69,7 +69,7 @@ def stop(context: Context, args: StopArgs, actor: str) -> Steps:
     return Done(seq=context.durable_seq())
 
 
-#: Waiting jobs may be very many; jobs under way are as many as slots.
+#: There may be very many waiting jobs; active jobs are limited by the number of slots.
 _WAITING = frozenset({JobState.QUEUED, JobState.RETRY_WAIT})
 
 WorkerState = Literal["idle", "busy", "draining", "stalled"]
@@ -135,7 +135,7 @@ def snapshot(context: Context) -> wire.Snapshot:
 
 
 def _listed(state: State) -> Iterator[OpenJob]:
-    """Jobs under way, and the first that wait, in the order in which they were queued."""
+    """The active jobs, and the first waiting jobs in the order in which they were queued."""
     waiting = 0
     for job in state.jobs.values():
         if job.state not in _WAITING:
@@ -146,7 +146,7 @@ def _listed(state: State) -> Iterator[OpenJob]:
 
 
 def open_groups(state: State) -> list[wire.OpenGroup]:
-    """Every open job, counted by how it stands."""
+    """All open jobs, counted by state."""
     groups = Counter(
         (job.work.kind, job.state.value, job.work.parser, job.work.parser_version, _scanned(job.work))
         for job in state.jobs.values()
@@ -159,7 +159,7 @@ def open_groups(state: State) -> list[wire.OpenGroup]:
 
 
 def _scanned(work: Work) -> str:
-    """A job that no parser does is a group of its own."""
+    """The scanned directory: a job without a parser is a group by itself."""
     return "" if work.parser else work.subject
 
 

@@ -1,4 +1,4 @@
-"""Operations on sources, scans, tags and rules. The files themselves lie in blobs that the caller made durable."""
+"""Operations on sources, scans, tags and rules. The files themselves are listed in blobs that the caller made durable."""
 
 from __future__ import annotations
 
@@ -49,13 +49,15 @@ from casparian_sentinel.operations.steps import Context, Decide, InThread, Opera
 
 _T = TypeVar("_T")
 
-#: What is taken while the disk is nearly full.
+#: The limit of an upload while the disk is nearly full.
 SMALL_UPLOAD_BYTES = 1024 * 1024
 
 
 def add_source(context: Context, args: AddSourceArgs, actor: str) -> Steps:
     if not args.path.startswith("/"):
-        raise OperationRefused(f"{args.path} is not an absolute path.", "Name the directory from /.", "BAD_PATH")
+        raise OperationRefused(
+            f"{args.path} is not an absolute path.", "Give the directory's full path, from /.", "BAD_PATH"
+        )
     command = AddSource(
         context.new_id(), args.name, args.path, args.poll_seconds, actor, dict(args.options), dict(args.params)
     )
@@ -71,7 +73,7 @@ def remove_source(context: Context, args: SourceArgs, actor: str) -> Steps:
 
 
 def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
-    """A SCAN job for the source, unless one is open."""
+    """Queue a SCAN job for the source, unless one is open."""
     source = find_source(context.state, args.source)
     if source is None:
         raise OperationRefused(
@@ -82,7 +84,7 @@ def rescan(context: Context, args: SourceArgs, actor: str) -> Steps:
     is_queued = answer.queued == 1
     job_id = job.job_id if is_queued else context.state.open_keys.get(job.key, "")
     if not job_id:
-        reason = answer.skipped[0].reason if answer.skipped else "it was queued a moment ago"
+        reason = answer.skipped[0].reason if answer.skipped else "it was queued just now"
         raise OperationRefused(f"{source.name} cannot be scanned: {reason}.", "Try again.", "NOT_QUEUED")
     return RescanResult(
         source_id=source.source_id,
@@ -107,7 +109,7 @@ def observe(context: Context, args: ObserveArgs, actor: str) -> Steps:
 
 
 def revise(context: Context, args: ReviseArgs, actor: str) -> Steps:
-    """Rules or digests changed what is known of files; no directory was read, so that no file is new or gone."""
+    """Change what is known about files through rules or digests; no directory was read, so no file is new or gone."""
     counts: dict[str, int] = yield InThread(lambda: _check_revised(context, args.blob))
     yield Decide(ReviseFiles(args.blob, counts["retagged"], counts["rehashed"], actor))
     return ReviseResult(retagged=counts["retagged"], rehashed=counts["rehashed"], seq=context.durable_seq())
@@ -120,15 +122,15 @@ def end_scan(context: Context, args: EndScanArgs, actor: str) -> Steps:
 
 
 def upload(context: Context, args: UploadArgs, actor: str, piece: bytes) -> Steps:
-    """A piece of a blob that a later operation names.
+    """Receive a piece of a blob that a later operation names.
 
-    A paused intake means that the disk is nearly full: small blobs are taken even then, so that files are found, tagged and
-    corrected parsers registered.
+    A paused intake means that the disk is nearly full. Small blobs are accepted even then, so that files can be found and tagged
+    and corrected parsers registered.
     """
     if context.state.intake_paused is not None and args.size > SMALL_UPLOAD_BYTES:
         raise OperationRefused(
-            f"A blob of {args.size:,} bytes is not taken: {context.state.intake_paused}.",
-            f"Free disk space; meanwhile blobs of up to {SMALL_UPLOAD_BYTES:,} bytes are taken.",
+            f"A blob of {args.size:,} bytes is not accepted: {context.state.intake_paused}.",
+            f"Free disk space; until then only blobs of up to {SMALL_UPLOAD_BYTES:,} bytes are accepted.",
             "INTAKE_PAUSED",
         )
     result: UploadResult = yield InThread(lambda: context.uploads.take(args, piece))
@@ -169,7 +171,7 @@ def remove_rule(context: Context, args: RemoveRuleArgs, actor: str) -> Steps:
 
 
 def _check_changes(context: Context, digest: str) -> None:
-    """The caller said that it is durable: an event must never name a blob that is not there, or is of another kind."""
+    """Check the blob: an event must never name a blob that is missing or of another kind."""
     from casparian_sentinel.projection.files import check_changes
 
     _checked("observe", context, digest, check_changes)
@@ -203,7 +205,7 @@ def _checked(operation: str, context: Context, digest: str, check: Callable[[byt
         raise OperationRefused(f"{operation}: blob: {wrong.problem}", wrong.remedy, "BAD_BLOB") from wrong
     except MemoryError as cause:
         raise OperationRefused(
-            f"{operation}: blob: the sentinel has not enough memory to read it.",
+            f"{operation}: blob: the sentinel does not have enough memory to read it.",
             "Free memory on this machine, or send it in parts.",
             "NO_MEMORY",
         ) from cause

@@ -1,8 +1,8 @@
-"""Operations on jobs that are there: cancel, cancel_jobs, retry, close, rerun, replay, rerun_failed.
+"""Operations on existing jobs: cancel, cancel_jobs, retry, close, rerun, replay, rerun_failed.
 
 Ended jobs are found in the projection, open ones in the state. A rerun is a new job of the next generation, a replayed dead
-letter is the same job; what either takes from today's registry is `kinds`'. A request about many jobs does a bounded part,
-and says which inputs stay as they are, and why.
+letter is the same job; `kinds` decides what either takes from the current registry. A request about many jobs handles a bounded
+number of them, and reports which inputs stay as they are, and why.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
 
 
 def cancel_jobs(context: Context, args: CancelJobsArgs, actor: str) -> Steps:
-    """Many jobs in one decision, and so in one durable write. Jobs that have ended are only counted."""
+    """Cancel many jobs in one decision and one durable write. Jobs that have ended are only counted."""
     done = yield from decide(CancelJobs(args.job_ids, args.reason, actor), Cancelled)
     return CancelJobsResult(
         cancelled=done.cancelled,
@@ -81,7 +81,7 @@ def cancel_jobs(context: Context, args: CancelJobsArgs, actor: str) -> Steps:
 
 
 def retry(context: Context, args: JobArgs, actor: str) -> Steps:
-    """The same job again, with its own artifact; a dead letter too."""
+    """Queue the same job again with its own artifact; this also works for a dead letter."""
     _refuse_open(context, args.job_id)
     known, position = yield from _ended_job(args.job_id)
     ended_as = JobState(known["status"])
@@ -97,14 +97,14 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
 
 
 def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
-    """The same input as a new job of the next generation, with the parser's current version."""
+    """Queue the same input as a new job of the next generation, with the parser's current version."""
     _refuse_open(context, args.job_id)
     known, position = yield from _ended_job(args.job_id)
     old = _spec(known)
     for found in (yield from ask(INPUT_OBSTACLE, old.job_id)).rows:
         raise OperationRefused(
             f"Job {old.job_id} cannot run again: {found['obstacle']}.",
-            "Changed content is queued by itself; if the old content is back, `casparian scan PATH` finds it.",
+            "Changed content is queued automatically; if the old content is back, `casparian scan PATH` finds it.",
             "INPUT_CHANGED",
         )
     renewed = yield from renew(context, [old])
@@ -116,7 +116,7 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
 
 
 def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
-    """Dead letters again, with their parsers' current versions. One request does a bounded part and says where to go on."""
+    """Queue dead letters again with their parsers' current versions, a bounded number at once; says where to continue."""
     if sum((args.job_id is not None, args.fingerprint is not None, args.all_dead)) != 1:
         raise OperationRefused(
             "No dead letters are named.", "Give one of job_id, fingerprint, all_dead.", "BAD_ARGUMENTS"
@@ -143,7 +143,7 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
 
 
 def close(context: Context, args: CloseArgs, actor: str) -> Steps:
-    """Failures that need no more attention, for a reason: of one job, or all open ones of a cause."""
+    """Close failures with a reason: those of one job, or all open ones with one cause."""
     if (args.job_id is None) == (args.fingerprint is None):
         raise OperationRefused("No failures are named.", "Give either job_id or fingerprint.", "BAD_ARGUMENTS")
     if args.job_id is not None:
@@ -165,7 +165,7 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
         if not ids:
             return CloseResult(closed=closed, seq=context.durable_seq())
         yield Decide(CloseFailures(ids, args.reason, actor))
-        closed, behind = closed + len(ids), ids[-1]  # what is set aside as poison stays listed
+        closed, behind = closed + len(ids), ids[-1]  # events that are set aside as poison remain listed
 
 
 def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
@@ -206,7 +206,7 @@ def _refuse_open(context: Context, prefix: str, remedy: str = "Only a job that h
 
 
 def _ended_job(prefix: str) -> Part[tuple[EndedJob, int]]:
-    """The projection's row of the one job with this prefix, and the event as of which it was read."""
+    """The projection's row of the only job with this prefix, and the event as of which it was read."""
     answer = yield from ask(JOBS_BY_PREFIX, prefix)
     found = answer.rows
     if not found:
@@ -221,7 +221,7 @@ def _spec(known: EndedJob | DeadLetter | FailedInput) -> JobSpec:
 
 
 def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
-    """The operation `rerun_failed`: of each input that failed, was not dealt with since and is as it was, a new job."""
+    """Queue a new job for each input that failed, has not been dealt with since, and is unchanged."""
     parser, code = args.parser or "", args.code or ""
     found = yield from ask(FAILED_INPUTS, parser, code, args.after, args.limit, limit_rows=args.limit)
     rows = found.rows

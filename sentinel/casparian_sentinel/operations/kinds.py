@@ -1,7 +1,7 @@
-"""How a job of each kind is made again: one object a kind (`JobAgain`), and one line in `KINDS`.
+"""How a job of each kind is recreated: one object for each kind (`JobAgain`), and a line in `KINDS`.
 
-A rerun, a replay and a retry ask it what of the job follows today's registry and what stays as it was queued. A kind that is
-not in the table stays as it was queued.
+A rerun, a replay and a retry ask it which parts of the job follow the current registry and which stay as they were queued. A job
+of a kind that is not in the table stays as it was queued.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ W = TypeVar("W", bound=Work)
 
 @dataclass(slots=True)
 class Renewed:
-    """Jobs as they would be queued now, by the id of the old one; and why the others cannot be."""
+    """Jobs as they would be queued now, by the id of the old job, and why the others cannot be queued."""
 
     specs: dict[str, JobSpec] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
 class JobAgain(Generic[W]):
-    """Jobs of one kind, made again. These are the answers of a kind whose work depends on nothing in the registry."""
+    """Recreates jobs of one kind. These defaults are for a kind whose work does not depend on the registry."""
 
     def renew(self, context: Context, olds: Sequence[tuple[JobSpec, W]], renewed: Renewed) -> Part[None]:
-        """Put each job, as it would be queued now, into `renewed.specs`; or the reason why it cannot be into `refused`."""
+        """Put each job as it would be queued now into `renewed.specs`, or the reason why it cannot be into `refused`."""
         yield from ()
         renewed.specs.update({old.job_id: old for old, _work in olds})
 
     def key(self, fresh: JobSpec, work: W, generation: int) -> str:
-        """The key under which the job of this generation is queued: one at a time has the same key in all of them."""
+        """The key of the job's input in this generation; only one open job may have it."""
         return fresh.key
 
     def policies(self, context: Context, work: W) -> Part[tuple[Policies, Policies] | None]:
-        """The quarantine policies of this job, and those that a new one would have; None when there are none."""
+        """The quarantine policies of this job, and those that a new job would have; None if it has none."""
         yield from ()
         return None
 
 
 class _ParseAgain(JobAgain[ParseWork]):
-    """The same input with what is current: version, contracts, parameters, policies."""
+    """Recreates a job from the same input with the current version, contracts, parameters and policies."""
 
     def renew(self, context: Context, olds: Sequence[tuple[JobSpec, ParseWork]], renewed: Renewed) -> Part[None]:
         file_ids = [work.input.file_id for _old, work in olds]
@@ -91,7 +91,7 @@ def again_of(work: Work) -> JobAgain[Any]:
 
 
 def renew(context: Context, olds: Sequence[JobSpec]) -> Part[Renewed]:
-    """Each old job as it would be queued now, or why it cannot be."""
+    """Each old job as it would be queued now, or why it cannot be queued."""
     renewed = Renewed()
     of_kinds: dict[str, list[tuple[JobSpec, Work]]] = {}
     for old in olds:
@@ -102,14 +102,14 @@ def renew(context: Context, olds: Sequence[JobSpec]) -> Part[Renewed]:
 
 
 def next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:
-    """A new job for the old one's input."""
+    """A new job for the input of the old one."""
     generation = old.generation + 1
     key = again_of(fresh.work).key(fresh, fresh.work, generation)
     return fresh.model_copy(update={"generation": generation, "key": key, "rerun_of": old.job_id})
 
 
 def same_job(fresh: JobSpec, old: JobSpec) -> JobSpec:
-    """The old job itself, with what is current."""
+    """The old job itself, updated to the current registry."""
     if fresh is old:
         return old
     key = again_of(fresh.work).key(fresh, fresh.work, old.generation)
@@ -118,12 +118,12 @@ def same_job(fresh: JobSpec, old: JobSpec) -> JobSpec:
 
 
 def no_version(parser: str, line: ParserLine | None) -> OperationRefused:
-    """Why no version of the parser can take a job, with what helps."""
+    """The refusal that says why no version of the parser can take a job, with a remedy."""
     problem = f"No version of the parser {parser} may run"
     if line is None:
         return OperationRefused(f"{problem}: it is not registered.", "`casparian parser list` shows which are.")
     unapproved = next((each for each in reversed(line.versions.values()) if each.unapproved()), None)
-    remedy = f"`casparian parser show {parser}` shows how each version stands."
+    remedy = f"`casparian parser show {parser}` shows the state of each version."
     if unapproved is not None and not unapproved.is_retired:
         remedy = f"`casparian contract approve {parser}@{unapproved.version}` approves what is proposed."
     return OperationRefused(f"{problem}: {planning.why_not_runnable(line)}.", remedy, "NOT_RUNNABLE")
@@ -139,7 +139,7 @@ def _target(context: Context, parser: str) -> Part[planning.Target | None]:
 
 
 def _file_of(work: ParseWork, place: FilePlace | None) -> PlannedFile:
-    """The job's input as a file to plan: where the file is now, if it still has this content."""
+    """The job's input as a file to plan, at the file's current path if it still has this content."""
     given = work.input
     is_there = place is not None and place["content_hash"] == given.content_hash
     return PlannedFile(

@@ -1,11 +1,11 @@
-"""From pending files to jobs: which parser takes them, under which contracts, parameters and policies, and why some are left.
+"""From pending files to jobs: which parser takes them, under which contracts, parameters and policies, and why some are skipped.
 
-The projection knows the files, the core the parsers; this module brings them together into candidates. Whether a
-candidate is queued is the core's decision. Jobs are keyed by what they would do, so that planning twice is harmless.
+The projection knows the files and the core knows the parsers; this module combines them into candidates, and the core decides
+which candidates are queued. A job's key says what the job would do, so planning twice is harmless.
 
-A parameter's value is the declared default, what `parser set` stored, what the file's source gives, or what a tagging rule gives,
-the later one first. A rule counts for a file when it is the first that matches among those that give the tag the file is
-planned for. A source counts for what lies in it; the innermost counts last.
+A parameter's value is the declared default, the value stored by `parser set`, the value of the file's source, or that of a
+tagging rule; each overrides the ones before it. A rule applies to a file if it is the first matching one among those that give
+the tag for which the file is planned. A source applies to the files below it, and the innermost source has precedence.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Policies: TypeAlias = dict[str, dict[str, Scalar]]
 
 
 class FileParameters:
-    """Answers for files of one plan; what many files share is worked out once."""
+    """Computes parameters for the files of one plan; what many files share is computed once."""
 
     def __init__(self, state: State, line: ParserLine, version: ParserVersion) -> None:
         self._declared = version.params
@@ -68,7 +68,7 @@ class FileParameters:
         self._known: dict[tuple[str, ...], tuple[Parameters, dict[str, str]]] = {}
 
     def of(self, file: PlannedFile) -> tuple[Parameters, dict[str, str]]:
-        """Values by name, and where those came from that are not defaults. Raises `ParameterRefused`."""
+        """Values by name, and the origins of those that are not defaults. Raises `ParameterRefused`."""
         path, source_id = file["path"], file["source_id"] or ""
         sources = [each for each in self._sources if source_id == each.source_id or path.startswith(each.path + "/")]
         rule_id = self._rule_of(file, source_id)
@@ -84,7 +84,7 @@ class FileParameters:
         return known
 
     def _rule_of(self, file: PlannedFile, source_id: str) -> str:
-        """The id of the rule whose parameters count; empty when none does."""
+        """The id of the rule whose parameters apply; empty if there is none."""
         tag, rel_path = file["tag"], file["rel_path"]
         if not self._rules or not tag or not rel_path:
             return ""
@@ -96,28 +96,28 @@ class FileParameters:
         return next((hit.rule_id for hit in hits if self._rules[hit.rule_id].params), "")
 
 
-#: Files fetched by one query, and jobs of one decision: a decision holds up the loop while it is made.
+#: Files per query and jobs per decision: the event loop waits while a decision is made.
 FILES_PER_QUERY = 20_000
 JOBS_PER_DECISION = 500
-#: Recognised contents that an event holds itself.
+#: The most recognised contents that are stored in the event itself.
 CONTENTS_IN_EVENT = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parser's current version and what its jobs have in common."""
+    """A parser's current version, and what its jobs have in common."""
 
     line: ParserLine
     version: ParserVersion
     topics: list[str]
     policies: Policies
-    #: output → the version that the rows go to.
+    #: output → the output version that takes the rows.
     output_versions: dict[str, int]
     parameters: FileParameters
 
 
 def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
-    """The operation `queue`: plan every parser that is meant, queue what is pending, say what is left and why."""
+    """The operation `queue`: plan the selected parsers, queue what is pending, and report what is skipped and why."""
     queued = already = 0
     skipped: list[Skipped] = []
     asked: list[Asked] = []
@@ -138,7 +138,7 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
             continue
         policies = yield from in_thread(partial(policies_of, context, line.name, version))
         target = target_of(context, line, version, topics, policies)
-        if actor != SENTINEL:  # planning by itself has no reader
+        if actor != SENTINEL:  # no one reads the result of automatic planning
             asked.append((yield from _asked(line.name, topics, args)))
             skipped += _stays_cancelled(asked[-1], args)
         if args.dry_run:
@@ -155,10 +155,10 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
 
 
 def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> Part[None]:
-    """Contents that the parser has processed need no job: from another path, or because the file came back to it.
+    """Record contents that the parser processed before, at another path or before the file changed back; they need no job.
 
-    Done before anything is queued, for all files of the parser: a content that a copy still has must not lose its
-    rows with the commit of another file.
+    This is done for all files of the parser before anything is queued: a content that a copy still has must not lose its rows
+    when another file commits.
     """
     behind = ""
     while True:
@@ -184,13 +184,13 @@ def _record_recognised(context: Context, command: RecogniseContents, pairs: list
 
 
 def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Part[QueueResult]:
-    """Go through the files once, in the order of their paths: one that is refused keeps no other from being queued."""
+    """Go through the files once, in order of path; a file that is refused does not keep others from being queued."""
     queued = already = 0
     reasons: dict[str, int] = {}
     behind = ("", "")
     is_more = left is None or left > 0
     while is_more:
-        # A few more than may be queued, since some may be refused.
+        # Slightly more than may be queued, because some may be refused.
         page = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued + JOBS_PER_DECISION)
         meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, *behind, page)
         files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY)
@@ -222,7 +222,7 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
 
 
 def _asked(parser: str, topics: list[str], args: QueueArgs) -> Part[Asked]:
-    """The files that this request means, by what is known of them before it queues any."""
+    """The files that this request selects, counted by what is known about them before it queues any."""
     (known,) = (yield from ask(COUNT_ASKED, topics, args.path or "", parser)).rows
     return Asked(
         parser=parser,
@@ -238,7 +238,7 @@ def _asked(parser: str, topics: list[str], args: QueueArgs) -> Part[Asked]:
 
 
 def _stays_cancelled(asked: Asked, args: QueueArgs) -> list[Skipped]:
-    """Files whose jobs were all cancelled: a person decided that, so planning leaves them alone and says so."""
+    """Files whose jobs were all cancelled: a person decided this, so planning skips them and reports it."""
     if args.include_cancelled or not asked.cancelled:
         return []
     reason = "cancelled before; `casparian process --include-cancelled` or `casparian job retry ID` runs them again"
@@ -246,7 +246,7 @@ def _stays_cancelled(asked: Asked, args: QueueArgs) -> list[Skipped]:
 
 
 def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Part[list[Skipped]]:
-    """Wanted files whose content was never hashed: their directories are scanned again, which hashes them."""
+    """Wanted files that were never hashed: their directories are scanned again, which hashes them."""
     found = yield from ask(UNHASHED_ROOTS, target.topics, args.path or "")
     if not found.rows:
         return []
@@ -262,7 +262,7 @@ def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str)
 
 
 def _was_tried(context: Context, target: Target, root: str, actor: str) -> bool:
-    """Whether planning by itself had this directory scanned before: what is unreadable stays without a hash."""
+    """Whether automatic planning scanned this directory before: unreadable files never get a hash."""
     tried = (target.version.artifact, root)
     if actor == SENTINEL and tried in context.scanned_for_hashes:
         return True
@@ -275,7 +275,7 @@ def lines_meant(state: State, parser: str | None) -> list[ParserLine]:
 
 
 def wanted_topics(line: ParserLine, tag: str | None) -> list[str]:
-    """Tags whose files go to this parser: those of the current version, or of all while none may run."""
+    """Tags whose files go to this parser: those of the current version, or of all versions if none may run."""
     version = line.versions.get(line.current)
     versions = [version] if version is not None else [each for each in line.versions.values() if not each.is_retired]
     topics = sorted({topic for each in versions for topic in each.topics})
@@ -311,7 +311,7 @@ def why_not_runnable(line: ParserLine) -> str:
 
 
 def parse_job(context: Context, target: Target, file: PlannedFile) -> JobSpec:
-    """The job that gives one file to the parser. Raises `ParameterRefused` when a parameter is not what it declares."""
+    """The job that gives one file to the parser. Raises `ParameterRefused` if a parameter does not have its declared type."""
     version = target.version
     params, origins = target.parameters.of(file)
     return JobSpec(
@@ -335,7 +335,7 @@ def parse_job(context: Context, target: Target, file: PlannedFile) -> JobSpec:
 
 
 def scan_job(context: Context, root: str, source_id: str, options: dict[str, Scalar | list[str]]) -> JobSpec:
-    """The job that walks a directory; one at a time for each."""
+    """The job that scans a directory; only one is open for each directory at a time."""
     return JobSpec(
         job_id=context.new_id(),
         key=f"scan:{blake3(pack([source_id, root])).hexdigest()[:32]}",
@@ -348,13 +348,13 @@ def scan_job(context: Context, root: str, source_id: str, options: dict[str, Sca
 def job_key(
     content_hash: str, artifact: str, contracts: Mapping[str, str], params: Mapping[str, JsonValue], generation: int
 ) -> str:
-    """What makes work the same work."""
+    """A key that is equal for equal work."""
     parts = [content_hash, artifact, sorted(contracts.items()), sorted(params.items()), generation]
     return blake3(pack(parts)).hexdigest()[:32]
 
 
 def policies_of(context: Context, parser: str, version: ParserVersion) -> Policies:
-    """The effective quarantine policy of each output: settings < stored < contract."""
+    """The effective quarantine policy of each output: the contract's overrides the stored one, which overrides the settings."""
     stored = context.state.policies
     effective: Policies = {}
     for output, contract_hash in version.outputs.items():

@@ -59,7 +59,7 @@ from casparian_sentinel.core import effective_parameters as effective
 from casparian_sentinel.operations.steps import Context, Decide, InThread, OperationRefused, Steps, decide
 from casparian_sentinel.registry.keys import home_key
 
-#: Facts of an artifact become one event of at most 16 KiB.
+#: The facts of an artifact become one event of at most 16 KiB.
 _FACTS_LIMIT_BYTES = 14 * 1024
 
 
@@ -114,11 +114,11 @@ def register(context: Context, args: RegisterArgs, actor: str) -> Steps:
 
 
 def _within_limit(artifact: Artifact) -> Artifact:
-    """Findings are cut to what an event holds; the rest must fit."""
+    """The artifact with its findings cut to fit into an event; everything else must fit."""
     bare_bytes = len(pack(artifact.model_copy(update={"findings": [], "contracts": []}).model_dump()))
     if bare_bytes > _FACTS_LIMIT_BYTES:
         raise OperationRefused(
-            f"The facts of {artifact.name} {artifact.version} have {bare_bytes:,} bytes, more than an event holds.",
+            f"The facts of {artifact.name} {artifact.version} have {bare_bytes:,} bytes, more than an event can hold.",
             "Give it fewer topics, parameters or outputs.",
             "TOO_LARGE",
         )
@@ -129,7 +129,7 @@ def _within_limit(artifact: Artifact) -> Artifact:
 
 
 def check_artifact(context: Context, artifact: Artifact) -> None:
-    """The blobs are there and whole, and this home's key signed exactly this bundle. Waits for the disk."""
+    """Check that the blobs exist and are intact, and that this home's key signed exactly this bundle. Waits for the disk."""
     bundle = context.blobs.get(artifact.artifact)
     for contract in artifact.contracts:
         context.blobs.get(contract.contract_hash)
@@ -229,20 +229,20 @@ def set_policy(context: Context, args: PolicyArgs, actor: str) -> Steps:
         raise OperationRefused(f"policy.{field}: {first['msg']}.", f"Keys are {allowed}.", "BAD_POLICY") from invalid
     if unbuilt := unbuilt_keys(policy):
         raise OperationRefused(
-            f"policy.{unbuilt[0]}: it is not built yet and would have no effect.", "Leave it out.", "BAD_POLICY"
+            f"policy.{unbuilt[0]}: it is not implemented yet and would have no effect.", "Leave it out.", "BAD_POLICY"
         )
     yield Decide(SetQuarantinePolicy(args.parser, args.output, dict(args.policy), actor))
     return Done(seq=context.durable_seq())
 
 
-#: Of so many contracts of an output each is held against each.
+#: The most contracts of an output that are compared with each other.
 _NEWEST = 8
 
 
 def fits_of(context: Context, parser: str, outputs: Mapping[str, str]) -> dict[tuple[str, str], tuple[Misfit, ...]]:
-    """The parser's live contracts against all others of the same output, both ways. Waits for the disk.
+    """Compare the parser's live contracts with all others of the same output, in both directions. Waits for the disk.
 
-    `outputs` has further contracts, of a version that is not registered yet.
+    `outputs` has more contracts, of a version that is not registered yet.
     """
     by_output: dict[str, dict[str, None]] = {}
     for known in list(context.state.contracts.values()):
@@ -258,7 +258,9 @@ def fits_of(context: Context, parser: str, outputs: Mapping[str, str]) -> dict[t
         for other in hashes if live else ():
             for pair in permutations((live, other)):
                 found[pair[0], pair[1]] = _compare(context, pair)
-        for pair in permutations(list(hashes)[-_NEWEST:], 2):  # what becomes live now, against what waits
+        for pair in permutations(
+            list(hashes)[-_NEWEST:], 2
+        ):  # a contract that becomes live now, against one that waits
             found[pair[0], pair[1]] = _compare(context, pair)
     return found
 

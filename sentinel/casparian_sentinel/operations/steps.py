@@ -1,7 +1,7 @@
 """The steps of an operation, and the context that its handler reads.
 
-A handler is a generator: it yields a step, gets the step's result, and returns the operation's result. Nothing
-here performs a step.
+A handler is a generator: it yields a step, receives the step's result, and returns the operation's result. Nothing in this module
+performs a step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from casparian_sentinel.projection.queries.planning import RowSelect
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Rows from the projection, as of everything that is durable now. The result is `Rows`."""
+    """Query the projection as of everything that is durable now. The result is `Rows`."""
 
     sql: str
     params: tuple[object, ...] = ()
@@ -36,21 +36,21 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """A command for the core. The result is its `Answer` or None, once durable; a rejection is raised as `OperationRefused`."""
+    """Give a command to the core. The result is its `Answer` or None, once durable; a rejection raises `OperationRefused`."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class InThread:
-    """Work that waits for the disk. The result is what it returns; what it raises is raised."""
+    """Run work that waits for the disk in a thread. The result is its return value, or its exception is raised."""
 
     work: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class EndDaemon:
-    """Drain, or stop at once. Only a daemon can."""
+    """Drain the daemon or stop it at once. Only a daemon performs this."""
 
     now: bool
     is_drain_only: bool = False
@@ -58,7 +58,7 @@ class EndDaemon:
 
 @dataclass(frozen=True, slots=True)
 class AdoptSettings:
-    """From now on these are in force. Only a daemon has any that last."""
+    """Put these settings in force. Only a daemon can, since its settings outlive the operation."""
 
     settings: Settings
 
@@ -66,16 +66,16 @@ class AdoptSettings:
 Step = Ask | Decide | InThread | EndDaemon | AdoptSettings
 T = TypeVar("T")
 AnswerT = TypeVar("AnswerT", bound=Answer)
-#: What a quarantine policy says, by key.
+#: The keys and values of a quarantine policy.
 PolicyKeys: TypeAlias = Mapping[str, Scalar]
-#: A part of a handler, which yields steps too and returns a `T`.
+#: A part of a handler, which also yields steps, and returns a `T`.
 Part: TypeAlias = Generator[Step, Any, T]
 #: A whole handler.
 Steps: TypeAlias = Part[Result]
 
 
 class OperationRefused(CasparianError):
-    """No, on business grounds; `reply_code` is for programs."""
+    """A refusal for a reason that the user can act on; `reply_code` is for programs."""
 
     def __init__(self, problem: str, remedy: str, reply_code: str = "REFUSED") -> None:
         super().__init__(problem, remedy=remedy)
@@ -83,7 +83,7 @@ class OperationRefused(CasparianError):
 
 
 class DaemonNeeded(OperationRefused):
-    """The home was opened without one."""
+    """The operation needs a daemon, and the home was opened without one."""
 
     def __init__(self, op: str) -> None:
         super().__init__(f"`{op}` needs a running daemon.", "Start one with `casparian start`.", "NO_DAEMON")
@@ -102,13 +102,13 @@ class Context:
     version: str
     pid: int
     now: Callable[[], Now]
-    #: The last durable event; the state may be ahead of it.
+    #: The last durable event; the state may be ahead of this.
     durable_seq: Callable[[], int]
-    #: What only the daemon knows: how far the projection is, and how it is.
+    #: What only the daemon knows: the projection's position, and its state in words.
     projection: Callable[[], tuple[int, str]]
     projector_phase: Callable[[], str] = lambda: ProjectorPhase.READY
     is_ready: Callable[[], bool] = lambda: True
-    #: Whether pending files may become jobs by themselves any moment.
+    #: Whether pending files may become jobs automatically at any moment.
     is_planning: Callable[[], bool] = lambda: False
     #: Local workers that are not started any more.
     given_up: Callable[[], list[WorkerGivenUp]] = list
@@ -118,20 +118,20 @@ class Context:
     parked: Callable[[], list[ParkedCommit]] = list
     #: Internal errors since the start.
     internal: Callable[[], InternalErrors] = InternalErrors
-    #: Events that the projection set aside.
+    #: The number of poison events in the projection.
     poison_events: Callable[[], int] = int
-    #: How many the daemon was to keep running.
+    #: How many local workers the daemon is meant to keep running.
     local_workers: int = 0
-    #: Settings that the daemon's command line gave.
+    #: Settings given on the daemon's command line.
     flags: Mapping[str, object] = field(default_factory=dict)
-    #: The pids of those that it does keep running, by worker id.
+    #: The pids of the running local workers, by worker id.
     local_pids: Callable[[], dict[str, int]] = dict
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
-    #: Policies of contracts by hash, read once.
+    #: The policies of contracts by hash, each read once.
     contract_policies: dict[str, PolicyKeys] = field(default_factory=dict)
-    #: (contract hash, contract hash) → why rows of the first may not satisfy the second; compared once.
+    #: (contract hash, contract hash) → why rows of the first may not satisfy the second; each compared once.
     compared_contracts: dict[tuple[str, str], tuple[Misfit, ...]] = field(default_factory=dict)
-    #: (artifact, directory) that were scanned because files of theirs had no hash.
+    #: (artifact, directory) that were scanned again because files in them had no hash.
     scanned_for_hashes: set[tuple[str, str]] = field(default_factory=set)
     #: Blobs that clients are sending.
     uploads: Uploads = field(init=False)
@@ -141,14 +141,14 @@ class Context:
 
 
 def ask(select: RowSelect[RowT], *params: object, limit_rows: int = 100_000) -> Part[Found[RowT]]:
-    """The step `Ask`, with rows of their type."""
+    """The step `Ask`, with typed rows."""
     answer: Rows = yield Ask(select, params, limit_rows)
     rows: list[Any] = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     return Found(answer.seq, rows)
 
 
 def decide(command: Command, answer: type[AnswerT]) -> Part[AnswerT]:
-    """The step `Decide`, for a command that has this kind of answer."""
+    """The step `Decide`, for a command with this type of answer."""
     found = yield Decide(command)
     assert isinstance(found, answer)
     return found
@@ -164,6 +164,6 @@ def answer_of(decision: Decision) -> Answer | None:
 
 
 def in_thread(work: Callable[[], T]) -> Part[T]:
-    """The step `InThread`, with a result of its type."""
+    """The step `InThread`, with a typed result."""
     result: T = yield InThread(work)
     return result

@@ -1,6 +1,6 @@
-"""Each operation of the protocol with the handler that performs it, and who may ask.
+"""The table of operations: the handler of each operation of the protocol.
 
-An actor is `user:<name>@<client>`; a client's word is kept within that form.
+An actor is `user:<name>@<client>`. The name and the client are what the client says, restricted to this form.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _ACTOR = re.compile(r"user:[^\s@:\x00-\x1f\x7f]{1,64}@[a-z][a-z0-9_-]{0,31}")
 
 
 def actor_of(said: str) -> str:
-    """The actor as said, when it is one; a client cannot speak as the sentinel or as a worker."""
+    """The actor as the client states it, if it has the right form; a client cannot speak as the sentinel or as a worker."""
     return said if _ACTOR.fullmatch(said) and said.isprintable() else UNKNOWN
 
 
-#: An operation that `takes_bytes` gets them as its last argument.
+#: The handler of an operation that `takes_bytes` gets the bytes as its last argument.
 Handler = Callable[..., Steps]
 
 
 def _now(view: Callable[[Context], Result]) -> Handler:
-    """An operation that only looks."""
+    """The handler of an operation that only reads."""
 
     def handler(context: Context, args: NoArgs, actor: str) -> Steps:
         return view(context)
-        yield  # a generator like all handlers, without a step
+        yield  # makes it a generator without steps
 
     return handler
 
 
 def _snapshot(context: Context, args: NoArgs, actor: str) -> Steps:
-    """The state may be ahead of the log: the answer waits until everything that it shows is durable."""
+    """The state may be ahead of the log, so the answer waits until everything that it shows is durable."""
     picture = daemon.snapshot(context)
     yield Decide(Dispatch())
     return picture
@@ -83,7 +83,7 @@ HANDLERS: dict[str, Handler] = {
 
 
 def begin(context: Context, op: str, args: dict[str, object], actor: str, attachments: Sequence[bytes] = ()) -> Steps:
-    """The steps of a request. Raises what is wrong with it: `UnknownOperation`, `BadArguments`, `OperationRefused`."""
+    """The steps of a request. Raises `UnknownOperation`, `BadArguments` or `OperationRefused` if the request is wrong."""
     parsed = parse_args(op, args)
     handler = HANDLERS.get(op)
     if handler is None:

@@ -1,4 +1,4 @@
-"""`python -m casparian_sentinel.projection --home H --control-fd N`: started by the sentinel, never by hand."""
+"""`python -m casparian_sentinel.projection --home H --control-fd N`: the program that the sentinel starts as its projector."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Questions to the projection over its endpoint: read, checked, answered on threads of their own.
+"""Questions to the projection at its endpoint: read, checked, and answered.
 
-`[b"query"][{id, name, params, format, at_least_seq}]` asks a named query (`casparian_protocol.queries`; `params` is a map);
-`[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` one SELECT of our own (`params` is a list). Either is answered
-by `[b"rows"][{id, ok, seq, columns, is_cut}][rows]`, or `[b"error"][{id, ok: false, problem, remedy}]`; meanwhile
-`[b"working"][{id}]` now and then. The connection has no external access. The endpoint lies in a private directory and serves
-our own programs; what users type goes through `casparian_sentinel.sql`.
+`[b"query"][{id, name, params, format, at_least_seq}]` asks a named query (`casparian_protocol.queries`; `params` is a map).
+`[b"query"][{id, sql, params, format, at_least_seq, limit_rows}]` asks one SELECT of Casparian's own (`params` is a list). The
+answer is `[b"rows"][{id, ok, seq, columns, is_cut}][rows]` or `[b"error"][{id, ok: false, problem, remedy}]`; until then
+`[b"working"][{id}]` is sent from time to time. The connection has no external access. The endpoint is in a private directory and
+serves only Casparian's programs; SQL typed by users goes through `casparian_sentinel.sql`.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from casparian_sentinel.projection.queries import select_of
 from casparian_sentinel.sql.second_look import DEPTH_LIMIT, is_too_deep
 
 WAIT_SECONDS = 30.0
-#: An answer is one attachment; a larger one is refused with advice to ask for less.
+#: An answer is one attachment; a larger one is refused, with the advice to ask for less.
 ANSWER_LIMIT_BYTES = ATTACHMENT_LIMIT_BYTES
-#: An answer as a file, for our own programs.
+#: The limit of an answer as a file, which only Casparian's programs request.
 FILE_LIMIT_BYTES = 4 * 1024**3
 _BATCH_ROWS = 65_536
-_OTHER_VERSION = "Ask with the version of casparian that the daemon has."
+_OTHER_VERSION = "Use the same version of casparian as the daemon."
 
 
 _DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the error means that the database is damaged: no question causes it by itself.
+    """Whether the error means that the database is damaged, because no question alone can cause it.
 
-    A page whose checksum is wrong is reported as a plain `duckdb.Error`, which has no class of its own in the binding.
+    A wrong checksum of a page is reported as a plain `duckdb.Error`; the Python binding has no class for it.
     """
     return isinstance(error, _DAMAGE) or type(error) is duckdb.Error
 
 
 class Question(BaseModel):
-    """A named query or one SELECT; with neither, a request to publish the catalog up to `at_least_seq`."""
+    """A named query or one SELECT. A question with neither is a request to publish the catalog up to `at_least_seq`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     id: str = Field(max_length=64)
@@ -63,7 +63,7 @@ class Question(BaseModel):
 
 
 class BadQuestion(ValueError):
-    """What arrived is not a question; `id` as far as it was readable."""
+    """A message is not a valid question; `id` is its id as far as it could be read."""
 
     def __init__(self, reason: str, id_: str = "") -> None:
         super().__init__(reason)
@@ -72,18 +72,18 @@ class BadQuestion(ValueError):
 
 @dataclass(slots=True)
 class Pending:
-    """A question that waits for its sequence number, or for a lane."""
+    """A question that waits for its sequence number or for a lane."""
 
     peer: bytes
     question: Question
     is_publishing: bool
     deadline: float
-    #: When its asker last got word that it is worked on; never, at first.
+    #: When the asker was last sent `working`; -inf if never.
     told_s: float = -math.inf
 
 
 def read_question(frames: list[bytes]) -> Pending:
-    """A question from the frames of a ROUTER; raises `BadQuestion`."""
+    """Read a question from the frames of a ROUTER. Raises `BadQuestion`."""
     if len(frames) != 3 or frames[1] not in (b"query", b"catalog"):
         raise BadQuestion("expected the frames [query|catalog][msgpack map]")
     try:
@@ -99,13 +99,13 @@ def read_question(frames: list[bytes]) -> Pending:
 
 
 def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: Path | None = None) -> list[bytes]:
-    """Run one question on a connection of its own thread; a failure becomes an error answer, unless it `is_damage`.
+    """Run one question on the connection of the calling thread. A failure becomes an error answer, unless it `is_damage`.
 
-    Below `files` is where an answer in the form of a file is put, for the asker to take.
+    `files` is the directory for answers in the form of a file, which the asker takes from there.
     """
     if is_too_deep(question.sql):
-        problem = f"The query nests brackets or names more than {DEPTH_LIMIT} deep."
-        return error(question.id, problem, "Write it with fewer brackets within brackets.")
+        problem = f"The query nests brackets or dotted names more than {DEPTH_LIMIT} deep."
+        return error(question.id, problem, "Rewrite it with less nesting.")
     if question.format == "dump" and files is not None:
         return _dump(db, question, files)
     try:
@@ -114,8 +114,10 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
         else:
             kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
             if kinds != [duckdb.StatementType.SELECT]:
-                return error(question.id, "Only one SELECT can be asked here.", "Send one SELECT without semicolons.")
-            db.execute("begin transaction read only")  # a CTE may hold a DELETE
+                return error(
+                    question.id, "Only a single SELECT is allowed here.", "Send one SELECT without semicolons."
+                )
+            db.execute("begin transaction read only")  # a CTE may contain a DELETE
             relation = db.sql(question.sql, params=question.params) if question.params else db.sql(question.sql)
         if question.format == "file" and files is not None:
             return _to_file(question, relation.to_arrow_reader(_BATCH_ROWS), seq, files)
@@ -149,21 +151,21 @@ def _relation(db: duckdb.DuckDBPyConnection, query: Query[Any]) -> duckdb.DuckDB
 
 
 def table_of(db: duckdb.DuckDBPyConnection, query: Query[Any]) -> pa.Table:
-    """All rows that answer a named query."""
+    """The rows of a named query as a table."""
     return _relation(db, query).to_arrow_table()
 
 
 def rows_of(table: pa.Table) -> list[dict[str, object]]:
-    """The rows of an answer as maps of plain values: equal in this process and over the endpoint."""
+    """The rows of an answer as maps of plain values, equal in this process and over the endpoint."""
     return [dict(zip(table.column_names, row, strict=True)) for row in plain_rows(table)]
 
 
 def _dump(db: duckdb.DuckDBPyConnection, question: Question, files: Path) -> list[bytes]:
-    """Every table as it is at one event, a file of Arrow IPC each: for `log verify` beside a running sentinel."""
+    """Write every table as of one event into a file of Arrow IPC each, for `log verify` next to a running sentinel."""
     folder = files / secrets.token_hex(8)
     folder.mkdir(mode=0o700, parents=True)
     try:
-        db.execute("begin transaction read only")  # what the first question sees, all see
+        db.execute("begin transaction read only")  # all statements read the same snapshot
         ((seq, sha256),) = db.execute("select seq, sha256 from cf_position").fetchall()
         listed = "select table_name from duckdb_tables() where database_name = current_database() and not temporary"
         for (table,) in db.execute(listed).fetchall():
@@ -182,7 +184,7 @@ def _dump(db: duckdb.DuckDBPyConnection, question: Question, files: Path) -> lis
 
 
 def _to_file(question: Question, reader: pa.RecordBatchReader, seq: int, files: Path) -> list[bytes]:
-    """For answers beyond a message: written batch by batch, its path is the answer."""
+    """Write an answer too large for a message to a file, batch by batch; the answer is its path."""
     files.mkdir(mode=0o700, exist_ok=True)
     path = files / f"{secrets.token_hex(8)}.arrows"
     size_bytes = 0
@@ -214,7 +216,7 @@ def error(id_: str, problem: str, remedy: str) -> list[bytes]:
 
 
 def working(id_: str) -> list[bytes]:
-    """No answer yet: the question waits, or is being worked on."""
+    """There is no answer yet; the question waits or is running."""
     return [b"working", msgpack.packb({"id": id_})]
 
 
@@ -223,7 +225,7 @@ def published(id_: str, path: str, seq: int) -> list[bytes]:
 
 
 def _bounded(reader: pa.RecordBatchReader) -> pa.Table | None:
-    """All rows; None when they are too many for one answer."""
+    """All rows, or None if they are too many for one answer."""
     batches, size_bytes = [], 0
     for batch in reader:
         size_bytes += batch.nbytes
@@ -242,9 +244,9 @@ def _arrow(table: pa.Table) -> bytes:
 
 
 def plain_rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows of plain values, the same here and over the endpoint: times as µs since the epoch, the rest as `values` has it.
+    """Rows of plain values, equal here and over the endpoint: times as µs since the epoch, the rest as in `values`.
 
-    What is finer than a microsecond is its text; so is a whole number that 64 bits do not hold.
+    A time finer than a microsecond, and an integer of more than 64 bits, becomes its text.
     """
     return list(zip(*(_plain(column) for column in table.columns), strict=True))
 

@@ -1,9 +1,9 @@
-"""The file `state.duckdb`: how it is opened, when it is rebuilt, and how rows are handed to it.
+"""The file `state.duckdb`: how it is opened, when it is rebuilt, and how rows are inserted into it.
 
-It is disposable: a file of another schema or of other code, one that was open when the machine went down, or a damaged one is
-removed, and the caller applies the log from its start. `PositionFile` keeps the position in the log beside the tables, as a
-witness of how long the log was; without it, `python -m casparian_sentinel.projection.database PATH` prints the tables' own
-position as a JSON map, or null. Which rows are written is decided by `jobs`, `files`, `registry` and `liveness`.
+The file is disposable. It is removed if it has another schema, was written by other code, was open when the machine crashed, or
+is damaged; the caller then applies the log from its start. `PositionFile` stores the tables' position in the log in a separate
+file, as a witness of the log's length; without that file `python -m casparian_sentinel.projection.database PATH` prints the
+position in the tables as a JSON map, or null. `jobs`, `files`, `registry` and `liveness` decide which rows are written.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SCHEMA_SQL = resources.files(__package__).joinpath("schema.sql").read_text(encod
 
 
 def _fingerprint() -> str:
-    """16 hex digits of the schema and of the code that fills it: tables that other code made are rebuilt."""
+    """16 hex digits of the schema and the code that fills it; tables written by other code are rebuilt."""
     digest = hashlib.sha256()
     package = resources.files(__package__)
     protocol = resources.files("casparian_protocol")
-    # not `queries`, which fill nothing
+    # without `queries`, which write nothing
     files = [*package.iterdir(), *protocol.joinpath("events").iterdir(), protocol.joinpath("job_life.py")]
     for file in sorted(files, key=lambda file: file.name):
         if file.name.endswith((".py", ".sql")):
@@ -59,7 +59,7 @@ MEMORY_BYTES = 2 * 1024**3
 SPILL_BYTES = 4 * 1024**3
 _LOCK_WAIT_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.05
-#: Tables that hold nothing to ask about, or half of what a view shows.
+#: Tables without anything to query, or with only a part of what a view shows.
 INTERNAL = frozenset({"cf_position", "cf_unsettled_jobs", "cf_settled_jobs"})
 #: The tables and views that a user's query may read.
 STATE_TABLES = tuple(sorted({*re.findall(r"^create (?:table|view) (\w+)", SCHEMA_SQL, re.MULTILINE)} - INTERNAL))
@@ -68,11 +68,11 @@ _LOOKED_UP_KEYS = 2000
 
 
 class ProjectionError(CasparianError):
-    """The tables cannot be opened or asked."""
+    """The tables cannot be opened or queried."""
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot: after another, what was written without syncs is not trusted."""
+    """The kernel's id of this boot. After another boot, data written without syncs is not trusted."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -80,7 +80,7 @@ def boot_id() -> str:
 
 
 def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
-    """The tables as they were left, or new ones when they cannot be trusted."""
+    """Open the existing tables, or create new ones if the existing ones cannot be trusted."""
     if not path.exists():
         return create(path, boot_id)
     reason = "it cannot be read"
@@ -94,7 +94,7 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
             if row and row[0] == SCHEMA_FINGERPRINT and (row[1] == boot_id or row[2]):
                 db.execute("update cf_position set boot_id = ?, is_clean = false", (boot_id,))
                 return db
-            reason = "the machine went down with it open" if row else "it is empty"
+            reason = "the machine crashed while it was open" if row else "it is empty"
             if row and row[0] != SCHEMA_FINGERPRINT:
                 reason = "it was made by another version"
         except duckdb.Error as cause:
@@ -105,7 +105,7 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
 
 
 def create(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
-    """Empty tables; an older file is removed."""
+    """Create empty tables; an older file is removed."""
     discard(path)
     db = _connect(path)
     db.execute(SCHEMA_SQL)
@@ -115,7 +115,7 @@ def create(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
 
 
 def column_types(db: duckdb.DuckDBPyConnection) -> Types:
-    """Every table with its columns in their order."""
+    """Every table with its columns in order."""
     tables = db.execute("select table_name from duckdb_tables() where not temporary").fetchall()
     found = {}
     for (table,) in tables:
@@ -125,15 +125,15 @@ def column_types(db: duckdb.DuckDBPyConnection) -> Types:
 
 
 def ask(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-    """One SELECT of ours as an Arrow table."""
+    """Run one internal SELECT; returns an Arrow table."""
     relation = db.sql(sql, params=list(parameters)) if parameters else db.sql(sql)
     if relation is None:
-        raise ProjectionError("That statement returns no rows.", remedy="Ask with a SELECT.")
+        raise ProjectionError("That statement returns no rows.", remedy="Use a SELECT.")
     return relation.to_arrow_table()
 
 
 def discard(path: Path) -> None:
-    """Remove the database and what DuckDB keeps beside it."""
+    """Remove the database and the files that DuckDB writes next to it."""
     for file in (path, path.with_name(path.name + ".wal")):
         file.unlink(missing_ok=True)
 
@@ -141,14 +141,14 @@ def discard(path: Path) -> None:
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     db = duckdb.connect(str(path))
     for setting in (
-        "set fsync_mode = 'NONE'",  # its syncs would slow the log's; the file is disposable
+        "set fsync_mode = 'NONE'",  # its syncs would slow down those of the log, and this file is disposable
         "set python_enable_replacements = false",
         "set autoinstall_known_extensions = false",
         "set autoload_known_extensions = false",
         "set enable_external_access = false",
         "set threads = 1",  # a batch is many small statements: handing them to threads costs a third of their time
         f"set dynamic_or_filter_threshold = {_LOOKED_UP_KEYS}",
-        f"set memory_limit = '{MEMORY_BYTES}B'",  # for questions too, which fail before the process is ended for it
+        f"set memory_limit = '{MEMORY_BYTES}B'",  # also for questions, so that they fail before the kernel kills the process
         f"set max_temp_directory_size = '{SPILL_BYTES}B'",
         "set lock_configuration = true",
     ):
@@ -157,7 +157,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _connect_patiently(path: Path) -> duckdb.DuckDBPyConnection:
-    """An earlier projector may still be closing it; a file that another process keeps is not ours to rebuild."""
+    """Connect, waiting while an earlier projector closes the file; a file that another process holds must not be rebuilt."""
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
     while True:
         try:
@@ -167,38 +167,38 @@ def _connect_patiently(path: Path) -> duckdb.DuckDBPyConnection:
                 raise
             if time.monotonic() > deadline:
                 raise ProjectionError(
-                    f"Another process holds {path}.", remedy="End it; the projection belongs to one process at a time."
+                    f"Another process uses {path}.", remedy="End it; the projection belongs to one process at a time."
                 ) from cause
-        time.sleep(_LOCK_POLL_SECONDS)  # DuckDB offers nothing to wait on
+        time.sleep(_LOCK_POLL_SECONDS)  # DuckDB has no event to wait for
 
 
 # --- rows
 
-#: So many rows are handed over sooner one by one than as a table.
+#: This many rows are inserted faster one by one than as a table.
 FEW_ROWS = 2
 _SQL_TYPES = {pa.string(): "varchar", pa.uint64(): "ubigint", pa.timestamp("us"): "timestamp"}
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON of an event's data or of our models; what JSON has no word for becomes text."""
+    """Compact JSON of event data or models; a value that JSON cannot express becomes text."""
     text: bytes = to_json(value, fallback=str, bytes_mode="hex", inf_nan_mode="strings")
     return text.decode()
 
 
 def as_columns(rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Table:
-    """Rows that all have the same keys in the same order, as a table."""
+    """Rows with the same keys in the same order, as a table."""
     columns = zip(*(row.values() for row in rows), strict=True)
     return pa.table({name: pa.array(column, types[name]) for name, column in zip(rows[0], columns, strict=True)})
 
 
 @contextmanager
 def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
-    """The rows as a relation of this name while inside."""
+    """Registers the rows as a relation of this name inside the context."""
     db.register(name, rows)
     try:
         yield
     except BaseException:
-        with suppress(duckdb.Error):  # an aborted transaction takes no statement: the error under way says why
+        with suppress(duckdb.Error):  # an aborted transaction accepts no statement; the original error explains why
             db.unregister(name)
         raise
     db.unregister(name)
@@ -206,7 +206,7 @@ def registered(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iter
 
 @contextmanager
 def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[tuple[str, list[Any]]]:
-    """SQL that stands for the rows as a relation of this name while inside, and its parameters: few rows need no table."""
+    """SQL for the rows as a relation of this name inside the context, and its parameters; few rows need no table."""
     if rows.num_rows > FEW_ROWS:
         with registered(db, name, rows):
             yield name, []
@@ -219,12 +219,12 @@ def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterat
 
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> None:
-    """Append rows that all have the same keys in the same order; columns that they lack are NULL. Times are µs."""
+    """Append rows with the same keys in the same order; missing columns are NULL. Times are µs."""
     if len(rows) > FEW_ROWS:
         with registered(db, "fresh", as_columns(rows, types)):
             db.execute(f"insert into {table} by name select * from fresh")
         return
-    # what a statement costs follows the columns that it names: most of a job's sixty are NULL
+    # the cost of a statement depends on the columns it names, and most of a job's sixty are NULL
     names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
     columns = ", ".join(f'"{name}"' for name in names)
     marks = ", ".join(mark_of(types[name]) for name in names)
@@ -233,9 +233,9 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], types
 
 
 def with_keys(sql: str, keys: Sequence[str]) -> tuple[str, list[object]]:
-    """SQL whose `in $keys` means these, and its parameters. Few keys are parameters of their own: that is planned sooner.
+    """SQL with `in $keys` bound to these keys, and its parameters. Few keys become separate parameters, which are planned faster.
 
-    The keys must be its only condition: with another one beside few of them DuckDB reads the whole table, not the index.
+    The keys must be the only condition: with another one next to few keys, DuckDB reads the whole table and not the index.
     """
     if len(keys) > FEW_ROWS:
         return sql.replace("$keys", "(select unnest(?::varchar[]))"), [list(keys)]
@@ -243,7 +243,7 @@ def with_keys(sql: str, keys: Sequence[str]) -> tuple[str, list[object]]:
 
 
 def mark_of(kind: pa.DataType) -> str:
-    """The parameter of a statement that stands for a value of this type; times are given as µs."""
+    """The placeholder for a value of this type in a statement; times are given as µs."""
     return "make_timestamp(?)" if pa.types.is_timestamp(kind) else "?"
 
 
@@ -260,7 +260,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 def at(microseconds: int) -> datetime:
-    """Log time as the naive UTC that the tables hold."""
+    """Log time as naive UTC, as the tables store it."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
@@ -270,20 +270,20 @@ def new_row(table: str, **values: Any) -> Statement:
     return Statement(f"insert into {table} ({columns}) values ({marks})", tuple(values.values()))
 
 
-# --- the position in the log, beside the tables
+# --- the position in the log, in a separate file
 
 _CHAIN_UNKNOWN = bytes(CHAIN_ID_BYTES)
 _LIMIT_BYTES = 4096
 
 
 class PositionFile:
-    """`state.position`, written by the process that writes the tables; it never goes back."""
+    """The file `state.position`, written by the process that writes the tables. The position never decreases."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             self._seq = unpack_seal(os.pread(self._descriptor, _LIMIT_BYTES, 0))[1].seq
-        except DamagedBatch:  # new, or from before a power cut
+        except DamagedBatch:  # new, or torn by a power cut
             self._seq = 0
 
     def write(self, head: Head) -> None:
@@ -296,7 +296,7 @@ class PositionFile:
 
 
 def position_in(path: Path) -> dict[str, object] | None:
-    """Where the tables in the file stand; None before the first event. Raises `duckdb.Error`."""
+    """The position of the tables in the file; None before the first event. Raises `duckdb.Error`."""
     with duckdb.connect(str(path), read_only=True) as db:
         found = db.execute("select seq, batch_no, segment, byte_offset, sha256 from cf_position").fetchone()
     if found is None or not found[2]:

@@ -1,9 +1,9 @@
 """Events about files: sources, tagging rules, scans, and the blobs that list files.
 
-An event about one source, rule or scan becomes `Statement`s (`HANDLERS`). An event about very many files names a blob (Arrow
-IPC), which is applied in a few statements: new and changed rows replace the old ones, and files that it does not mention stay
-as they are. An event that names such a blob is only decided after the blob was read with the same reader (`check_changes`,
-`check_tagged`), so that one that is of another kind, damaged or too large never becomes part of the log.
+An event about one source, rule or scan becomes `Statement`s (`HANDLERS`). An event about many files names a blob (Arrow IPC),
+which is applied in a few statements: new and changed rows replace the old ones, and files that it does not mention stay as they
+are. The sentinel reads such a blob with the same reader (`check_changes`, `check_tagged`) before it records the event, so that a
+blob that is damaged, too large or of another kind never gets into the log.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row, registered
 
-#: Files that were scanned by hand, or for a source that was removed, before their directory became a source.
+#: Files scanned by hand, or for a removed source, before their directory became a source.
 _ADOPT_FILES = """
 update scout_files set source_id = $1
 where starts_with(path, $2) and (source_id is null or source_id not in (select id from scout_sources))
@@ -135,7 +135,7 @@ HANDLERS: dict[type[Event], Callable[[LogRecord, Any, ReadBlob], list[Statement]
 }
 
 
-#: What a change may say of a file; a blob of an older version may lack some.
+#: The columns of a change to a file; a blob of an older version may lack some.
 COLUMNS: dict[str, pa.DataType] = {
     "change": pa.string(),
     "id": pa.string(),
@@ -157,17 +157,17 @@ _REQUIRED = ("change", "id", "path", "rel_path")
 _KINDS = ("new", "changed", "vanished", "renamed", "rehashed", "retagged")
 _CHANGES, _TAGGED = "a set of changes", "a list of files"
 
-#: What one blob may unpack to: all of it is in memory while it becomes part of the tables.
+#: The most rows of one blob: all of it is in memory while it is applied to the tables.
 ROWS_MAX = 10_000_000
 UNPACKED_BYTES_MAX = 2 * 1024**3
-#: What the sentinel, which looks at one batch at a time, has in memory.
+#: The most memory of one batch: the sentinel reads one at a time.
 BATCH_BYTES_MAX = 512 * 1024**2
 _BATCHES_MAX = 100_000
 _MAGIC_BYTES = 8
 
 
 class NotChanges(CasparianError):
-    """The blob is of another kind than the request says, is damaged, or holds too much."""
+    """The blob is of another kind than the request says, is damaged, or has too many rows."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(
@@ -177,25 +177,25 @@ class NotChanges(CasparianError):
 
 
 class TooLarge(NotChanges):
-    """The blob may be as it should; it holds more than is taken at once."""
+    """The blob may be valid, but it has more than is accepted at once."""
 
     def __init__(self, what: str, holds: str, limit: str) -> None:
         CasparianError.__init__(
             self,
-            f"The blob holds {holds}; at most {limit} are taken as {what}.",
-            remedy="Send it in parts; scan a very large directory as several, each a part of it.",
+            f"The blob holds {holds}; at most {limit} are accepted as {what}.",
+            remedy="Send it in parts; scan a very large directory in several parts.",
         )
 
 
 def offered(blobs: BlobStore, digest: str) -> bytes:
-    """The content of a blob to be checked; one that is too large is not read. Raises `TooLarge`."""
+    """The content of a blob to check; one that is too large is not read. Raises `TooLarge`."""
     if (size_bytes := blobs.size(digest)) > UNPACKED_BYTES_MAX:
         raise TooLarge("changes or a list of files", f"{size_bytes:,} bytes", f"{UNPACKED_BYTES_MAX:,}")
     return blobs.get(digest)
 
 
 def check_changes(content: bytes) -> Counter[str]:
-    """How many changes of each kind; holds one batch at a time. Raises `NotChanges` unless `read_changes` takes them."""
+    """The number of changes by kind; holds one batch at a time. Raises `NotChanges` unless `read_changes` accepts them."""
     kinds: Counter[str] = Counter()
     for batch in _changes(content):
         kinds.update({each["values"]: each["counts"] for each in pc.value_counts(batch.column("change")).to_pylist()})
@@ -203,7 +203,7 @@ def check_changes(content: bytes) -> Counter[str]:
 
 
 def read_changes(content: bytes) -> pa.Table:
-    """What a scan found changed, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
+    """The changes that a scan found, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
     return pa.Table.from_batches(list(_changes(content)), pa.schema(COLUMNS))
 
 
@@ -223,17 +223,17 @@ def _changes(content: bytes) -> Iterator[pa.RecordBatch]:
         yield made
     counted = pa.chunked_array(ids, pa.string())
     if (distinct := pc.count_distinct(counted).as_py()) != len(counted):
-        raise NotChanges(_CHANGES, f"{len(counted):,} changes are of {distinct:,} files, and a file changes once")
+        raise NotChanges(_CHANGES, f"{len(counted):,} changes name only {distinct:,} files, but a file may occur once")
 
 
 def check_tagged(content: bytes) -> None:
-    """Raises `NotChanges` unless `read_tagged` takes it; holds one batch at a time."""
+    """Raise `NotChanges` unless `read_tagged` accepts the content; holds one batch at a time."""
     for _batch in _tagged(content, ""):
         pass
 
 
 def read_tagged(content: bytes, tag: str) -> pa.Table:
-    """Files and their tags, columns `id` and `tag`; without tags in the blob all have this one. Raises `NotChanges`."""
+    """Files and their tags, columns `id` and `tag`; if the blob has no tags, all files get this one. Raises `NotChanges`."""
     return pa.Table.from_batches(list(_tagged(content, tag)), _TAGGED_SCHEMA)
 
 
@@ -251,25 +251,25 @@ def _tagged(content: bytes, tag: str) -> Iterator[pa.RecordBatch]:
 def _batches(
     content: bytes, what: str, check: Callable[[pa.Schema], None], wanted: Set[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The wanted columns, batch by batch, validated. What all batches unpack to is read in their headers before the first."""
+    """The wanted columns, batch by batch, validated. The total unpacked size is read from the headers before the first batch."""
     try:
         file = pa.ipc.open_file(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as cause:
-        raise NotChanges(what, f"it is no Arrow IPC file ({str(cause).splitlines()[0][:120]})") from cause
+        raise NotChanges(what, f"it is not an Arrow IPC file ({str(cause).splitlines()[0][:120]})") from cause
     check(file.schema)
     try:
-        # The footer could name a batch many times, so that batches are read in the order in which they lie there.
+        # The footer could name a batch many times, so batches are read in the order of the file.
         messages = iter(pa.ipc.MessageReader.open_stream(pa.py_buffer(content).slice(_MAGIC_BYTES)))
         schema, batches = pa.ipc.read_schema(next(messages)), list(islice(messages, _BATCHES_MAX + 1))
         if not schema.equals(file.schema) or len(batches) != file.num_record_batches:
-            raise NotChanges(what, "its footer speaks of other batches than it has")
+            raise NotChanges(what, "its footer does not match its batches")
         _check_size(what, batches)
         for message in batches:
             whole = pa.ipc.read_record_batch(message, schema)
             batch = whole.select([name for name in schema.names if name in wanted])
             batch.validate(full=True)
             yield batch
-    except MemoryError:  # also Arrow's, which says nothing about the blob
+    except MemoryError:  # Arrow's own error too; it says nothing about the blob
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError, StopIteration, MalformedMessage) as cause:
         reason = str(cause).splitlines()[0][:120] if str(cause) else "it ends too soon"
@@ -300,8 +300,8 @@ def _check_values(batch: pa.RecordBatch, what: str, names: Sequence[str]) -> Non
 
 
 def _check_keys(fields: pa.MapArray) -> None:
-    """DuckDB takes no map that has a key twice."""
-    pairs = fields.cast(_PAIRS)  # the function below ends the process when it is given a map
+    """Check that no map has a key twice, which DuckDB refuses."""
+    pairs = fields.cast(_PAIRS)  # the function below crashes the process if it gets a map
     keys = pa.table({"row": pc.list_parent_indices(pairs), "key": pairs.flatten().field("key")})
     if keys.group_by(["row", "key"]).aggregate([]).num_rows != keys.num_rows:
         raise NotChanges(_CHANGES, "its column path_fields has a key twice in one row")
@@ -321,7 +321,7 @@ def _cast(column: pa.Array, name: str, kind: pa.DataType) -> pa.Array:
 
 def _check_schema(schema: pa.Schema) -> None:
     if len(set(schema.names)) != len(schema.names):
-        raise NotChanges(_CHANGES, "two columns have one name")
+        raise NotChanges(_CHANGES, "two columns have the same name")
     for name in _REQUIRED:
         if name not in schema.names:
             raise NotChanges(_CHANGES, f"it has no column {name}")
@@ -341,7 +341,7 @@ def _check_tagged_schema(schema: pa.Schema) -> None:
 
 
 def _fits(came: pa.DataType, kind: pa.DataType) -> bool:
-    """Whether casting is cheap and certain: an inner type that takes no room could say that it has billions of values."""
+    """Whether a cast is cheap and safe: a nested type without storage could claim billions of values."""
     if pa.types.is_list(kind):
         return bool(pa.types.is_list(came) or pa.types.is_large_list(came)) and _is_text(came.value_type)
     if pa.types.is_map(kind):
@@ -402,12 +402,12 @@ where id in (select id from named)
 def apply_observed(
     db: duckdb.DuckDBPyConnection, event: LogRecord, fact: FilesObserved | FilesRevised, blob: bytes
 ) -> None:
-    """Replace what changed; each change carries the file's tags as they now are."""
+    """Replace the changed files; each change carries the file's current tags."""
     scan_id = fact.scan_id if isinstance(fact, FilesObserved) else None
     scan = db.execute("select source_id from cf_scans where id = ?", (scan_id,)).fetchall()
     source_id, when = (scan[0][0] if scan else None), at(event.ts)
     with registered(db, "changes", read_changes(blob)):
-        # after an error it goes with the transaction
+        # after an error, the rollback drops it
         db.execute("create temp table replaced as select * from scout_files where id in (select id from changes)")
         db.execute("delete from scout_files where id in (select id from changes)")
         db.execute(_REPLACE_FILES, (source_id, when, when, scan_id, event.seq))
@@ -417,7 +417,7 @@ def apply_observed(
 
 
 def apply_tagged(db: duckdb.DuckDBPyConnection, event: LogRecord, fact: FilesTagged, blob: bytes | None) -> None:
-    """One tag for some files, or taken off them; or, with a blob, files and tags in two columns."""
+    """Add one tag to some files or remove it; with a blob, files and tags come in two columns."""
     if blob is not None:
         named = read_tagged(blob, fact.tag)
     else:

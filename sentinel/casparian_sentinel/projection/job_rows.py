@@ -1,7 +1,7 @@
-"""What events of jobs make of rows: the row of a job as it was queued and as it stands, and the rows that its events add.
+"""The rows that events of jobs produce: the row of a job as queued and as it is now, and the rows added by its events.
 
-Maps with the columns of `schema.sql`, made of typed events and nothing else; times are µs UTC. Which row an event is about, and
-what is written when, is `jobs`' business.
+Rows are maps with the columns of `schema.sql`, built only from typed events; times are µs UTC. `jobs` decides which row an event
+is about and when it is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from casparian_sentinel.projection.liveness import Change
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """A job that succeeded, with the event: it closes what failed before it on the same input."""
+    """A job that succeeded, and the event; it closes earlier failures on the same input."""
 
     job_id: str
     seq: int
@@ -34,19 +34,19 @@ class Succeeded:
 
 @dataclass(slots=True)
 class JobChanges:
-    """What one batch of events changed, ready to be written."""
+    """The changes of one batch of events, ready to be written."""
 
-    #: job id → whole row of the queue as it now stands.
+    #: job id → the whole current row of the queue.
     jobs: dict[str, Row] = field(default_factory=dict)
-    #: Those of `jobs` that were never written: nothing has to be replaced.
+    #: The ones in `jobs` that were never written, so that nothing has to be replaced.
     new_jobs: set[str] = field(default_factory=set)
-    #: Those that were written as open ones before: the columns that are others now.
+    #: The ones that were written earlier as open jobs: the columns that changed.
     altered: dict[str, list[str]] = field(default_factory=dict)
-    #: Those that had ended, and may lie among the settled ones.
+    #: The ones that had ended, and may be among the settled jobs.
     reopened: set[str] = field(default_factory=set)
-    #: job id → progress row, or None when it is over.
+    #: job id → progress row, or None if the progress is over.
     progress: dict[str, Row | None] = field(default_factory=dict)
-    #: Jobs whose progress was written before.
+    #: Jobs whose progress was written earlier.
     stale_progress: list[str] = field(default_factory=list)
     #: file id → status of the file.
     file_status: dict[tuple[str, str | None], str] = field(default_factory=dict)
@@ -54,15 +54,15 @@ class JobChanges:
     appended: dict[str, list[Row]] = field(default_factory=dict)
     #: parser → executions, successes, last failure, last run.
     health: dict[str, Row] = field(default_factory=dict)
-    #: (parser, version) → failures of its own making, and whether they are counted from a success on.
+    #: (parser, version) → failures caused by the parser, and whether counting restarts after a success.
     streaks: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
-    #: job → when it was replayed, for dead letters written before; and those of this batch.
+    #: job → when it was replayed, for dead letters of earlier batches and of this one.
     replayed: dict[str, int] = field(default_factory=dict)
     dead: dict[str, Row] = field(default_factory=dict)
-    #: What changed which rows are live, in order; and the facts of each new commit for `cf_commits`.
+    #: The changes to which rows are live, in order, and the facts of each new commit for `cf_commits`.
     liveness: list[Change] = field(default_factory=list)
     commits: dict[str, Row] = field(default_factory=dict)
-    #: (job, output or "" for all) whose earlier counts of quarantined rows are of an attempt that was repeated.
+    #: (job, output or "" for all) whose earlier counts of quarantined rows belong to a repeated attempt.
     recounted: list[tuple[str, str]] = field(default_factory=list)
     succeeded: list[Succeeded] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class JobChanges:
         self.appended.setdefault(table, []).extend(rows)
 
     def recount(self, job_id: str, output: str) -> None:
-        """Forget what an earlier attempt of the job counted in quarantine, here and in the table."""
+        """Discard the quarantine counts of an earlier attempt of the job, here and in the table."""
         counted = self.appended.get("cf_quarantine_counts", [])
         counted[:] = [row for row in counted if row["job_id"] != job_id or output not in ("", row["output"])]
         self.recounted.append((job_id, output))
@@ -80,7 +80,7 @@ class JobChanges:
 
 
 def queued(event: LogRecord, fact: JobQueued | JobReplayed) -> Row:
-    """The columns that are known of a job when it is queued."""
+    """The columns of a job that are known when it is queued."""
     spec = fact.job
     work = spec.work
     kind = KINDS[work.kind]
@@ -108,7 +108,7 @@ def queued(event: LogRecord, fact: JobQueued | JobReplayed) -> Row:
 
 
 def life_of(row: Row) -> JobLife:
-    """Where the job of a row stands, as the one fold of jobs has it."""
+    """The state of a row's job, in the form that the shared fold of jobs uses."""
     return JobLife(
         state=JobState(row["status"]),
         attempt=row["attempt"] or 0,
@@ -125,7 +125,7 @@ def life_of(row: Row) -> JobLife:
 
 
 def standing(life: JobLife) -> Row:
-    """The columns that say where a job stands. Those of the last lease stay when the job is not leased any more."""
+    """The columns that describe a job's state. Those of the last lease remain after the lease has ended."""
     lease = {"lease_epoch": life.epoch, "claim_time": life.leased_at} if life.epoch else {}
     return {
         "status": life.state.value,
@@ -142,7 +142,7 @@ def standing(life: JobLife) -> Row:
 
 
 def accounted(manifest: Manifest, versions: dict[str, int]) -> Row:
-    """The columns that a commit fills. From here on items are records: those that readers gave out, or rows received."""
+    """The columns that a commit fills. From here on items are records: those from readers, or received rows."""
     records = manifest.records
     received = sum(one.received for one in manifest.outputs.values())
     items = records.given if records is not None and records.is_counted else received + manifest.skipped_records
@@ -183,11 +183,11 @@ def errors_of(error: JobError) -> Row:
 
 
 def spec_of(row: Row) -> JobSpec | None:
-    """The job as it was queued; None when the log does not hold that event."""
+    """The job as it was queued; None if that event is not in the log."""
     return JobSpec.model_validate_json(row["spec_json"]) if row.get("spec_json") else None
 
 
-# --- rows that hang on a job
+# --- rows that belong to a job
 
 
 def progress(row: Row, fact: JobProgressed) -> Row:
@@ -207,7 +207,7 @@ def progress(row: Row, fact: JobProgressed) -> Row:
 
 
 def parts(row: Row, event: LogRecord, fact: JobOutputsCommitted, manifest: Manifest) -> Iterator[Row]:
-    """`cf_output_parts`: every file of a commit that queries may see."""
+    """`cf_output_parts`: every file of a commit that queries may show."""
     for file in manifest.files:
         if not file.is_published:
             continue
@@ -232,7 +232,7 @@ def parts(row: Row, event: LogRecord, fact: JobOutputsCommitted, manifest: Manif
 
 
 def failure(row: Row, event: LogRecord, error: JobError) -> Row:
-    """`cf_failures`: one attempt that failed."""
+    """`cf_failures`: one failed attempt."""
     return {
         "fingerprint": error.fingerprint,
         "job_id": row["id"],
@@ -250,7 +250,7 @@ def failure(row: Row, event: LogRecord, error: JobError) -> Row:
 
 
 def violations(row: Row, event: LogRecord, fact: QuarantineRecorded) -> Iterator[Row]:
-    """`cf_quarantine_counts`: rows that were set aside, by code and column."""
+    """`cf_quarantine_counts`: quarantined rows by code and column."""
     files = as_json(fact.files)
     for code, column, rows in fact.counts:
         yield {
@@ -271,7 +271,7 @@ def violations(row: Row, event: LogRecord, fact: QuarantineRecorded) -> Iterator
 
 
 def history(row: Row, event: LogRecord, spec: JobSpec) -> Row:
-    """`cf_processing_history`: a content was processed by this artifact under these contracts."""
+    """`cf_processing_history`: this artifact processed a content under these contracts."""
     contracts = spec.work.contracts
     return {
         "input_hash": row["content_hash"],

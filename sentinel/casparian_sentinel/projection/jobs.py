@@ -1,8 +1,8 @@
-"""Events of jobs, folded into rows of `cf_processing_queue` and what hangs on it.
+"""Events of jobs, folded into rows of `cf_processing_queue` and of the tables that belong to it.
 
-A projection repeats the verdict; it never judges: where a job stands is `casparian_protocol.job_life`'s one fold, on top of
-which rows are kept. Rows of open jobs stay here between batches (they are what later events change); rows of ended jobs are
-forgotten once written, so memory follows what is open.
+A projection repeats decisions and never judges: `casparian_protocol.job_life` folds the state of a job, and this module derives
+the rows from it. Rows of open jobs stay in memory between batches, because later events change them; rows of ended jobs are
+dropped once they are written, so memory depends on open jobs only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from casparian_sentinel.projection.kinds import KINDS
 from casparian_sentinel.projection.liveness import Committed
 
 _ENDED_NAMES = frozenset(state.value for state in ENDED)
-#: What a job that is run again still shows of the attempt before, until it has a newer one.
+#: The columns of the previous attempt that a job still shows after a replay, until a newer attempt replaces them.
 _KEPT_BY_A_REPLAY = (
     "attempt",
     "error_code",
@@ -54,9 +54,9 @@ _KEPT_BY_A_REPLAY = (
 
 
 class JobFold:
-    """Folds job events; `load` gives it what is open at start, `missing` fetches an ended row that is touched again.
+    """Folds job events; `load` gives it the open rows at the start, and `missing` fetches an ended row that an event changes.
 
-    A row always has all `columns` of its table, in their order: the store turns rows into columns without looking.
+    A row always has all `columns` of its table, in order, so that the store can turn rows into columns without checks.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class JobFold:
         self._rows: dict[str, Row] = {}
         self._with_progress: set[str] = set()
         self._failing: set[tuple[str, str | None]] = set()
-        #: job → its row (None: none) and whether its progress was written, as they were when `begin` was called.
+        #: job → its row (None if it had none) and whether its progress was written, at the time of `begin`.
         self._before: dict[str, tuple[Row | None, bool]] = {}
-        #: Of this run: job → its row as it was written last.
+        #: job → its row as last written, for the jobs of this run.
         self._written: dict[str, Row] = {}
         self._missing = missing
         self._blob = blob
@@ -77,17 +77,17 @@ class JobFold:
     def load(
         self, rows: Iterable[Row], with_progress: Iterable[str], failing: Iterable[tuple[str, str | None]]
     ) -> None:
-        """`failing`: type and parser of the jobs that failed and whose failure is open."""
+        """`failing` has the type and parser of the failed jobs whose failure is open."""
         self._rows = {row["id"]: row for row in rows}
         self._failing = set(failing)
         self._with_progress = set(with_progress)
 
     def begin(self) -> None:
-        """From here on `roll_back` returns to this moment."""
+        """Mark the state that `roll_back` returns to."""
         self._before, self._written = {}, {}
 
     def roll_back(self) -> None:
-        """What was folded since `begin` was not written after all."""
+        """Undo what was folded since `begin`, because it was not written."""
         for job_id, (row, has_progress) in self._before.items():
             if row is None:
                 self._rows.pop(job_id, None)
@@ -98,7 +98,7 @@ class JobFold:
         self.changes = JobChanges()
 
     def take(self) -> JobChanges:
-        """The changes since the last call; ended rows are forgotten."""
+        """The changes since the last call; ended rows are dropped."""
         taken, self.changes = self.changes, JobChanges()
         for job_id, row in taken.jobs.items():
             before = self._written.get(job_id) or self._before[job_id][0]
@@ -119,14 +119,14 @@ class JobFold:
         return taken
 
     def may_close_failures(self, succeeded: Succeeded) -> bool:
-        """Whether that parser may have an open failure."""
+        """Whether the job's parser may have an open failure."""
         return (succeeded.job_type, succeeded.plugin_name) in self._failing
 
     def is_open(self, job_id: str) -> bool:
         return job_id in self._rows
 
     def apply(self, event: LogRecord, fact: Event) -> bool:
-        """Fold one event; False when it is not about a job."""
+        """Fold one event; returns False if it is not about a job."""
         handler = _HANDLERS.get(type(fact))
         if handler is None:
             return False
@@ -136,14 +136,14 @@ class JobFold:
     # --- the row of a job
 
     def _row(self, event: LogRecord, fact: Any) -> Row:
-        """The row that the event is about, as it stands behind it."""
+        """The row that the event is about, with the state after the event."""
         job_id: str = fact.job_id
         self._remember(job_id)
         row = self._rows.get(job_id)
         if row is None:
             row = self._missing(job_id)
             self.changes.reopened.add(job_id)
-            if row is None:  # a log that was cut at its start: the job is known from here on
+            if row is None:  # the start of the log was cut off; the job is known from here on
                 row = {**self._blank, "id": job_id, "status": JobState.QUEUED.value}
             self._rows[job_id] = row
         row["updated_at"] = event.ts
@@ -164,7 +164,7 @@ class JobFold:
         self.changes.jobs[row["id"]] = row
         self._mark_file(row, "queued")
 
-    # --- what each event does
+    # --- one method for each event
 
     def _queued(self, event: LogRecord, fact: JobQueued) -> None:
         self._remember(fact.job.job_id)
@@ -297,7 +297,7 @@ class JobFold:
     def _touched(self, event: LogRecord, fact: Event) -> None:
         self._row(event, fact)
 
-    # --- what several do
+    # --- shared by several events
 
     def _end(self, row: Row, file_status: str) -> None:
         self.changes.progress[row["id"]] = None

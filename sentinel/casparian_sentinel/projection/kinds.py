@@ -1,6 +1,6 @@
-"""What the tables show of each kind of job: one class a kind, with the same few methods (`JobRows`), and one line in `KINDS`.
+"""The tables' view of each kind of job: one class for each kind, with the same few methods (`JobRows`), and a line in `KINDS`.
 
-What all jobs have in common is `jobs`'.
+What all jobs have in common is in `jobs`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from casparian_protocol.jobs import ParseWork, ScanWork, Work
 
 if TYPE_CHECKING:
-    from casparian_sentinel.projection.database import Row  # which imports duckdb, and the daemon does without
+    from casparian_sentinel.projection.database import Row  # it imports duckdb, which the daemon does not load
 
 W = TypeVar("W", bound=Work)
 
@@ -18,18 +18,18 @@ W = TypeVar("W", bound=Work)
 class JobRows(Generic[W]):
     """Rows about jobs of one kind."""
 
-    #: Its commits publish rows of a file's content: they decide which rows are live, and `cf_commits` and
-    #: `cf_processing_history` keep them.
+    #: Whether its commits publish rows of a file's content. Such commits decide which rows are live, and are kept in `cf_commits`
+    #: and `cf_processing_history`.
     publishes_contents = False
-    #: Files become known by it: a command that waits for the work of a directory waits for it too.
+    #: Whether it makes files known, so that a command that waits for a directory's work must also wait for such jobs.
     finds_files = False
 
     def label(self, work: W) -> str:
-        """What it is about, as `cf_processing_queue.input_file` shows it."""
+        """What the job works on, as `cf_processing_queue.input_file` shows it."""
         return work.subject
 
     def columns(self, work: W) -> Row:
-        """The columns of `cf_processing_queue` that jobs of this kind have and others leave empty."""
+        """The columns of `cf_processing_queue` that only jobs of this kind fill."""
         return {}
 
 
@@ -45,7 +45,7 @@ class ParseRows(JobRows[ParseWork]):
 
 
 class ScanRows(JobRows[ScanWork]):
-    """The files that a scan found come with its own events."""
+    """SCAN jobs; the files that a scan found are in separate events."""
 
     finds_files = True
 
@@ -60,6 +60,6 @@ def _in_sql(kinds: list[str]) -> str:
     return "(" + ", ".join(f"'{kind}'" for kind in kinds) + ")"
 
 
-#: For SQL over the queue: `job_type in …`.
+#: A list for SQL over the queue: `job_type in …`.
 PUBLISHES_CONTENTS = _in_sql([name for name, kind in KINDS.items() if kind.publishes_contents])
 FINDS_FILES = _in_sql([name for name, kind in KINDS.items() if kind.finds_files])

@@ -1,10 +1,10 @@
-"""How much each asker may ask of the tables at once: a little each, with a time limit, and nothing once the asker has left.
+"""How much each asker may query at once: a few questions, with a time limit, and none after the asker has left.
 
-Questions run on threads of their own, one DuckDB connection each. An asker has one lane of them, two when others leave room;
-one that takes long gives way when others wait, and is stopped at the time limit. An asker that has left is noticed by sending it
-word that its question is being worked on, which then fails. The sentinel has lanes of its own, so that planning
-never waits for people. What a question is and how it is answered is `answers`'. A query that DuckDB does not stop (one function
-that makes a text of two gigabytes is one step to it) can only end with the process: `StubbornQuery`.
+Questions run on separate threads with one DuckDB connection each. An asker has one lane, or two if others leave room; a long
+question yields when others wait, and is stopped at the time limit. `working` messages show that an asker has left, because
+sending to it then fails. The sentinel has its own lanes, so that planning never waits for users. `answers` defines a question and
+how it is answered. A query that DuckDB cannot stop (a function that builds a text of two gigabytes is a single step) only ends
+with the process: `StubbornQuery`.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from casparian_sentinel.projection.answers import Pending, answer, error, is_dam
 _log = logging.getLogger("casparian.projector")
 
 QUERY_SECONDS = 10.0
-#: From then on a question counts as a long one, and its asker gets word now and then that it is worked on.
+#: A question that runs longer than this counts as long, and its asker is sent `working` from time to time.
 LONG_SECONDS = 0.5
 TELL_EVERY_SECONDS = 0.5
 _LANES = 4
 _LANES_OF_THE_SENTINEL = 2
 _LANES_OF_ONE = 2
-#: Questions of one asker that wait.
+#: The most waiting questions of one asker.
 WAITING_LIMIT = 200
 _END_SECONDS = 0.05
-#: DuckDB looks between two steps of a query whether it may go on. Whatever has not by then is in one endless step.
+#: DuckDB checks for an interrupt between two steps of a query. A query still running after this time is in one endless step.
 STUBBORN_SECONDS = 4.0
-#: All tables take longer than one question.
+#: A dump of all tables may take longer than one question.
 _DUMP_FACTOR = 12
-#: An asker takes its file within this time.
+#: How long a file waits for its asker to take it.
 _FILE_SECONDS = 60.0
 
 
 class StubbornQuery(CasparianError):
-    """A query did not stop when it was interrupted."""
+    """A query did not stop after an interrupt."""
 
     def __init__(self, lasted_seconds: float) -> None:
         super().__init__(
@@ -64,9 +64,9 @@ class _Running:
     seq: int
     began_s: float
     told_s: float
-    #: Why it is being stopped; empty while it may go on.
+    #: Why it is being stopped; empty while it may run.
     stopped: str = ""
-    #: When it was first interrupted, in monotonic seconds; 0 while it may go on.
+    #: When it was first interrupted, in monotonic seconds; 0 while it may run.
     stopped_s: float = 0.0
     thread: threading.Thread | None = None
 
@@ -75,7 +75,7 @@ class _Running:
         return self.pending.peer
 
     def interrupt(self) -> None:
-        """Interrupt it, again at each call: DuckDB forgets an interrupt that comes while the query is being prepared."""
+        """Interrupt the query, again at each call: DuckDB loses an interrupt that comes while the query is being prepared."""
         self.db.interrupt()
         now = time.monotonic()
         self.stopped_s = self.stopped_s or now
@@ -85,12 +85,12 @@ class _Running:
 
 @dataclass(slots=True)
 class Lanes:
-    """All methods but the readers' own belong to the projector's loop."""
+    """The questions of all askers. All methods except the readers' own belong to the projector's loop."""
 
-    #: The routing id of the sentinel, which sent it over the control socket.
+    #: The routing id of the sentinel, received over the control socket.
     sentinel: bytes = b""
     query_seconds: float = QUERY_SECONDS
-    #: Where answers that are files are put; files that were not taken are removed.
+    #: The directory for answers that are files; files that are not taken are removed.
     files: Path | None = None
     damage: duckdb.Error | None = None
     _waiting: dict[bytes, deque[Pending]] = field(default_factory=dict)
@@ -111,16 +111,16 @@ class Lanes:
         return sum(map(len, self._waiting.values()))
 
     def add(self, pending: Pending) -> list[bytes] | None:
-        """Take a question whose events are applied; an answer when it cannot wait either."""
+        """Queue a question whose events are applied; returns an answer if there is no room for it."""
         waiting = self._waiting.setdefault(pending.peer, deque())
         if len(waiting) >= WAITING_LIMIT:
-            problem = f"{WAITING_LIMIT} questions of yours wait already."
+            problem = f"{WAITING_LIMIT} of your questions are already waiting."
             return error(pending.question.id, problem, "Wait for their answers.")
         waiting.append(pending)
         return None
 
     def start(self, connect: Callable[[], tuple[duckdb.DuckDBPyConnection, int]]) -> None:
-        """Start what may start, askers with fewer questions under way first. `connect` gives a cursor and its event."""
+        """Start waiting questions, those of askers with fewer running ones first. `connect` returns a cursor and its event."""
         while (pending := self._next()) is not None:
             db, seq = connect()
             one = _Running(pending, db, seq, time.monotonic(), pending.told_s)
@@ -130,7 +130,7 @@ class Lanes:
         self._make_room()
 
     def tell(self, bus: zmq.Socket[bytes]) -> None:
-        """Send what is answered, stop what took too long, and send the others word that their question is worked on."""
+        """Send finished answers, stop questions that took too long, and send `working` to the other askers."""
         self._send_answers(bus)
         now = time.monotonic()
         for one in self._running:
@@ -140,7 +140,7 @@ class Lanes:
             elif not one.stopped and now - one.told_s > TELL_EVERY_SECONDS:
                 one.told_s = now
                 if not send(bus, one.peer, working(one.pending.question.id)):
-                    one.stopped = "its asker has left"
+                    one.stopped = "its client has left"
             if one.stopped:
                 one.interrupt()
         for peer, waiting in list(self._waiting.items()):
@@ -151,7 +151,7 @@ class Lanes:
                     del self._waiting[peer]
 
     def remove_files(self) -> None:
-        """Files whose askers have left, or that a projector before this one made."""
+        """Remove files whose askers have left, or that an earlier projector left behind."""
         now = time.time()
         for path in self.files.iterdir() if self.files is not None and self.files.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):
@@ -159,7 +159,7 @@ class Lanes:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def interrupt_all(self, why: str) -> None:
-        """Let go of what readers hold, and wait until they did: applying events goes first."""
+        """Stop all readers and wait until they have released their memory, because applying events has priority."""
         for one in self._running:
             one.stopped = one.stopped or why
         while alive := [one for one in self._running if one.thread is not None and one.thread.is_alive()]:
@@ -169,7 +169,7 @@ class Lanes:
             alive[0].thread.join(_END_SECONDS)
 
     def close(self) -> None:
-        """Readers end before the interpreter does: DuckDB aborts the process otherwise."""
+        """End the readers before the interpreter exits; otherwise DuckDB aborts the process."""
         self._waiting.clear()
         self.interrupt_all("The projector ends.")
         for descriptor in self._wake:
@@ -190,11 +190,11 @@ class Lanes:
         pending = waiting.popleft()
         del self._waiting[peer]
         if waiting:
-            self._waiting[peer] = waiting  # behind the others
+            self._waiting[peer] = waiting  # after the others
         return pending
 
     def _make_room(self) -> None:
-        """When long questions take all lanes and another asker waits, end the longest question of the asker with most."""
+        """If long questions fill all lanes and another asker waits, stop the longest question of the asker with the most."""
         strangers = [one for one in self._running if one.peer != self.sentinel]
         running = Counter(one.peer for one in strangers)
         is_wanted = any(peer != self.sentinel and not running[peer] for peer in self._waiting)
@@ -204,11 +204,11 @@ class Lanes:
         if all(now - one.began_s > LONG_SECONDS for one in strangers):
             longest = max(strangers, key=lambda one: (running[one.peer], now - one.began_s))
             lasted = now - longest.began_s
-            longest.stopped = f"The query was stopped after {lasted:.1f} s, since others waited for the tables."
+            longest.stopped = f"The query was stopped after {lasted:.1f} s because others were waiting for the tables."
             longest.interrupt()
 
     def _read(self, one: _Running) -> None:
-        """In a thread of its own."""
+        """Run a question; this runs in a reader's thread."""
         question = one.pending.question
         try:
             made = answer(one.db, question, one.seq, self.files)
@@ -219,7 +219,7 @@ class Lanes:
             else:
                 made = error(question.id, f"{type(cause).__name__}: {cause}", "")
         self._answers.put((one, made))
-        with contextlib.suppress(BlockingIOError):  # it is awake already
+        with contextlib.suppress(BlockingIOError):  # it is already awake
             os.write(self._wake[1], b"\0")
 
     def _send_answers(self, bus: zmq.Socket[bytes]) -> None:
@@ -238,7 +238,7 @@ class Lanes:
 
 
 def send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> bool:
-    """False when the asker is not there any more; what one that does not read cannot take is dropped."""
+    """Send an answer. Returns False if the asker has left; an answer that it does not read is dropped."""
     try:
         bus.send_multipart([peer, *frames], zmq.NOBLOCK)
     except zmq.Again:

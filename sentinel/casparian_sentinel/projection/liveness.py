@@ -1,13 +1,13 @@
-"""Which rows are live: the rule, folded over commits and recognised contents, and the tables that hold its result.
+"""Which rows are live: the rule, folded over commits and recognised contents, and the tables with its result.
 
-For each parser name the rows of a content are those of its newest commit, and a content counts as long as some file has it
-as its last processed content. A commit therefore supersedes what it replaces: the earlier commit of the same content, and
-the commit of the content that its file had before, unless another file still has that one. A source whose files are only
-appended to keeps every content of a file.
+For each parser name, the live rows of a content are those of its newest commit, and a content is live as long as it is the last
+processed content of some file. A commit therefore supersedes two others: the earlier commit of the same content, and the commit
+of its file's previous content, unless another file still has that content. A source whose files are only appended to keeps every
+content of a file.
 
-`Liveness` is the rule and knows no table. `fold` reads what a batch of changes touches, applies the rule and writes back
-what changed: `cf_processed_contents` holds the content with which each file was last processed, `cf_commits` holds which
-commits are live and what superseded the others. A batch reads and writes each table once, whatever its size.
+`Liveness` is the rule and knows no tables. `fold` reads what a batch of changes affects, applies the rule and writes the changes:
+`cf_processed_contents` has the content with which each file was last processed, and `cf_commits` says which commits are live and
+what superseded the others. A batch reads and writes each table once, whatever its size.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ContentKey: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class Commit:
-    """One commit of a PARSE job, as far as its life is concerned. Times are µs UTC."""
+    """The part of a PARSE job's commit that decides about its life. Times are µs UTC."""
 
     job_id: str
     parser: str
     content_hash: str
-    #: Of `JobOutputsCommitted`: the newest is the one with the highest.
+    #: The sequence number of `JobOutputsCommitted`; the newest commit has the highest.
     sequence: int
     is_live: bool
     live_since: int
@@ -49,20 +49,20 @@ class Commit:
 
 @dataclass(slots=True)
 class Processed:
-    """A content that a file has, as its parser last processed it."""
+    """A file's content as its parser last processed it."""
 
     parser: str
     file_id: str
     content_hash: str
     job_id: str
-    #: How new the knowledge is: the sequence that queued the job, or at which the content was recognised.
+    #: The age of this knowledge: the sequence number that queued the job, or at which the content was recognised.
     as_of_seq: int
     since_seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The job's rows are durable."""
+    """A job's rows became durable."""
 
     seq: int
     ts: int
@@ -71,20 +71,20 @@ class Committed:
     file_id: str
     content_hash: str
     queued_seq: int
-    #: Every content of the file stays live (`on_change = append`).
+    #: Whether every content of the file stays live (`on_change = append`).
     keeps_earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """The file has a content that the parser has processed before, from another path or in the file's own past."""
+    """A file has a content that the parser processed before, at another path or at an earlier time."""
 
     seq: int
     ts: int
     parser: str
     file_id: str
     content_hash: str
-    #: Where the file index stood when it was seen.
+    #: The position of the file index when this was seen.
     as_of_seq: int
     keeps_earlier: bool = False
 
@@ -94,13 +94,13 @@ Change: TypeAlias = Committed | Recognised
 
 @dataclass(slots=True)
 class Liveness:
-    """What the changes touch, changed in place; `touched_…` name what has to be written back."""
+    """What the changes affect, modified in place; `touched_…` names what must be written back."""
 
     processed: dict[FileKey, dict[str, Processed]] = field(default_factory=dict)
     commits: dict[ContentKey, list[Commit]] = field(default_factory=dict)
-    #: Files whose present content it is, as the file index knows them: (file id, whether earlier contents are kept).
+    #: Content → the files that have it according to the file index: (file id, whether earlier contents are kept).
     present: dict[ContentKey, list[tuple[str, bool]]] = field(default_factory=dict)
-    #: How many files have a content now.
+    #: The number of files that have a content now.
     holders: dict[ContentKey, int] = field(default_factory=dict)
     touched_files: set[FileKey] = field(default_factory=set)
     touched_commits: dict[str, Commit] = field(default_factory=dict)
@@ -133,19 +133,21 @@ class Liveness:
         known = self._known(change)
         as_of_seq = change.seq if self._is_present(change) else change.queued_seq
         if not change.keeps_earlier and self._is_late(known, change.content_hash, as_of_seq):
-            if not self.holders.get(content):  # no file has this content any more: newer rows are there already
+            if not self.holders.get(
+                content
+            ):  # no file has this content any more, because newer rows already replaced it
                 newest = max(known.values(), key=lambda one: one.as_of_seq)
                 self._supersede(commit, self._newest_job(newest), change)
             return
         self._move(change, change.job_id, as_of_seq)
 
     def _is_present(self, change: Committed) -> bool:
-        """Whether the file index says, at this commit, that the file has this very content: it may have come back to it."""
+        """Whether the file index says, at this commit, that the file has exactly this content; it may have returned to it."""
         here = self.present.get((change.parser, change.content_hash), ())
         return any(file_id == change.file_id for file_id, _keeps in here)
 
     def _move_copies(self, change: Committed) -> None:
-        """Other files of this parser that changed to the same content: one job stands for all of them."""
+        """Apply the commit to this parser's other files that changed to the same content, because one job serves all of them."""
         for file_id, keeps_earlier in self.present.get((change.parser, change.content_hash), ()):
             known = self.processed.get((change.parser, file_id))
             if file_id != change.file_id and known and change.content_hash not in known:
@@ -169,7 +171,7 @@ class Liveness:
 
     @staticmethod
     def _is_late(known: Mapping[str, Processed], content_hash: str, as_of_seq: int) -> bool:
-        """Whether the file is known to have another content since."""
+        """Whether the file is known to have had another content since."""
         return content_hash not in known and any(one.as_of_seq > as_of_seq for one in known.values())
 
     def _newest_job(self, processed: Processed) -> str:
@@ -177,7 +179,7 @@ class Liveness:
         return max(commits, key=lambda commit: commit.sequence).job_id if commits else processed.job_id
 
     def _move(self, change: Change, job_id: str, as_of_seq: int) -> None:
-        """The file has this content now; earlier ones lose it, unless they are kept."""
+        """Record that the file has this content now; it loses earlier ones, unless they are kept."""
         known = self._known(change)
         before = known.get(change.content_hash)
         self.touched_files.add((change.parser, change.file_id))
@@ -212,7 +214,7 @@ class Liveness:
             self.touched_commits[commit.job_id] = commit
 
 
-#: Rows of other parsers are few, and passed over by the caller.
+#: This may return rows of other parsers; they are few, and the caller skips them.
 _PROCESSED = """
 select parser, file_id, content_hash, job_id, as_of_seq, since_seq from cf_processed_contents
 where file_id in $keys
@@ -220,7 +222,7 @@ where file_id in $keys
 _PRESENT = """
 select content_hash, id, source_id, path, status from scout_files where content_hash in $keys
 """
-#: Sources whose files keep the rows of all their contents, and what lies in them (`queries.planning.ON_CHANGE`).
+#: Sources whose files keep the rows of all their contents, and the directories below them (`queries.planning.ON_CHANGE`).
 _APPENDED = "select id, path || '/' from scout_sources where on_change = 'append'"
 _HOLDERS = """
 select parser, content_hash, count(*) from cf_processed_contents where content_hash in $keys
@@ -250,7 +252,7 @@ Keys = Collection[tuple[str, str]]
 
 
 def fold(db: duckdb.DuckDBPyConnection, types: Types, changes: Sequence[Change], rows: dict[str, Row]) -> None:
-    """Apply changes in their order. `rows` has the facts of each new commit for `cf_commits`, by job, without its life."""
+    """Apply changes in order. `rows` has the facts of each new commit for `cf_commits`, by job, without its life."""
     state = _load(db, changes)
     known = {file for file, processed in state.processed.items() if processed}
     for change in changes:
@@ -260,7 +262,7 @@ def fold(db: duckdb.DuckDBPyConnection, types: Types, changes: Sequence[Change],
 
 
 def recognised(event: LogRecord, fact: ContentsRecognised, read_blob: Callable[[str], bytes]) -> list[Recognised]:
-    """The changes that one event stands for."""
+    """The changes that one event contains."""
     pairs: Iterable[Sequence[str]] = fact.contents
     if fact.blob:
         pairs = unpack(read_blob(fact.blob), limit_bytes=ATTACHMENT_LIMIT_BYTES)["files"]
@@ -272,7 +274,7 @@ def recognised(event: LogRecord, fact: ContentsRecognised, read_blob: Callable[[
 
 
 def mark_processed(db: duckdb.DuckDBPyConnection, changes: Sequence[Recognised]) -> None:
-    """Nothing is left to do for files whose content is there already."""
+    """Mark files as processed whose content was already processed."""
     columns = {
         name: pa.array([getattr(one, name) for one in changes], pa.string()) for name in ("file_id", "content_hash")
     }
@@ -290,7 +292,7 @@ def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
     contents |= {(one.parser, one.content_hash) for one in processed}
     commits = [Commit(*row) for row in _asked(db, _COMMITS, contents) if (row[1], row[2]) in contents]
     holders: dict[ContentKey, int] = {}
-    if processed or len(changes) > 1:  # one change of a file that is new takes no content from anybody
+    if processed or len(changes) > 1:  # a single change of a new file takes no content from another file
         holders = {(row[0], row[1]): row[2] for row in _asked(db, _HOLDERS, contents) if (row[0], row[1]) in contents}
     state = Liveness.of(processed, commits, holders)
     state.present = present
@@ -298,7 +300,7 @@ def _load(db: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> Liveness:
 
 
 def _present(db: duckdb.DuckDBPyConnection, contents: Keys) -> dict[ContentKey, list[tuple[str, bool]]]:
-    """Which files have these contents now, and whether each keeps its earlier ones."""
+    """The files that have these contents now, and whether each keeps its earlier ones."""
     appended = db.execute(_APPENDED).fetchall()
     held: dict[str, list[tuple[str, bool]]] = {}
     for content, file_id, source_id, path, status in _asked(db, _PRESENT, contents):
@@ -310,7 +312,7 @@ def _present(db: duckdb.DuckDBPyConnection, contents: Keys) -> dict[ContentKey, 
 
 
 def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Keys) -> list[tuple[Any, ...]]:
-    """`keys` are looked up by their second part, which has an index."""
+    """Look keys up by their second part, which has an index."""
     wanted = sorted({name for _parser, name in keys})
     return db.execute(*with_keys(sql, wanted)).fetchall() if wanted else []
 
@@ -318,7 +320,7 @@ def _asked(db: duckdb.DuckDBPyConnection, sql: str, keys: Keys) -> list[tuple[An
 def _write_processed(
     db: duckdb.DuckDBPyConnection, types: Mapping[str, pa.DataType], state: Liveness, known: set[FileKey]
 ) -> None:
-    """`known`: the files of which there are rows already."""
+    """`known` are the files that already have rows."""
     stale = state.touched_files & known
     for parser in sorted({parser for parser, _file in stale}):
         db.execute(_FORGET_FILES, ([file_id for name, file_id in stale if name == parser], parser))

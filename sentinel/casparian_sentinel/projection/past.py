@@ -1,8 +1,8 @@
-"""The tables as they were, and whether they are what the log says: folds of the log from its beginning, in a file of their own.
+"""The tables as of an earlier event, and their comparison with the log: folds of the log from its beginning into a separate file.
 
-`fold_from_scratch` reads the log and the blobs only, so that it works beside a running sentinel; the home's own `state.duckdb`
-is not looked at. It serves `--as-of`. `compare` holds every stored table against such a fold, row by row, at the event that the
-stored ones stand at; nothing of the home is changed. For a home at rest its caller holds the home's lock.
+`fold_from_scratch` reads only the log and the blobs, not the home's `state.duckdb`, so it works while a sentinel runs. It serves
+`--as-of`. `compare` compares every stored table with such a fold, row by row, at the event up to which the stored tables were
+written; it changes nothing in the home. If no daemon runs, the caller holds the home's lock.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 
 _BATCH_EVENTS = 5_000
-#: Live readings, and the place itself, which is compared apart.
+#: Tables of live readings, and the position itself, which is compared separately.
 EPHEMERAL = frozenset({"cf_position", "cf_workers", "cf_job_metrics", "cf_sink_stats"})
-#: Tables that are halves of a view: a difference is reported under the view's name.
+#: Tables that are halves of a view; a difference is reported under the name of the view.
 _SHOWN_AS = {"cf_unsettled_jobs": "cf_processing_queue", "cf_settled_jobs": "cf_processing_queue"}
 _SHOWN_ROWS = 10
 _SHOWN_CHARACTERS = 200
@@ -37,9 +37,9 @@ _NEWEST = 2**63 - 1
 
 
 def fold_from_scratch(home: Home, path: Path, seq: int, end: Position) -> Projection:
-    """A new projection at `path` that holds the events 1 to `seq` of the log whose whole batches end at `end`.
+    """A new projection at `path` with events 1 to `seq` of the log whose whole batches end at `end`.
 
-    Its position is only exact in `seq` when that event is not the last of its batch. Raises `LogCorrupt`.
+    If that event is not the last of its batch, only `seq` is exact in its position. Raises `LogCorrupt`.
     """
     projection = Projection(path, BlobStore(RealFs(), home.blobs).get, boot_id="past")
     try:
@@ -59,7 +59,7 @@ def fold_from_scratch(home: Home, path: Path, seq: int, end: Position) -> Projec
 
 
 def last_seq_at(home: Home, microseconds: int, end: Position) -> int:
-    """The last event that is not younger than that time, 0 when all are; the clock may have jumped between events."""
+    """The last event that is not newer than that time, or 0 if all are; the clock may have jumped between events."""
     found = 0
     with LogReader(RealFs(), home.log) as reader:
         for _head, events in reader.event_batches(reader.start(), end):
@@ -68,7 +68,7 @@ def last_seq_at(home: Home, microseconds: int, end: Position) -> int:
 
 
 def publish_past_output_views(home: Home, projection: Projection) -> dict[str, str]:
-    """Write the catalog of the outputs that were published then. Returns table → a file of it that has gone since."""
+    """Write the catalog of the outputs published at that event. Returns table → one of its files that no longer exists."""
     files = projection.rows(planning.OUTPUT_FILES)
     missing: dict[str, str] = {}
     for file in files:
@@ -100,11 +100,11 @@ def _upto(batches: Iterator[tuple[Head, list[LogRecord]]], seq: int) -> Iterator
         return
 
 
-# --- compared
+# --- comparison
 
 
 class Place(TypedDict):
-    """A position of tables in the log: the last event, and the digest of the log's chain there."""
+    """A position of tables in the log: the last event, and the digest of the log's chain at that event."""
 
     seq: int
     sha256: str
@@ -112,7 +112,7 @@ class Place(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that is not the same: `stored` in `state.duckdb`, `folded` from the log; None where there is none."""
+    """A row that differs: `stored` in `state.duckdb`, `folded` from the log; None if it does not exist there."""
 
     table: str
     row: str
@@ -133,7 +133,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """An event that no table holds, because it cannot be made part of any."""
+    """An event that is in no table because it could not be applied."""
 
     seq: int
     type: str
@@ -145,19 +145,19 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared. `not_compared` says why the stored tables were not; the log was folded all the same."""
+    """The result of a comparison. `not_compared` says why the stored tables were not compared; the log was folded anyway."""
 
     seq: int
     tables: tuple[str, ...]
     differences: tuple[Difference, ...]
     difference_count: int
     not_compared: str | None = None
-    #: Without these the tables would be whole.
+    #: The events that could not be applied; without them the tables would be complete.
     poison: tuple[Poison, ...] = ()
 
 
 def compare(home: Home, end: Position, scratch: Path) -> Comparison:
-    """Compare; `scratch` is an empty directory for the fold. Raises `LogCorrupt` when the log itself cannot be folded."""
+    """Compare the tables; `scratch` is an empty directory for the fold. Raises `LogCorrupt` if the log cannot be folded."""
     stored, why_not = _stored_position(home.state_db)
     folded_path = scratch / "folded.duckdb"
     folded = fold_from_scratch(home, folded_path, _NEWEST if stored is None else stored["seq"], end)
@@ -168,7 +168,7 @@ def compare(home: Home, end: Position, scratch: Path) -> Comparison:
 
 
 def compare_dump(home: Home, dump: Path, seq: int, sha256: str, end: Position, scratch: Path) -> Comparison:
-    """As `compare`, for tables that a running projector gave as of event `seq`: a file of Arrow IPC each."""
+    """Like `compare`, for tables that a running projector dumped as of event `seq`: one file of Arrow IPC each."""
     folded = fold_from_scratch(home, scratch / "folded.duckdb", seq, end)
     try:
         head = folded.head
@@ -211,13 +211,13 @@ def _compared(
         return Comparison(seq, ("cf_position",), (wrong,), 1)
     try:
         return _side_by_side(home.state_db, folded_path, seq)
-    except duckdb.Error as cause:  # damage may lie anywhere in the file
+    except duckdb.Error as cause:  # damage may be anywhere in the file
         damage = str(cause).splitlines()[0]
-        return Comparison(seq, (), (), 0, f"state.duckdb is damaged ({damage}); `casparian log rebuild` makes it again")
+        return Comparison(seq, (), (), 0, f"state.duckdb is damaged ({damage}); `casparian log rebuild` rebuilds it")
 
 
 def _stored_position(path: Path) -> tuple[Place | None, str | None]:
-    """Where the stored tables stand, or why they are not compared: they will be rebuilt before anybody reads them."""
+    """The position of the stored tables, or why they are not compared: they will be rebuilt before their next use."""
     if not path.exists():
         return None, "there is no state.duckdb; it is rebuilt when it is needed"
     try:
@@ -233,7 +233,7 @@ def _stored_position(path: Path) -> tuple[Place | None, str | None]:
     if fingerprint != SCHEMA_FINGERPRINT:
         return None, "state.duckdb was made by another version; it is rebuilt when it is opened"
     if boot != boot_id() and not is_clean:
-        return None, "the machine went down with state.duckdb open; it is rebuilt when it is opened"
+        return None, "the machine crashed while state.duckdb was open; it is rebuilt when it is opened"
     return Place(seq=seq, sha256=sha256), None
 
 
@@ -268,7 +268,7 @@ def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[list[
 
 
 def _paired(table: str, stored: list[dict[str, object]], folded: list[dict[str, object]]) -> list[Difference]:
-    """Rows of the two sides that have the same first column are the same row, changed."""
+    """Pair the rows of both sides that have the same first column: they are the same row, changed."""
     waiting = {_name(row): row for row in folded}
     found = [Difference(table, _name(row), row, waiting.pop(_name(row), None)) for row in stored]
     return found + [Difference(table, name, None, row) for name, row in waiting.items()]
@@ -280,7 +280,7 @@ def _short(value: object) -> str:
 
 
 def _name(row: Mapping[str, object]) -> str:
-    """The first column with a value names the row."""
+    """The name of a row: its first column with a value."""
     return next((f"{name}={value}" for name, value in row.items() if value is not None), "(all NULL)")
 
 

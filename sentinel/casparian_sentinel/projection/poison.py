@@ -1,11 +1,11 @@
-"""Events that cannot be made part of the tables: how they are recognised, and the row that records one.
+"""Events that cannot be applied to the tables: how they are recognised, and the row that records one.
 
-A poison event never stops the projection: it is set aside by its sequence, counted, shown, and the rest goes on. The same log
-gives the same poison, so a rebuild says what the running projection says. What may pass by itself (no memory, no disk, a
-damaged file, being interrupted) is not poison: it is tried again.
+A poison event never stops the projection: it is recorded by its sequence number, counted and shown, and the projection continues.
+The same log has the same poison events, so a rebuild gives the same result as the running projection. An error that may pass (no
+memory, no disk space, a damaged file, an interrupt) is not poison: the event is tried again.
 
-An error that makes DuckDB give up the whole database may be damage or an event's doing. Both are met by making the tables anew;
-an event that breaks the new ones too is poison (`Suspects`).
+An error after which DuckDB gives up the whole database may come from damage or from an event. In both cases the tables are
+rebuilt; an event that also breaks the new tables is poison (`Suspects`).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _MAY_PASS = (
     OSError,
 )
 _WORDS = 500
-#: What makes DuckDB give up the whole database.
+#: Errors after which DuckDB gives up the whole database.
 BREAKS = (duckdb.FatalException, duckdb.InternalException)
-#: So many times one process makes the tables anew: a disk that fails here and there is no event's fault.
+#: The most rebuilds in one process: a disk that fails at random is no event's fault.
 _TIMES_MAX = 16
 
 
 class StartAgain(Exception):
-    """The tables broke and were rebuilt, empty: apply the log from its start."""
+    """The tables broke and were replaced by empty ones: apply the log from its start."""
 
 
 @dataclass(slots=True)
 class Suspects:
-    """Events at which the tables broke: first some of a batch, then, on new tables, the very one."""
+    """Events at which the tables broke: first all events of a batch, then, on new tables, a single event."""
 
     found: dict[int, Exception] = field(default_factory=dict)
     _first: int = 0
@@ -49,7 +49,7 @@ class Suspects:
     _times: int = 0
 
     def stand_alone(self, events: Sequence[LogRecord]) -> bool:
-        """Whether these must be applied one by one, to find the one that breaks the tables."""
+        """Whether these events must be applied one by one, to find the one that breaks the tables."""
         if len(events) < 2:
             return False
         first, last = events[0].seq, events[-1].seq
@@ -57,7 +57,7 @@ class Suspects:
         return is_near or any(first <= seq <= last for seq in self.found)
 
     def note(self, events: Sequence[LogRecord], error: Exception) -> bool:
-        """The tables broke while these were applied; whether it makes sense to start again."""
+        """Note that the tables broke while these events were applied; returns whether a rebuild makes sense."""
         self._times += 1
         if not events or self._times > _TIMES_MAX:
             return False
@@ -70,7 +70,7 @@ class Suspects:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether the error says nothing about the event that was at hand."""
+    """Whether the error says nothing about the event that was being applied."""
     return isinstance(error, _MAY_PASS) or is_damage(error)
 
 
@@ -102,7 +102,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _blob_of(event: LogRecord) -> str | None:
-    """The blob whose content was missing: once it is back, the tables are worth building anew."""
+    """The blob whose content was missing; once it is back, the tables are worth rebuilding."""
     names = ("blob", "manifest_blob", "contract_hash")
     return next(
         (event.data[name] for name in names if isinstance(event.data.get(name), str) and event.data[name]), None

@@ -1,8 +1,8 @@
-"""The projector: a process that tails the log up to the durable watermark and answers read SQL.
+"""The projector: a process that follows the log up to the durable watermark and answers SQL queries.
 
-Owns `state.duckdb` and `catalog.duckdb` while a sentinel runs. The sentinel sends it the watermark over an inherited socket
-(the latest counts) and gets back how far the tables are; when that socket ends, so does the process. It never reads past the
-watermark, never writes the log, and may be killed at any time: its files are disposable.
+It owns `state.duckdb` and `catalog.duckdb` while a sentinel runs. The sentinel sends the watermark over an inherited socket (only
+the latest counts), and the projector reports how far the tables are; when the socket closes, the process ends. It never reads
+past the watermark and never writes the log. Its files are disposable, so it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _VIEWS_EVERY_SECONDS = 1.0
 _VIEWS_AGAIN_SECONDS = 5.0
 _REPORT_EVERY_SECONDS = 0.05
 _SAY_EVERY_SECONDS = 2.0
-#: The collector looks at everything that lives; a fold makes much and keeps little.
+#: The garbage collector visits every live object, and a fold creates many objects but keeps few, so it runs rarely.
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
 _BEAT_SECONDS = 1.0
-#: CPU time from which a long turn counts as at work; the thread that beats uses far less.
+#: A long turn with at least this much CPU time is working; the thread that sends beats uses far less.
 _AT_WORK_SECONDS = 0.02
 _QUESTIONS_A_TURN = 200
-#: Questions that wait for their events or for a lane, of all askers: each may hold 128 KiB.
+#: The most waiting questions of all askers together; each may take 128 KiB.
 _WAITING_OF_ALL = 1000
 
 
@@ -62,7 +62,7 @@ def open_projection(home: Home) -> Projection:
 
 
 def catch_up(projection: Projection, home: Home, upto: Position, batch_events: int) -> None:
-    """Apply the log up to `upto`; when the chain does not fit the stored position, rebuild from the start."""
+    """Apply the log up to `upto`; if the stored position is not on the log's chain, rebuild from the start."""
     with LogReader(RealFs(), home.log) as reader:
         try:
             _apply(projection, reader, upto, batch_events)
@@ -77,7 +77,7 @@ def catch_up(projection: Projection, home: Home, upto: Position, batch_events: i
 def _apply(
     projection: Projection, reader: LogReader, upto: Position, batch_events: int, until: float = math.inf
 ) -> None:
-    """Apply up to `upto`, or as far as the (monotonic) time allows."""
+    """Apply up to `upto`, or as far as possible before the (monotonic) time `until`."""
     while True:
         after = projection.head or reader.start()
         try:
@@ -101,7 +101,7 @@ def publish_output_views(projection: Projection, home: Home) -> None:
 
 
 class Pulse:
-    """How the loop turns, as a thread of its own reports it: so a long batch, a hang and a stopped process can be told apart."""
+    """Reports the state of the loop from a separate thread, to distinguish a long batch, a hang and a stopped process."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Pulse:
             self._thread.join()
 
     def turn(self) -> None:
-        """The loop begins another turn."""
+        """Note that the loop begins another turn."""
         now = self._now()
         if now - self._turn_began_s > LONG_TURN_SECONDS:
             self._was_long_s = now
@@ -145,7 +145,7 @@ class Pulse:
 
 
 class Projector:
-    """The loop: watermark in, batches applied, questions answered, catalog published."""
+    """The main loop: read the watermark, apply batches, answer questions, publish the catalog."""
 
     def __init__(self, home: Home, control: socket.socket, batch_events: int, batch_milliseconds: int) -> None:
         self._home = home
@@ -164,7 +164,7 @@ class Projector:
         self._reported_at = 0.0
         self._said_at = time.monotonic()
         self._published_at = 0.0
-        #: Why the last try to write the catalog failed; empty when it did not.
+        #: Why the last attempt to write the catalog failed; empty if it succeeded.
         self._not_published = ""
         self._is_ready = False
         self._pulse = Pulse(lambda report: _say(control, report))
@@ -172,11 +172,11 @@ class Projector:
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Serve until the sentinel is gone."""
         path = Path(self._home.query_endpoint.removeprefix("ipc://"))
-        path.unlink(missing_ok=True)  # we are the one projector of this home: the sentinel holds its lock
+        path.unlink(missing_ok=True)  # this is the only projector of the home, because the sentinel holds its lock
         with context.socket(zmq.ROUTER) as bus:
             bus.setsockopt(zmq.LINGER, 0)
             bus.setsockopt(zmq.MAXMSGSIZE, 128 * 1024)
-            bus.setsockopt(zmq.ROUTER_MANDATORY, 1)  # sending to a peer that has left is an error
+            bus.setsockopt(zmq.ROUTER_MANDATORY, 1)  # sending to a peer that has left raises an error
             bus.bind(self._home.query_endpoint)
             poller = zmq.Poller()
             for source in (bus, self._control.fileno(), self._lanes.wake_descriptor):
@@ -213,7 +213,7 @@ class Projector:
         return 50 if self._reported != self._projection.seq else 1000
 
     def _hear(self) -> bool:
-        """Take the latest watermark; False when the sentinel is gone."""
+        """Read the latest watermark; returns False if the sentinel is gone."""
         while True:
             try:
                 message = self._control.recv(_CONTROL_MESSAGE_BYTES)
@@ -228,7 +228,7 @@ class Projector:
             self._lanes.sentinel = received["asker"]
 
     def _advance(self) -> None:
-        """Apply what is durable, a slice of time at once: a long rebuild still hears the sentinel and the askers."""
+        """Apply durable events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
         if self._watermark is None:
             return
         until = time.monotonic() + self._batch_seconds
@@ -236,7 +236,7 @@ class Projector:
         try:
             try:
                 _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
-            except duckdb.OutOfMemoryException:  # what questions hold is given back: events go first
+            except duckdb.OutOfMemoryException:  # memory of questions is released first, because events have priority
                 self._lanes.interrupt_all("The query was stopped: the tables needed its memory.")
                 _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
         except LogCorrupt:
@@ -244,7 +244,7 @@ class Projector:
                 raise
             _log.warning("the projection's position is not on the log's chain: rebuilding")
             self._projection.rebuild()
-        if self._projection.seq < seq_before:  # rebuilt: a part of them must not be read
+        if self._projection.seq < seq_before:  # after a rebuild, incomplete tables must not be read
             self._is_ready = False
         if not self._is_behind():
             self._is_ready = self._is_ready or _say(self._control, Report(ready=True, seq=self._projection.seq))
@@ -252,7 +252,7 @@ class Projector:
             self._say_how_far()
 
     def _say_how_far(self) -> None:
-        """A rebuild of a long log takes a while: a line in the daemon's log every few seconds."""
+        """Log the progress of a long rebuild every few seconds."""
         now = time.monotonic()
         if now - self._said_at >= _SAY_EVERY_SECONDS:
             self._said_at = now
@@ -269,7 +269,7 @@ class Projector:
         return self._watermark is not None and (head is None or head.position < self._watermark)
 
     def _take_questions(self, bus: zmq.Socket[bytes]) -> None:
-        """Read a limited number of questions, so that events and answers get their turn beside an endless asker."""
+        """Read a limited number of questions, so that a busy asker does not keep events and answers waiting."""
         of_peer = Counter(pending.peer for pending in self._waiting)
         for _ in range(_QUESTIONS_A_TURN):
             try:
@@ -285,21 +285,21 @@ class Projector:
                 send(bus, pending.peer, error(pending.question.id, refused, "Wait for their answers, then ask again."))
                 continue
             of_peer[pending.peer] += 1
-            if self._is_there(bus, pending):  # told at once: the batch that this turn applies may take long
+            if self._is_there(bus, pending):  # sent at once, because the batch of this turn may take long
                 self._waiting.append(pending)
 
     def _no_room(self, pending: Pending, its_own: int) -> str:
-        """Why one more question cannot wait; the sentinel's always can, since it asks a few at a time."""
+        """Why one more question cannot wait. The sentinel's always can, since it asks only a few at a time."""
         if pending.peer == self._lanes.sentinel:
             return ""
         if its_own >= WAITING_LIMIT:
-            return f"{WAITING_LIMIT} questions of yours wait already."
+            return f"{WAITING_LIMIT} of your questions are already waiting."
         if len(self._waiting) + self._lanes.waiting_count >= _WAITING_OF_ALL:
-            return f"{_WAITING_OF_ALL:,} questions of others wait already."
+            return f"{_WAITING_OF_ALL:,} questions of other clients are already waiting."
         return ""
 
     def _start_due(self, bus: zmq.Socket[bytes]) -> None:
-        """Hand every question whose sequence number is reached to a reader; answer those that waited too long."""
+        """Give every question whose sequence number is reached to a reader; refuse those that waited too long."""
         still: list[Pending] = []
         for pending in self._waiting:
             question = pending.question
@@ -314,7 +314,7 @@ class Projector:
         self._lanes.start(lambda: (self._projection.cursor(), self._projection.seq))
 
     def _is_there(self, bus: zmq.Socket[bytes], pending: Pending) -> bool:
-        """Whether the asker of a question that waits has not left; it gets word that the question is worked on."""
+        """Whether the asker of a waiting question is still there, which sending it `working` shows."""
         now = time.monotonic()
         if now - pending.told_s < TELL_EVERY_SECONDS:
             return True
@@ -326,7 +326,9 @@ class Projector:
             if not self._publish():
                 why = f"The catalog cannot be written: {self._not_published}"
                 send(
-                    bus, pending.peer, error(pending.question.id, why, "logs/daemon.log says more; it is tried again.")
+                    bus,
+                    pending.peer,
+                    error(pending.question.id, why, "See logs/daemon.log. The projector tries again."),
                 )
                 return
             path = str(self._home.catalog_db)
@@ -343,7 +345,7 @@ class Projector:
             self._publish()
 
     def _publish(self) -> bool:
-        """Whether the catalog shows what is committed. A failure stops nothing else here, and is tried again."""
+        """Whether the catalog shows all commits. A failure does not stop the loop; publishing is tried again."""
         if not self._projection.outputs_changed and self._home.catalog_db.exists():
             return True
         self._published_at = time.monotonic()
@@ -354,7 +356,7 @@ class Projector:
         except Exception as cause:  # noqa: BLE001 -- a folder, a disk, another user's file
             words = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             if words != self._not_published:
-                _log.error("the catalog cannot be written, and is tried again: %s", words, exc_info=cause)
+                _log.error("the catalog cannot be written; trying again: %s", words, exc_info=cause)
             self._not_published = words
             return False
         self._not_published = ""
@@ -369,8 +371,10 @@ class Projector:
 
 
 def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int) -> int:
-    """The whole life of the process; returns its exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sentinel's to answer; our end is its end
+    """Run the process from start to end; returns its exit status."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the sentinel handles Ctrl-C, and this process ends when the sentinel ends
     os.nice(10)
     gc.set_threshold(_COLLECT_AFTER_OBJECTS)
     control = socket.socket(fileno=control_fd)
@@ -385,13 +389,13 @@ def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int)
         _log.error("%s", cause)
         _say(control, Report(error=cause.problem))
         logging.shutdown()
-        os._exit(1)  # the interpreter would wait for the query's thread
+        os._exit(1)  # a normal exit would wait for the query's thread
     except (CasparianError, duckdb.Error) as cause:
         problem = str(cause).splitlines()[0]
         _log.error("%s", problem)
         _say(control, Report(error=problem))
         if isinstance(cause, duckdb.Error):
-            discard(home.state_db)  # it cannot be trusted any more, and is disposable: the next projector rebuilds it
+            discard(home.state_db)  # it cannot be trusted any more, and the next projector rebuilds it
         return 1
     return 0
 
@@ -400,5 +404,5 @@ def _say(control: socket.socket, what: Report) -> bool:
     try:
         control.send(msgpack.packb(what))
     except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-        return False  # the sentinel is gone, or its buffer is full: the next report carries the same facts
+        return False  # the sentinel is gone, or its buffer is full, and the next report has the same facts
     return True

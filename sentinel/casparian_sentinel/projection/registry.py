@@ -1,6 +1,6 @@
-"""Events about parsers, contracts, outputs and workers, as statements over their tables.
+"""Events about parsers, contracts, outputs and workers, as statements for their tables.
 
-These tables are small and seldom change. Events about jobs are folded by `jobs`, events about files by `files`.
+These tables are small and seldom change. `jobs` folds events about jobs, `files` those about files.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from casparian_protocol.parsers.bundle import read_bundle
 from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.database import ReadBlob, Statement, as_json, at, new_row
 
-#: Of an entry module; a longer one is in the bundle.
+#: The limit of a shown entry module; a longer one is only in the bundle.
 _SOURCE_BYTES = 1024 * 1024
 
 
 def _source_of(fact: ParserRegistered, read_blob: ReadBlob) -> str | None:
-    """The entry module as its bundle holds it; None when that cannot be read."""
+    """The entry module from the bundle; None if it cannot be read."""
     with suppress(CasparianError, KeyError):
         return read_bundle(read_blob(fact.artifact))[fact.entry][:_SOURCE_BYTES].decode("utf-8", "replace")
     return None
@@ -318,7 +318,7 @@ def _worker_gone(event: LogRecord, fact: WorkerLost | WorkerLeft, _blob: ReadBlo
 
 
 def _completed_damaged(event: LogRecord, fact: JobCompleted, _blob: ReadBlob) -> list[Statement]:
-    if fact.damaged_left_out:  # which the others are, `casparian verify` says
+    if fact.damaged_left_out:  # `casparian verify` lists the others
         return [Statement("update cf_output_parts set is_damaged = true where job_id = ?", (fact.job_id,))]
     return [
         Statement("update cf_output_parts set is_damaged = true where path = ?", (path,)) for path in fact.damaged or []

@@ -1,7 +1,8 @@
-"""`state.duckdb`: opened by one process, fed with committed events, its position in the same transaction as its rows.
+"""`state.duckdb` as one process writes it: events are applied with the position in the log, in the same transaction.
 
-Each event counts exactly once: a batch and the place behind it are written together, so a crash repeats, never skips. A
-file that does not fit (another schema, another chain, an unclean end before a reboot, damage) is deleted and rebuilt.
+A batch and the position after it are written together, so each event counts exactly once: after a crash a batch may be repeated
+but is never skipped. A file that does not fit (another schema or chain, an unclean end before a reboot, damage) is deleted and
+rebuilt.
 """
 
 from __future__ import annotations
@@ -54,19 +55,19 @@ update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha2
 """
 _FAILING = "select distinct job_type, plugin_name from cf_unsettled_jobs where status in ('FAILED', 'DEAD_LETTER')"
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
-#: Events that change what the file index says of files: commits before them are folded with what it said then.
+#: Events that change the file index; commits before them are folded with the index as it was before.
 _BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
-#: Events whose statements change what jobs before them wrote.
+#: Events whose statements change rows that earlier jobs wrote.
 _AFTER_JOBS = (JobCompleted, ParserResumed)
-#: Events after which the catalog shows something else.
+#: Events that change what the catalog shows.
 _SHOWN = (JobCompleted, QuarantineKept, ContractApproved, ContentsRecognised)
 
-#: Events that become statements over small tables.
+#: Events that become statements for small tables.
 _HANDLERS = {**files.HANDLERS, **registry.HANDLERS}
 
 
 class Projection:
-    """The tables of `schema.sql` and the place in the log that they stand at. One writer, in one process."""
+    """The tables of `schema.sql` and their position in the log. There is one writer, in one process."""
 
     def __init__(
         self, path: Path, read_blob: Callable[[str], bytes], boot_id: str, position_file: PositionFile | None = None
@@ -79,13 +80,13 @@ class Projection:
         self._db = database.open_database(path, boot_id)
         try:
             self._load()
-        except duckdb.Error as cause:  # damage may lie anywhere in the file
+        except duckdb.Error as cause:  # damage may be anywhere in the file
             _log.warning("rebuilding %s from the log: %s", path.name, str(cause).splitlines()[0])
             self._db.close()
             self._db = database.create(path, boot_id)
             self._load()
         if self._is_curable():
-            _log.warning("rebuilding %s from the log: a blob that was missing is there again", path.name)
+            _log.warning("rebuilding %s from the log: a blob that was missing has come back", path.name)
             self.rebuild()
 
     def _load(self) -> None:
@@ -97,7 +98,7 @@ class Projection:
         self._liveness: list[Change] = []
         self._commits: dict[str, Row] = {}
         self._succeeded: list[Succeeded] = []
-        #: Rows of ended jobs that events of this run touch, as they were before it.
+        #: Rows of ended jobs that events of this run change, as they were before it.
         self._fetched: dict[str, Row] = {}
         self.outputs_changed = True
 
@@ -122,16 +123,16 @@ class Projection:
     def apply(self, events: Sequence[LogRecord], head: Head) -> None:
         """Apply one run of events and move to `head`, in one transaction.
 
-        When it cannot be applied as a whole, it is divided until the events that are poison stand alone and are set
-        aside. Raises what says nothing about the events (`poison.may_pass`); then a part of them may have been applied.
-        `poison.StartAgain`: the tables broke and are empty now; the caller applies the log from its start.
+        If the run cannot be applied as a whole, it is split until each poison event stands alone and is set aside. Raises errors
+        that say nothing about the events (`poison.may_pass`); a part of the events may then have been applied. Raises
+        `poison.StartAgain` if the tables broke and are now empty; the caller then applies the log from its start.
         """
         if events and events[0].seq <= self._applied_seq:
             events = [event for event in events if event.seq > self._applied_seq]
         self._apply_parts(events, head)
 
     def _apply_parts(self, events: Sequence[LogRecord], head: Head | None) -> None:
-        """`head`: the place behind these events; None when it is not yet behind a whole batch."""
+        """`head` is the place after these events, or None if a batch is not complete yet."""
         if self._suspects.stand_alone(events):
             for event in events[:-1]:
                 self._apply_parts([event], None)
@@ -178,7 +179,7 @@ class Projection:
 
     @contextmanager
     def _transaction(self, events: Sequence[LogRecord], head: Head | None) -> Iterator[None]:
-        """What is done within is written together with the place behind `events`, or not at all."""
+        """Commits the changes made inside together with the place after `events`, or rolls everything back."""
         applied_seq = head.seq if head is not None else events[-1].seq
         self._db.execute("begin")
         self._jobs.begin()
@@ -226,7 +227,7 @@ class Projection:
         self.outputs_changed |= isinstance(fact, _SHOWN)
 
     def _apply_files(self, event: LogRecord, fact: Event) -> None:
-        """What an event says of very many files at once."""
+        """Apply an event about many files at once."""
         match fact:
             case FilesObserved(blob=blob) | FilesRevised(blob=blob):
                 self._flush_jobs()
@@ -248,7 +249,7 @@ class Projection:
         self._succeeded += taken.succeeded
 
     def _fold_contents(self) -> None:
-        """Which rows are live, after all that this run of events said about it, in its order."""
+        """Decide which rows are live from everything in this run of events, in order."""
         if self._liveness:
             ordered = sorted(self._liveness, key=lambda change: change.seq)
             liveness.fold(self._db, self._types, ordered, self._commits)
@@ -270,30 +271,30 @@ class Projection:
         return database.ask(self._db, sql, parameters)
 
     def rows(self, select: RowSelect[RowT], *parameters: object) -> list[RowT]:
-        """The rows of a SELECT of the sentinel's own."""
+        """The rows of one of the sentinel's own SELECTs."""
         rows: list[Any] = self.query(select, parameters).to_pylist()
         return rows
 
     def ask(self, query: Query[RowT]) -> list[RowT]:
-        """The rows that answer a named query."""
+        """The rows of a named query."""
         rows: list[Any] = rows_of(self.table(query))
         return rows
 
     def table(self, query: Query[Any]) -> pa.Table:
-        """As `ask`, but as an Arrow table."""
+        """Like `ask`, but as an Arrow table."""
         return table_of(self._db, query)
 
     # --- opening
 
     def rebuild(self) -> None:
-        """Make the tables anew, empty; the caller applies the log from its start."""
-        with suppress(duckdb.Error):  # broken beyond being closed: the file is removed in any case
+        """Replace the tables by empty ones; the caller applies the log from its start."""
+        with suppress(duckdb.Error):  # too broken to be closed; the file is removed in any case
             self._db.close()
         self._db = database.create(self._path, self._boot_id)
         self._load()
 
     def _stored_head(self) -> Head | None:
-        """The place that the tables stand at, None for the very beginning."""
+        """The position of the tables, or None at the very beginning."""
         stored = self._db.execute("select seq, batch_no, segment, byte_offset, sha256 from cf_position").fetchall()
         for seq, batch_no, segment, offset, sha256 in stored:
             if segment:
@@ -301,13 +302,13 @@ class Projection:
         return None
 
     def _stored_progress(self) -> tuple[int, int]:
-        """The last event that is applied or set aside, and how many were set aside."""
+        """The last event that was applied or set aside, and how many were set aside."""
         (applied_seq,) = self._db.execute("select max(applied_seq) from cf_position").fetchall()[0]
         (count,) = self._db.execute("select count(*) from cf_poison_events").fetchall()[0]
         return applied_seq or 0, count
 
     def _is_curable(self) -> bool:
-        """Whether an event was set aside for want of a blob that can be read now."""
+        """Whether an event was set aside because of a missing blob that can be read now."""
         for (blob,) in self._db.execute("select distinct blob from cf_poison_events where blob is not null").fetchall():
             with suppress(CasparianError, ValueError, OSError):
                 self._read_blob(blob)
@@ -328,7 +329,7 @@ class Projection:
         return fold
 
     def _fetch_replayed(self, facts: Iterable[tuple[LogRecord, Event]]) -> None:
-        """Jobs that had ended and are replayed, very many at once: what they were, in one look."""
+        """Fetch the rows of ended jobs that are replayed, possibly very many, with one query."""
         ids = [fact.job.job_id for _event, fact in facts if isinstance(fact, JobReplayed)]
         wanted = [job_id for job_id in ids if not self._jobs.is_open(job_id)]
         sql = "select * from cf_processing_queue where id in (select unnest(?::varchar[]))"
@@ -341,7 +342,7 @@ class Projection:
         return rows[0] if rows else None
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Rows as the fold keeps them: times as µs."""
+        """Rows as the fold uses them: times as µs."""
         table = database.ask(self._db, sql, parameters)
         for index, column in enumerate(table.schema):
             if pa.types.is_timestamp(column.type):
@@ -351,12 +352,12 @@ class Projection:
 
 
 def _left_rows(fact: Event) -> bool:
-    """Whether a failed job left quarantined rows, which the catalog shows apart."""
+    """Whether a failed job left quarantined rows, which the catalog shows separately."""
     return isinstance(fact, JobFailed) and (fact.uncommitted is not None or bool(fact.uncommitted_blob))
 
 
 def chunked(events: Iterable[tuple[Head, list[LogRecord]]], limit: int) -> Iterable[tuple[Head, list[LogRecord]]]:
-    """Log batches gathered to about `limit` events, so that a rebuild writes few transactions."""
+    """Combine log batches to about `limit` events, so that a rebuild needs few transactions."""
     gathered: list[LogRecord] = []
     last: Head | None = None
     for head, batch in events:

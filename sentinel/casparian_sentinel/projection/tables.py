@@ -1,8 +1,8 @@
-"""What a run of events changed, written into the tables of jobs and what hangs on them.
+"""Writing the changes of a run of events into the tables of jobs and the tables that belong to them.
 
-A job that may still change lies in `cf_unsettled_jobs`, whose rows are replaced; one that is settled is appended to
-`cf_settled_jobs`. What a batch costs follows what it changes: tables that grow with history are only appended to, or looked up
-by an index. What the events mean is `jobs`' to say; when it is written, and in which transaction, `store`'s.
+A job that may still change is in `cf_unsettled_jobs`, whose rows are replaced; a settled job is appended to `cf_settled_jobs`.
+The cost of a batch depends on what it changes: tables that grow with history are only appended to, or looked up by an index.
+`jobs` defines what the events mean, and `store` decides when this is written and in which transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from casparian_sentinel.projection.database import (
 )
 from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
 
-#: Nothing but a retry changes a job in one of these; a failure is settled once it is closed.
+#: Only a retry changes a job in one of these states; a failure is settled once it is closed.
 _SETTLED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value, JobState.CANCELLED.value})
 _COUNT_RUN = """
 update cf_parser_runs set
@@ -44,7 +44,7 @@ where parser_name = ? and parser_version = ?
 _FORGET_COUNTS = """
 delete from cf_quarantine_counts c using recounted r where r.job_id = c.job_id and r.output in ('', c.output)
 """
-#: The first success behind a failure closes it: of the same parser, on the same file or the same content.
+#: The first success after a failure closes it: of the same parser, on the same file or the same content.
 _CLOSED_BY = """
 select f.id, arg_min(s.job_id, s.seq) as closed_by, arg_min(s.at, s.seq) as at, null::varchar as reason
 from cf_unsettled_jobs f join {succeeded}
@@ -64,12 +64,12 @@ _MARK_REPLAYED = """
 update cf_dead_letter set replayed_at = r.replayed_at from replayed r
 where original_job_id = r.id and cf_dead_letter.replayed_at is null
 """
-#: A file may be marked for several contents at once: a mark for another content than it has must not be joined.
+#: A file may be marked for several contents at once; a mark for a content that it does not have must not apply.
 _MARK_FILES = """
 update scout_files set status = m.status from marks m
 where scout_files.id = m.id and scout_files.status <> 'vanished' and coalesce(m.content_hash = scout_files.content_hash, true)
 """
-#: The key alone is a condition: with another one beside it DuckDB reads the whole table instead of the index.
+#: The key is the only condition: with another one next to it, DuckDB reads the whole table instead of the index.
 _MARK_FILE = """
 update scout_files set status = case when status <> 'vanished' and coalesce(? = content_hash, true) then ? else status end
 where id = ?
@@ -81,7 +81,7 @@ _CLOSINGS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """A failure needs no more attention, since then; `by` is the job that succeeded, or the person who said so."""
+    """A failure needs no more attention since `at`; `by` is the job that succeeded, or the person who closed it."""
 
     job_id: str
     at: int
@@ -101,7 +101,7 @@ class Tables:
             insert(self._db, table, rows, self._types[table])
 
     def write(self, changes: JobChanges) -> None:
-        """The rows of jobs as they now stand, and everything that these events add, mark and count."""
+        """Write the current rows of jobs, and everything that these events add, mark and count."""
         self._write_jobs(changes)
         self._write_progress(changes)
         if changes.replayed:
@@ -118,7 +118,7 @@ class Tables:
             self._db.execute(_COUNT_FAILURES, (is_reset, failures, failures, parser, version))
 
     def close_failures(self, succeeded: Sequence[Succeeded]) -> None:
-        """These jobs succeeded: failures before them of the same parser on the same input are over."""
+        """Close failures of the same parser on the same input that happened before these jobs succeeded."""
         columns = {
             "job_id": pa.array([one.job_id for one in succeeded], pa.string()),
             "seq": pa.array([one.seq for one in succeeded], pa.uint64()),
@@ -136,12 +136,12 @@ class Tables:
             )
 
     def close(self, closing: Closing) -> None:
-        """A person says that a failure needs no more attention."""
+        """Close a failure for a person."""
         row = {"id": closing.job_id, "closed_by": closing.by, "at": closing.at, "reason": closing.reason}
         self._settle(pa.Table.from_pylist([row], _CLOSINGS))
 
     def audit(self, events: Sequence[tuple[LogRecord, Event]]) -> None:
-        """What happened, as it stands in the log; `subject` is what a person would search for."""
+        """Add events to the audit table as they are in the log; `subject` is what a person would search for."""
         rows = [
             {
                 "seq": event.seq,
@@ -159,7 +159,7 @@ class Tables:
 
     def _write_jobs(self, changes: JobChanges) -> None:
         rows = changes.jobs
-        if len(changes.altered) <= FEW_ROWS:  # sooner than rows of sixty columns written anew
+        if len(changes.altered) <= FEW_ROWS:  # faster than writing whole rows of sixty columns
             altered = {job: names for job, names in changes.altered.items() if not is_settled(rows[job])}
             for job_id, names in altered.items():
                 self._alter(rows[job_id], names)
@@ -170,7 +170,7 @@ class Tables:
         self.append("cf_settled_jobs", [row for row in rows.values() if is_settled(row)])
 
     def _alter(self, row: Row, names: Sequence[str]) -> None:
-        """Write these columns of a job that lies among the unsettled ones."""
+        """Update these columns of a job in the unsettled table."""
         if names:
             types = self._types["cf_unsettled_jobs"]
             sets = ", ".join(f"{name} = {mark_of(types[name])}" for name in names)
@@ -197,7 +197,7 @@ class Tables:
             self._db.execute(_FORGET_COUNTS)
 
     def _mark_replayed(self, replayed: dict[str, int]) -> None:
-        """Dead letters of earlier batches that wait again: job → when."""
+        """Mark dead letters of earlier batches as replayed: job → when."""
         times = pa.array(list(replayed.values()), pa.timestamp("us"))
         rows = pa.table({"id": pa.array(list(replayed), pa.string()), "replayed_at": times})
         with registered(self._db, "replayed", rows):
@@ -219,5 +219,5 @@ class Tables:
 
 
 def is_settled(row: Row) -> bool:
-    """Whether nothing but a retry changes this job any more."""
+    """Whether only a retry can change this job."""
     return row["status"] in _SETTLED or (row["closed_at"] is not None and row["status"] in ("FAILED", "DEAD_LETTER"))

@@ -1,6 +1,6 @@
-"""The registry's pieces: from a parser on disk to the facts of `ParserRegistered` and `ContractProposed`.
+"""Registering a parser: from its files on disk to the facts of `ParserRegistered` and `ContractProposed`.
 
-`prepare` puts the pieces together; `gatekeeper` lints the source, `keys` keeps the home's
-signing key, `bundle_tests` finds the tests beside a parser. Recording the events is the core's work, storing blobs the
-event log's, running parsers the worker's. Nothing in this folder ever imports or runs a parser.
+`prepare` combines the steps; `gatekeeper` lints the source, `keys` holds the home's signing key, and `bundle_tests` finds the
+parser's tests. The core records the events, `blobs` stores the blobs, and a worker runs the parser. Nothing in this package
+imports or runs a parser.
 """

@@ -1,7 +1,7 @@
-"""The tests beside a parser: sample files with the rows that are expected of them.
+"""The tests in a parser's directory: sample files with the rows that are expected from them.
 
-Finds and reads the cases, and compares what a run gave with what was expected; running the parser needs a guest and is
-the caller's. The form is documented in docs/reference/parser-bundle.md.
+This module finds and reads the cases, and compares the result of a run with the expectation. Running the parser needs a guest, so
+the caller does it. docs/reference/parser-bundle.md documents the form.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _OutputName = Annotated[str, Field(pattern=f"^{NAME_PATTERN.pattern}$")]
 
 
 class ExpectedOutput(BaseModel):
-    """What one output must give; what is left out is not compared."""
+    """The expected result of one output; fields that are left out are not compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Valid rows in their order; of each, the keys given here, as text.
+    #: Valid rows in order; each has only the keys to compare, as text.
     rows: list[dict[str, str | None]] | None = None
-    #: How many valid rows.
+    #: The number of valid rows.
     valid: NonNegativeInt | None = None
     quarantined: NonNegativeInt | None = None
-    #: Declared skips of the whole file, whichever output names them.
+    #: Declared skips in the whole file, in whichever output they are named.
     skipped: NonNegativeInt | None = None
 
 
@@ -45,7 +45,7 @@ _EXPECTED: TypeAdapter[dict[_OutputName, ExpectedOutput]] = TypeAdapter(dict[_Ou
 
 @dataclass(frozen=True, slots=True)
 class BundleTest:
-    """One case: an input and what it must become."""
+    """One case: an input, and the expected result."""
 
     case: str
     input_path: Path
@@ -55,16 +55,16 @@ class BundleTest:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What running the parser on a case's input gave."""
+    """The result of running the parser on a case's input."""
 
-    #: Output → valid rows in order; values are Python's or text. Every output of the parser is named.
+    #: Output → valid rows in order, with Python values or text. Every output of the parser is named.
     rows: Mapping[str, Sequence[Mapping[str, object]]]
     quarantined: Mapping[str, int]
     skipped: int
 
 
 def bundle_tests(path: Path) -> tuple[BundleTest, ...]:
-    """The tests of the parser at `path`, by name of their case.
+    """The tests of the parser at `path`, sorted by case name.
 
     A directory owns all cases in its `tests/`; a single file `orders.py` owns the cases named `orders` or `orders_…`.
     """
@@ -83,7 +83,7 @@ def bundle_tests(path: Path) -> tuple[BundleTest, ...]:
 
 
 def differences(test: BundleTest, observed: Observed) -> tuple[str, ...]:
-    """What a run gave otherwise than expected, a sentence each; empty when the test passes."""
+    """The differences between a run and the expectation, one sentence each; empty if the test passes."""
     found = [line for output, expected in test.expected.items() for line in _compare(output, expected, observed)]
     unexpected = sorted(output for output, rows in observed.rows.items() if rows and output not in test.expected)
     found += [f"{output}: has {len(observed.rows[output])} rows, none were expected" for output in unexpected]
@@ -92,9 +92,9 @@ def differences(test: BundleTest, observed: Observed) -> tuple[str, ...]:
 
 
 def updated(test: BundleTest, observed: Observed) -> dict[str, dict[str, object]]:
-    """What the case would have to expect so that this run passes: the same fields of the same columns, with what came.
+    """The expectation that this run would pass: the same fields and columns, with the values of the run.
 
-    An output that gave rows and was not expected gets its counts.
+    An output that gave rows without being expected gets its counts.
     """
     document: dict[str, dict[str, object]] = {}
     for output in dict.fromkeys([*test.expected, *(name for name, rows in observed.rows.items() if rows)]):
@@ -122,7 +122,7 @@ def updated(test: BundleTest, observed: Observed) -> dict[str, dict[str, object]
 
 
 def as_text(value: object) -> str | None:
-    """A value the way an expected row writes it: exact, without a float's noise or a language's accent."""
+    """A value as an expected row writes it: exact, without float rounding noise and independent of the locale."""
     match value:
         case None:
             return None
@@ -146,20 +146,20 @@ def _read_case(folder: Path, case: str, inputs: Sequence[str]) -> BundleTest:
     if path.stat().st_size > _EXPECTED_BYTES_MAX:
         raise BundleTestInvalid(path, f"it has more than {_EXPECTED_BYTES_MAX:,} bytes")
     try:
-        # Numbers stay the text they are written as: 185.60 is not 185.6.
+        # Numbers keep their text: 185.60 is not 185.6.
         literal = json.loads(path.read_bytes(), parse_float=str, parse_int=str)
         expected = _EXPECTED.validate_python(_with_texts(literal))
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise BundleTestInvalid(path, f"{ascii(place)[1:-1]}: {first['msg']}") from cause
-    except (ValueError, RecursionError) as cause:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as cause:  # invalid JSON or UTF-8
         raise BundleTestInvalid(path, str(cause)) from cause
     return BundleTest(case, folder / inputs[0], path, expected)
 
 
 def _with_texts(literal: object) -> object:
-    """True and false in rows as the words that `as_text` gives."""
+    """True and false in rows as the words that `as_text` uses."""
     if isinstance(literal, bool):
         return as_text(literal)
     if isinstance(literal, list):

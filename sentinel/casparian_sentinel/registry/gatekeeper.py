@@ -1,8 +1,8 @@
 """The gatekeeper: a lint over a parser's source that shows a reviewer where it reaches beyond its file.
 
-It is lint, **never a boundary**: Python has more ways to hide an intention than an AST can show, and what contains a
-parser is its sandbox. It finds honest mistakes and clumsy attacks, each with line, column, rule and reason. A rule names a
-module (`socket`) or one thing in it (`os.system`); a module's rule covers all below it.
+It is a lint and **never a security boundary**: Python can hide an intention in more ways than an AST shows, and the sandbox
+contains the parser. The gatekeeper finds honest mistakes and clumsy attacks, each with line, column, rule and reason. A rule
+names a module (`socket`) or one member of it (`os.system`); the rule of a module covers everything in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Severity = Literal["refuse", "notice"]
 
 
 class Rule(NamedTuple):
-    """One kind of finding: its name, what `strict` does about it, and the sentence for the reader."""
+    """A kind of finding: its name, what the mode `strict` does about it, and a sentence for the reviewer."""
 
     name: str
     severity: Severity
@@ -30,19 +30,19 @@ class Rule(NamedTuple):
 
 NETWORK = Rule("network", "refuse", "a parser has no network; reference data come through ctx.context() or params")
 PROCESS = Rule("process", "refuse", "a parser starts no other program and no other process")
-NATIVE = Rule("native-code", "refuse", "native calls go past every check of Python")
+NATIVE = Rule("native-code", "refuse", "native calls bypass every check of Python")
 DYNAMIC = Rule("dynamic-code", "refuse", "code made at run time cannot be reviewed or hashed")
 IMPORT_TRICK = Rule("dynamic-import", "refuse", "an import chosen at run time cannot be seen by the registry")
 INTROSPECTION = Rule("introspection", "refuse", "reaching into the interpreter's insides hides what the code does")
 WRITE = Rule("write-outside-scratch", "refuse", "a parser writes only below ctx.scratch")
 UNCLEAR_WRITE = Rule(
-    "unclear-write", "notice", "whether this writes cannot be seen; a parser writes only below ctx.scratch"
+    "unclear-write", "notice", "the source does not show whether this writes; a parser writes only below ctx.scratch"
 )
-UNSAFE_DATA = Rule("unsafe-deserialising", "refuse", "pickle and its kin run code that is hidden in data")
+UNSAFE_DATA = Rule("unsafe-deserialising", "refuse", "pickle and similar formats run code that is hidden in data")
 SIGNALS = Rule("signals", "refuse", "signals and limits belong to the worker that watches the job")
 ENVIRONMENT = Rule("environment", "refuse", "a guest's environment is empty; declare params instead")
 THREADS = Rule("threads", "notice", "rows must come in the same order each time; threads make that hard")
-INTERACTIVE = Rule("interactive", "notice", "nobody answers a prompt in production")
+INTERACTIVE = Rule("interactive", "notice", "no one answers a prompt in production")
 TEMPORARY = Rule("temporary-files", "notice", "temporary files belong below ctx.scratch")
 
 
@@ -54,7 +54,7 @@ def _table(rule: Rule, names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
-#: Dotted name → rule. An import is matched by its longest prefix, an attribute exactly.
+#: Dotted name → rule. An import matches by its longest prefix, an attribute must match exactly.
 DOTTED: Final[dict[str, Rule]] = {
     **_table(
         NETWORK,
@@ -96,7 +96,7 @@ DOTTED: Final[dict[str, Rule]] = {
     **_table(TEMPORARY, "tempfile"),
 }
 
-#: Builtins that are findings wherever they are named, called or not.
+#: Builtins that are findings wherever they are named, whether called or not.
 BUILTINS: Final[dict[str, Rule]] = {
     **_table(DYNAMIC, "eval exec compile"),
     **_table(IMPORT_TRICK, "__import__ __loader__ __spec__"),
@@ -114,7 +114,7 @@ ATTRIBUTES: Final[dict[str, Rule]] = {
     **_table(UNSAFE_DATA, "to_pickle read_pickle allow_pickle"),
 }
 
-#: Methods that write, when the object they belong to is not below `ctx.scratch`.
+#: Methods that write, unless they belong to an object below `ctx.scratch`.
 WRITING_METHODS: Final = _names(
     "write_text write_bytes touch unlink rmdir symlink_to hardlink_to chmod lchmod mkdir to_csv to_parquet to_excel "
     "to_json to_feather to_hdf to_sql write_csv write_parquet write_ndjson write_json sink_parquet sink_csv"
@@ -134,23 +134,23 @@ _SCRATCH = "scratch"
 
 
 class Finding(BaseModel):
-    """One place in the source that a reviewer should look at."""
+    """A place in the source that a reviewer should look at."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     file: str
     line: int
-    #: From 1, as editors count.
+    #: Counted from 1, like in editors.
     column: int
     rule: str
     severity: Severity
-    #: What was found there, as named in the source.
+    #: The name in the source that was found.
     what: str
     why: str
 
 
 class GatekeeperRefused(CasparianError):
-    """The gatekeeper, in mode `strict`, found something in the source that parsers may not do."""
+    """In mode `strict`, the gatekeeper found something in the source that parsers may not do."""
 
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         self.findings = findings
@@ -163,7 +163,7 @@ class GatekeeperRefused(CasparianError):
 
 
 def check(sources: Mapping[str, str], mode: Mode) -> tuple[Finding, ...]:
-    """Findings over all modules of a bundle (name → text); raises `GatekeeperRefused` when `mode` is strict."""
+    """The findings in all modules of a bundle (name → text). Raises `GatekeeperRefused` if `mode` is strict."""
     findings = tuple(finding for name in sorted(sources) for finding in inspect_source(sources[name], name))
     refused = tuple(finding for finding in findings if finding.severity == "refuse")
     if mode == "strict" and refused:
@@ -172,7 +172,7 @@ def check(sources: Mapping[str, str], mode: Mode) -> tuple[Finding, ...]:
 
 
 def inspect_source(source: str, filename: str) -> tuple[Finding, ...]:
-    """Every finding in one module, in the order of the source."""
+    """Every finding in one module, in source order."""
     tree = parse_source(source, filename)
     view = _View.of(tree)
     found = {
@@ -190,13 +190,13 @@ def inspect_source(source: str, filename: str) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What the names of one module stand for."""
+    """The meaning of the names in one module."""
 
-    #: Local name → the dotted name that an import gave it.
+    #: Local name → the dotted name of its import.
     imported: Mapping[str, str]
-    #: Names that were assigned something made from `ctx.scratch`.
+    #: Names assigned from a value made of `ctx.scratch`.
     scratch: frozenset[str]
-    #: Functions that are called on a path below scratch, by identity of their node: no finding there.
+    #: Calls on a path below scratch, by identity of the function's node: they are no findings.
     excused: frozenset[int]
 
     @staticmethod
@@ -297,7 +297,7 @@ def _imported_names(tree: ast.Module) -> dict[str, str]:
 
 
 def _scratch_names(tree: ast.Module) -> frozenset[str]:
-    """Names assigned from `….scratch`, directly or by way of each other; the flow of control is not followed."""
+    """Names assigned from `….scratch`, directly or through other names; control flow is not followed."""
     assignments = [
         (target.id, node.value)
         for node in ast.walk(tree)

@@ -1,6 +1,6 @@
-"""The home's signing key: made on first use, kept in `run/keys` where only its owner can read it.
+"""The home's signing key: created on first use, and stored in `run/keys`, where only its owner can read it.
 
-One Ed25519 key a home. The private half never leaves the file; what travels is the public half, hex.
+A home has one Ed25519 key. The private half never leaves its file; only the public half, in hex, is passed on.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ _KEY_BYTES = 32
 
 
 class KeyUnusable(CasparianError):
-    """The key file exists, but it is not a key that may be used."""
+    """The key file exists but cannot be used."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"The home's signing key {path} cannot be used: {why}.",
-            remedy="Restore it from a backup with mode 0600; without one, move it away and a new key is made.",
+            remedy="Restore it from a backup with mode 0600; without a backup, move it away, and a new key is created.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class HomeKey:
-    """The key this home signs with. Its representation shows the public half only."""
+    """The key with which this home signs. Its representation shows only the public half."""
 
     public_key: str
     _private: Ed25519PrivateKey = field(repr=False)
 
     def sign(self, statement: ArtifactStatement) -> str:
-        """The signature of the statement, hex."""
+        """The signature of the statement, in hex."""
         return self._private.sign(statement.signed_bytes()).hex()
 
     def sign_file(self, content: bytes, trusted_comment: str) -> str:
-        """The minisign signature of a file. What is signed is a digest, so it cannot be taken for a statement."""
+        """The minisign signature of a file. It signs a digest, so it cannot be mistaken for the signature of a statement."""
         return sign_text(content, bytes.fromhex(self.public_key), self._private.sign, trusted_comment)
 
 
 def has_home_key(keys: Path) -> bool:
-    """Whether there is a key already: looking must not make one."""
+    """Whether a key exists; the check must not create one."""
     return (keys / _KEY_FILE).exists()
 
 
 def home_key(keys: Path) -> HomeKey:
-    """The key in the directory `keys` (`home.keys`), made when there is none; safe when two processes ask at once."""
+    """The key in the directory `keys` (`home.keys`), created if missing. Safe if two processes ask at once."""
     path = keys / _KEY_FILE
     if not path.exists():
         _create(path)
@@ -61,7 +61,7 @@ def home_key(keys: Path) -> HomeKey:
 
 
 def _create(path: Path) -> None:
-    """Written aside and linked into place: the file is whole or absent, and the first one wins."""
+    """Create the key aside and link it into place, so that the file is complete or absent and the first writer wins."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -73,7 +73,7 @@ def _create(path: Path) -> None:
         try:
             os.link(aside, path)
         except FileExistsError:
-            return  # a neighbour was faster; its key is the home's
+            return  # another process was faster, so its key is the home's
         _sync_directory(path.parent)
     finally:
         aside.unlink()

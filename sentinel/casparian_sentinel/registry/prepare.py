@@ -1,7 +1,7 @@
-"""From a parser on disk to the facts that `register` needs: read, checked, bundled, hashed, signed.
+"""From a parser on disk to the facts that `register` needs: read, check, bundle, hash, sign.
 
-`prepare` reads files and nothing else; it stores nothing, records nothing and never runs the parser. The caller puts
-`blobs` durably into the home, runs the tests beside the parser, and sends `facts()` as the operation `register`.
+`prepare` only reads files; it stores nothing, records nothing and never runs the parser. The caller stores `blobs` durably in the
+home, runs the parser's tests, and sends `facts()` with the operation `register`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NoParserThere(CasparianError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"There is no parser at {ascii(str(path))[1:-1]}.",
-            remedy="Name a Python file or a directory that holds one; `casparian new parser NAME` writes a skeleton.",
+            remedy="Name a Python file or a directory that contains one; `casparian new parser NAME` writes a skeleton.",
         )
 
 
@@ -57,30 +57,30 @@ class EnvironmentNeeded(CasparianError):
 
     def __init__(self, needed: Sequence[str], *, has_lock: bool) -> None:
         shown = ", ".join(ascii(name)[1:-1] for name in needed[:8]) + (", …" if len(needed) > 8 else "")
-        lock = "there is a uv.lock beside it" if has_lock else ""
+        lock = "there is a uv.lock next to it" if has_lock else ""
         wants = " and ".join(part for part in (f"it needs {shown}" if needed else "", lock) if part)
         super().__init__(
-            f"The parser cannot be registered: {wants}, but parsers run with Python's own library and pyarrow only; "
-            "environments for parsers are not built yet.",
-            remedy="Do without the library, guard its import with `except ImportError`, or put its source into the parser's "
-            "directory; take uv.lock away. `casparian run PARSER FILE` uses the libraries of your own environment.",
+            f"The parser cannot be registered: {wants}, but parsers run only with Python's standard library and pyarrow; "
+            "environments for parsers are not implemented yet.",
+            remedy="Remove the library, guard its import with `except ImportError`, or put its source into the parser's "
+            "directory; remove uv.lock. `casparian run PARSER FILE` uses the libraries of your own environment.",
         )
 
 
 class FileParameter(CasparianError):
-    """The parser declares a parameter of type file, which production cannot give it yet."""
+    """The parser declares a parameter of type file, which production jobs cannot get yet."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
             f"The parser cannot be registered: its parameter {name} is a file, and files given as parameters are not"
             " granted to production jobs and not hashed with them yet.",
-            remedy="Put the file beside the parser, name it in `include` and read it with ctx.resource; `casparian run"
+            remedy="Put the file next to the parser, name it in `include` and read it with ctx.resource; `casparian run"
             f" PARSER FILE --param {name}=PATH` takes the parameter as it is.",
         )
 
 
 class BundleTestInvalid(CasparianError):
-    """A test beside the parser cannot be run as it stands."""
+    """A test of the parser cannot be run."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -99,7 +99,7 @@ _FINDINGS_KEPT_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class PreparedArtifact:
-    """An artifact before it is registered. Equal sources and key give equal artifacts, bit for bit."""
+    """An artifact before it is registered. Equal sources and keys give bit-for-bit equal artifacts."""
 
     metadata: ParserMetadata
     #: The module in the bundle that is the parser, and its text.
@@ -109,7 +109,7 @@ class PreparedArtifact:
     bundle: bytes
     artifact_hash: str
     sha256: str
-    #: BLAKE3 of the entry's source; of all Python source (`logic_hash`); of `uv.lock`, empty without one.
+    #: BLAKE3 of the entry's source, of all Python source (`logic_hash`), and of `uv.lock` (empty without one).
     source_hash: str
     logic_hash: str
     lock_hash: str
@@ -117,19 +117,19 @@ class PreparedArtifact:
     signed_by: str
     signature: str
     findings: tuple[Finding, ...]
-    #: What lay beside the parser and is not in the bundle.
+    #: Files next to the parser that are not in the bundle.
     left_out: tuple[LeftOut, ...]
     #: Name in the bundle → bytes.
     sizes: dict[str, int]
 
     @property
     def blobs(self) -> dict[str, bytes]:
-        """Digest → content of everything the events will name."""
+        """Digest → content of everything that the events will name."""
         contracts = {contract.hash(): contract.canonical_json().encode() for contract in self.contracts.values()}
         return {self.artifact_hash: self.bundle, **contracts}
 
     def facts(self) -> dict[str, JsonValue]:
-        """The artifact as `operations.Artifact` has it: the argument of the operation `register`."""
+        """The artifact in the form of `operations.Artifact`: the argument of the operation `register`."""
         metadata = self.metadata
         return {
             "name": metadata.name,
@@ -160,7 +160,7 @@ class PreparedArtifact:
 
 
 def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> PreparedArtifact:
-    """Read, check, bundle and sign the parser at `path`; every refusal is a `CasparianError` with its remedy."""
+    """Read, check, bundle and sign the parser at `path`. Every refusal is a `CasparianError` with a remedy."""
     collected = _collect(path)
     entry, metadata = collected.entry, collected.metadata
     texts = _texts(collected.files)
@@ -199,7 +199,7 @@ def prepare(path: Path, *, home_key: HomeKey, gatekeeper_mode: Mode) -> Prepared
 
 
 def _collect(path: Path) -> ParserFiles:
-    """The parser's files, and which of them is the parser."""
+    """The parser's files, and the name of the one that is the parser."""
     if not path.is_dir() and (not path.is_file() or path.suffix != ".py"):
         raise NoParserThere(path)
     return collect_parser(path)
@@ -211,13 +211,13 @@ def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _beside(texts: Mapping[str, str], entry: str) -> dict[str, str]:
-    """Files in the same folder as the parser; a schema deeper in the bundle is a resource, no contract."""
+    """Files in the same folder as the parser; a schema deeper in the bundle is a resource, not a contract."""
     folder = PurePosixPath(entry).parent
     return {name: text for name, text in texts.items() if PurePosixPath(name).parent == folder}
 
 
 def _require_no_environment(metadata: ParserMetadata, sources: Mapping[str, str], files: Mapping[str, bytes]) -> None:
-    """Parsers run with the standard library and pyarrow; what needs more would fail in production, so it is refused here."""
+    """Refuse parsers that need more than the standard library and pyarrow, because they would fail in production."""
     own = own_modules(files)
     needed = [
         import_place(name, found)

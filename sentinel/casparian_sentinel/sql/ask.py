@@ -1,7 +1,7 @@
-"""Ask one query of a process of its own, and hand back what it answers.
+"""Running one user query in a separate process, and returning its answer.
 
-Knows what can be asked and how long a query may take; does not judge queries (`guard`), does not start their process
-(`query_process`) and does not run them (`confined`).
+This module knows which relations can be queried and how long a query may take. `guard` judges queries, `query_process` starts the
+process, and `confined` runs the query.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from casparian_shim.safe import scrub
 
 TIMEOUT_SECONDS = 600.0
 MEMORY_BYTES = 4 * 1024**3
-#: An answer is a file that the asker maps; larger ones are refused, as are larger spill files.
+#: An answer is a file that the caller maps into memory; larger ones are refused, as are larger spill files.
 ANSWER_BYTES = 4 * 1024**3
 SPILL_BYTES = 16 * 1024**3
 
 
-#: A published file as DuckDB names it when it cannot read it: its output, and the job that made it.
+#: A published file in DuckDB's message when it cannot be read: its output, and the job that wrote it.
 _PART = re.compile(r"/(?:outputs|quarantine)/([^/\"']+)/v\d+/part-([0-9a-f]{16})-[^/\"']+\.parquet")
 _READING = ("IO Error", "Invalid Input Error")
 
-#: (name, names of columns or None for all) → the table, or a file that holds it.
+#: (name, column names or None for all) → the table, or a file that holds it.
 StateTable = Callable[[str, frozenset[str] | None], pa.Table | Path]
 
 
 class QueryFailed(CasparianError):
-    """DuckDB ended the query with an error; the message has its words."""
+    """DuckDB ended the query with an error; the message contains DuckDB's text."""
 
 
 def relations(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Relations:
@@ -80,11 +80,11 @@ def ask(
 ) -> pa.Table:
     """The answer to one user query, or its first `limit_rows`. Raises `QueryRefused` or `QueryFailed`.
 
-    `prepared` waits for its order already; it is used up by a query that is not refused. Without one that is fit, a process
-    is started.
+    `prepared` is a process that already waits for its order; a query that is not refused uses it up. Without a usable one, a new
+    process is started.
 
-    `state_table` supplies a `cf_…` or `scout_…` table by name, asked only for those that the query reads, with the names of
-    the columns that it may need: as a table, or as a file of Arrow IPC that is removed afterwards.
+    `state_table` supplies a `cf_…` or `scout_…` table, as a table or as a file of Arrow IPC that is removed afterwards. It is
+    called only for tables that the query reads, with the names of the columns that it may need.
     """
     guarded = check(sql, known)
     sweep(home)
@@ -112,7 +112,7 @@ def ask(
 
 
 def sweep(home: Home) -> None:
-    """Remove what killed askers left: their scratch directories, and their links to the catalog."""
+    """Remove the scratch directories of killed callers and their links to the catalog."""
     left = [
         *Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"),
         *home.run.glob("sql-*"),
@@ -121,7 +121,7 @@ def sweep(home: Home) -> None:
     for path in left:
         owner = path.name.removeprefix("casparian-").split("-")[1]
         if owner.isdecimal() and Path(f"/proc/{os.getpid()}").exists() and not Path(f"/proc/{owner}").exists():
-            with suppress(OSError):  # another sweeps too, or it is another user's
+            with suppress(OSError):  # another process sweeps too, or the directory belongs to another user
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
@@ -134,17 +134,17 @@ def _run(process: QueryProcess, order: Order, timeout_seconds: float, state_tabl
     except subprocess.TimeoutExpired as cause:
         raise QueryFailed(
             f"The query took longer than {timeout_seconds:.0f} s and was stopped.",
-            remedy="Select less: add a filter or a LIMIT.",
+            remedy="Reduce the query: add a filter or a LIMIT.",
         ) from cause
     if status != 0:
         problem = _problem(said, status)
         raise QueryFailed(problem, remedy=_remedy(problem, state_tables))
-    with pa.memory_map(order.answer) as source:  # stays mapped when its directory is gone
+    with pa.memory_map(order.answer) as source:  # stays mapped after its directory is gone
         return pa.ipc.open_stream(source).read_all()
 
 
 def _remedy(problem: str, state_tables: frozenset[str]) -> str:
-    """What to try: a query is not to blame for a published file that is missing or damaged."""
+    """The remedy: a missing or damaged published file is not the query's fault."""
     part = _PART.search(problem) if problem.startswith(_READING) else None
     if part is None:
         named = min(state_tables, default="NAME")
@@ -152,7 +152,7 @@ def _remedy(problem: str, state_tables: frozenset[str]) -> str:
     output, job_id = part.groups()
     return (
         f"A published file of {output} is missing or damaged; `casparian verify {output}` names all of them. "
-        f"Bring it back from a backup, or make its rows again: `casparian job rerun {job_id}`."
+        f"Restore it from a backup, or create its rows again: `casparian job rerun {job_id}`."
     )
 
 
@@ -164,7 +164,7 @@ def _problem(stderr: bytes, status: int) -> str:
             continue
         if isinstance(found, dict) and "problem" in found:
             return scrub(str(found["problem"]), keep_newlines=True)
-    return f"The query's process ended with status {status}: it may have needed more memory than it may have."
+    return f"The query's process ended with status {status}: it may have exceeded its memory limit."
 
 
 def _handed_over(path: Path, given: pa.Table | Path) -> Path:

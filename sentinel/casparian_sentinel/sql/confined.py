@@ -1,10 +1,10 @@
-"""The program of the process that runs one user query: `python -m casparian_sentinel.sql.confined`, started by `query_process`.
+"""The program that runs one user query: `python -m casparian_sentinel.sql.confined`, started by `query_process`.
 
-Reads what it may touch from the first line on stdin and gives up everything else (Landlock: read the published data, write
-its own temporary directory) before it loads a library. Then it opens DuckDB and waits. With its order it attaches the catalog,
-turns external access off and locks the configuration, looks at the query as DuckDB reads it, runs it and writes Arrow IPC to
-the file named in the order. A refusal or an error is one JSON line on stderr and exit 1. Without an order it ends silently.
-Ends with the thread that asked.
+It reads what it may access from the first line of stdin, and gives up everything else before it loads a library (Landlock: read
+the published data, write its own temporary directory). Then it opens DuckDB and waits for its order. With the order it attaches
+the catalog, turns external access off, locks the configuration, checks the query as DuckDB parses it, runs it, and writes Arrow
+IPC to the file named in the order. A refusal or an error is one JSON line on stderr and exit code 1. Without an order it ends
+silently. It also ends when the thread that started it ends.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 _PROBLEM_LIMIT_CHARACTERS = 4000
 _BATCH_ROWS = 65_536
-#: So long a query competes with the rest of the machine; a longer one lets others go first.
+#: For this long a query competes with the rest of the machine; after that it lets other processes go first.
 _GIVES_WAY_SECONDS = 1.0
 _NICENESS = 10
 
 _NOT_IN_ARROW = frozenset({"UHUGEINT", "BIGNUM", "BIT", "TIME WITH TIME ZONE"})
 
-#: Read by DuckDB itself; without /proc/self and /sys/fs/cgroup it aborts (notes: section 4).
+#: Read by DuckDB itself, which aborts without /proc/self and /sys/fs/cgroup (notes: section 4).
 _SYSTEM_PATHS = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime", "/dev/null", "/dev/urandom",
     "/sys/fs/cgroup", "/proc/self", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu",
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def answer(db: duckdb.DuckDBPyConnection, ground: Ground, order: Order) -> int:
-    """Run the one query; the exit status."""
+    """Run the query; returns the exit status."""
     import duckdb
 
     limit(order)
@@ -81,31 +81,31 @@ def answer(db: duckdb.DuckDBPyConnection, ground: Ground, order: Order) -> int:
             raise
         return _fail(f"The answer is larger than {order.answer_bytes:,} bytes.")
     except MemoryError:
-        return _fail("The query needs more memory than it may have.")
+        return _fail("The query needs more memory than its limit.")
     return 0
 
 
 def die_with(asker_pid: int) -> None:
-    """The kernel kills this process when the thread that started it ends; where it cannot, writing to a closed pipe ends it."""
+    """End this process when the thread that started it ends. Without kernel support, writing to the closed pipe ends it."""
     if sys.platform != "linux":
         return
     if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError("prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != asker_pid:  # it ended before the kernel knew
+    if os.getppid() != asker_pid:  # it ended before the kernel knew of this process
         os._exit(1)
 
 
 def confine(ground: Ground) -> int:
-    """Before any library starts a thread: Landlock binds the thread that calls it and those that follow."""
+    """Apply Landlock before any library starts a thread: it binds the calling thread and threads started later."""
     python = [Path(path) for path in {sys.prefix, sys.base_prefix, *sys.path} if path]
-    # `/proc/self` is a link to this very process: resolved, or the rule would be about the link's target of another.
+    # `/proc/self` must be resolved to this process here, because otherwise the rule would apply to the link.
     system = [Path(path).resolve() if path == "/proc/self" else Path(path) for path in _SYSTEM_PATHS]
     data = [Path(ground.catalog).parent, *map(Path, ground.directories)]
     return restrict(read=[*python, *system, *data], write=[Path(ground.scratch)])
 
 
 def ready() -> duckdb.DuckDBPyConnection:
-    """DuckDB without a database, with everything loaded that a query runs through."""
+    """A DuckDB connection without a database, with everything loaded that a query needs."""
     import duckdb
 
     db = duckdb.connect()
@@ -121,7 +121,7 @@ def ready() -> duckdb.DuckDBPyConnection:
 
 
 def limit(order: Order) -> None:
-    """Bounds behind DuckDB's own: no file and no address space without end, and no core file."""
+    """Set process limits in addition to DuckDB's: file size, address space, and no core file."""
     address_space = 2 * order.memory_bytes + 4 * 1024**3
     for kind, most in (
         (resource.RLIMIT_FSIZE, order.answer_bytes),
@@ -134,17 +134,17 @@ def limit(order: Order) -> None:
 
 
 def give_way() -> None:
-    """Let others go first. Each thread has a priority of its own; those that are started later inherit it."""
+    """Lower the priority of every thread of this process; threads that start later inherit it."""
     if sys.platform != "linux":
         os.nice(_NICENESS)
         return
     for thread in os.listdir("/proc/self/task"):
-        with suppress(ProcessLookupError):  # it ended meanwhile
+        with suppress(ProcessLookupError):  # it ended in the meantime
             os.setpriority(os.PRIO_PROCESS, int(thread), _NICENESS)
 
 
 def lock(db: duckdb.DuckDBPyConnection, ground: Ground, order: Order) -> None:
-    """Show the published views and the state tables that were handed over; nothing else can be reached afterwards."""
+    """Attach the published views and the given state tables; nothing else can be reached afterwards."""
     import pyarrow as pa
 
     name = _identifier(Path(ground.catalog).stem)
@@ -173,7 +173,7 @@ def _quoted(text: str) -> str:
 
 
 def _exact(answer: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """The same rows; what DuckDB does not carry whole into Arrow (a UHUGEINT comes as -1, a TIMETZ without zone) as text."""
+    """The same rows, with values that Arrow cannot carry exactly (a UHUGEINT becomes -1, a TIMETZ loses its zone) as text."""
     types = list(map(str, answer.types))
     if not _NOT_IN_ARROW.intersection(types):
         return answer
@@ -191,7 +191,7 @@ def _identifier(name: str) -> str:
 
 
 def _write(answer: duckdb.DuckDBPyRelation, path: str, limit_rows: int | None) -> None:
-    """DuckDB computes as it is read: behind the last wanted row nothing more is asked of it."""
+    """Write the answer. DuckDB computes while it is read, so nothing is computed after the last wanted row."""
     import pyarrow as pa
 
     left = sys.maxsize if limit_rows is None else limit_rows
@@ -212,4 +212,4 @@ def _fail(problem: str) -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # all that there was to keep is in the answer's file; the kernel frees the rest faster
+    os._exit(status)  # everything to keep is in the answer's file, and the kernel frees the rest faster

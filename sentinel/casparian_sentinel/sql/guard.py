@@ -1,8 +1,8 @@
-"""What a user's query may be: one SELECT over known tables, without functions that reach outside.
+"""The rules for a user's query: one SELECT over known tables, without functions that reach outside.
 
-It is an allow-list: a name that is not a published output, quarantine, state table or CTE of the query is refused, and so is
-every table function but a few harmless ones. Which columns of the state tables a query can
-need is read from the same tree, so that only those are handed over.
+The rules are an allow-list: a name that is not a published output, a quarantine, a state table or a CTE of the query is refused,
+and so is every table function except a few harmless ones. The columns of state tables that a query may need are read from the
+same tree, so that only those are supplied.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from casparian_sentinel.sql.second_look import TABLE_FUNCTIONS, is_refused_funct
 from casparian_shim.safe import scrub
 
 QUERY_LIMIT_CHARACTERS = 100_000
-#: Longest path of brackets within brackets; far beyond what people write, far below what a parser's stack holds.
+#: The deepest nesting of brackets: far more than people write, far less than a parser's stack can hold.
 NESTING_LIMIT = 100
 _OPENING = frozenset({"L_PAREN", "L_BRACKET", "L_BRACE", "CASE"})
 _CLOSING = frozenset({"R_PAREN", "R_BRACKET", "R_BRACE", "END"})
-#: What the names of state tables begin with.
+#: The prefixes of state tables.
 STATE_PREFIXES = ("cf_", "scout_")
-#: What a statement may be: a query, or a description of one.
+#: The allowed statements: a query, or a description of one.
 _QUESTIONS = (exp.Query, exp.Values, exp.Describe, exp.Summarize, exp.Pivot)
-#: Nodes that take in columns they do not name.
+#: Nodes that may use columns without naming them.
 _ALL = (exp.Pivot, exp.Describe, exp.Summarize, exp.Columns, exp.PositionalColumn)
 
 
@@ -40,36 +40,36 @@ class QueryRefused(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A query that passed. `state_tables` must be supplied to the process that runs it."""
+    """A query that passed the check. `state_tables` must be supplied to the process that runs it."""
 
     sql: str
-    #: Names of `cf_…` and `scout_…` tables that it reads.
+    #: Names of the `cf_…` and `scout_…` tables that it reads.
     state_tables: frozenset[str]
-    #: Names of outputs and quarantines (`quarantine.x`) that it reads.
+    #: Names of the outputs and quarantines (`quarantine.x`) that it reads.
     published: frozenset[str] = frozenset()
-    #: Names that may be columns of the state tables; None when all of their columns may be needed.
+    #: Names that may be columns of the state tables; None if all columns may be needed.
     columns: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """What can be asked: output views (`fix_orders`, `fix_orders@v1`), quarantine views, state tables."""
+    """What can be queried: output views (`fix_orders`, `fix_orders@v1`), quarantine views, state tables."""
 
     outputs: Collection[str]
     quarantines: Collection[str]
     state: Collection[str]
-    #: Where rows come from (`lineage.files`).
+    #: The origins of rows (`lineage.files`).
     lineage: Collection[str] = ()
     #: Quarantined rows of failed jobs, by output (`uncommitted.fix_orders`).
     uncommitted: Collection[str] = ()
-    #: Outputs that cannot be shown, since one of their files is missing or damaged.
+    #: Outputs that cannot be shown, because one of their files is missing or damaged.
     unpublished: Collection[str] = ()
 
     def all_names(self) -> list[str]:
         return [*self.published_names(), *self.state]
 
     def published_names(self) -> list[str]:
-        """What the catalog itself holds."""
+        """The names that the catalog itself contains."""
         return [
             *self.outputs,
             *(f"quarantine.{name}" for name in self.quarantines),
@@ -83,7 +83,7 @@ class Relations:
 
 
 class Names(NamedTuple):
-    """`Relations`, ready for looking up: in lower case, as DuckDB compares."""
+    """`Relations` prepared for look-ups: in lower case, as DuckDB compares names."""
 
     outputs: frozenset[str]
     quarantines: frozenset[str]
@@ -92,16 +92,16 @@ class Names(NamedTuple):
     uncommitted: frozenset[str]
 
     def in_schema(self, schema: str) -> frozenset[str]:
-        """The published names of a schema beside the outputs' own."""
+        """The published names of a schema other than that of the outputs."""
         named = {"quarantine": self.quarantines, "lineage": self.lineage, "uncommitted": self.uncommitted}
         return named.get(schema, frozenset())
 
 
 def check(sql: str, known: Relations) -> Guarded:
-    """The query, if it may run; raises `QueryRefused`."""
+    """The query, if it may run. Raises `QueryRefused`."""
     if len(sql) > QUERY_LIMIT_CHARACTERS:
         raise QueryRefused(
-            f"The query has {len(sql):,} characters.", remedy=f"At most {QUERY_LIMIT_CHARACTERS:,} are read."
+            f"The query has {len(sql):,} characters.", remedy=f"At most {QUERY_LIMIT_CHARACTERS:,} are allowed."
         )
     tree = _parse(sql, known)
     names = known.names()
@@ -109,13 +109,9 @@ def check(sql: str, known: Relations) -> Guarded:
     published: set[str] = set()
     for node in tree.walk():
         if isinstance(node, exp.DML | exp.DDL | exp.Command) and not isinstance(node, exp.Query):
-            raise QueryRefused(
-                f"{type(node).__name__.upper()} is not a query.", remedy="Only SELECT can be asked here."
-            )
+            raise QueryRefused(f"{type(node).__name__.upper()} is not a query.", remedy="Only SELECT is allowed here.")
         if isinstance(node, exp.Into | exp.Lock):
-            raise QueryRefused(
-                "SELECT INTO and FOR UPDATE change things.", remedy="Only plain SELECT can be asked here."
-            )
+            raise QueryRefused("SELECT INTO and FOR UPDATE change data.", remedy="Only plain SELECT is allowed here.")
         if isinstance(node, exp.Placeholder):
             raise QueryRefused("The query has a parameter without a value.", remedy="Write the value into the query.")
         if isinstance(node, exp.Func):
@@ -140,13 +136,13 @@ def _parse(sql: str, known: Relations) -> exp.Expr:
         first = "too deeply nested" if isinstance(cause, RecursionError) else scrub(words)
         raise QueryRefused(f"The query cannot be read: {first}", remedy="Check the SQL near that place.") from cause
     if len(trees) != 1:
-        raise QueryRefused(f"{len(trees)} statements were given.", remedy="Ask with exactly one SELECT.")
+        raise QueryRefused(f"{len(trees)} statements were given.", remedy="Give exactly one SELECT.")
     if not isinstance(trees[0], _QUESTIONS):
         kind = trees[0].key.upper()
         remedy = (
-            _listings(known, with_state=True) if kind == "SHOW" else "Ask with one SELECT; published data never change."
+            _listings(known, with_state=True) if kind == "SHOW" else "Give one SELECT; published data never change."
         )
-        raise QueryRefused(f"{kind} statements are not run here.", remedy=remedy)
+        raise QueryRefused(f"{kind} statements are not allowed here.", remedy=remedy)
     return trees[0]
 
 
@@ -155,9 +151,7 @@ def _check_nesting(sql: str) -> None:
     for token in sqlglot.tokenize(sql, dialect="duckdb"):
         depth += (token.token_type.name in _OPENING) - (token.token_type.name in _CLOSING)
         if depth > NESTING_LIMIT:
-            raise QueryRefused(
-                f"The query nests more than {NESTING_LIMIT} levels deep.", remedy="Take it apart with WITH."
-            )
+            raise QueryRefused(f"The query nests more than {NESTING_LIMIT} levels deep.", remedy="Split it with WITH.")
 
 
 def _function_name(node: exp.Func) -> str:
@@ -175,7 +169,7 @@ def _check_function(node: exp.Func) -> None:
 
 
 def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
-    """Whether it is a state table; False for outputs, quarantines, CTEs and harmless table functions. Else it raises."""
+    """Whether it is a state table; False for outputs, quarantines, CTEs and harmless table functions. Otherwise it raises."""
     if isinstance(table.this, exp.Func):
         name = _function_name(table.this)
         if name not in TABLE_FUNCTIONS or table.db or table.catalog:
@@ -204,8 +198,8 @@ def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
     if schema in ("", "main", "quarantine") and output in map(str.lower, known.unpublished):
         raise QueryRefused(
             f"{scrub(full)} cannot be shown: a published file of {scrub(output)} is missing or damaged.",
-            remedy=f"`casparian verify {scrub(output)}` names it and its job. Bring it back from a backup and start the "
-            "daemon again, or make its rows again: `casparian job rerun ID`.",
+            remedy=f"`casparian verify {scrub(output)}` names it and its job. Restore it from a backup and start the "
+            "daemon again, or create its rows again: `casparian job rerun ID`.",
         )
     is_schema = bool(names.in_schema(schema))
     near = difflib.get_close_matches((full if is_schema else name)[:100], known.all_names(), n=1, cutoff=0.5)
@@ -217,13 +211,13 @@ def _is_state_table(table: exp.Table, names: Names, known: Relations) -> bool:
 
 
 def _listings(known: Relations, *, with_state: bool) -> str:
-    """Where to find what can be queried; the state tables by name, since no command lists them."""
+    """Where to find what can be queried; state tables are named, because no command lists them."""
     state = f"The state tables are {', '.join(sorted(known.state))}. " if with_state and known.state else ""
     return f"{state}`casparian outputs list` shows the outputs, `casparian sql 'describe NAME'` the columns of a table."
 
 
 def _visible_ctes(node: exp.Expr) -> set[str]:
-    """Names of CTEs that a table can mean where it stands: those of the queries around it, earlier ones in a WITH."""
+    """Names of CTEs that a table can refer to at this place: those of the enclosing queries, and earlier ones in a WITH."""
     visible: set[str] = set()
     inner: exp.Expr = node
     outer = node.parent
@@ -244,10 +238,10 @@ def _visible_ctes(node: exp.Expr) -> set[str]:
 
 
 def mentioned_columns(tree: exp.Expr, sql: str, state_tables: Collection[str]) -> frozenset[str] | None:
-    """Every name that may be a column's, in lower case; None when all columns may be needed.
+    """Every name that may be a column, in lower case; None if all columns may be needed.
 
-    Errs on the side of too many: a name that occurs anywhere counts for every table, and an expression that may mean columns
-    without naming them (a star, a pattern, a whole row, a place) means all.
+    The result may have too many names: a name that occurs anywhere counts for every table, and an expression that may use columns
+    without naming them (a star, a pattern, a whole row, a position) means all.
     """
     if "#" in sql:
         return None
@@ -262,13 +256,13 @@ def mentioned_columns(tree: exp.Expr, sql: str, state_tables: Collection[str]) -
             return None
         if isinstance(node, exp.TableAlias):
             if node.columns:
-                return None  # other names, by place
+                return None  # columns are renamed by position
             rows.add(node.name.lower())
         if isinstance(node, exp.Select) and not node.expressions:
-            return None  # FROM first: everything
+            return None  # FROM first: all columns
         if isinstance(node, exp.Identifier):
             names.add(node.name.lower())
         elif isinstance(node, exp.Literal) and node.is_string:
-            names.add(node.name.lower())  # DuckDB takes some of them for names
+            names.add(node.name.lower())  # DuckDB treats some of them as names
     columns = {node.name.lower() for node in tree.find_all(exp.Column) if not node.table}
     return None if columns & rows else frozenset(names)

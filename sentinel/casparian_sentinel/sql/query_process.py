@@ -1,7 +1,7 @@
-"""One query's own process, as its asker has it: started before the query is known, told one order, ended.
+"""The process of one query, from its caller's side: started before the query is known, given one order, ended.
 
-Imports no library, so that a command starts the process first and loads its own libraries meanwhile. The process is never
-used for a second query. `confined` is its program; `ask` judges the query and reads the answer.
+This module imports no library, so that a command can start the process first and load its own libraries at the same time. A
+process never runs a second query. `confined` is its program; `ask` judges the query and reads the answer.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from casparian_protocol.home import Home
 
-#: Names of directories below the temporary one begin with it, then the asker's pid.
+#: The prefix of scratch directories in the temporary directory, followed by the caller's pid.
 SCRATCH_PREFIX = "casparian-sql-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """All that the process may touch: known before the query, the first line on stdin. It gives up the rest at once."""
+    """Everything that the process may access: the first line of stdin, sent before the query. It gives up the rest at once."""
 
-    #: `catalog.duckdb`, in a directory of its own that no commit changes and that may be read; it comes with the order.
+    #: `catalog.duckdb`, linked in a readable directory that no commit changes; the link is made when the order is known.
     catalog: str
-    #: Where published files are.
+    #: The directories with published files.
     directories: list[str]
-    #: The directory that the process may write, where state tables are handed over.
+    #: The directory that the process may write, where state tables are put.
     scratch: str
-    #: The process ends with this one.
+    #: The process ends when this process ends.
     asker_pid: int
 
     @classmethod
@@ -48,19 +48,19 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One query to run, and its limits; the rest of stdin."""
+    """One query to run, and its limits: the rest of stdin."""
 
     sql: str
     #: Views of the catalog that may be read, in lower case.
     names: list[str]
     #: state table → a file of Arrow IPC with its rows.
     tables: dict[str, str]
-    #: The file in the scratch directory that the answer is written to.
+    #: The file in the scratch directory for the answer.
     answer: str
     memory_bytes: int
     answer_bytes: int
     spill_bytes: int
-    #: None: all rows.
+    #: None means all rows.
     limit_rows: int | None
 
     @classmethod
@@ -72,7 +72,7 @@ class Order:
 
 
 class QueryProcess:
-    """A context: at its end the process is gone, and its directories too."""
+    """A context manager; when it ends, the process and its directories are gone."""
 
     def __init__(self, home: Home) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
@@ -100,21 +100,21 @@ class QueryProcess:
 
     @property
     def is_fit(self) -> bool:
-        """It still waits for its order, and its directories are those that it was granted."""
+        """Whether it still waits for its order, and its directories are still the ones that it was granted."""
         is_waiting = self._child is not None and self._child.poll() is None
         return is_waiting and self.scratch.is_dir() and self._granted == _identities(self._directories)
 
     def pin(self, catalog: Path) -> None:
-        """Give the process the catalog of now: a commit replaces the file, not this link. Raises `FileNotFoundError`."""
+        """Give the process the current catalog: a commit replaces the file, not this link. Raises `FileNotFoundError`."""
         self._pinned.hardlink_to(catalog)
 
     def run(self, order: Order, timeout_seconds: float) -> tuple[int, bytes]:
-        """Its exit status and what it said. Raises `subprocess.TimeoutExpired` when it was stopped for its time."""
+        """Its exit status and its stderr. Raises `subprocess.TimeoutExpired` if it ran out of time."""
         assert self._child is not None
         try:
             _out, said = self._child.communicate(order.to_json().encode(), timeout_seconds)
         finally:
-            self._child.kill()  # no effect when it has ended; else it was too slow, or the asker was interrupted
+            self._child.kill()  # no effect if it has ended; otherwise it was too slow, or the caller was interrupted
         return self._child.wait(), said
 
     def close(self) -> None:
@@ -142,14 +142,14 @@ class QueryProcess:
             cwd="/",
         )
         assert child.stdin is not None
-        with suppress(BrokenPipeError):  # it ended already: `run` tells its words
+        with suppress(BrokenPipeError):  # it already ended, and `run` returns its stderr
             child.stdin.write(ground.to_json().encode() + b"\n")
             child.stdin.flush()
         return child
 
 
 def _identities(directories: list[Path]) -> list[tuple[int, int] | None]:
-    """Which directories these paths lead to now: a right is given to a directory, not to its name."""
+    """The identities of the directories behind these paths: access is granted to a directory, not to its name."""
     found: list[tuple[int, int] | None] = []
     for directory in directories:
         try:

@@ -1,9 +1,9 @@
-"""What DuckDB is about to run: how deep the text's brackets go, and its own tree of the query held against the rules of `guard`.
+"""The second check of a query: the depth of its brackets, and DuckDB's own tree against the rules of `guard`.
 
-Two parsers may disagree about a text, and DuckDB is the one that runs it. What it would read, call or change is taken from
-its own tree (`json_serialize_sql`), so that a query which means something else to sqlglot gains nothing. `is_too_deep` looks
-at the text alone, before any parser sees it: a parser's time and stack grow with depth. The functions that a query may call
-are listed here, for both looks.
+Two parsers may disagree about a text, and DuckDB is the one that runs it. What the query would read, call or change is taken from
+DuckDB's tree (`json_serialize_sql`), so a query that means something else to sqlglot gains nothing. `is_too_deep` checks the text
+before any parser sees it, because a parser's time and stack use grow with depth. The functions that a query may call are listed
+here, for both checks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-#: Far beyond what people and programs write, far below what a parser takes seconds for.
+#: Far more than people and programs write, far less than what takes a parser seconds.
 DEPTH_LIMIT = 200
 _TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|[()\[\]{}]|\.|\w+|\S""", re.DOTALL)
 _BRACKET = re.compile(r"[()\[\]{}]|\.|\w+|\S")
@@ -21,7 +21,7 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 
 def is_too_deep(sql: str) -> bool:
-    """Brackets within brackets, or names behind dots, beyond `DEPTH_LIMIT`."""
+    """Whether brackets, or names joined by dots, nest deeper than `DEPTH_LIMIT`."""
     depth = chain = 0
     before = ""
     for piece in (_BRACKET if _AMBIGUOUS.search(sql) else _TOKEN).findall(sql):
@@ -39,14 +39,14 @@ def is_too_deep(sql: str) -> bool:
     return False
 
 
-#: Table functions that compute and read nothing. sqlglot has names of its own for two of them.
+#: Table functions that compute and read nothing. sqlglot has different names for two of them.
 TABLE_FUNCTIONS = frozenset(
     {
         "unnest", "range", "generate_series", "json_each", "json_tree",
         "explode", "generateseries", "exploding_generate_series", "repeat",
     }
 )  # fmt: skip
-#: Functions that read files, settings, the environment or other queries, or keep a state.
+#: Functions that read files, settings, the environment or other queries, or that keep state.
 _REFUSED_FUNCTIONS = frozenset(
     {
         "getenv", "current_setting", "set_config", "getvariable", "query", "query_table", "which_secret", "write_log",
@@ -78,16 +78,16 @@ def is_refused_function(name: str) -> bool:
 
 
 def objection(serialized: Node, tables: Collection[str]) -> str | None:
-    """What is wrong with a query in DuckDB's words; None when nothing is.
+    """What is wrong with a query according to DuckDB's tree, or None.
 
-    `tables` are the names that may be read, in lower case, quarantines as `quarantine.x`.
+    `tables` are the names that may be read, in lower case; a quarantine is `quarantine.x`.
     """
     if serialized.get("error"):
         if serialized.get("error_type") == "parser":
             return str(serialized.get("error_message"))
-        return "Only a SELECT can be asked here; a PIVOT must name its columns: ON c IN (…)."
+        return "Only SELECT is allowed here; a PIVOT must name its columns: ON c IN (…)."
     if len(serialized["statements"]) != 1:
-        return "Only one statement can be asked at once."
+        return "Only one statement is allowed at a time."
     pending: list[tuple[Any, Names]] = [(serialized["statements"], frozenset())]
     while pending:
         value, ctes = pending.pop()
@@ -102,7 +102,7 @@ def objection(serialized: Node, tables: Collection[str]) -> str | None:
 
 
 def _parts(node: Node, ctes: Names) -> Iterator[tuple[Any, Names]]:
-    """A node's children with the CTEs that each can see: those before it, all of them in the body."""
+    """A node's children with the CTEs that each can see: those before it, and in the body all of them."""
     entries = (node.get("cte_map") or {}).get("map") or []
     visible = ctes
     for entry in entries:
@@ -121,13 +121,13 @@ def _parts(node: Node, ctes: Names) -> Iterator[tuple[Any, Names]]:
 def _wrong(node: Node, ctes: Names, tables: Collection[str]) -> str | None:
     kind = str(node.get("type", ""))
     if kind.endswith("_NODE") and "modifiers" in node and kind not in _QUERIES:
-        return f"{kind.removesuffix('_NODE').removesuffix('_QUERY')} is not a question; only SELECT can be asked here."
+        return f"{kind.removesuffix('_NODE').removesuffix('_QUERY')} is not a query; only SELECT is allowed here."
     if "sample" in node and "alias" in node and kind not in _SOURCES:
-        return f"A source of the kind {kind} cannot be read here."
+        return f"A source of type {kind} cannot be read here."
     if kind == "BASE_TABLE":
         return _wrong_table(node, ctes, tables)
     if kind == "SHOW_REF" and not node.get("query"):
-        return "SHOW is not answered here; DESCRIBE and SUMMARIZE of an output are."
+        return "SHOW is not allowed here; DESCRIBE and SUMMARIZE of an output are."
     if kind == "TABLE_FUNCTION":
         function = node["function"]
         name = str(function.get("function_name", "")).lower()

@@ -219,7 +219,7 @@ def test_a_home_without_a_log_has_nothing_published_and_no_objection(tmp_path: P
 def test_a_catalog_that_is_absent_is_not_read_as_an_empty_one(original_home: Path, tmp_path: Path) -> None:
     home = Home(copy_home(original_home, tmp_path / "home"))
     home.catalog_db.unlink(missing_ok=True)
-    assert measure_published(home) == PublishedFacts(why_not="it has not been made yet")
+    assert measure_published(home) == PublishedFacts(why_not="it does not exist yet")
 
 
 def test_a_catalog_of_another_place_is_not_read_as_an_empty_one(original_home: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_manifest_travels_in_its_message_or_beside_it() -> None:
 @pytest.mark.parametrize(
     ("attachments", "problem"),
     [
-        ([], "jobs.0: neither a manifest nor an attachment"),
+        ([], "jobs.0: it has neither a manifest nor an attachment"),
         ([b"\xc1"], "."),
         ([pack({"files": 7})], r"jobs\.0\.manifest\.files"),
     ],
@@ -114,7 +114,7 @@ def test_changes_of_a_scan_become_a_blob_before_they_are_decided(home: Home, blo
         (
             as_blob(pa.concat_tables([one_change()] * 2)),
             "",
-            "changes.arrow: The blob is not a set of changes: 2 changes are of 1",
+            "changes.arrow: The blob is not a set of changes: 2 changes name only 1",
         ),
         (bomb(1 << 20, 129), "", "changes.arrow: The blob holds 135,266,304 rows; at most 10,000,000"),
     ],

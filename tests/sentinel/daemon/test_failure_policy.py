@@ -1,4 +1,4 @@
-"""One failure policy: what fails by a fault of ours is refused or set apart, counted and told, and the daemon goes on."""
+"""One failure policy: what fails by a fault of ours is refused or set apart, counted and told, and the daemon continues."""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ def log_with(tmp_path: Path, kind: str, version: int) -> Path:
 @pytest.mark.parametrize(
     ("kind", "version", "said"),
     [
-        ("JobDue", 2, "event 3, JobDue, has version 2, and it knows version 1"),
-        ("JobPraised", 1, "event 3 is of type 'JobPraised', which it does not know"),
+        ("JobDue", 2, "event 3, JobDue, has version 2, and this version knows 1"),
+        ("JobPraised", 1, "event 3 is of type 'JobPraised', which this version does not know"),
     ],
 )
 def test_a_newer_event_is_refused_with_the_version_that_wrote_it(
@@ -161,6 +161,6 @@ def test_a_newer_format_is_refused_and_neither_damage_nor_repairable(tmp_path: P
         lambda: open_log(directory),
         lambda: verify(RealFs(), directory),
     ):
-        with pytest.raises(LogTooNew, match="format 2, and it reads format 1"):
+        with pytest.raises(LogTooNew, match="format 2, and this version reads format 1"):
             asked()
     assert segment.read_bytes() == bytes(content)

@@ -72,7 +72,7 @@ def test_without_memory_the_answer_says_so_and_nothing_is_recorded(
 
     monkeypatch.setattr(files, "check_changes", full)
     monkeypatch.setattr(files, "check_tagged", full)
-    with pytest.raises(OperationRefused, match="the sentinel has not enough memory") as refused:
+    with pytest.raises(OperationRefused, match="the sentinel does not have enough memory") as refused:
         player.request(op, blob=player.blobs.put(b"any").digest, **args)
     assert refused.value.reply_code == "NO_MEMORY"
     assert player.table.log == []

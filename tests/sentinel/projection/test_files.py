@@ -57,8 +57,8 @@ def test_what_would_fill_the_memory_is_refused_before_it_is_unpacked(
         check(blob)
     assert pa.total_allocated_bytes() == before
     assert refused.value.problem.startswith("The blob holds 50,331,")
-    assert "bytes when unpacked; at most 33,554,432 are taken as" in refused.value.problem
-    assert refused.value.remedy == "Send it in parts; scan a very large directory as several, each a part of it."
+    assert "bytes when unpacked; at most 33,554,432 are accepted as" in refused.value.problem
+    assert refused.value.remedy == "Send it in parts; scan a very large directory in several parts."
 
 
 def test_a_blob_that_is_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_one_batch_holds_no_more_than_the_sentinel_has_room_for(monkeypatch: pyt
 
 def test_rows_that_take_no_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "ROWS_MAX", 1000)
-    with pytest.raises(NotChanges, match="The blob holds 1,001 rows; at most 1,000 are taken as a list of files"):
+    with pytest.raises(NotChanges, match="The blob holds 1,001 rows; at most 1,000 are accepted as a list of files"):
         check_tagged(as_blob(pa.table({"id": ["x"] * 1001})))
 
 
@@ -112,7 +112,7 @@ def test_no_change_at_all_is_a_set_of_changes() -> None:
     ("table", "reason"),
     [
         (one_change(id=pa.array([None], pa.string())), "the column id has rows without a value"),
-        (pa.concat_tables([one_change(), one_change()]), "2 changes are of 1 files, and a file changes once"),
+        (pa.concat_tables([one_change(), one_change()]), "2 changes name only 1 files, but a file may occur once"),
         (one_change(change=["gone"]), "'gone' is not a kind of change"),
         (
             one_change(path_fields=pa.array([[("k", "v"), ("k", "w")]], pa.map_(pa.string(), pa.string()))),
@@ -138,7 +138,7 @@ def test_a_footer_that_names_fewer_batches_than_there_are_is_damage() -> None:
     two, one = as_blob(pa.concat_tables([one_change(), one_change(id=["f2"])])), as_blob(one_change())
     assert check_changes(one) == Counter(new=1)
     footer = one[-10 - int.from_bytes(one[-10:-6], "little") :]
-    with pytest.raises(NotChanges, match="its footer speaks of other batches"):
+    with pytest.raises(NotChanges, match="its footer does not match its batches"):
         check_changes(two[: -10 - int.from_bytes(two[-10:-6], "little")] + footer)
 
 

@@ -218,7 +218,7 @@ def test_a_database_that_another_process_holds_is_not_thrown_away(
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(ProjectionError, match="Another process holds"):
+        with pytest.raises(ProjectionError, match="Another process uses"):
             Projection(home.state_db, lambda _digest: b"", "b")
         other.communicate("")
     assert home.state_db.exists()

@@ -279,11 +279,11 @@ def test_questions_for_events_that_never_come_are_bounded_in_number(home: Home) 
             for _ in range(200):
                 asker.ask("select 1", at_least_seq=2**50)
         greedy.ask("select 1", at_least_seq=2**50)
-        assert greedy.problem() == "200 questions of yours wait already."
+        assert greedy.problem() == "200 of your questions are already waiting."
         others[0].ask("select 1", at_least_seq=2**50)
-        assert others[0].problem() == "200 questions of yours wait already."
+        assert others[0].problem() == "200 of your questions are already waiting."
         others[4].ask("select 1")
-        assert others[4].problem() == "1,000 questions of others wait already."
+        assert others[4].problem() == "1,000 questions of other clients are already waiting."
         writer.append(history.jobs(20))
         projector.tell(writer.end.position, writer.end.seq)
         assert projector.hear("applied", writer.end.seq)

@@ -106,11 +106,11 @@ def test_a_signature_covers_bytes_name_version_and_lock(tmp_path: Path, key: Hom
         (
             "import polars, util, pyarrow, casparian_shim\n",
             {},
-            r"needs polars \(advice\.py:1\), but parsers run with Python",
+            r"needs polars \(advice\.py:1\), but parsers run only with Python",
         ),
         ("import util\ndependencies = ['lxml>=4']\n", {}, "needs lxml>=4"),
         ("import polars\ndependencies = []\n", {}, "needs polars"),
-        ("import util\n", {"uv__lock": "version = 1\n"}, "there is a uv.lock beside it"),
+        ("import util\n", {"uv__lock": "version = 1\n"}, "there is a uv.lock next to it"),
         ("def f():\n    import polars\n", {"uv__lock": ""}, r"needs polars \(advice\.py:2\) and there is a uv.lock"),
     ],
     ids=["import", "declared", "denied", "a lock of one line", "both"],

@@ -1,7 +1,7 @@
-"""How the core treats each kind of job: one object a kind, with the same few methods (`JobKind`).
+"""How the core treats each kind of job: one object for each kind, all with the same few methods (`JobKind`).
 
-A kind is one file here and one line in `KINDS`. What all jobs have in common (queueing, leases, retries, states) is
-decided outside and asks nothing about kinds.
+A kind is one file here and one line in `KINDS`. What all jobs have in common (queueing, leases, retries, states) is decided
+elsewhere, without asking about the kind.
 """
 
 from __future__ import annotations

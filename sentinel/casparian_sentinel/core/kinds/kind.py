@@ -1,4 +1,4 @@
-"""What the core asks about a kind of job, and the answers that most kinds give."""
+"""The interface of a kind of job, with defaults for the methods that most kinds share."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ class JobKind(ABC, Generic[W]):
     # --- queued ---
 
     def refusal(self, state: State, work: W) -> str:
-        """Why such a job cannot be queued; empty when it can."""
+        """Why such a job cannot be queued, or an empty text if it can."""
         return ""
 
     def is_like(self, work: W, other: Work) -> bool:
-        """Whether what refuses one refuses the other, so that it is asked once for many."""
+        """Whether a refusal of one job also applies to the other, so that one check serves many jobs."""
         return False
 
     def folded(self, state: State, work: W) -> W:
-        """The work of a recorded job; what many jobs have in common is one object for all of them."""
+        """The work of a recorded job, with the parts that many jobs share as one object."""
         return work
 
     # --- given to a worker ---
 
     def briefing(self, state: State, work: W) -> Briefing | None:
-        """What the worker needs beside the work."""
+        """What the worker needs in addition to the work."""
         return None
 
     def packed_bytes(self, state: State, work: W, briefing: Briefing | None) -> int:
-        """The packed size of both, or a little more."""
+        """The packed size of the work and its briefing, or a slightly larger number."""
         return len(pack([facts_of_work(work), facts_of_work(briefing) if briefing is not None else None]))
 
     # --- finished ---
 
     @abstractmethod
     def problem(self, state: State, work: W, item: FinishedItem) -> str:
-        """What is wrong with what the worker offers; empty when nothing is."""
+        """What is wrong with the result that the worker reports, or an empty text."""
 
     def problem_of_kept(self, work: W, kept: Manifest) -> str:
-        """What is wrong with quarantine that a failed attempt wants kept; empty when nothing is."""
+        """What is wrong with the quarantine that a failed attempt reports, or an empty text."""
         return "this kind of job keeps no quarantine"
 
     def record_commit(
         self, decision: DecisionBuilder, job: OpenJob, work: W, item: FinishedItem, committed: int
     ) -> None:
-        """Record what becomes known with the commit, beside `JobOutputsCommitted`, which is event `committed`."""
+        """Record what the commit makes known in addition to `JobOutputsCommitted`, which is event `committed`."""

@@ -1,4 +1,4 @@
-"""PARSE: a registered version with approved contracts, whose manifest must add up output by output."""
+"""PARSE jobs: the version is registered, its contracts are approved, and the manifest must add up for each output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from casparian_sentinel.core.worker_commands import FinishedItem
 
 _ORDINARY_PATH = 512
 _WORKS_REMEMBERED = 8
-#: Headers of five texts and a size, beyond what their empty forms take.
+#: The headers of five texts and a size, in addition to the size of their empty forms.
 _OWN_BYTES = 5 * 4 + 8
-#: What jobs of one parser version have in common; jobs of different tagging rules alternate in some of them.
+#: The fields that jobs of one parser version share. Some of them alternate between jobs with different tagging rules.
 _SHARED = attrgetter("artifact", "contracts", "output_versions", "params", "param_origins", "policies")
 
 
@@ -39,7 +39,7 @@ class Parse(JobKind[ParseWork]):
         return refusal_of_target(state, work.contracts, work.output_versions)
 
     def is_like(self, work: ParseWork, other: Work) -> bool:
-        """All but the file is the same, and no name is out of the ordinary."""
+        """Whether only the file differs, and every name is an ordinary one."""
         return (
             isinstance(other, ParseWork)
             and work.parser == other.parser
@@ -66,7 +66,7 @@ class Parse(JobKind[ParseWork]):
         return ParseBriefing(entry=version.entry if version is not None else "")
 
     def packed_bytes(self, state: State, work: ParseWork, briefing: Briefing | None) -> int:
-        """Jobs of one plan share their maps, which were measured when the first was folded and not for every lease."""
+        """Estimate the size from maps that jobs of one plan share; they are measured at the first fold, not at every lease."""
         file, entry = work.input, briefing.entry if isinstance(briefing, ParseBriefing) else ""
         own = (file.path, file.file_id, file.content_hash, work.tag, entry)
         return _measured(state, work) + sum(len(text) if text.isascii() else 4 * len(text) for text in own)
@@ -98,7 +98,7 @@ def _bytes_without_file(work: ParseWork) -> int:
 
 
 def _problem_of(manifest: Manifest, work: ParseWork) -> str:
-    """What does not add up in the manifest, or is not what the job's contracts know."""
+    """What does not add up in the manifest, or is not in the job's contracts."""
     contracts = work.contracts
     rows: dict[tuple[str, str], int] = {}
     names: set[str] = set()
@@ -117,7 +117,7 @@ def _problem_of(manifest: Manifest, work: ParseWork) -> str:
         if output not in contracts:
             return f"the output {output!r} is not one of the job's contracts"
         if counts.contract_hash and counts.contract_hash != contracts[output]:
-            return f"the output {output!r} was held against another contract"
+            return f"the output {output!r} was validated against another contract"
         if counts.status == "failed":
             return f"the output {output!r} failed and cannot be committed"
         if counts.received != counts.valid + counts.quarantined:

@@ -1,4 +1,4 @@
-"""SCAN: what a walk found becomes known with its commit, so that a repeated attempt records nothing twice."""
+"""SCAN jobs: the commit records what the walk found, so that a repeated attempt records nothing twice."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Scan(JobKind[ScanWork]):
 
 
 def _problem_of_facts(facts: Mapping[str, object]) -> str:
-    """What the events could not hold, or would misstate; a fact that a worker does not give is 0."""
+    """What the events could not hold or would misstate; a fact that the worker leaves out counts as 0."""
     for name in (*_CHANGES, *_READ):
         value = facts.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
@@ -69,7 +69,7 @@ def _count(facts: Mapping[str, object], name: str) -> int:
 
 
 def wanted_tags_of(state: State) -> list[str]:
-    """Tags that some parser subscribes to: files that carry them are hashed."""
+    """Tags that a parser subscribes to; files with these tags are hashed."""
     topics = {
         topic
         for line in state.parsers.values()

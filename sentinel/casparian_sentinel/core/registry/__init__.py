@@ -1,1 +1,1 @@
-"""Parsers, contracts and output versions: what may run, which version is current, which parameters its jobs get."""
+"""Decisions about parsers, contracts, output versions and parameters: which may run, which is current, what jobs get."""

@@ -1,7 +1,7 @@
-"""Folding what is known about parsers, contracts, outputs and policies.
+"""Folding events about parsers, contracts, outputs and policies.
 
-The current version is the one that new and changed files go to; `ParserCurrentChanged` says which. In logs of before that
-event it follows from approvals, commits and ends of jobs: `_derive_current`.
+New and changed files go to the current version, and `ParserCurrentChanged` says which one that is. In logs older than that event
+it follows from approvals, commits and ends of jobs (`_derive_current`).
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ from casparian_sentinel.core.state import (
     State,
 )
 
-# --- logs of before `ParserCurrentChanged`; never changed ---
+# --- logs older than `ParserCurrentChanged`; this must never change ---
 
 
 def _derive_current(state: State, line: ParserLine) -> None:
-    """Once something was committed, the current version stayed; if it was retired, one with the very contracts followed.
+    """The rule of old versions for the current version.
 
-    Before that the newest version that might run was current, at once, unless jobs of another one were still open.
+    Once something was committed, the current version stayed; if it was retired, a version with exactly its contracts followed.
+    Before the first commit the newest runnable version was current at once, unless jobs of another version were still open.
     """
     now = line.versions.get(line.current)
     stays = now is not None and now.is_runnable
@@ -69,7 +70,7 @@ def _has_contracts_of_live_rows(state: State, contracts: dict[str, str]) -> bool
     return True
 
 
-# --- what jobs do to parsers and outputs ---
+# --- how jobs change parsers and outputs ---
 
 
 def job_opened(state: State, parser: str) -> None:
@@ -96,7 +97,7 @@ def outputs_committed(state: State, work: Work, versions: Mapping[str, int]) -> 
         if owner is None:
             continue
         version = owner.versions.get(number)
-        if version is None:  # a log of before `OutputVersionCreated`: the first commit made version 1
+        if version is None:  # a log older than `OutputVersionCreated`: the first commit created version 1
             contract = work.contracts.get(output, "")
             version = owner.versions[number] = OutputVersion(number, OutputStatus.LIVE, contract, [contract])
         version.has_rows = True
@@ -217,7 +218,7 @@ def _output_version_created(state: State, seq: int, ts: int, event: OutputVersio
         OutputStatus(event.status),
         contract,
         [contract],
-        has_rows=known is not None and known.has_rows,  # of a log that is older than this event
+        has_rows=known is not None and known.has_rows,  # from a log older than this event
     )
 
 

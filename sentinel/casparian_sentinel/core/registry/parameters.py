@@ -1,7 +1,7 @@
-"""Parameters of a parser in production: what is set, and what a job gets.
+"""Parameters of a parser in production: the values that are set, and the values that a job gets.
 
-Lowest to highest: the declared default, what was set for the parser, the source, the rule that gave the tag. A value is
-held against the declared default's type, so that a parser never meets a kind of value that it does not expect.
+From lowest to highest precedence: the declared default, the value set for the parser, the source's, and that of the rule which
+gave the tag. Each value must have the type of the declared default, so that a parser never gets a type it does not expect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.state import ParserLine, State
 
 _PARAMETERS_BYTES = 8 * 1024
-#: A parameter of a version that was registered before such parameters were refused; jobs never got it.
+#: A parameter type that is refused today; versions registered before that may have it, and their jobs never got it.
 _FILE = {"type": "file"}
 
 
@@ -49,15 +49,15 @@ def set_parameters(decision: DecisionBuilder, command: SetParameters) -> None:
 
 
 def declared_of(line: ParserLine) -> Mapping[str, Json]:
-    """What the current version declares; while there is none, the version that was registered last."""
+    """The parameters that the current version declares; without one, those of the version registered last."""
     version = line.versions.get(line.current) or next(reversed(line.versions.values()))
     return version.params
 
 
 def refusal_of(state: State, tag: str, given: Mapping[str, Json]) -> ParameterRefused | None:
-    """Why a source (no tag) or a rule with this tag cannot give these parameters: no parser of its files takes one so.
+    """Why a source (no tag) or a rule with this tag cannot give these parameters: no parser of its files accepts them.
 
-    Before any such parser is registered everything is possible; it is judged again when jobs are queued.
+    Before any such parser is registered everything is allowed; the values are checked again when jobs are queued.
     """
     takers = [
         declared
@@ -82,10 +82,10 @@ def refusal_of(state: State, tag: str, given: Mapping[str, Json]) -> ParameterRe
 def effective(
     declared: Mapping[str, Json], layers: Sequence[tuple[str, Mapping[str, Json]]]
 ) -> tuple[dict[str, Json], dict[str, str]]:
-    """Every declared parameter with its value, and where values that are not defaults came from.
+    """Every declared parameter with its value, and the origin of each value that is not a default.
 
-    `layers`: (origin, values), lowest first. What a version does not declare is not for it. Raises `ParameterRefused` for a
-    value of another type than the declared one.
+    `layers` are (origin, values), lowest precedence first. Values for parameters that the version does not declare are ignored.
+    Raises `ParameterRefused` for a value whose type is not the declared one.
     """
     values = {name: value for name, value in declared.items() if value != _FILE}
     origins: dict[str, str] = {}
@@ -93,7 +93,7 @@ def effective(
         for name, value in given.items():
             if name in values:
                 if declared[name] is None and isinstance(value, str) and origin != "set":
-                    value = guess_value(value)  # as `parser set` reads it: JSON if it is JSON
+                    value = guess_value(value)  # like `parser set`: JSON if it is valid JSON
                 values[name] = accept_parameter(declared, name, value, origin)
                 origins[name] = origin
     return values, origins

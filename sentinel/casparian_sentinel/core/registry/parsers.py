@@ -1,4 +1,4 @@
-"""Parsers, contracts and policies: what may run, who approved it, who owns which output."""
+"""Decisions about parsers, contracts and policies: registration, approval, pausing, retirement, and who owns which output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from casparian_sentinel.core.decision import DecisionBuilder, PlanFiles
 from casparian_sentinel.core.registry.versions import admit, follow_retired, forget_waiting
 from casparian_sentinel.core.state import CLOSED, Contract, ParserLine, ParserVersion, State
 
-#: Clients through which proposals come, from people or not; what they propose is approved by a person elsewhere.
+#: Clients that may only propose, whether a person uses them or not; a person approves their proposals elsewhere.
 PROPOSING_CLIENTS = frozenset({"mcp", "assistant"})
 _POLICY_KEYS = frozenset({"allow", "max_pct", "max_count", "dir", "keep_days"})
 _REGISTRATION_BYTES = 14 * 1024
@@ -45,7 +45,7 @@ _ID_PREFIX = re.compile(r"[0-9a-f-]{4,64}")
 
 
 def register(decision: DecisionBuilder, command: RegisterParser) -> None:
-    """An immutable version becomes known and its contracts are proposed; the identical one again is not news."""
+    """Register an immutable version and propose its contracts; registering the identical version again changes nothing."""
     state = decision.state
     line = state.parsers.get(command.name)
     known = line.versions.get(command.version) if line is not None else None
@@ -64,7 +64,7 @@ def register(decision: DecisionBuilder, command: RegisterParser) -> None:
     registered = _registration(command)
     if len(pack(registered.to_data())) > _REGISTRATION_BYTES:
         decision.reject(
-            f"What {command.name} declares does not fit into an event of 16 KiB.",
+            f"What {command.name} declares is larger than 16 KiB.",
             "Declare fewer outputs, topics or parameters in one parser.",
             code="TOO_LARGE",
         )
@@ -95,7 +95,7 @@ def register(decision: DecisionBuilder, command: RegisterParser) -> None:
 
 
 def _version_of(command: RegisterParser, approved: set[str]) -> ParserVersion:
-    """The version as it is once registered, with these outputs' contracts approved."""
+    """The version as registered, with the contracts of these outputs approved."""
     return ParserVersion(
         parser_id=command.parser_id,
         version=command.version,
@@ -110,7 +110,7 @@ def _version_of(command: RegisterParser, approved: set[str]) -> ParserVersion:
 
 
 def _carry_approvals(decision: DecisionBuilder, command: RegisterParser) -> list[Carried]:
-    """Approve what is word for word approved already for another version of this parser."""
+    """Approve contracts that are identical to ones approved for another version of this parser."""
     carried: list[Carried] = []
     approved = [each for each in contracts_of(decision.state, command.name) if each.status == "APPROVED"]
     for contract in command.contracts if command.carries_over else ():
@@ -192,7 +192,7 @@ def contracts_of(state: State, parser: str, version: str = "", output: str = "")
 
 
 def select_contracts(state: State, selector: str) -> list[Contract]:
-    """`parser`, `parser@version`, `parser@version/output`, or an id or a prefix of one."""
+    """Find contracts by `parser`, `parser@version`, `parser@version/output`, an id, or a prefix of an id."""
     name, _, rest = selector.partition("@")
     version, _, output = rest.partition("/")
     found = contracts_of(state, name, version, output)
@@ -203,7 +203,7 @@ def select_contracts(state: State, selector: str) -> list[Contract]:
 
 
 def _contracts_like(state: State, selector: str) -> str:
-    """What to give instead: an output's name alone does not say whose."""
+    """A remedy that shows the full form: an output name without its parser is ambiguous."""
     meant = [each for each in state.contracts.values() if each.output == selector]
     if not meant:
         return "`casparian contract list` shows them."
@@ -212,7 +212,7 @@ def _contracts_like(state: State, selector: str) -> str:
 
 
 def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
-    """A person approves or rejects what is proposed; what was decided once stays."""
+    """Approve or reject proposed contracts for a person; a decision that was made stays."""
     kind, _, who = command.actor.partition(":")
     if kind != "user" or who.rpartition("@")[2] in PROPOSING_CLIENTS:
         decision.reject(
@@ -233,7 +233,7 @@ def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
     waiting = [contract for contract in found if contract.status == "PROPOSED"]
     if not waiting and all(contract.status != wanted for contract in found):
         decision.reject(
-            f"{command.selector} was {found[0].status.lower()} already, and that stays.",
+            f"{command.selector} was {found[0].status.lower()} already, and this cannot be changed.",
             "Register a new version to propose another contract.",
             code="DECIDED",
         )
@@ -255,7 +255,7 @@ def decide_contract(decision: DecisionBuilder, command: DecideContract) -> None:
 def _admit_approved(
     decision: DecisionBuilder, approved: list[Contract], command: DecideContract
 ) -> list[VersionVerdict]:
-    """What becomes of the versions that may run by these approvals."""
+    """What becomes of the versions that these approvals allow to run."""
     outputs: dict[str, dict[str, set[str]]] = {}
     for contract in approved:
         outputs.setdefault(contract.parser, {}).setdefault(contract.version, set()).add(contract.output)

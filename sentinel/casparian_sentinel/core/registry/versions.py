@@ -1,8 +1,8 @@
-"""Which version of a parser takes new and changed files, and which contracts rows of an output may be held against.
+"""Which version of a parser takes new and changed files, and which contracts may validate the rows of an output.
 
-A version that becomes runnable takes over at once when every row that lies satisfies its contracts (`Fits`, computed at
-the edge from the contracts themselves); otherwise it waits, with the reasons recorded. Files that were processed already
-are not touched either way. A choice by hand stands until a newer version is approved after it.
+A version that becomes runnable takes over at once if all existing rows satisfy its contracts (`Fits`, which the caller computes
+from the contracts); otherwise it waits, and the reasons are recorded. Files that were already processed are not touched in
+either case. A version chosen by hand stays current until a newer version is approved after the choice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PROBLEMS_IN_EVENT = 20
 _PROBLEM_CHARACTERS = 160
 _CONTRACTS_IN_EVENT = 50
 _ENDS = (JobCompleted, JobFailed, JobDeadLettered, JobCancelled)
-_NOT_COMPARED = (Misfit("", "its contract was not compared with that of the rows that are there"),)
+_NOT_COMPARED = (Misfit("", "its contract was not compared with that of the existing rows"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def live_versions_of(state: State, outputs: Iterable[str]) -> dict[str, LiveVers
     return found
 
 
-# --- may it follow ---
+# --- whether a version can take over ---
 
 
 def problems_of(
@@ -99,7 +99,7 @@ def may_be_chosen(
 
 
 def refusal_of_target(state: State, contracts: Mapping[str, str], targets: Mapping[str, int]) -> str:
-    """Why rows under these contracts cannot go to these versions of their outputs; empty when they can."""
+    """Why rows under these contracts cannot go to these versions of their outputs, or an empty text if they can."""
     for output, contract in contracts.items():
         owner = state.outputs.get(output)
         version = owner.versions.get(targets.get(output, 0)) if owner is not None else None
@@ -123,9 +123,9 @@ def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
 def admit(
     decision: DecisionBuilder, line: ParserLine, newly_runnable: Iterable[ParserVersion], fits: Fits, *, by: By
 ) -> list[VersionVerdict]:
-    """What becomes of versions that may run from now on, newest first; each verdict is for the caller.
+    """Decide about versions that have just become runnable, newest first; the verdicts are for the caller.
 
-    `line` is as it will be: the command's own registration and approvals are in it.
+    `line` already includes the command's own registration and approvals.
     """
     current = line.current
     verdicts: list[VersionVerdict] = []
@@ -180,7 +180,7 @@ def _record_waiting(
 
 
 def _like(state: State, line: ParserLine, problems: Sequence[Problem]) -> str:
-    """The newest version that has the contract of the live rows of the first output that stands in the way."""
+    """The newest version whose contract is that of the live rows of the first output in conflict."""
     output = problems[0]["output"] if problems else ""
     owner = state.outputs.get(output)
     live = owner.live if owner is not None else None
@@ -198,12 +198,12 @@ def _verdict(
     *,
     may_choose: bool = True,
 ) -> VersionVerdict:
-    """How a version stands, for the answer: `said` in words, `remedy` when something can be done about it."""
+    """The status of a version for the answer: `said` in words, and `remedy` if something can be done about it."""
     name = f"{line.name} {version.version}"
     if state == "current":
         said, remedy = f"{name} is current: new and changed files go to it; processed ones are not touched", ""
     elif state == "older":
-        said = f"{name} may run and is older than the current version {current}, which stays"
+        said = f"{name} may run but is older than {current}, which stays current"
         remedy = f"`casparian parser use {line.name}@{version.version} --reason TEXT` makes it current."
     else:
         left = f"new files still go to {current}" if current else "no version takes new files yet"
@@ -231,9 +231,9 @@ def _make_current(
     by: By,
     reason: str,
 ) -> None:
-    """Record that `version` takes new and changed files, and what its outputs' live versions become by it.
+    """Record that `version` takes new and changed files, and how its outputs' live versions change.
 
-    Without `fits` its contracts are known to be no stricter than those of rows that lie.
+    Without `fits`, its contracts are known to be no stricter than those of the existing rows.
     """
     live_versions = live_versions_of(decision.state, version.outputs)
     for output, contract in version.outputs.items():
@@ -258,7 +258,7 @@ def _refresh_waiting(
     after: Mapping[str, LiveVersion],
     fits: Fits | None,
 ) -> None:
-    """Reasons of other versions that wait, now that `current` is: older ones wait for nothing, others may for less."""
+    """Update the waiting versions after `current` was chosen: older ones stop waiting, others may have fewer reasons to wait."""
     for each in line.versions.values():
         if not each.waits or each.version == current.version:
             continue
@@ -304,11 +304,11 @@ def _record_contract(
     return replace(live, contract_hash=own, contracts=tuple(kept))
 
 
-# --- by hand, by retirement, by the end of jobs ---
+# --- chosen by hand, after a retirement, after the last job ---
 
 
 def use(decision: DecisionBuilder, command: UseVersion) -> None:
-    """Another version by hand: one that may run, and whose rows may lie beside those that are there."""
+    """Make a version current by hand: it must be allowed to run, and its rows must be allowed next to the existing ones."""
     state = decision.state
     line = state.parsers.get(command.parser)
     version = line.versions.get(command.version) if line is not None else None
@@ -344,7 +344,7 @@ def use(decision: DecisionBuilder, command: UseVersion) -> None:
 
 
 def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserVersion, fits: Fits) -> VersionVerdict:
-    """The current version was retired: the newest that fits follows, or none. The verdict about the one that follows."""
+    """After the current version was retired, make the newest one that fits current, if any. Returns the verdict on it."""
     others = [each for each in line.versions.values() if each is not retired and each.is_runnable]
     best_waiting: VersionVerdict | None = None
     for version in sorted(others, key=_age, reverse=True):
@@ -380,12 +380,12 @@ def _pairs(version: ParserVersion, live_versions: Mapping[str, LiveVersion]) -> 
 
 
 def forget_waiting(decision: DecisionBuilder, line: ParserLine, version: ParserVersion) -> None:
-    """A version that waited does so no more: it was retired."""
+    """A waiting version stops waiting because it was retired."""
     _record_waiting(decision, line, version, [], may_choose=False)
 
 
 def after_ends(decision: DecisionBuilder) -> None:
-    """Jobs ended in this decision; a version that waited for the last of them becomes current, or waits on with reasons."""
+    """After jobs ended, make a version that waited for the last of them current, or record why it still waits."""
     ended: dict[str, int] = {}
     for event in decision.events:
         job = decision.state.jobs.get(event.job_id) if isinstance(event, _ENDS) else None
@@ -415,11 +415,11 @@ def _admit_waiting(decision: DecisionBuilder, line: ParserLine) -> None:
         current = version.version
 
 
-# --- homes of before ---
+# --- homes of older versions ---
 
 
 def adopt(decision: DecisionBuilder) -> None:
-    """What followed from events of before `ParserCurrentChanged` becomes events, once, at the first start that knows them."""
+    """Record as events, once, what followed from events older than `ParserCurrentChanged`: at the first start that knows them."""
     for line in decision.state.parsers.values():
         if not line.is_derived:
             continue

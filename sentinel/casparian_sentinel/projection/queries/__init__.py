@@ -1,7 +1,7 @@
-"""Every SELECT that is asked of the tables, by name, so that none stands in a front end.
+"""The SQL of every query, by name, so that no front end contains SQL.
 
-The queries themselves, with their parameters and the types of their rows, are `casparian_protocol.queries`; here is the SQL
-of each, in modules of the same names. `planning` has what the sentinel asks for itself. `select_of` turns a query into SQL.
+`casparian_protocol.queries` defines the queries with their parameters and row types; modules here have the same names and contain
+the SQL. `planning` has the sentinel's own queries. `select_of` turns a query into SQL.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ __all__ = ["ANSWERS", "Select", "select_of"]
 
 
 def select_of(query: Query[Any]) -> Select:
-    """The SQL that answers a query."""
+    """The SQL for a query."""
     return select(query, ANSWERS[type(query)])

@@ -14,7 +14,7 @@ _TAGS = "(select string_agg(t.tag, ', ' order by t.tag) from scout_file_tags t w
 
 
 def _where(chosen: files.FileFilter) -> tuple[str, dict[str, object]]:
-    """The condition over `scout_files f` (or a view with its columns), and its parameters."""
+    """The condition over `scout_files f` (or a view with the same columns), and its parameters."""
     conditions = ["f.status = $status" if chosen.status else "f.status <> 'vanished'"]
     for is_given, condition in (
         (chosen.tag, "f.id in (select t.file_id from scout_file_tags t where t.tag = $tag)"),

@@ -42,12 +42,12 @@ select * from (
 ) order by seq
 """
 
-#: What of a job makes its group; the same words in `GROUPED` and in what asks for the members of one.
+#: The columns that make a job's group; used in `GROUPED` and to find the members of a group.
 _IS_CLOSED = f"(q.status in {_FAILED} and q.closed_by is not null)"
 _CAUSE = f"case when q.status in {_FAILED} then coalesce(q.error_fingerprint, q.error_code, '') else '' end"
 _INPUT = "case when q.plugin_name is null then coalesce(q.input_file, '') else '' end"
 _AT = "coalesce(q.end_time, q.started_at, q.queued_at)"
-#: Where the outputs of a job are said, a few texts for a million jobs: names are cut out of the different ones.
+#: The output paths of a million jobs are only a few different texts, so names are cut out of the distinct ones.
 _GROUPS = f"""
 with grouped as (
     select q.status, {_IS_CLOSED} as is_closed, q.job_type as type, coalesce(q.plugin_name, '') as parser,
@@ -61,7 +61,7 @@ select * exclude (paths), coalesce(list_sort(list_distinct(flatten(
     list_transform(paths, lambda path: regexp_extract_all(path, 'outputs/([^/]+)/', 1))))), []::varchar[]) as outputs
 from grouped order by latest_at desc, status, type, parser, version, cause, input
 """
-#: `{which}` chooses jobs `q`; what was scanned is looked up for these alone.
+#: `{which}` selects the jobs `q`; scan facts are looked up only for these.
 _GROUPED = """
 with chosen as materialized ({which}),
 scanned as (select job_id, max(files) as files from cf_scans where job_id in (select id from chosen) group by job_id)
@@ -105,8 +105,8 @@ from cf_processing_queue where status in ({_ENDED}) and closed_at is null group 
 """
 
 
-#: What the causes of the job's events lead to, another job's life left out; registration and contracts of the version that
-#: ran; what took the place of the rows. Events of before causes were recorded have none: then the last scan that saw the file.
+#: The events that caused the job's events or were caused by them, without other jobs' lives; registration and contracts of
+#: the version that ran; what superseded the rows. Events older than causes have none: then the last scan that saw the file.
 _STORY = """
 with recursive job as (select * from cf_processing_queue where id = $job_id),
 own as (

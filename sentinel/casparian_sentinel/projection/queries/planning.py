@@ -1,6 +1,6 @@
-"""What the sentinel asks for itself: plans, reruns, and what it publishes; each SELECT with the type of its rows.
+"""The sentinel's own queries, for plans, reruns and publishing; each SELECT has the type of its rows.
 
-Parameters are positional, in the order that the comment of a SELECT names them.
+Parameters are positional, in the order given in the comment above each SELECT.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
 
 
 class RowSelect(str, Generic[RowT]):
-    """The SQL of one SELECT whose rows are `RowT`."""
+    """The SQL of one SELECT with rows of type `RowT`."""
 
 
 class FilePlace(TypedDict):
-    """A file of the file index, as planning and its parameters see it."""
+    """A file of the file index with the columns that planning and parameters need."""
 
     id: str
     path: str
@@ -29,14 +29,14 @@ class FilePlace(TypedDict):
 
 
 class PlannedFile(FilePlace):
-    """A file for which a job can be made."""
+    """A file for which a job can be created."""
 
     size: int
-    #: The tag for which the file goes to the parser.
+    #: The tag through which the parser takes the file.
     tag: str
     #: `append` or `replace`.
     on_change: str
-    #: The event since which it has this content.
+    #: The event since which the file has this content.
     content_seq: int | None
 
 
@@ -57,12 +57,12 @@ class Obstacle(TypedDict):
 class FailedInput(TypedDict):
     id: str
     spec_json: str
-    #: Why it cannot run again; empty when it can.
+    #: Why it cannot run again; empty if it can.
     obstacle: str
 
 
 class UnhashedRoot(TypedDict):
-    """A directory with wanted files whose content is not known."""
+    """A directory with wanted files whose content hash is not known."""
 
     root: str
     source_id: str | None
@@ -90,7 +90,7 @@ class DeadLetter(TypedDict):
 
 
 class PublishedFile(TypedDict):
-    """A part of an output; `path` is None when its rows are not shown."""
+    """A part of an output; `path` is None if its rows are not shown."""
 
     output: str
     version: int
@@ -123,15 +123,15 @@ class ApprovedContract(TypedDict):
     schema_json: str
 
 
-#: What becomes of a file's earlier rows when it changes: what its source says, or one that it lies in.
+#: What happens to a file's earlier rows when it changes: decided by its source, or by a source that contains it.
 ON_CHANGE = """
 case when exists (from scout_sources s where s.on_change = 'append'
     and (s.id = f.source_id or starts_with(f.path, s.path || '/'))) then 'append' else 'replace' end
 """
 
-#: Whether a job `q` speaks for its content, joined with its file `s` as it is now. A failure does as long as that file lies
-#: where the job looked for it and has had this content since before: the log that was rotated away, or came back to
-#: what it was, has yet to be tried where it is. A failure that a person closed speaks for its content for good.
+#: Whether a job `q`, joined with its file `s` as it is now, counts for its content. A failure counts only while the file is
+#: at the job's path and has had this content since before the job: a log file that was rotated, or that returned to an earlier
+#: content, must be tried at its new place. A failure that a person closed always counts.
 _SPEAKS = f"""
 (q.status not in ('FAILED', 'DEAD_LETTER') or q.close_reason is not null or q.job_type not in {PUBLISHES_CONTENTS}
     or coalesce(
@@ -139,10 +139,10 @@ _SPEAKS = f"""
     and s.content_seq < q.sequence, false))
 """
 
-#: Files that a parser wants and that no version of it has been given: topics (list), path prefix or '', parser, whether
-#: content whose jobs were all cancelled is wanted again, path and id to go on behind, limit. Of paths with equal content only
-#: the first counts.
-#: A cancelled job is a decision: its content stays away from this parser until a person asks for it again.
+#: Files that a parser wants and that were not given to any version of it. Parameters: topics (list), path prefix or '', parser,
+#: whether contents whose jobs were all cancelled are wanted again, path and id to continue after, limit. Of several paths with
+#: equal content only the first counts.
+#: A cancelled job is a decision: this parser does not get its content again until a person asks for it.
 PLAN_FILES = RowSelect[PlannedFile](f"""
 from (select f.id, f.path, f.content_hash, f.size, f.kind, f.rel_path, f.source_id, t.tag, {ON_CHANGE} as on_change, f.content_seq
 from scout_files f join scout_file_tags t on t.file_id = f.id
@@ -155,9 +155,9 @@ qualify row_number() over (partition by f.content_hash order by f.path, f.id, t.
 where (path, id) > (?, ?) order by path, id limit ?
 """)
 
-#: What there is of the files that a parser wants, as far as they were planned before: topics (list), path prefix or '',
-#: parser. `contents` counts equal files once; of them `cancelled` have only cancelled jobs, `open` have one that has not
-#: ended, `ended` have one that has; of the ended ones `failed` have none that succeeded.
+#: The files that a parser wants and that were planned before, counted. Parameters: topics (list), path prefix or '', parser.
+#: `contents` counts equal files once. Of these, `cancelled` have only cancelled jobs, `open` have a job that has not ended,
+#: `ended` have ended jobs, and `failed` are the ended ones without a successful job.
 COUNT_ASKED = RowSelect[AskedFiles](f"""
 with asked as (
     select distinct f.id, f.content_hash from scout_files f join scout_file_tags t on t.file_id = f.id
@@ -179,7 +179,7 @@ select (select count(*) from asked) as files, (select count(*) from asked where 
 from contents
 """)
 
-#: What of files decides about their parameters, and where they lie now: file ids (list).
+#: The facts about files that decide their parameters, and their current paths. Parameters: file ids (list).
 FILE_FACTS = RowSelect[FilePlace]("""
 select id, source_id, rel_path, kind, path, content_hash from scout_files where id in (select unnest(?::varchar[]))
 """)
@@ -189,7 +189,7 @@ _FILE_OBSTACLES = """
     when s.content_hash <> f.content_hash then 'its file has other content now'
 """
 
-#: What the file index knows that keeps a PARSE job's input from being run again; no row when there is nothing: job id.
+#: Why the file index says that a PARSE job's input cannot be processed again; no row if it can. Parameter: job id.
 INPUT_OBSTACLE = RowSelect[Obstacle](f"""
 select obstacle from (
     select case {_FILE_OBSTACLES} else '' end as obstacle
@@ -198,8 +198,8 @@ select obstacle from (
 ) where obstacle <> ''
 """)
 
-#: The newest failure of each input that no success closed, and what keeps it from running again (empty: nothing):
-#: parser or '', error code or '', id to go on behind, limit.
+#: The newest failure of each input that no success closed, and why it cannot run again (empty if it can). Parameters:
+#: parser or '', error code or '', id to continue after, limit.
 FAILED_INPUTS = RowSelect[FailedInput](f"""
 with failed as (
     select id, plugin_name, content_hash, file_version_id, spec_json, error_code, row_number() over (
@@ -220,7 +220,7 @@ left join scout_files s on s.id = f.file_version_id
 where f.age = 1 and $2 in ('', f.error_code) and f.id > $3 order by f.id limit $4
 """)
 
-#: Directories with wanted files whose content hash is not known, so that they cannot be planned: topics (list), path prefix.
+#: Directories with wanted files that cannot be planned because their hash is not known. Parameters: topics (list), path prefix.
 UNHASHED_ROOTS = RowSelect[UnhashedRoot]("""
 select left(f.path, length(f.path) - length(f.rel_path) - 1) as root, f.source_id, count(distinct f.id) as files
 from scout_files f join scout_file_tags t on t.file_id = f.id
@@ -229,9 +229,9 @@ where t.tag in (select unnest(?::varchar[])) and f.status <> 'vanished' and f.co
 group by all order by root
 """)
 
-#: Files whose present content the parser has processed, and which are not known to have it: from another path, or because
-#: they came back to it. Also those with an open job for a content that they do not have any more: parser, topics (list),
-#: id to go on behind, limit.
+#: Files whose current content the parser processed before, but not for this file: it was at another path, or the file returned
+#: to an earlier content. Also files with an open job for a content that they no longer have. Parameters: parser, topics (list),
+#: id to continue after, limit.
 RECOGNISED_FILES = RowSelect[RecognisedFile](f"""
 with open_jobs as (
     select file_version_id as file_id, content_hash, queued_seq from cf_processing_queue
@@ -251,27 +251,27 @@ where exists (from cf_commits c where c.parser = $1 and c.content_hash = f.conte
 order by f.id limit $4
 """)
 
-#: A job by unique prefix of its id: prefix.
+#: A job by a unique prefix of its id. Parameter: prefix.
 JOBS_BY_PREFIX = RowSelect[EndedJob]("""
 select id, status, spec_json, plugin_name, retry_count, closed_at from cf_processing_queue
 where starts_with(id, ?) order by id limit 3
 """)
 
-#: Jobs with an open failure of one cause: fingerprint, id to go on behind, limit.
+#: Jobs with an open failure of one cause. Parameters: fingerprint, id to continue after, limit.
 OPEN_FAILURES_OF = RowSelect[JobId]("""
 select id from cf_processing_queue
 where error_fingerprint = ? and status in ('FAILED', 'DEAD_LETTER') and closed_at is null and id > ? order by id limit ?
 """)
 
-#: Open dead letters, in the order of their ids: fingerprint or '', id to go on behind, limit.
+#: Open dead letters by id. Parameters: fingerprint or '', id to continue after, limit.
 DEAD_LETTERS = RowSelect[DeadLetter]("""
 select id, spec_json from cf_processing_queue
 where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(error_fingerprint, ''), ?) and id > ?
 order by id limit ?
 """)
 
-#: Commits whose rows the catalog shows: live and in place; and those that all their successors, still being put in place,
-#: have superseded, so that no reader sees neither the old rows nor the new ones.
+#: Commits whose rows the catalog shows: those that are live and in place, and superseded ones whose successors are all still
+#: being put in place, so that readers always see the old rows or the new ones.
 _SHOWN_COMMITS = """
 recursive successors(job_id, next) as (
     select c.job_id, c.superseded_by from cf_commits c join cf_processing_queue q on q.id = c.superseded_by
@@ -285,7 +285,7 @@ shown as (
         group by s.job_id having bool_and(n.status = 'COMMITTED'))))
 """
 
-#: Datasets for the catalog: every part in place whose rows are shown; one without rows to show keeps its place, with no file.
+#: Datasets for the catalog: every part in place whose rows are shown. A dataset without such rows is listed without a file.
 OUTPUT_FILES = RowSelect[PublishedFile](f"""
 with {_SHOWN_COMMITS}
 select output, version, kind, case when job_id in (select job_id from shown) then path end as path, rows, contract_hash,
@@ -295,13 +295,13 @@ where not is_damaged and job_id in (from cf_processing_queue select id where sta
 order by output, version, kind, sequence, path
 """)
 
-#: What failed jobs left in quarantine, a row a job and output; `files` is a JSON list of paths below the home: nothing.
+#: The quarantine of failed jobs, one row for each job and output; `files` is a JSON list of paths in the home. No parameters.
 UNCOMMITTED_FILES = RowSelect[UncommittedFiles]("""
 select output, job_id, files, max(recorded_at) as recorded_at from cf_quarantine where not is_committed
 group by output, job_id, files order by output, job_id
 """)
 
-#: Where the rows that are shown come from, a row a commit: nothing.
+#: The origin of the rows that are shown, one row for each commit. No parameters.
 LINEAGE_FILES = f"""
 with {_SHOWN_COMMITS}
 select c.content_hash as _cf_source_hash, c.job_id as _cf_job_id, c.input_file as source_path, f.rel_path as relative_path,
@@ -310,10 +310,10 @@ select c.content_hash as _cf_source_hash, c.job_id as _cf_job_id, c.input_file a
 from shown c left join scout_files f on f.id = c.file_id left join scout_sources s on s.id = f.source_id
 """
 
-#: The version of each output that queries see, with the contract that all its rows satisfy: nothing.
+#: The live version of each output, with the contract that all its rows satisfy. No parameters.
 LIVE_OUTPUTS = RowSelect[LiveOutput]("select output, version, contract_hash from cf_live_outputs order by output")
 
-#: Contracts of outputs, newest approval last: nothing.
+#: Contracts of outputs, newest approval last. No parameters.
 APPROVED_CONTRACTS = RowSelect[ApprovedContract]("""
 select output, parser, version, contract_hash, schema_json from cf_schema_contracts
 where state = 'APPROVED' order by approved_at

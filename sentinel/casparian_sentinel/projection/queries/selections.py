@@ -9,7 +9,7 @@ from casparian_sentinel.projection.queries.statement import Answer, Select, of, 
 
 _OPEN = texts(OPEN)
 _FAILED = "('FAILED', 'DEAD_LETTER')"
-#: Events after which a daemon plans by itself.
+#: Events after which a daemon plans automatically.
 _REASONS_TO_PLAN = (
     "('FilesObserved', 'FilesRevised', 'FilesTagged', 'TagRuleAdded', 'ParserRegistered', 'ContractApproved',"
     " 'JobReplayed')"
@@ -64,7 +64,7 @@ from cf_audit where seq <= $seq
 
 
 def _latest(selection: selections.Selection) -> str:
-    """Relations `ended` and `failed`: the latest job of each content meant; and every failure that counts."""
+    """Relations `ended` and `failed`: the latest job of each selected content, and every failure that counts."""
     return f"""
     with latest as (
         select q.id, q.status, q.sequence, q.input_file, q.plugin_name, q.rows_valid, q.quarantine_rows, q.rows_skipped,

@@ -1,4 +1,4 @@
-"""How a named query becomes SQL: a text with `$parameters`, or a function that composes one from the query's conditions."""
+"""How a named query becomes SQL: from a text with `$parameters`, or from a function that composes it from the query's fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Select:
     parameters: Mapping[str, object]
 
 
-#: The answer to a query: SQL whose `$names` are the query's fields, or what makes it from the query.
+#: The SQL for a query, with its fields as `$names`, or a function that builds it from the query.
 Answer: TypeAlias = str | Callable[[Any], Select]
 
 
@@ -32,13 +32,13 @@ def select(query: Query[Any], answer: Answer) -> Select:
 
 
 def of(sql: str, parameters: Mapping[str, object]) -> Select:
-    """The SQL with those of the parameters that it names."""
+    """The SQL with only the parameters that it names."""
     named = set(_PARAMETER.findall(sql))
     return Select(sql, {name: value for name, value in parameters.items() if name in named})
 
 
 def total(expression: str, condition: str = "") -> str:
-    """A sum that is 0 over nothing, and never more than 64 bits hold."""
+    """A sum that is 0 for no rows, and is limited to 64 bits."""
     kept = f" filter (where {condition})" if condition else ""
     return f"least(coalesce(sum({expression}){kept}, 0), {_BIGINT_MAX})::bigint"
 
