@@ -182,7 +182,7 @@ def test_a_resource_that_the_bundle_leaves_out_is_named_with_the_include_that_br
     body = "def parse(path):\n    import pathlib\n    yield {'c': pathlib.Path(__file__).with_name('codes.csv').read_text()}\n"
     answer = call("run", write("codes.py", body), "sample.txt", "--json")
     said = only(answer)["error"]["message"]
-    assert "The parser's bundle holds no codes.csv" in said
+    assert "The parser's bundle does not contain codes.csv" in said
     assert 'include = ["codes.csv"]' in said
     assert call("run", write("codes.py", f'include = ["codes.csv"]\n{body}'), "sample.txt").code == 0
 

@@ -73,7 +73,7 @@ def test_other_rows_are_named_and_other_bytes_of_the_same_rows_pass(lived: Calle
     assert "different" in answer.out and "row 17: id was 'forged', is now 'A17'" in answer.out
 
     publish(table.slice(0, 20))
-    assert "20 rows were published, it now makes 30 or more" in lived("verify", job["id"]).out
+    assert "20 rows were published, the job now creates 30 or more" in lived("verify", job["id"]).out
 
 
 @pytest.mark.parametrize(("change", "code"), [("edit", "INPUT_CHANGED"), ("delete", "FILE_NOT_FOUND")])

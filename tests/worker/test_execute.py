@@ -497,7 +497,7 @@ def test_a_missing_library_is_named_with_what_to_do(desk: Desk) -> None:
     error = desk.failed("import polarbears.core\ndef parse(path):\n    pass\n").error
     assert (error.code, error.context["module"]) == ("DEPENDENCY_MISSING", "polarbears")
     assert "No module named 'polarbears' (at parser.py:1)" in error.message
-    assert "no environments of their own yet: do without polarbears" in error.message
+    assert "can use only Python's standard library and pyarrow so far: remove polarbears" in error.message
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,6 @@ def test_a_file_that_the_bundle_left_out_is_told_with_the_include_that_brings_it
         return of_report(report, Path("/bundle")).message
 
     told = said("/bundle/tables/codes.csv")
-    assert "The parser's bundle holds no tables/codes.csv" in told
+    assert "The parser's bundle does not contain tables/codes.csv" in told
     assert 'name it there with `include = ["tables/codes.csv"]` and register a new version.' in told
     assert "include" not in said("/elsewhere/codes.csv")

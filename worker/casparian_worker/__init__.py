@@ -1,10 +1,10 @@
-"""The worker: runs the jobs that the sentinel assigns, decides nothing itself, and trusts no guest.
+"""The worker: runs the jobs that the sentinel assigns, makes no decisions about jobs, and does not trust guests.
 
-`leases` decides what is held and said, as a pure state machine; `agent` is the loop around it, with `connection` (the
-socket), `slots` (the threads), `artifacts` (bundles and contracts) and `reports` (what is said in which messages). `kinds`
-runs each kind of job: PARSE with `execute`, which reads a guest, `guest`, which starts and ends one, `validation`, `sinks` and
-`staging`; SCAN with `discovery`. The names below are for `casparian_app`: dev mode and a bundle's own tests run parsers,
-and a command scans, without a sentinel.
+`leases` decides which leases the worker holds and which messages it sends, as a pure state machine. `agent` is the loop around
+it, with `connection` (the socket), `slots` (the threads), `artifacts` (bundles and contracts) and `reports` (the content of
+messages). `kinds` runs each kind of job. A PARSE job uses `execute`, which reads a guest's stream, `guest`, which starts and ends
+guests, `validation`, `sinks` and `staging`; a SCAN job uses `discovery`. The names below are for `casparian_app`: dev mode and a
+bundle's tests run parsers, and a command scans, without a sentinel.
 """
 
 from __future__ import annotations

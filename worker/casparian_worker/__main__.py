@@ -1,7 +1,7 @@
 """`python -m casparian_worker`: one worker process of a home, usually started by its sentinel.
 
-SIGTERM drains: nothing more is taken, what runs is finished. A second one stops now. Ctrl-C does the same for a worker
-that a person started by hand; a managed one leaves that to its sentinel.
+SIGTERM drains: the worker takes no more jobs and finishes the running ones. A second SIGTERM stops it at once. Ctrl-C does the
+same for a worker that a person started by hand; a managed worker ignores it, because its sentinel handles it.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> int:
-    """The exit status. `tell` gets one line for each change of the connection of a worker that a person started."""
+    """Run a worker; returns its exit status. For a hand-started worker, `tell` gets a line for each change of its connection."""
     given = parse_arguments(arguments)
     process.reset_signals(keep=() if given.managed else process.TERMINAL)
     home = home_from(given.home, dict(os.environ))
     settings = load(home, os.environ).settings
     make_home(home)
     os.umask(0o077)
-    compileall.compile_dir(SHIM_FOLDER, quiet=2)  # guests write no bytecode: compiled once, here
+    compileall.compile_dir(SHIM_FOLDER, quiet=2)  # guests write no bytecode, so it is compiled here, once
     options = AgentOptions(
         worker_id=given.worker_id,
         slots=given.slots or settings.daemon.slots_per_worker,

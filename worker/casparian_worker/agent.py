@@ -1,4 +1,4 @@
-"""The shell of a worker: one loop that hands what happens to `LeaseTable.step` and performs what it returns.
+"""The shell of a worker: a loop that passes each input to `LeaseTable.step` and performs the outputs.
 
 Owns the socket, the clock, the slots, the thread that syncs and the one that removes old files. Leases are decided by
 `leases`. The agent also fetches blobs, reports what was written and, for a worker that a person started, reports
@@ -76,11 +76,11 @@ class AgentOptions:
     slots: int
     endpoint: str
     version: str
-    #: Started by a sentinel: leaves when none answers for long.
+    #: Whether a sentinel started it; such a worker leaves when none answers for long.
     is_managed: bool = True
     #: How long until an unanswered offer or failure is sent again.
     resend_seconds: float = RESEND_SECONDS
-    #: Started by a person: what becomes of the connection is announced here; None for a managed one.
+    #: Announces changes of the connection for a worker that a person started; None for a managed one.
     tell: Callable[[str], None] | None = None
     #: How long such a worker waits for the first sentinel.
     wait_seconds: float = DEFAULT_WAIT_SECONDS
@@ -115,7 +115,7 @@ class Agent:
             resend_seconds=options.resend_seconds,
             patience_seconds=2 * liveness.rejoin_seconds if options.is_managed else None,
         )
-        #: From `Start` until a slot has done with it, whether its lease is still held or not.
+        #: Attempts from `Start` until their slot has finished, whether or not the lease is still held.
         self._attempts: dict[LeaseKey, Attempt] = {}
         #: Work finished by slots, until it is synced or dropped.
         self._staged: dict[LeaseKey, Result] = {}
@@ -124,7 +124,7 @@ class Agent:
         self._contact = Contact(f"home {home.root}", options.tell, options.wait_seconds)
 
     async def run(self) -> int:
-        """Join, work, leave; the exit status (`connection.Contact`)."""
+        """Join, work and leave; returns the exit status (`connection.Contact`)."""
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._bus = WorkerBus(self._options.endpoint, self._received)
@@ -154,7 +154,7 @@ class Agent:
         """Drain: take no more jobs, finish the running ones, leave. A second call leaves now."""
         self._step(Shutdown() if self._table.is_draining else Drain())
 
-    # --- what happens
+    # --- inputs
 
     def _step(self, happened: Input) -> None:
         for output in self._table.step(time.monotonic(), happened):
@@ -192,7 +192,7 @@ class Agent:
         self._step(message)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        """From any thread: call this in the loop."""
+        """Call a function in the loop; may be used in any thread."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop has ended, so there is nothing left to do
@@ -219,7 +219,7 @@ class Agent:
     def _synced(self, group: Sequence[tuple[Result, Exception | None]]) -> None:
         self._step(AttemptsEnded([(result.attempt.key, _end_of(result, trouble)) for result, trouble in group]))
 
-    # --- what is done about it
+    # --- outputs
 
     def _perform(self, output: Output) -> None:
         match output:
@@ -267,7 +267,7 @@ class Agent:
 
 
 def _end_of(result: Result, trouble: Exception | None) -> Manifest | Failure:
-    """How an attempt ended once its files are durable, or could not be made so (`trouble`)."""
+    """The end of an attempt: its files are durable, or `trouble` says why they could not be made durable."""
     if trouble is not None:
         origin: Origin = "environment" if isinstance(trouble, OSError) else "worker"
         return Failure(of_exception(trouble, origin))

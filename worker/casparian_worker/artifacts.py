@@ -1,8 +1,8 @@
-"""Bundles and contracts of jobs, fetched by hash: each once, checked against its name, unpacked once for all jobs.
+"""Bundles and contracts of jobs, fetched by hash. Each is fetched once, checked against its hash, and unpacked once for all jobs.
 
-A `BlobTransfer` brings the bytes: from the sentinel's own disk where this process shares it, over the bus elsewhere. What an
-earlier process unpacked is compared with the blob before it is used. An `assign` carries no signature, so what is verified
-here is that the bytes are those the sentinel registered (it verified the signature then).
+A `BlobTransfer` fetches the bytes: from the sentinel's disk if this process shares it, otherwise over the bus. A bundle unpacked
+by an earlier process is compared with its blob before it is used. An `assign` has no signature; the check here is that the bytes
+are those that the sentinel registered, and it verified the signature then.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class FetchTimeout(CasparianError):
 
 
 class BlobTransfer(Protocol):
-    """A way for a worker to get blobs."""
+    """A way for a worker to fetch blobs."""
 
     def fetch(self, digest: str) -> bytes | None:
-        """From any thread: the blob, not checked; None when there is none. Blocks; raises `FetchTimeout`."""
+        """The blob, unchecked, or None if it does not exist. Blocks; may be called from any thread. Raises `FetchTimeout`."""
 
 
 class SameDiskTransfer:
-    """From the home's own store, when it is on a disk of this host; what is missing or damaged there, another way."""
+    """Reads the home's own store on a disk of this host; uses another transfer for blobs that are missing or damaged there."""
 
     def __init__(self, home: Home, otherwise: BlobTransfer) -> None:
         self._home = home
@@ -89,10 +89,10 @@ class SameDiskTransfer:
 
 
 class BusTransfer:
-    """In one message of the bus. `ask_again` repeats each question until it is answered or given up."""
+    """Fetches a blob in one message of the bus. `ask_again` repeats each request until it is answered or given up."""
 
     def __init__(self, call: Callable[..., None], send: Callable[[Message], object]) -> None:
-        """`call(function, *arguments)` has it called in the loop, where `send` may be used, from any thread."""
+        """`call(function, *arguments)` runs it in the loop, where `send` may be used; `call` may be used in any thread."""
         self._call = call
         self._send = send
         self._waiting: dict[str, list[Future[bytes | None]]] = {}
@@ -108,12 +108,12 @@ class BusTransfer:
             self._call(self._forget, digest, waiting)
 
     def arrived(self, digest: str, content: bytes | None) -> None:
-        """In the loop: a blob arrived, or there is none."""
+        """In the loop: a blob arrived, or does not exist."""
         for waiting in self._waiting.pop(digest, []):
             waiting.set_result(content)
 
     def ask_again(self) -> None:
-        """In the loop: a sentinel has just welcomed this worker, and may not know of earlier requests."""
+        """In the loop: repeat open requests, because the sentinel that welcomed this worker may not know them."""
         for digest in self._waiting:
             self._send(Fetch(hash=digest))
 
@@ -130,7 +130,7 @@ class BusTransfer:
 
 
 class Artifacts:
-    """The worker's cache. For several threads; `fetch` blocks and gives None for an unknown hash."""
+    """The worker's cache, for several threads. `fetch` blocks, and returns None for an unknown hash."""
 
     def __init__(self, home: Home, fetch: Callable[[str], bytes | None]) -> None:
         self._home = home
@@ -160,7 +160,7 @@ class Artifacts:
 
     @staticmethod
     def _unpacked(blob: bytes, directory: Path) -> bool:
-        """Unpack it if it is missing, or replace it if it was altered; whether it was unpacked now."""
+        """Unpack the bundle if it is missing or was altered; returns whether it was unpacked now."""
         is_new = not directory.exists()
         try:
             unpack_bundle(blob, directory)
@@ -185,12 +185,12 @@ class Artifacts:
 
 
 def compile_sources(directory: Path) -> None:
-    """Compile the sources to bytecode, since guests never write any. Never imports them; runs in a process of its own."""
+    """Compile the sources to bytecode, since guests never write any. It never imports them, and runs in a separate process."""
     subprocess.run(
         [sys.executable, "-I", "-m", "compileall", "-q", str(directory)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         timeout=_COMPILE_SECONDS,
-        check=False,  # a syntax error is the parser's, reported when it is imported
+        check=False,  # a syntax error is the parser's fault, and is reported when the parser is imported
     )

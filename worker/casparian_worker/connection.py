@@ -1,8 +1,8 @@
-"""The worker's end of the bus, and messages to the person who started it by hand on whether a sentinel answers.
+"""The worker's end of the bus, and notices to the person who started it about whether a sentinel answers.
 
-`WorkerBus` is one DEALER, drained through its descriptor in the loop. A message goes only to a connection that exists: what
-cannot be sent now is sent again by `leases`, so nothing stale waits here for a sentinel that comes back. `Contact`
-knows when to stop waiting for the first sentinel.
+`WorkerBus` is one DEALER socket, read through its descriptor in the loop. A message is sent only on an existing connection;
+`leases` sends everything else again later, so no stale messages wait for a sentinel that comes back. `Contact` decides when to
+stop waiting for the first sentinel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DRAIN_LIMIT = 256
 
 
 class WorkerBus:
-    """Messages out, messages in."""
+    """Sends and receives messages."""
 
     def __init__(self, endpoint: str, on_message: Callable[[Message, Sequence[bytes]], None]) -> None:
         self._on_message = on_message
@@ -42,7 +42,7 @@ class WorkerBus:
         self._recheck()
 
     def send(self, message: Message, attachments: Sequence[bytes] = ()) -> bool:
-        """False when no sentinel is connected."""
+        """Send a message. Returns False if no sentinel is connected."""
         try:
             self._socket.send_multipart(encode(message, attachments), zmq.NOBLOCK)
         except zmq.Again:
@@ -52,13 +52,13 @@ class WorkerBus:
         return True
 
     def close(self) -> None:
-        """Gives the last messages a second to leave."""
+        """Close the socket, giving the last messages a second to leave."""
         self._loop.remove_reader(self._descriptor)
         self._socket.close(linger=_LINGER_MILLISECONDS)
         self._context.term()
 
     def _recheck(self) -> None:
-        """The descriptor is edge-triggered: a send may have swallowed the edge."""
+        """Check for more messages: the descriptor is edge-triggered, and a send may have consumed the edge."""
         if not self._is_scheduled and not self._socket.closed and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self._is_scheduled = True
             self._loop.call_soon(self._drain)
@@ -85,15 +85,15 @@ class WorkerBus:
         self._on_message(message, attachments)
 
 
-#: Exit statuses of a worker, as of every command.
+#: Exit statuses of a worker, the same as those of every command.
 LEFT, REFUSED, NO_SENTINEL = 0, 1, 3
 DEFAULT_WAIT_SECONDS = 30.0
-#: A running sentinel answers sooner than this; nothing is announced before.
+#: A running sentinel answers sooner than this, so nothing is announced before.
 _PATIENCE_SECONDS = 1.0
 
 
 class Contact:
-    """Of one worker. A managed worker announces nothing and waits as `leases` decides."""
+    """Announces the state of the connection. A managed worker announces nothing, and waits as `leases` decides."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Contact:
         wait_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`whom` it waits for; `tell` None: a managed worker's."""
+        """`whom` is the sentinel it waits for; `tell` is None for a managed worker."""
         self._whom = whom
         self._tell = tell
         self._wait_seconds = wait_seconds
@@ -113,7 +113,7 @@ class Contact:
         self.status = LEFT
 
     def looked(self) -> bool:
-        """No sentinel has answered yet; whether to go on waiting. Without end once one has answered."""
+        """No sentinel has answered yet; returns whether to keep waiting. Once one has answered, this waits without limit."""
         if self._tell is None or self._was_welcome:
             return True
         waited_s = self._monotonic() - self._began_s

@@ -1,12 +1,12 @@
-"""The leases that a worker holds and the messages it sends about them: a state machine.
+"""The leases that a worker holds, and the messages it sends about them: a state machine.
 
-`LeaseTable.step(now_s, input)` takes one thing that happened (a message of the sentinel, news of an attempt, a tick of the
-clock) and returns the actions to take, in order. Every decision of a worker is made here; sockets, threads, files
-and clocks are the agent's, and the simulation runs this very code against the shipped sentinel.
+`LeaseTable.step(now_s, input)` takes one input (a message of the sentinel, news of an attempt, a tick of the clock) and returns
+the actions to take, in order. Every decision of a worker is made here. The agent owns sockets, threads, files and clocks; the
+simulation runs this code against the real sentinel.
 
 A lease is one job under one epoch. It leaves the table when the sentinel has answered its end, takes it back, or no longer
-answers at all. Whatever has to be answered is sent again until it is. What could not be sent makes the worker say hello
-again: a hello names every lease in hand, so the sentinel learns of all the others that they are not.
+answers at all. Anything that needs an answer is sent again until it is answered. A message that could not be sent makes the
+worker send hello again: a hello names every lease it holds, so the sentinel learns that it holds no others.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from casparian_worker.steps import (
     Unsent,
 )
 
-#: Jobs in hand for each slot: one that runs, one that waits.
+#: Jobs held for each slot: one that runs, and one that waits.
 DEPTH = 2
 #: After a shutdown, how long to wait for answers to the offers.
 _LAST_ANSWERS_SECONDS = 2.0
-#: Ends of leases that are remembered, so that an assignment that comes again is given back and not run again.
+#: How many ended leases are remembered, so that a repeated assignment is given back and not run again.
 _ENDED_MAX = 4096
 
 
@@ -81,18 +81,18 @@ class Lease:
 
 
 class LeaseTable:
-    """All leases of one worker, by job and epoch, and its standing with the sentinel."""
+    """All leases of one worker by job and epoch, and its registration with the sentinel."""
 
     def __init__(
         self, hello: m.Hello, rhythm: Rhythm, now_s: float, *, resend_seconds: float, patience_seconds: float | None
     ) -> None:
-        """`hello`: without leases. `patience_seconds`: a worker that heard nothing for longer leaves; None: never."""
+        """`hello` has no leases. A worker that hears nothing for `patience_seconds` leaves; None means never."""
         self._hello = hello
         self.rhythm = rhythm
         self._resend_seconds = resend_seconds
         self._patience_seconds = patience_seconds
         self._leases: dict[LeaseKey, Lease] = {}
-        #: In the order of their ends.
+        #: Ordered by their ends.
         self._ended: dict[LeaseKey, None] = {}
         self.is_welcome = False
         self.is_draining = False
@@ -129,7 +129,7 @@ class LeaseTable:
                 self._staged(key)
             case AttemptsEnded(ends):
                 self._attempts_ended(now_s, ends)
-            case m.Refused():  # a refusal renews no lease
+            case m.Refused():  # a refusal does not renew leases
                 self._refused(now_s, happened)
             case _:
                 self._last_contact_s = now_s
@@ -161,10 +161,10 @@ class LeaseTable:
                 self._shut_down(now_s)
 
     def _welcomed(self, now_s: float, welcome: m.Welcome) -> None:
-        """Abandon the leases it names, keep all others, and offer the finished ones again.
+        """Abandon the leases that the welcome names, keep all others, and offer the finished ones again.
 
-        What it does not name was assigned meanwhile. If that was given back too, the next beat or offer is fenced: a welcome
-        that comes late, when its sentinel may have assigned or committed since, must not take anything away.
+        A lease that it does not name may have been assigned since the hello, so it is kept even if the welcome comes late. If the
+        sentinel took it back too, the next heartbeat or offer is fenced.
         """
         self.is_welcome = True
         self.rhythm = Rhythm.of(welcome.heartbeat_seconds, welcome.lease_timeout_seconds)
@@ -176,7 +176,7 @@ class LeaseTable:
         self._sent_credit = None
 
     def _assigned(self, assignment: m.Assignment) -> None:
-        """A new lease. One that has already ended here is given back: the sentinel did not hear of its end."""
+        """Take a new lease. One that already ended here is given back, because the sentinel did not hear of its end."""
         lease = Lease(assignment)
         job_id, epoch = lease.key
         if lease.key in self._leases:
@@ -213,7 +213,7 @@ class LeaseTable:
             if now_s - self._hello_at_s > self.rhythm.hello_seconds / 2:
                 self._say_hello(now_s)
         elif refused.of_kind == "hello" and refused.code not in (m.Refusal.INTERNAL, m.Refusal.DISK):
-            self._leave(refused=refused.reason)  # wrong version or name: repeating the hello changes nothing
+            self._leave(refused=refused.reason)  # wrong version or name, so repeating the hello changes nothing
 
     # --- the clock
 
@@ -243,7 +243,7 @@ class LeaseTable:
             self._send(message)
 
     def _resend(self, now_s: float) -> None:
-        """Offers and failures that were not answered."""
+        """Send offers and failures again that were not answered."""
         late = [lease for lease in self if now_s - lease.sent_at_s >= self._resend_seconds]
         self._offer(now_s, [lease for lease in late if lease.stage is Stage.FINISHED])
         for lease in late:
@@ -266,7 +266,7 @@ class LeaseTable:
             case m.Hello():
                 self._hello_at_s = float("-inf")
             case m.Released() | m.Started():
-                self.is_welcome = False  # the next hello lists what is held, and so what is not
+                self.is_welcome = False  # the next hello names all held leases, and thereby those that are not held
         return []
 
     # --- attempts
@@ -280,7 +280,7 @@ class LeaseTable:
 
     def _staged(self, key: LeaseKey) -> None:
         lease = self._leases.get(key)
-        if lease is None:  # given up meanwhile
+        if lease is None:  # given up in the meantime
             self._outputs.append(Drop(key))
             return
         lease.stage = Stage.SYNCING
@@ -290,7 +290,7 @@ class LeaseTable:
         finished: list[Lease] = []
         for key, end in ends:
             lease = self._leases.get(key)
-            if lease is None:  # given up meanwhile
+            if lease is None:  # given up in the meantime
                 self._outputs.append(Drop(key))
                 continue
             if isinstance(end, Failure):
@@ -312,7 +312,7 @@ class LeaseTable:
             self._outputs.append(Drop(lease.key))
 
     def _forget(self, key: LeaseKey) -> bool:
-        """Whether it was held."""
+        """Forget the lease; returns whether it was held."""
         if self._leases.pop(key, None) is None:
             return False
         self._remember(key)
@@ -336,7 +336,7 @@ class LeaseTable:
             self._give_back_waiting()
 
     def _shut_down(self, now_s: float) -> None:
-        """Stop guests, give back what is held, leave."""
+        """Stop guests, give back the leases, leave."""
         if self._is_stopping:
             return
         self.is_draining = self._is_stopping = True
@@ -392,12 +392,12 @@ class LeaseTable:
         message = m.Fail(job_id=job_id, epoch=epoch, error=failure.error, uncommitted=failure.uncommitted)
         try:
             encode(message)
-        except MessageTooLarge:  # thousands of files or columns: the failure matters more than their names
+        except MessageTooLarge:  # with thousands of files or columns, the failure matters more than their names
             message = m.Fail(job_id=job_id, epoch=epoch, error=failure.error)
         self._send(message)
 
     def _send_credit(self) -> None:
-        """How many more would be taken, when that changed."""
+        """Send how many more jobs this worker would take, if that number changed."""
         at_work = len(self.at(Stage.WAITING, Stage.RUNNING))
         credit = 0 if self.is_draining else max(0, DEPTH * self._hello.slots - at_work)
         if self.is_welcome and not self._has_left and credit != self._sent_credit:

@@ -1,7 +1,7 @@
-"""What a worker reports, in messages that fit: heartbeats with usage and progress, offers of finished jobs, counts of what
-was written.
+"""The worker's reports, in messages of bounded size: heartbeats with usage and progress, offers of finished jobs, counts of
+what was written.
 
-The stage of each lease is kept by `leases`; counting is done by the threads that work. Nothing here waits or sends by itself.
+`leases` knows the stage of each lease, and the working threads count. This module neither waits nor decides when to send.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from casparian_worker.staging import SinkMeter, SinkMeters
 
 logger = logging.getLogger(__name__)
 
-#: A manifest beyond this travels as an attachment.
+#: A larger manifest is sent as an attachment.
 _MANIFEST_IN_BODY_BYTES = 8 * 1024
 _FINISH_BODY_BYTES = 48 * 1024
 _FINISH_JOBS = 64
 _SINKS_BYTES = BODY_LIMIT_BYTES * 3 // 4
-#: A second, less what a timer may come early.
+#: One second, minus the tolerance of a timer.
 SINKS_INTERVAL_SECONDS = 0.95
 _UNITS: dict[str, Unit] = {
     "files": "files",
@@ -60,7 +60,7 @@ _UNITS: dict[str, Unit] = {
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a worker process uses."""
+    """The resource usage of a worker process."""
 
     cpu_percent: float = 0.0
     rss_bytes: int = 0
@@ -68,7 +68,7 @@ class Usage:
 
 
 class Counters(Protocol):
-    """How far an attempt is. Another thread may be counting."""
+    """The progress of an attempt. Another thread may be counting."""
 
     @property
     def rows(self) -> int: ...
@@ -84,12 +84,12 @@ class Counters(Protocol):
 
     @property
     def reported(self) -> GuestProgress:
-        """The guest's own report."""
+        """The progress that the guest itself reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """What a heartbeat says of one job. Without counters only its lease is renewed."""
+    """The part of a heartbeat about one job. Without counters it only renews the lease."""
 
     held: Held
     guest_pid: int
@@ -97,7 +97,7 @@ class RunningJob:
     meter: ProgressMeter = field(default_factory=ProgressMeter)
 
     def progress(self, now_s: float, wall_us: int) -> Progress | None:
-        """As the guest reports it where it does, by rows otherwise."""
+        """The guest's own progress report if there is one, otherwise its rows."""
         counters = self.counters
         if counters is None:
             return None
@@ -129,7 +129,7 @@ class RunningJob:
 def heartbeat_of(
     running: Sequence[RunningJob], seq: int, usage: Usage, now_s: float, wall_us: int
 ) -> list[Heartbeat | ProgressReport]:
-    """The beat with these jobs, at most 4 KiB; progress that does not fit follows by itself."""
+    """The heartbeat with these jobs, at most 4 KiB; progress that does not fit follows in separate messages."""
     beat = Heartbeat(
         seq=seq, cpu_percent=usage.cpu_percent, rss_bytes=usage.rss_bytes, free_bytes=usage.free_bytes, jobs=[]
     )
@@ -142,7 +142,7 @@ def heartbeat_of(
         if progress is None:
             beats.append(named)
             continue
-        if room_bytes < 0:  # a beat renews leases first: what is over when each has its name is for progress
+        if room_bytes < 0:  # renewing leases comes first: progress gets the room left after all names
             room_bytes = HEARTBEAT_LIMIT_BYTES - len(pack(beat.model_dump())) - sum(map(_size_bytes, bare))
         full = named.model_copy(update={"progress": progress})
         more_bytes = _size_bytes(full) - _size_bytes(named)
@@ -160,7 +160,7 @@ def _size_bytes(beat: Beat) -> int:
 
 
 def _progress_of(job: RunningJob, now_s: float, wall_us: int) -> Progress | None:
-    """None if it cannot be made: a lease is renewed without it."""
+    """The progress, or None if it cannot be computed, in which case the lease is renewed without it."""
     try:
         return job.progress(now_s, wall_us)
     except Exception:
@@ -172,7 +172,7 @@ def _progress_of(job: RunningJob, now_s: float, wall_us: int) -> Progress | None
 
 
 def finishes_of(finished: Sequence[tuple[Held, Manifest]]) -> list[tuple[Finish, list[bytes]]]:
-    """Offers for these jobs, in as few messages as fit; large manifests as attachments."""
+    """Offers for these jobs in as few messages as possible; large manifests become attachments."""
     messages: list[tuple[Finish, list[bytes]]] = []
     items: list[FinishedJob] = []
     attachments: list[bytes] = []
@@ -199,26 +199,26 @@ def finishes_of(finished: Sequence[tuple[Held, Manifest]]) -> list[tuple[Finish,
 
 
 class SinkReports:
-    """What one worker wrote: what changed, at most once a second.
+    """Reports of what one worker wrote: the changes, at most once a second.
 
-    Counts are cumulative, so a report that could not be sent is not kept: the next one says more. A sentinel that just
-    welcomed this worker is sent everything, since it may be another than before.
+    Counts are cumulative, so a report that could not be sent is dropped: the next one includes it. A sentinel that has just
+    welcomed this worker is sent everything, since it may be a new one.
     """
 
     def __init__(self, since_us: int) -> None:
-        """Counts begin now."""
+        """Counts start now."""
         self.meters = SinkMeters()
         self._since_us = since_us
-        #: Meter → how many of its changes the sentinel knows of.
+        #: Meter → how many of its changes have been sent to the sentinel.
         self._sent: dict[SinkMeter, int] = {}
         self._sent_at_s = float("-inf")
 
     def begin_anew(self) -> None:
-        """The sentinel knows of no counts yet."""
+        """Send everything again, because the sentinel knows no counts yet."""
         self._sent.clear()
 
     def report(self, send: Callable[[Message], bool], now_s: float, *, is_last: bool = False) -> None:
-        """Report what changed, if it is time or this is the last report. `send` says whether it was taken."""
+        """Send changes if it is time or this is the last report. `send` returns whether the message was sent."""
         if not is_last and now_s - self._sent_at_s < SINKS_INTERVAL_SECONDS:
             return
         changed = [meter for meter in self.meters.all() if meter.changes != self._sent.get(meter, 0)]
@@ -251,28 +251,28 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class UsageMeter:
-    """CPU since it was asked last, memory now, free space when `look_at_disk` looked last."""
+    """CPU use since the last call, current memory, and the free space when `look_at_disk` was last called."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: free space is measured on its disk."""
+        """Free space is measured on the disk of `folder`."""
         self._folder = folder
         self._free_bytes = 0
         self._cpu_s, self._at_s = _cpu_seconds(), time.monotonic()
         self.look_at_disk()
 
     def read(self) -> Usage:
-        """Never waits for a disk."""
+        """The usage, without waiting for a disk."""
         return Usage(self.cpu_percent(), rss_bytes(), self._free_bytes)
 
     def look_at_disk(self) -> None:
-        """From any thread; 0 where the system does not say."""
+        """Measure free space, from any thread; 0 if the system does not report it."""
         try:
             self._free_bytes = shutil.disk_usage(self._folder).free
         except OSError:
             self._free_bytes = 0
 
     def cpu_percent(self) -> float:
-        """Of one core, since the last call; guests that have ended count with it."""
+        """CPU use since the last call, in percent of one core; guests that have ended are included."""
         cpu_s, at_s = _cpu_seconds(), time.monotonic()
         used, elapsed = cpu_s - self._cpu_s, at_s - self._at_s
         self._cpu_s, self._at_s = cpu_s, at_s
@@ -280,7 +280,7 @@ class UsageMeter:
 
 
 def rss_bytes() -> int:
-    """Resident memory; 0 where the system does not say."""
+    """Resident memory; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
     except OSError:

@@ -1,8 +1,8 @@
-"""A committed job run once more, and what comes of it held against what was published then.
+"""Running a committed job once more, and comparing the result with what was published.
 
-The same artifact, contracts, parameters, policies and logical time on the same input, through the same `execute`, into a
-directory that is thrown away. Same facts, same bytes; when the bytes differ the rows are compared, since a newer writer may
-write the same rows otherwise. Changes nothing, and knows no log and no projection: the recorded facts come in.
+The same artifact, contracts, parameters, policies and logical time run on the same input, through the same `execute`, into a
+temporary directory. Equal facts give equal bytes; if the bytes differ, the rows are compared, since a newer writer may write the
+same rows differently. This changes nothing, and uses neither the log nor the projection: the caller supplies the recorded facts.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from casparian_worker.kinds.parse import ParseTask, execute
 _SLICE_ROWS = 65_536
 _PIECE_BYTES = 1024 * 1024
 
-#: identical: same bytes. same_rows: other bytes, same rows. altered: the published file is not what was committed.
+#: identical: same bytes. same_rows: different bytes, same rows. altered: the published file is not what was committed.
 FileVerdict = Literal["identical", "same_rows", "different", "altered", "missing", "not_made", "not_published"]
 _GOOD = frozenset({"identical", "same_rows"})
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A file of the job, as the log has it; `path` is relative to the home."""
+    """A file of the job as the log records it; `path` is relative to the home."""
 
     path: str
     output: str
@@ -46,7 +46,7 @@ class PublishedFile:
 
 @dataclass(frozen=True, slots=True)
 class RecordedJob:
-    """All that the log says about a committed job and that its rows depend on."""
+    """Everything in the log about a committed job that determines its rows."""
 
     job_id: str
     work: ParseWork
@@ -65,7 +65,7 @@ class ComparedFile:
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What came of it. `error` says why it could not be run again; then no file was compared with a fresh one."""
+    """The result. If the job could not be run again, `error` says why, and no file was compared with a new one."""
 
     job_id: str
     files: tuple[ComparedFile, ...]
@@ -84,7 +84,7 @@ def reproduce(
     *,
     start_seconds: float = 20.0,
 ) -> Reproduction:
-    """Run the job again and compare. `fetch` gives the blob of a hash. Raises for what is missing of the artifact only."""
+    """Run the job again and compare. `fetch` returns the blob of a hash. Raises only if a part of the artifact is missing."""
     with tempfile.TemporaryDirectory(prefix="casparian-verify-") as directory:
         apart = Home(Path(directory))
         for folder in (apart.staging, apart.scratch, apart.logs, apart.artifacts):
@@ -119,23 +119,23 @@ def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) ->
         if wrong is not None:
             yield wrong
         elif made is None:
-            yield ComparedFile(published.path, "not_made", "the job does not make this file any more")
+            yield ComparedFile(published.path, "not_made", "the job no longer creates this file")
         elif made.digest == published.digest:
             yield ComparedFile(published.path, "identical")
         else:
             yield _rows_compared(published.path, home.root / published.path, staged / made.name)
     for path, file in fresh.values():
-        yield ComparedFile(path, "not_published", f"the job now makes this file too, of {file.rows:,} rows")
+        yield ComparedFile(path, "not_published", f"the job now also creates this file, with {file.rows:,} rows")
 
 
 def _place_of(path: str) -> tuple[str, str, int] | str:
-    """Which of the job's files it is, whatever its content."""
+    """Which of the job's files it is, independent of its content."""
     part = part_at(path)
     return part.place if part is not None else path
 
 
 def _untouched(home: Home, published: PublishedFile) -> ComparedFile | None:
-    """None when the published file is what was committed."""
+    """The problem with the published file, or None if it is what was committed."""
     hasher = blake3()
     try:
         with (home.root / published.path).open("rb") as file:
@@ -151,14 +151,16 @@ def _untouched(home: Home, published: PublishedFile) -> ComparedFile | None:
 def _rows_compared(path: str, published: Path, made: Path) -> ComparedFile:
     old, new = pq.ParquetFile(published).read(), pq.ParquetFile(made).read()
     if set(old.column_names) == set(new.column_names):
-        new = new.select(old.column_names)  # of quarantined rows, whose columns stand in the order in which they came
+        new = new.select(old.column_names)  # quarantined rows have columns in order of arrival
     if old.schema != new.schema:
         return ComparedFile(path, "different", _schema_difference(old.schema, new.schema))
     for start in range(0, max(old.num_rows, new.num_rows), _SLICE_ROWS):
         one, other = old.slice(start, _SLICE_ROWS), new.slice(start, _SLICE_ROWS)
         if not one.equals(other):
             return ComparedFile(path, "different", _first_difference(plain_rows(one), plain_rows(other), start))
-    return ComparedFile(path, "same_rows", "the same rows in other bytes: another writer, or other writer settings")
+    return ComparedFile(
+        path, "same_rows", "the same rows in different bytes: another writer, or different writer settings"
+    )
 
 
 def _schema_difference(old: pa.Schema, new: pa.Schema) -> str:
@@ -173,4 +175,4 @@ def _first_difference(old: Sequence[dict[str, object]], new: Sequence[dict[str, 
         if names:
             shown = "; ".join(f"{name} was {one[name]!r}, is now {other[name]!r}" for name in names[:4])
             return f"row {start + index}: {shown}"
-    return f"{start + len(old):,} rows were published, it now makes {start + len(new):,} or more"
+    return f"{start + len(old):,} rows were published, the job now creates {start + len(new):,} or more"

@@ -1,9 +1,9 @@
-"""Where the rows of an attempt go: the port that every sink has, and what jobs write to, staged Parquet.
+"""Where the rows of an attempt go: the interface of every sink, and the sink that jobs use, staged Parquet.
 
-`StagedParquet` writes row groups of bounded size with settings that never vary: the same rows give the same bytes, in whatever
-batches they come (a slow parser's batches are cut by the clock). Memory holds one row group at most. A column that comes late
-(only quarantine has such) is NULL in the rows before: what is written by then is written again at the end.
-`Lineage` says in every row where it came from. Files and their durability are `staging`'s.
+`StagedParquet` writes row groups of bounded size with fixed settings: the same rows give the same bytes, however they are divided
+into batches (the clock divides a slow parser's batches). Memory holds at most one row group. If a column appears late (only in
+quarantine), it is NULL in the earlier rows, and what was written before is rewritten at the end. `Lineage` adds to every row
+where it came from. `staging` owns files and their durability.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingD
 
 Kind = Literal["data", "quarantine"]
 ROW_GROUP_BYTES = 128 * 1024 * 1024
-#: Row groups end at multiples of this, so that they do not depend on batches. A multiple of what Parquet's writer takes at once.
+#: Row groups end at multiples of this, so that they do not depend on batches. It is a multiple of the Parquet writer's unit.
 BLOCK_ROWS = 4096
-#: So many batches of a few rows are joined, since each costs kilobytes beside its rows.
+#: This many small batches are combined, since each costs kilobytes in addition to its rows.
 _LOOSE_BATCHES = 64
 _UTC_MICROSECONDS = pa.timestamp("us", "UTC")
 SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
@@ -40,14 +40,14 @@ LINEAGE_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class WriterSettings:
-    """How files are written."""
+    """The settings with which files are written."""
 
     row_group_rows: int = 1_000_000
     row_group_bytes: int = ROW_GROUP_BYTES
     compression: Literal["zstd", "snappy", "none"] = "zstd"
-    #: So many leading columns every batch has; those behind them, up to Casparian's own, may differ and are sorted by name.
+    #: The number of leading columns that every batch has. Columns between these and Casparian's may differ, sorted by name.
     columns: int = 0
-    #: Facts kept with the schema and with each column: contract hash, parser.
+    #: Facts stored with the schema and with each column: contract hash, parser.
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -66,7 +66,7 @@ class Lineage:
         return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *LINEAGE_FIELDS, SOURCE_ROW]))
 
     def bad(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Quarantined rows, which have their `_cf_source_row` already."""
+        """Quarantined rows, which already have `_cf_source_row`."""
         arrays = [*batch.columns, *self._arrays(batch.num_rows)]
         return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *LINEAGE_FIELDS]))
 
@@ -78,20 +78,20 @@ class Lineage:
 
 
 class SinkWriter(Protocol):
-    """Takes the rows of one output and kind, in their order."""
+    """Receives the rows of one output and kind, in order."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Raises `OSError` when the sink does not take them."""
+        """Write rows. Raises `OSError` if the sink does not accept them."""
 
     def close(self) -> list[StagedFile]:
-        """No more rows come; what a manifest says of them."""
+        """End the file, because no more rows come; returns the manifest's entries."""
 
 
 class Sink(Protocol):
-    """Where the writers of one attempt come from. What they have written counts once the sentinel commits the attempt's offer.
+    """Creates the writers of one attempt. What they have written counts once the sentinel commits the attempt's offer.
 
-    The offer is made under the lease, so that another attempt's files, or the same offer made twice, change nothing: a sink
-    needs no commit and no key of its own.
+    The offer is made under the lease, so another attempt's files, or the same offer made twice, change nothing. A sink therefore
+    needs no separate commit and no key.
     """
 
     def open(self, output: str, kind: Kind, settings: WriterSettings) -> SinkWriter: ...
@@ -109,7 +109,7 @@ class ParquetStaging:
 
 
 class StagedParquet:
-    """The file of one output and kind, rows in the order they came."""
+    """The file of one output and kind, with rows in order of arrival."""
 
     def __init__(
         self,
@@ -124,22 +124,22 @@ class StagedParquet:
         self._kind = kind
         self._settings = settings
         self._meters = meters or SinkMeters()
-        #: All columns that came so far.
+        #: All columns that have arrived so far.
         self._schema: pa.Schema | None = None
-        #: Whole blocks of the row group that is gathered.
+        #: The whole blocks of the current row group.
         self._blocks: list[pa.Table] = []
         self._block_bytes = 0
-        #: The rows behind them, less than a block.
+        #: The rows after them, fewer than a block.
         self._loose: list[pa.RecordBatch] = []
         self._loose_rows = 0
         self._loose_bytes = 0
         self._file: _OpenFile | None = None
-        #: What was written before a further column came.
+        #: What was written before another column appeared.
         self._narrow: list[StagedSink] = []
         self._is_again = False
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append rows. Raises `OSError` when the disk does not take them."""
+        """Append rows. Raises `OSError` if the disk does not accept them."""
         if not batch.num_rows:
             return
         if self._schema is None or not batch.schema.equals(self._schema):
@@ -152,7 +152,7 @@ class StagedParquet:
             self._cut()
 
     def close(self) -> list[StagedFile]:
-        """Write what is waiting; the file as the manifest names it. It is not durable yet."""
+        """Write the remaining rows; returns the file as the manifest names it. It is not durable yet."""
         file = self._end_file()
         if file is None:
             return []
@@ -173,7 +173,7 @@ class StagedParquet:
     # --- columns ---
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """With all columns that came so far, and its own if they are new."""
+        """The batch with all columns so far, including its own new ones."""
         schema = _united(self._schema, batch.schema, self._settings.columns)
         if self._schema is not None and not schema.equals(self._schema):
             if self._file is not None and (ended := self._end_file()) is not None:
@@ -184,13 +184,13 @@ class StagedParquet:
         return _padded(batch, schema)
 
     def _written_again(self, sinks: list[StagedSink]) -> list[StagedFile]:
-        """All rows once more, now that all columns are known."""
+        """Rewrite all rows, now that all columns are known."""
         again = StagedParquet(self._directory, self._output, self._kind, self._settings, self._meters)
         again._schema, again._is_again = self._schema, True
         with ExitStack() as opened:
             files = [opened.enter_context((self._directory.path / sink.name).open("rb")) for sink in sinks]
             for sink in sinks:
-                self._directory.drop(sink)  # its name is free again; what is open stays readable
+                self._directory.drop(sink)  # its name is free again, and the open file stays readable
             for file in files:
                 written = pq.ParquetFile(file)
                 for number in range(written.metadata.num_row_groups):
@@ -201,9 +201,10 @@ class StagedParquet:
     # --- row groups ---
 
     def _cut(self) -> None:
-        """Make blocks of the loose rows, and end row groups that are full: where, depends on the rows alone.
+        """Divide the loose rows into blocks, and end full row groups. The places depend only on the rows.
 
-        A row group ends with a block; within one only where its rows are so large that memory cannot wait for the rest.
+        A row group ends with a block. It ends within a block only if its rows are so large that memory cannot hold the whole
+        block.
         """
         loose, settings = pa.Table.from_batches(self._loose), self._settings
         start = 0
@@ -253,7 +254,7 @@ class StagedParquet:
 
 
 def _united(known: pa.Schema | None, other: pa.Schema, columns: int) -> pa.Schema:
-    """All fields of both: the leading `columns`, then in the order of their names those that only some have, then Casparian's."""
+    """All fields of both: the leading `columns`, then the fields that only some have, sorted by name, then Casparian's."""
     if known is None:
         known = other
     leading, rest = (
@@ -275,19 +276,19 @@ def _columns(rows: Any, schema: pa.Schema) -> list[Any]:
     columns = [
         rows.column(field.name) if field.name in present else pa.nulls(rows.num_rows, field.type) for field in schema
     ]
-    # Parquet has a name of its own for what is in a list.
+    # Parquet uses a special name for the items of a list.
     return [
         each if each.type == field.type else each.cast(field.type) for each, field in zip(columns, schema, strict=True)
     ]
 
 
 def size_of(rows: pa.Table) -> int:
-    """Bytes of the values. Unlike `nbytes` it is a function of the rows alone, and a column of NULL texts takes none."""
+    """The bytes of the values. Unlike `nbytes` it depends only on the rows, and a column of NULL texts takes none."""
     return sum(pc.sum(sizes).as_py() for sizes in _sizes(rows))
 
 
 def _rows_of_size(block: pa.Table, size: int) -> int:
-    """How many of the first rows reach `size` together; all of them do."""
+    """How many of the first rows together reach `size`; all rows together do."""
     total = pc.cumulative_sum(functools.reduce(pc.add, _sizes(block)))
     return pc.index(pc.greater_equal(total, size), pa.scalar(True)).as_py() + 1  # type: ignore[no-any-return]
 
@@ -297,7 +298,7 @@ def _sizes(block: pa.Table) -> list[pa.Int64Array]:
 
 
 def _row_sizes(column: pa.Array) -> pa.Int64Array:
-    """Bytes of each value of a column."""
+    """The bytes of each value of a column."""
     kind = column.type
     if pt.is_string(kind) or pt.is_binary(kind):
         return pc.fill_null(pc.add(pc.binary_length(column).cast(pa.int64()), 4), 0)
@@ -332,7 +333,7 @@ class _OpenFile:
 
     def write(self, table: pa.Table) -> None:
         self.rows += table.num_rows
-        # Not a cast: it would refuse a NULL struct for its required fields.
+        # This is not a cast, because a cast would refuse a NULL struct for its required fields.
         marked = pa.Table.from_arrays(table.columns, schema=self._marked)
         self._writer.write_table(marked, row_group_size=table.num_rows)
 

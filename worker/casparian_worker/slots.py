@@ -1,8 +1,8 @@
 """The threads of a worker: one for each slot, which runs leases from start to end, and one that makes finished attempts durable.
 
-All live as long as the worker: guests die with the thread that started them. `JobRunner` runs one lease as its kind says and
-never raises. A group of attempts is made durable together, so that guests go on while a disk syncs: up to 16 of them, or
-what came within 5 ms of the first.
+All of them live as long as the worker, because a guest dies with the thread that started it. `JobRunner` runs a lease by its kind
+and never raises. Attempts are made durable in groups, so that guests keep running while a disk syncs: up to 16 attempts, or those
+that arrived within 5 ms of the first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Owner = TypeVar("Owner")
 
 
 class Slots(Generic[Work]):
-    """Hands work to the next free slot, in order. Some work must run alone."""
+    """Gives work to the next free slot, in order. Some work must run alone."""
 
     def __init__(self, count: int, do: Callable[[Work], None]) -> None:
         """`do` runs in a slot's thread and must not raise."""
@@ -49,7 +49,7 @@ class Slots(Generic[Work]):
         self._queue: queue.SimpleQueue[tuple[Work, bool] | None] = queue.SimpleQueue()
         self._turn = threading.Condition()
         self._busy_count = 0
-        #: One attempt has all slots, or waits until it has.
+        #: One attempt has all slots, or waits for them.
         self._is_reserved = False
         self._threads = [
             threading.Thread(target=self._run, name=f"slot-{number}", daemon=True) for number in range(1, count + 1)
@@ -58,11 +58,11 @@ class Slots(Generic[Work]):
             thread.start()
 
     def put(self, work: Work, *, is_alone: bool = False) -> None:
-        """`is_alone`: begin when all other slots are empty, and keep them so."""
+        """Queue work. `is_alone` work begins when all other slots are empty, and keeps them empty."""
         self._queue.put((work, is_alone))
 
     def close(self, timeout_seconds: float) -> None:
-        """Take no more work; wait for what is running."""
+        """Take no more work, and wait for running work."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -167,7 +167,7 @@ class ManifestTooLarge(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One lease on its way through a slot: what others may read of it, and how they stop it."""
+    """One lease while a slot runs it: what other threads may read of it, and how they stop it."""
 
     assignment: Assignment
     stop: CancelToken = field(default_factory=CancelToken)
@@ -187,7 +187,7 @@ class Result:
 
 
 class JobRunner:
-    """What all slots share."""
+    """Runs leases; shared by all slots."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class JobRunner:
         self._on_done = on_done
 
     def do(self, attempt: Attempt) -> None:
-        """One lease to its end."""
+        """Run one lease to its end."""
         outcome: Outcome | Stopped
         try:
             attempt.stop.check()
@@ -231,7 +231,7 @@ class JobRunner:
 
 
 def _require_packable(finished: Finished) -> None:
-    """Raise here, where it ends one lease, rather than in the loop that serves all of them."""
+    """Raise here, where it ends one lease, and not in the loop that serves all of them."""
     try:
         size_bytes = len(pack(finished.manifest.model_dump()))
         if size_bytes > ATTACHMENT_LIMIT_BYTES:

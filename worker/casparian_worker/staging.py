@@ -1,4 +1,4 @@
-"""The directory of one attempt: `.staging/<job>/<epoch>/`, reached by descriptors, never followed through links.
+"""The directory of one attempt, `.staging/<job>/<epoch>/`: accessed through descriptors, without following links.
 
 A file is digested while it is written; small ones stay in memory until they are complete. Syncing makes files and
 directories durable; until then an attempt is worth nothing. All goes through the port `Disk`, behind which the simulation
@@ -24,9 +24,9 @@ from casparian_protocol.trees import remove_tree
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire.messages import COUNT_LIMIT, OTHER_SINKS, SINKS_LIMIT, SinkCounts
 
-#: Where a commit takes staged files of each kind.
+#: Where a commit moves staged files of each kind.
 SINK_URIS = {"data": "parquet://outputs", "quarantine": "parquet://quarantine"}
-#: Up to here a file is held in memory and written at once.
+#: A file up to this size is held in memory and written at once.
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,7 +36,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SinkMeter:
-    """One output in one sink."""
+    """The counts of one output in one sink."""
 
     def __init__(self, uri: str, output: str) -> None:
         self._uri = uri
@@ -48,7 +48,7 @@ class SinkMeter:
 
     @contextmanager
     def call(self, byte_count: int = 0) -> Iterator[None]:
-        """Around one write or sync: its time, and its bytes or its `OSError`, which goes on."""
+        """Measures one write or sync: its time, and its bytes or its `OSError`, which is passed on."""
         began_s = time.perf_counter()
         try:
             yield
@@ -64,18 +64,18 @@ class SinkMeter:
             self._changes += 1
 
     def refused(self) -> None:
-        """Count an error that does not concern this output alone: of a directory, or its sync."""
+        """Count an error that affects more than this output: of a directory, or of its sync."""
         with self._lock:
             self._errors += 1
             self._changes += 1
 
     @property
     def changes(self) -> int:
-        """Changes whenever something has been written."""
+        """A number that changes whenever something has been written."""
         return self._changes
 
     def read(self) -> tuple[int, SinkCounts]:
-        """The counts, as far as a message can say them, and the number of changes they contain."""
+        """The counts, limited to what a message can hold, and the number of changes they include."""
         with self._lock:
             counts = SinkCounts(
                 uri=self._uri,
@@ -103,7 +103,7 @@ class SinkMeters:
         self._meters: dict[tuple[str, str], SinkMeter] = {}
 
     def of(self, uri: str, output: str) -> SinkMeter:
-        """The meter of this output, made on first use."""
+        """The meter of this output, created on first use."""
         key = uri, output
         with self._lock:
             if key not in self._meters and len(self._meters) >= SINKS_LIMIT - 1:
@@ -122,34 +122,34 @@ class SinkMeters:
 
 
 class Disk(Protocol):
-    """What staging asks of a file system. Names are below a directory that is open; links are never followed."""
+    """The file system as staging uses it. Names are relative to an open directory; links are never followed."""
 
     def open_directory(self, path: Path) -> int: ...
 
     def open_below(self, directory: int, name: str) -> int:
-        """A directory in this one."""
+        """Open a directory in this one."""
 
     def make_below(self, directory: int, name: str) -> None:
-        """A new directory in this one; one that is there is an error."""
+        """Create a directory in this one; it must not exist."""
 
     def create(self, directory: int, name: str) -> int:
-        """A new file in this directory; one that is there is an error."""
+        """Create a file in this directory; it must not exist."""
 
     def remove_below(self, directory: int, name: str) -> None:
-        """A file in this directory."""
+        """Remove a file in this directory."""
 
     def append(self, descriptor: int, data: memoryview) -> int:
-        """How many of the bytes were taken."""
+        """Append bytes; returns how many were written."""
 
     def sync(self, descriptor: int) -> None:
-        """Of a file its content, of a directory the names in it."""
+        """Sync the content of a file, or the names in a directory."""
 
     def close(self, descriptor: int) -> None: ...
 
     def remove_tree(self, path: Path) -> None: ...
 
     def remove_directory(self, path: Path) -> None:
-        """An empty one."""
+        """Remove an empty directory."""
 
 
 class RealDisk:
@@ -191,7 +191,7 @@ _REAL_DISK = RealDisk()
 
 
 class StagedSink:
-    """A file being written front to back, with its digest. Looks like a Python file to Arrow."""
+    """A file that is written front to back and hashed. To Arrow it looks like a Python file."""
 
     def __init__(self, name: str, directory: int, meter: SinkMeter, disk: Disk) -> None:
         self._disk = disk
@@ -224,7 +224,7 @@ class StagedSink:
         return False
 
     def write(self, data: bytes) -> int:
-        if self._is_discarded:  # an abandoned Parquet writer still writes its footer when it is collected
+        if self._is_discarded:  # an abandoned Parquet writer still writes its footer when it is garbage-collected
             return len(data)
         piece = bytes(data)
         self._hasher.update(piece)
@@ -239,7 +239,7 @@ class StagedSink:
         """Does nothing: durability comes with the sync."""
 
     def close(self) -> None:
-        """Write what is still held. The file is not durable yet."""
+        """Write what is still in memory. The file is not durable yet."""
         if not self.closed and not self._is_discarded:
             self._spill()
         self.closed = True
@@ -255,7 +255,7 @@ class StagedSink:
         self.release()
 
     def release(self) -> None:
-        """Take nothing more; what is written stays."""
+        """Stop writing; what is already written stays."""
         self._is_discarded = True
         self._pieces.clear()
         if self._descriptor is not None:
@@ -276,7 +276,7 @@ class StagedSink:
 
 
 class StagingDirectory:
-    """One attempt's directory, made on first use: an attempt without rows leaves none."""
+    """One attempt's directory, created on first use, so that an attempt without rows leaves none."""
 
     def __init__(self, root: Path, job_id: str, epoch: int, disk: Disk = _REAL_DISK) -> None:
         self.disk = disk
@@ -287,7 +287,7 @@ class StagingDirectory:
         self._sinks: list[StagedSink] = []
 
     def create(self, name: str, meter: SinkMeter | None = None) -> StagedSink:
-        """A new file; an earlier one of that name is an error. What is written to it is counted by `meter`."""
+        """Create a file; it must not exist. `meter` counts what is written to it."""
         meter = meter or SinkMeter("", "")
         if not self._descriptors:
             try:
@@ -300,13 +300,13 @@ class StagingDirectory:
         return sink
 
     def drop(self, sink: StagedSink) -> None:
-        """Delete one of these files; its name may be used again."""
+        """Delete one of these files, so that its name can be used again."""
         sink.release()
         self._sinks.remove(sink)
         self.disk.remove_below(self._descriptors[-1], sink.name)
 
     def sync_files(self) -> None:
-        """Make all files durable, and the names that lead to them except in the root."""
+        """Make all files durable, and the names that lead to them, except those in the root."""
         for sink in self._sinks:
             sink.sync()
         try:
@@ -317,7 +317,7 @@ class StagingDirectory:
             raise
 
     def count_refusal(self) -> None:
-        """A sync that all files here need has failed."""
+        """Count a failed sync that all files here depend on."""
         for meter in {sink.meter for sink in self._sinks}:
             meter.refused()
 
@@ -330,7 +330,7 @@ class StagingDirectory:
         self._descriptors.clear()
 
     def remove(self) -> None:
-        """Delete the attempt's directory, and the job's when this was its last; nothing that was there before."""
+        """Delete the attempt's directory, and the job's if this was its last; nothing that existed before is deleted."""
         self.close()
         if self._is_made:
             remove_attempt(self._root, self.path, self.disk)
@@ -340,7 +340,7 @@ class StagingDirectory:
         return bool(self._sinks)
 
     def _open(self) -> None:
-        """Make the directory. The job's may vanish meanwhile: removing another attempt of the job removes it as well."""
+        """Create the directory. The job's directory may vanish at this moment, when another attempt of the job is removed."""
         while not self._descriptors:
             self._descriptors.append(self.disk.open_directory(self._root))
             try:
@@ -362,7 +362,7 @@ class StagingDirectory:
 
 
 def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
-    """Delete what an attempt staged; nothing is done when it is gone already."""
+    """Delete what an attempt staged; does nothing if it is already gone."""
     if path.parent.parent != root:
         raise ValueError(f"{path} is not the directory of an attempt")
     for remove in (partial(disk.remove_tree, path), partial(disk.remove_directory, path.parent)):

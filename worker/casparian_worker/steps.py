@@ -1,7 +1,7 @@
-"""What happens to the leases of a worker (inputs), and what has to be done about it (outputs).
+"""The inputs of a worker's state machine (what happens to leases), and its outputs (what must be done about it).
 
-`leases.LeaseTable.step` takes one input and returns outputs; `agent` makes the inputs from sockets, slots and the clock, and
-performs the outputs. The messages of the sentinel are inputs as they are.
+`leases.LeaseTable.step` takes one input and returns outputs; `agent` creates the inputs from sockets, slots and the clock, and
+performs the outputs. The sentinel's messages are inputs without conversion.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Failure:
     uncommitted: Manifest | None = None
 
 
-# --- inputs, beside the messages of the sentinel ----------------------------------------------------------------------
+# --- inputs, in addition to the sentinel's messages -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed. `counters` has how far the attempts are that have begun."""
+    """Time has passed. `counters` has the progress of the attempts that have begun."""
 
     usage: Usage
     wall_us: int
@@ -40,7 +40,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """Its guest runs."""
+    """The attempt's guest is running."""
 
     key: LeaseKey
     guest_pid: int
@@ -48,28 +48,28 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStopped:
-    """It ended because it was asked to, and left nothing."""
+    """The attempt ended because it was asked to, and left nothing."""
 
     key: LeaseKey
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptStaged:
-    """Its files are written and closed, and not durable yet."""
+    """The attempt's files are written and closed, but not durable yet."""
 
     key: LeaseKey
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptsEnded:
-    """Their files are durable (a manifest), or they failed. Several at once share messages."""
+    """The attempts' files are durable (with a manifest), or the attempts failed. Several at once share messages."""
 
     ends: Sequence[tuple[LeaseKey, Manifest | Failure]]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """No sentinel was there to take this message."""
+    """A message could not be sent, because no sentinel is connected."""
 
     message: m.Message
 
@@ -88,14 +88,14 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Give this to the next free slot."""
+    """Give the attempt to the next free slot."""
 
     assignment: m.Assignment
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the attempt, or see that it never begins."""
+    """End the attempt, or prevent its start."""
 
     key: LeaseKey
     cause: StopCause
@@ -122,7 +122,7 @@ class ContactLost:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Nothing more is to be done here. `refused`: why the sentinel does not want this worker; "" otherwise."""
+    """The worker has nothing more to do. `refused` is why the sentinel does not accept it; "" otherwise."""
 
     says_bye: bool = False
     refused: str = ""

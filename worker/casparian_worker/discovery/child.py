@@ -1,7 +1,7 @@
 """The process of one scan: `python -m casparian_worker.discovery.child <worker pid>`, with its task as JSON on stdin.
 
-Writes the changes to the descriptor it was given. Reports its progress on stdout, one JSON object on each line, and at the
-end its counts or why it failed.
+It writes the changes to the path in its task. It reports its progress on stdout, one JSON object per line, and finally its counts
+or why it failed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from casparian_worker.guest.launch import die_with
 
 
 class ScanOrder(TypedDict):
-    """What the child is to do."""
+    """The task of the child."""
 
     root: str
     #: An Arrow file with the file index below the root; "" when it is empty.
     previous: str
-    #: Where the changes go.
+    #: The path for the changes.
     changes: str
     rules: list[dict[str, Json]]
     wanted_tags: list[str]
@@ -40,7 +40,7 @@ class ScanOrder(TypedDict):
 
 @final
 class ScanProgressed(TypedDict):
-    """Its progress."""
+    """A progress report."""
 
     files: int
     bytes: int
@@ -48,7 +48,7 @@ class ScanProgressed(TypedDict):
 
 @final
 class ScanDone(TypedDict):
-    """Its final message on success: the manifest's facts, and the number of changes."""
+    """The final message on success: the manifest's facts, and the number of changes."""
 
     done: dict[str, int | bool]
     rows: int
@@ -56,7 +56,7 @@ class ScanDone(TypedDict):
 
 @final
 class ScanRefused(TypedDict):
-    """Its final message when there was nothing to scan."""
+    """The final message if there was nothing to scan."""
 
     failed: str
     remedy: str
@@ -67,7 +67,7 @@ ScanSaid = ScanProgressed | ScanDone | ScanRefused
 
 
 def options_of(options: Mapping[str, Json], wanted_tags: list[str]) -> ScanOptions:
-    """What a source's or a scan's options mean; `excludes` come on top of the built-in ones."""
+    """The meaning of a source's or a scan's options; `excludes` are added to the built-in ones."""
     walk = WalkOptions(
         excludes=(*DEFAULT_EXCLUDES, *_texts(options, "excludes")),
         patterns=_texts(options, "patterns"),
@@ -101,7 +101,7 @@ def facts_of(outcome: ScanOutcome) -> dict[str, int | bool]:
 
 
 def run(order: ScanOrder, out: TextIO) -> None:
-    """Scan and write the changes; raises `CasparianError` when there is nothing to scan."""
+    """Scan and write the changes. Raises `CasparianError` if there is nothing to scan."""
     previous = None
     if order["previous"]:
         with pa.memory_map(order["previous"]) as source:

@@ -1,12 +1,12 @@
-"""What scans remember: the file index, the changes that a scan writes, and the last index laid out to compare with.
+"""The memory of scans: the file index, the changes that a scan writes, and the last index arranged for comparison.
 
-A blob of changes is an Arrow IPC file (zstd), written in chunks so that a first scan of millions of files stays small
-in memory. `Previous` groups the last index by directory and sorts it by name, as `files.walk` delivers them, so that an
-unchanged directory is recognised in one comparison of columns; rows become Python objects only where something differs.
-The disk is read by `scan`; changes are folded into tables by the projector.
+A blob of changes is an Arrow IPC file (zstd), written in chunks so that even a first scan of millions of files needs little
+memory. `Previous` groups the last index by directory and sorts it by name, like `files.walk`, so that one comparison of columns
+recognises an unchanged directory; rows become Python objects only where something differs. `scan` reads the disk, and the
+projector folds changes into tables.
 
-`retag` applies changed rules to what is already known, without reading the disk. Tags given by hand stay; tags of rules
-are decided again. For a rule that needs a kind or digest which the file index lacks, it counts as missing.
+`retag` applies changed rules to known files without reading the disk. Tags given by hand stay; tags of rules are decided again.
+If a rule needs a kind or digest that the file index lacks, it is treated as missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from casparian_protocol.tagging import RuleSet, merge_path_fields
 from casparian_worker.discovery.files import Found
 
 _CHUNK_ROWS = 16_384
-#: A change is one of these; `retagged` and `rehashed` leave the file's bytes as they were.
+#: The kinds of changes; `retagged` and `rehashed` mean that the file's bytes did not change.
 CHANGES = ("new", "changed", "vanished", "renamed", "rehashed", "retagged")
 FILE_INDEX_SCHEMA = pa.schema(
     [
@@ -39,9 +39,9 @@ FILE_INDEX_SCHEMA = pa.schema(
         pa.field("content_hash", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("tags", pa.list_(pa.string())),
-        # For each tag, the rule that gave it; null: given by hand.
+        # For each tag, the rule that gave it; null if it was given by hand.
         pa.field("tag_rule_ids", pa.list_(pa.string())),
-        # Of the leading tag, the first: `rule`, `manual` or null.
+        # The origin of the first tag: `rule`, `manual` or null.
         pa.field("tag_source", pa.string()),
         pa.field("rule_id", pa.string()),
         pa.field("path_fields", pa.map_(pa.string(), pa.string())),
@@ -59,7 +59,7 @@ class BadChanges(CasparianError):
 
 
 class FileColumns(TypedDict):
-    """A row of `FILE_INDEX_SCHEMA`, as Arrow gives it."""
+    """A row of `FILE_INDEX_SCHEMA` as Arrow returns it."""
 
     id: str
     path: str
@@ -105,7 +105,7 @@ class FileRow:
         tags = tuple(row["tags"] or ())
         rule_ids = row["tag_rule_ids"]
         if rule_ids is None or len(rule_ids) != len(tags):
-            # An old index without the pairing: if the leading tag was given by hand, all count as such, so that none is lost.
+            # An old index does not pair tags with rules. If the first tag was given by hand, all count as such: none is lost.
             rule_ids = [row["rule_id"] if row["tag_source"] == "rule" else None] * len(tags)
         return cls(
             id=row["id"],
@@ -124,7 +124,7 @@ class FileRow:
 
 
 class ChangeWriter:
-    """Collects changes as compressed Arrow; memory holds one chunk of rows and the compressed rest."""
+    """Collects changes as compressed Arrow; memory holds one chunk of rows, and the rest compressed."""
 
     def __init__(self) -> None:
         self._out = pa.BufferOutputStream()
@@ -161,7 +161,7 @@ class ChangeWriter:
     def add_plain(
         self, file_id: str, path: str, rel_path: str, size: int, mtime_ns: int, device: int, inode: int
     ) -> None:
-        """A new file of which only its place and status are known: most rows of a first scan."""
+        """Add a new file with only its path and status, like most rows of a first scan."""
         values = ("new", file_id, path, rel_path, size, mtime_ns, device, inode, None, None, (), (), None, None, ())
         for append, value in zip(self._appends, values, strict=True):
             append(value)
@@ -170,7 +170,7 @@ class ChangeWriter:
             self._flush()
 
     def finish(self) -> bytes:
-        """The blob. The writer cannot be used afterwards."""
+        """The finished blob. The writer cannot be used afterwards."""
         self._flush()
         self._writer.close()
         return bytes(self._out.getvalue())
@@ -196,7 +196,7 @@ def encode_changes(changes: pa.Table) -> bytes:
 
 
 def decode_changes(blob: bytes) -> pa.Table:
-    """The table in a blob; `BadChanges` when it holds something else or is damaged."""
+    """The table in a blob. Raises `BadChanges` if the blob has something else or is damaged."""
     try:
         table = pa.ipc.open_file(pa.BufferReader(blob)).read_all()
         table.validate(full=True)
@@ -208,7 +208,7 @@ def decode_changes(blob: bytes) -> pa.Table:
 
 
 def as_file_index(table: pa.Table | None) -> pa.Table:
-    """The result of a query of the file index, in this module's columns; optional ones that it lacks are null."""
+    """The result of a query of the file index in this module's columns; missing optional columns are null."""
     if table is None:
         return FILE_INDEX_SCHEMA.empty_table()
     missing = [name for name in _REQUIRED if name not in table.column_names]
@@ -224,7 +224,7 @@ def as_file_index(table: pa.Table | None) -> pa.Table:
 
 
 def split_gone(table: pa.Table | None) -> tuple[pa.Table | None, dict[str, str]]:
-    """The files that a file index takes as present, and the id that each path had whose file is gone."""
+    """The files that exist according to a file index, and path → id of the files that are gone."""
     if table is None or "is_gone" not in table.column_names:
         return table, {}
     gone = table.filter(table["is_gone"])
@@ -233,7 +233,7 @@ def split_gone(table: pa.Table | None) -> tuple[pa.Table | None, dict[str, str]]
 
 
 def apply_changes(previous: pa.Table | None, changes: pa.Table) -> pa.Table:
-    """The file index after a scan: the same as the projector's SQL, for callers without a database."""
+    """The file index after a scan, as the projector's SQL computes it, for callers without a database."""
     before = as_file_index(previous)
     kept = before.filter(pc.invert(pc.is_in(before["id"], value_set=changes["id"].combine_chunks())))
     present = changes.filter(pc.not_equal(changes["change"], "vanished")).drop_columns(["change"])
@@ -244,7 +244,7 @@ _RETAG_ROWS = 8192
 
 
 def retag(catalogue: pa.Table, rules: RuleSet) -> tuple[bytes, int]:
-    """The blob of files whose tags differ under these rules, and how many they are."""
+    """The blob of the files whose tags differ under these rules, and their number."""
     writer = ChangeWriter()
     for batch in as_file_index(catalogue).to_batches(max_chunksize=_RETAG_ROWS):
         for values in batch.to_pylist():
@@ -287,7 +287,7 @@ class Previous:
         return len(self._seen)
 
     def mark_for_attention(self, wanted_tags: Collection[str], given_tags: Collection[str], hash_all: bool) -> None:
-        """Notes rows that need work though their file is unchanged: a digest is missing, or a tag given by hand."""
+        """Mark rows that need work although their file is unchanged: a digest is missing, or a tag must be added by hand."""
         if not len(self):
             return
         tags = self._table["tags"].combine_chunks()
@@ -310,7 +310,7 @@ class Previous:
                     self._attention[row] = 1
 
     def is_same(self, found: Found) -> bool:
-        """Whether this directory holds exactly what it held, with nothing left to do; its rows are then seen."""
+        """Whether this directory has exactly the files it had, with nothing left to do; its rows then count as seen."""
         start, end = self._spans.get(found.directory, (0, 0))
         count = end - start
         if count != len(found) or not count or self._attention.find(1, start, end) >= 0:
@@ -366,7 +366,7 @@ class Previous:
 
 
 def _grouped(table: pa.Table) -> tuple[pa.Table, array[int], list[str]]:
-    """The table in the walk's grouping, with the number of each row's directory. Sorts only what is not sorted yet."""
+    """The table in the walk's grouping, with the directory number of each row. Sorts only what is not sorted yet."""
     known: dict[str, int] = {}
     ids = array("q")
     last_id, last_path, is_grouped = -1, "", True

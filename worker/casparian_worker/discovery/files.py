@@ -1,14 +1,15 @@
-r"""The files on disk: their names as text, a walk that finds them, the digest of one.
+r"""The files on disk: their names as text, a walk that finds them, and the digest of a file.
 
 A name on Linux is bytes. Valid UTF-8 is shown as it is; any other byte becomes `\xNN` (lower-case hex, so `\xe9`).
-So that this can be undone, a backslash that stands before `x5c` or such a `\xNN` is itself written `\x5c`.
-`path_text` and `path_os` are each other's inverse for every name that exists.
+To make this reversible, a backslash before `x5c` or before such a `\xNN` is itself written as `\x5c`.
+`path_text` and `path_os` are inverse to each other for every existing name.
 
-The walk goes directory by directory, sorted; only the entries of one directory are held at once. Symlinks are not followed,
-hidden files are found, `.gitignore` is read only on request, and what cannot be read is counted and listed, never fatal.
+The walk visits directories one by one, sorted, and holds the entries of only one directory at once. Symlinks are not followed,
+hidden files are found, and `.gitignore` is read only on request. What cannot be read is counted and listed; it never ends the
+walk.
 
-A digest (BLAKE3, in constant memory) is only given for bytes that held still while they were read; `CacheKey` says when one
-may be trusted without reading again. When to hash, and what changed, are decided by `scan`.
+A digest (BLAKE3, in constant memory) is given only for bytes that did not change while they were read; `CacheKey` tells when an
+old digest is still valid. `scan` decides what to hash and what changed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LONE_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def path_text(path: str) -> str:
-    """A name from the operating system (undecodable bytes as surrogates) → text that can be stored and shown anywhere."""
+    """Convert a name from the operating system (undecodable bytes as surrogates) to text that can be stored and shown."""
     if "\\" in path:
         path = _ESCAPE.sub(r"\\x5cx\1", path)
     if not path.isascii():
@@ -39,7 +40,7 @@ def path_text(path: str) -> str:
 
 
 def path_os(text: str) -> str:
-    """Text of `path_text` → the name for the operating system."""
+    """Convert text from `path_text` back to the name for the operating system."""
     if "\\x" not in text:
         return text
     return os.fsdecode(
@@ -50,7 +51,7 @@ def path_os(text: str) -> str:
 
 
 def names_text(names: list[str]) -> list[str]:
-    """`path_text` for a whole directory; one check shows that nearly always nothing has to be done."""
+    """`path_text` for a whole directory; one check shows that there is usually nothing to do."""
     joined = "\0".join(names)
     if joined.isascii() and "\\" not in joined:
         return names
@@ -62,20 +63,20 @@ _OPEN_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class InputChanged(CasparianError):
-    """A file changed while it was read, or is no longer the one that was seen. Trying again later helps."""
+    """A file changed while it was read, or is not the file that was seen. A later attempt may succeed."""
 
     code = ErrorCode.INPUT_CHANGED
 
     def __init__(self, path: str) -> None:
         super().__init__(
             f"{path} changed while it was being read.",
-            remedy="Scan again when the program that writes it has finished; nothing of it was used.",
+            remedy="Scan again when the program that writes it has finished; none of its content was used.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """As long as all four are the same, the bytes are taken to be the same."""
+    """If all four values are the same, the bytes are assumed to be the same."""
 
     device: int
     inode: int
@@ -105,7 +106,7 @@ def open_regular(path: str) -> int:
 
 
 def hash_file(path: str, expected: CacheKey | None = None) -> Digest:
-    """Digest of a file. `InputChanged` when it changed meanwhile or is not the expected one; OSError when unreadable."""
+    """The digest of a file. Raises `InputChanged` if it changes or is not the expected file, `OSError` if it is unreadable."""
     handle = open_regular(path)
     try:
         before = CacheKey.of(os.fstat(handle))
@@ -140,7 +141,7 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class RootUnreadable(CasparianError):
-    """The directory to scan is missing or cannot be read. Its files are not taken as gone."""
+    """The directory to scan is missing or cannot be read. Its files are not marked as vanished."""
 
     def __init__(self, root: str, why: str) -> None:
         super().__init__(
@@ -154,7 +155,7 @@ class WalkOptions:
     """What to leave out. Excludes and pattern are globs (`casparian_protocol.globs`) over the relative path."""
 
     excludes: Sequence[str] = DEFAULT_EXCLUDES
-    #: Only files that match one of these; empty: all.
+    #: Only files that match one of these; empty means all.
     patterns: Sequence[str] = ()
     gitignore: bool = False
 
@@ -173,7 +174,7 @@ _PASSED_BY = {stat.S_IFLNK: "symlinks", stat.S_IFIFO: "pipes", stat.S_IFSOCK: "s
 
 @dataclass(slots=True)
 class WalkCounts:
-    """What the walk has seen so far; one object that keeps counting."""
+    """Counts of what the walk has seen so far; the object is updated during the walk."""
 
     files: int = 0
     bytes: int = 0
@@ -184,11 +185,11 @@ class WalkCounts:
     sockets: int = 0
     devices: int = 0
     unreadable_count: int = 0
-    #: The first `MAX_UNREADABLE_LISTED`; the count has all.
+    #: The first `MAX_UNREADABLE_LISTED`; the count includes all.
     unreadable: list[Unreadable] = field(default_factory=list)
 
     def note_passed_by(self, kind: int) -> None:
-        """An entry that is neither file nor directory, by its file type."""
+        """Count an entry that is neither a file nor a directory, by its file type."""
         name = _PASSED_BY.get(kind, "devices")
         setattr(self, name, getattr(self, name) + 1)
 
@@ -219,7 +220,7 @@ class Found:
 
 
 _Matcher = Callable[[str], object]
-#: `.gitignore` files that hold in a directory, nearest first: the length of their own directory, and their rules.
+#: The `.gitignore` files that apply to a directory, nearest first: the length of their directory's path, and their rules.
 _Ignores = tuple[tuple[int, GitIgnoreSpec], ...]
 
 
@@ -272,7 +273,7 @@ def _walk_tree(root: str, options: WalkOptions, counts: WalkCounts) -> Iterator[
 
 @dataclass(frozen=True, slots=True)
 class _Sieve:
-    """What is left out, and what alone is wanted; None: no opinion."""
+    """The filters of a walk: what to leave out, and what to include exclusively; None means no filter."""
 
     excluded: _Matcher | None
     wanted: _Matcher | None
@@ -290,7 +291,7 @@ def _read_directory(
         try:
             status = look(name, dir_fd=handle, follow_symlinks=False)
         except FileNotFoundError:
-            continue  # entries that have vanished meanwhile are ignored
+            continue  # entries that vanished in the meantime are ignored
         except OSError as cause:
             counts.note_unreadable(rel + text, cause)
             continue
@@ -329,7 +330,7 @@ def _add(found: Found, text: str, status: os.stat_result) -> None:
 
 
 def _any_of(patterns: Sequence[str]) -> _Matcher | None:
-    """One question for all patterns. A directory that is named (`build/`) is left out with all below it."""
+    """One regular expression for all patterns. A directory that is named (`build/`) is left out with everything in it."""
     globs = [compile_glob(pattern.rstrip("/") or pattern) for pattern in patterns]
     if not globs:
         return None
@@ -345,7 +346,7 @@ def _with_own_ignores(handle: int, rel: str, inherited: _Ignores) -> _Ignores:
     try:
         ignore_file = os.open(".gitignore", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
     except OSError:
-        return inherited  # missing or unreadable: then nothing is ignored
+        return inherited  # missing or unreadable, so it excludes nothing
     with os.fdopen(ignore_file, "rb") as stream:
         if not stat.S_ISREG(os.fstat(ignore_file).st_mode):
             return inherited
@@ -354,7 +355,7 @@ def _with_own_ignores(handle: int, rel: str, inherited: _Ignores) -> _Ignores:
 
 
 def _is_ignored(ignores: _Ignores, rel_path: str, is_directory: bool) -> bool:
-    """The nearest `.gitignore` that has an opinion decides."""
+    """Whether the nearest `.gitignore` that has a matching rule excludes the path."""
     for skip, spec in ignores:
         verdict = spec.check_file(rel_path[skip:] + ("/" if is_directory else "")).include
         if verdict is not None:

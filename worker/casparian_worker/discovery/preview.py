@@ -1,7 +1,7 @@
-"""A first look at one file: what it is, its first records as columns, its bytes.
+"""A first look at one file: its kind, its first records as columns, its bytes.
 
-Reads are bounded, whatever the file's size. All text returned is scrubbed, so that a caller may print it as it
-is; drawing tables is the caller's work. Types are named only where every value seen leaves no doubt.
+Reads are bounded, whatever the file's size. All returned text is scrubbed, so that a caller may print it unchanged; drawing
+tables is the caller's work. A column gets a type only if every value seen leaves no doubt.
 """
 
 import json
@@ -32,7 +32,7 @@ MAX_CELL_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class PreviewColumn:
-    """A column and its type: a contract's type, `text` when none is certain, empty when nothing was seen."""
+    """A column and its type: a contract's type, `text` if none is certain, empty if there were no values."""
 
     name: str
     type: str
@@ -47,15 +47,15 @@ class Preview:
     sniffed: Sniffed
     columns: tuple[PreviewColumn, ...]
     records: tuple[tuple[str | None, ...], ...]
-    #: First lines as they stand, scrubbed; empty for binary.
+    #: The first lines unchanged except for scrubbing; empty for binary files.
     lines: tuple[str, ...]
-    #: Kind of what a gzip file holds; the records are then its records.
+    #: The kind of a gzip file's content; the records are then those of the content.
     inner: Sniffed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HexRow:
-    """Sixteen bytes: where, in hex, and as text with dots."""
+    """Sixteen bytes: their offset, in hex, and as text with dots."""
 
     offset: int
     hex: str
@@ -63,7 +63,7 @@ class HexRow:
 
 
 def preview(path: str, record_count: int = 20) -> Preview:
-    """Look at the first records of a file (path as text, see `names`). OSError when it cannot be read."""
+    """The first records of a file (path as text, see `path_text`). Raises `OSError` if it cannot be read."""
     record_count = max(0, min(record_count, MAX_RECORDS))
     real = path_os(path)
     head, is_whole = read_head(real, PREVIEW_BYTES)
@@ -111,7 +111,7 @@ _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{
 
 
 def infer_type(values: Sequence[str | None]) -> str:
-    """The type that all values have beyond doubt; else `text`. `00123` is text: the zeros would be lost."""
+    """The type that all values certainly have, otherwise `text`. `00123` is text, because the zeros would be lost."""
     seen = [value for value in values if value is not None and value != ""]
     if not seen:
         return ""
@@ -141,7 +141,7 @@ Rows = list[list[str | None]]
 
 
 def _records(sniffed: Sniffed, text: str, lines: list[str], is_whole: bool, limit: int) -> tuple[list[str], Rows]:
-    """Column names and rows, by kind; a kind without records has its lines in one column."""
+    """Column names and rows, by kind; a kind without records shows its lines in one column."""
     match sniffed.kind:
         case "delimited" if sniffed.delimiter:
             return _delimited(sniffed, lines, limit)
@@ -179,7 +179,7 @@ def _fixed_width(starts: tuple[int, ...], lines: list[str]) -> tuple[list[str], 
 
 
 def _fix(lines: list[str], limit: int) -> tuple[list[str], Rows]:
-    """Tags as columns, in order of appearance. Of a repeated tag the first value is shown."""
+    """Tags as columns, in order of appearance. If a tag is repeated, its first value is shown."""
     messages: list[dict[str, str]] = []
     for line in lines:
         begin = line.find("8=FIX")
@@ -205,7 +205,7 @@ def _split_all(lines: list[str], delimiter: str, limit: int) -> tuple[list[str],
 
 def _parsed(text: str) -> object:
     try:
-        # Numbers stay as written: a float would show other digits.
+        # Numbers stay as they are written; a float would show other digits.
         return json.loads(text, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
         return None
@@ -226,7 +226,7 @@ def _json_text(value: object) -> str | None:
 
 
 def _inflate(head: bytes, is_whole: bool) -> tuple[bytes, bool]:
-    """The first bytes inside a gzip file, bounded; a damaged file ends where the damage begins."""
+    """The first bytes inside a gzip file, bounded; output of a damaged file ends where the damage begins."""
     inflater = zlib.decompressobj(wbits=31)
     try:
         data = inflater.decompress(head, PREVIEW_BYTES)

@@ -1,8 +1,8 @@
 """One scan of one root: which files are new, changed, renamed or vanished since the last scan.
 
-An unchanged tree yields an empty table. A scan that was stopped early marks no file as vanished; nor is a file vanished
-because an option left it out or a directory could not be read: only a path that is really gone is.
-Which tags are wanted and which ids files get comes in; storing the blob and its event is the caller's work.
+An unchanged tree yields an empty table. A file is vanished only if its path is really gone, not if the scan stopped early, an
+option left the file out, or a directory could not be read. The caller supplies the wanted tags and the ids of files, and stores
+the blob and its event.
 """
 
 import os
@@ -36,16 +36,16 @@ _PROGRESS_EVERY_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What to look for and how closely."""
+    """What to scan, and how thoroughly."""
 
     walk: WalkOptions = field(default_factory=WalkOptions)
-    #: Digest every file, not only those with a wanted tag.
+    #: Whether to hash every file, not only those with a wanted tag.
     hash_all: bool = False
-    #: Tags that some parser subscribes to: files that carry one are digested.
+    #: Tags that a parser subscribes to; files with one of them are hashed.
     wanted_tags: Collection[str] = ()
     #: Tags given by hand to everything this scan finds.
     tags: Sequence[str] = ()
-    #: Which files' first bytes are read to find their kind. Rules that need a kind get it in any case.
+    #: The files whose first bytes are read to find their kind. Rules that need a kind get it in any case.
     kinds: Literal["all", "tagged", "none"] = "tagged"
 
 
@@ -65,7 +65,7 @@ class ScanProgress:
 
 @dataclass(frozen=True, slots=True)
 class ScanOutcome:
-    """What a scan found. `blob` holds the changes (`file_index.decode_changes`)."""
+    """The result of a scan. `blob` has the changes (`file_index.decode_changes`)."""
 
     root: str
     is_complete: bool
@@ -94,8 +94,8 @@ class ScanOutcome:
 
 
 def file_id(root: str, rel_path: str, scan_id: str) -> str:
-    """The id of a file first seen by `scan_id`. A later rename keeps it, and a new file under the old name gets another; a
-    path whose file was gone for a while keeps the id that it had."""
+    """The id of a file first seen by `scan_id`. A later rename keeps it, and a new file under the old name gets another id. A
+    path whose file was gone for a while keeps its id."""
     return blake3(f"{root}\0{rel_path}\0{scan_id}".encode()).hexdigest(length=16)
 
 
@@ -109,11 +109,11 @@ def scan(
     on_progress: Callable[[ScanProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ScanOutcome:
-    """Scan one directory or file. `previous` is the file index below this root; vanished ones have
-    `is_gone` in a column of that name, which may be left out when there are none.
+    """Scan one directory or file. `previous` is the file index below this root; a column `is_gone` marks vanished files, and may
+    be left out if there are none.
 
-    `new_id(root, rel_path)` names new files (see `file_id`). `should_stop` is asked often; when it says yes the
-    outcome holds what was found so far. Raises `RootUnreadable` when there is nothing to scan at all.
+    `new_id(root, rel_path)` gives ids to new files (see `file_id`). `should_stop` is called often; when it returns True, the
+    outcome has what was found so far. Raises `RootUnreadable` if there is nothing to scan at all.
     """
     for tag in options.tags:
         check_tag(tag)
@@ -162,7 +162,7 @@ class _Scan:
         self.writer = ChangeWriter()
         self.counts = WalkCounts()
         self.unchanged = 0
-        #: New paths whose inode was known: perhaps renamed, decided when the walk is over.
+        #: New paths whose inode was known: they may be renames, which is decided after the walk.
         self.maybe_renamed: list[_Seen] = []
 
     def run(self) -> ScanOutcome:
@@ -186,7 +186,7 @@ class _Scan:
         )
 
     def _take(self, found: Found) -> bool:
-        """One directory; False when the scan is to stop."""
+        """Handle one directory; returns False if the scan must stop."""
         self._tell()
         if self.should_stop():
             return False
@@ -213,7 +213,7 @@ class _Scan:
         return True
 
     def _take_plain(self, rel_path: str, device: int, inode: int, size: int, mtime_ns: int) -> bool:
-        """The fast path for a new file of which no rule or option needs more; False when it needs a closer look."""
+        """The fast path for a new file that no rule or option needs to examine; returns False if it needs a closer look."""
         if not self.plain_is_enough or (len(self.previous) and self.previous.knows_inode(inode)):
             return False
         if self.rules and self.rules.hits(rel_path, None, size):
@@ -226,7 +226,7 @@ class _Scan:
         self.writer.add("new", self._describe(seen, self._id_of(seen.rel_path), None))
 
     def _id_of(self, rel_path: str) -> str:
-        """The id of a new file: the one that this path had before its file was gone, so that its new rows supersede the old."""
+        """The id of a new file; if its path had a file before, the same id, so that its new rows supersede the old ones."""
         return self.gone.get(f"{self.base_text}/{rel_path}") or self.new_id(self.root, rel_path)
 
     def _take_known(self, seen: _Seen, row: int) -> None:
@@ -242,7 +242,7 @@ class _Scan:
             self.unchanged += 1
 
     def _catch_up(self, seen: _Seen, before: FileRow) -> None:
-        """An unchanged file that lacks a digest or a tag that this scan gives."""
+        """Complete an unchanged file that lacks a digest or a tag that this scan gives."""
         missing = tuple(tag for tag in self.options.tags if tag not in before.tags)
         after = replace(before, tags=missing + before.tags, tag_rule_ids=(None,) * len(missing) + before.tag_rule_ids)
         after = self._look_inside(seen, after)
@@ -250,7 +250,7 @@ class _Scan:
             self.writer.add("retagged", after)
         elif after.content_hash != before.content_hash:
             self.writer.add("rehashed", after)
-        else:  # it could not be read; that is among the unreadable
+        else:  # it could not be read, and is listed as unreadable
             self.unchanged += 1
 
     def _settle_renames(self) -> None:
@@ -274,7 +274,7 @@ class _Scan:
                 self.writer.add("vanished", before)
 
     def _is_gone(self, rel_path: str) -> bool:
-        """Whether the disk confirms it: a file that is excluded, unreadable or unmounted is not gone."""
+        """Whether the disk confirms that a file is gone; one that is excluded, unreadable or unmounted is not."""
         try:
             status = os.lstat(self._os_path(rel_path))
         except (FileNotFoundError, NotADirectoryError):
@@ -284,7 +284,7 @@ class _Scan:
         return not stat.S_ISREG(status.st_mode)
 
     def _describe(self, seen: _Seen, file_id: str, before: FileRow | None) -> FileRow:
-        """The file index row of a file, from its earlier row `before` and the present rules."""
+        """The file index row of a file, from its earlier row `before` and the current rules."""
         key = seen.key
         row = FileRow(
             id=file_id,
@@ -320,7 +320,7 @@ class _Scan:
         return self._look_inside(seen, row)
 
     def _look_inside(self, seen: _Seen, row: FileRow) -> FileRow:
-        """Find the kind and digest where they are needed but unknown."""
+        """Find the kind and the digest if they are needed and unknown."""
         if row.kind is None and (self.options.kinds == "all" or (self.options.kinds == "tagged" and row.tags)):
             row = replace(row, kind=self._sniff(seen.rel_path))
         if row.content_hash is None and (self.options.hash_all or not self.wanted.isdisjoint(row.tags)):
@@ -335,7 +335,7 @@ class _Scan:
             return None
 
     def _hash(self, seen: _Seen) -> str | None:
-        """The digest, or None when the file cannot be read or does not hold still: the next scan tries again."""
+        """The digest, or None if the file cannot be read or changes while it is read; the next scan tries again."""
         try:
             return hash_file(self._os_path(seen.rel_path), seen.key).content_hash
         except InputChanged:

@@ -1,7 +1,7 @@
-"""What a file is, judged by its first bytes alone, with the evidence for it.
+"""What a file is, judged only by its first bytes, with the evidence.
 
-Signatures first, then the encoding and the shape of the text. `sniff` is pure and total: any bytes get a kind, none raise.
-A kind is a hint for rules and people; parsers are chosen by tags, and nothing is refused because of a kind.
+Signatures are checked first, then the encoding and the shape of the text. `sniff` returns a kind for any bytes and never raises.
+A kind is a hint for rules and people: parsers are chosen by tags, and no file is refused because of its kind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from casparian_worker.discovery.files import open_regular
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -31,7 +31,7 @@ _UNDEFINED_IN_CP1252 = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 
 
 def detect_encoding(head: bytes, *, is_whole: bool) -> str | None:
-    """A Python codec name. A multi-byte character that the head cuts in two is not a fault."""
+    """The name of a Python codec, or None. A multi-byte character that the head cuts in two is not an error."""
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding if _decodes(head, encoding, is_whole) else None
@@ -43,7 +43,7 @@ def detect_encoding(head: bytes, *, is_whole: bool) -> str | None:
         return "utf-8"
     high = sum(byte >= 0x80 for byte in head)
     if high > len(head) * 3 // 10:
-        return None  # Western text has few letters beyond ASCII; this is something else
+        return None  # Western text has few letters beyond ASCII, so this is something else
     has_c1 = any(0x80 <= byte <= 0x9F for byte in head)
     if has_c1 and not any(byte in _UNDEFINED_IN_CP1252 for byte in head):
         return "cp1252"
@@ -51,7 +51,7 @@ def detect_encoding(head: bytes, *, is_whole: bool) -> str | None:
 
 
 def decode_head(head: bytes, encoding: str) -> str:
-    """The text of a head; what cannot be decoded (a cut character) becomes U+FFFD or is dropped."""
+    """The text of a head; undecodable bytes (a cut character) become U+FFFD or are dropped."""
     return codecs.getincrementaldecoder(encoding)("replace").decode(head, False)
 
 
@@ -64,7 +64,7 @@ def _decodes(head: bytes, encoding: str, is_whole: bool) -> bool:
 
 
 def _utf16_without_mark(head: bytes, is_whole: bool) -> str | None:
-    """Latin text in UTF-16 has a zero in every other byte, and none in the others."""
+    """Recognise Latin text in UTF-16 by a zero in every second byte and in no other byte."""
     sample = head[:4096]
     if len(sample) < 8 or b"\0" not in sample:
         return None
@@ -113,7 +113,7 @@ class Sniffed:
     encoding: str | None = None
     delimiter: str | None = None
     has_header: bool | None = None
-    #: Where columns begin, in characters; fixed width only.
+    #: The first character of each column; fixed width only.
     column_starts: tuple[int, ...] = ()
 
 
@@ -137,7 +137,7 @@ _HL7 = re.compile(r"(?:^|[\r\n])[\x0b\x1c]?(?:MSH|FHS|BHS)([^\w\s])")
 
 
 def sniff(head: bytes, *, is_whole: bool) -> Sniffed:
-    """Judge the first bytes of a file; `is_whole` when there are no more."""
+    """Judge the first bytes of a file; `is_whole` says that there are no more."""
     if not head:
         return Sniffed("empty", "has no bytes")
     for offset, magic, kind, why in _SIGNATURES:
@@ -153,13 +153,13 @@ def sniff(head: bytes, *, is_whole: bool) -> Sniffed:
 
 
 def sniff_file(path: str) -> Sniffed:
-    """Judge a file by its first `HEAD_BYTES`. OSError when it cannot be read."""
+    """Judge a file by its first `HEAD_BYTES`. Raises `OSError` if it cannot be read."""
     head, is_whole = read_head(path, HEAD_BYTES)
     return sniff(head, is_whole=is_whole)
 
 
 def read_head(path: str, limit_bytes: int) -> tuple[bytes, bool]:
-    """The first bytes of a regular file, and whether that was all."""
+    """The first bytes of a regular file, and whether they are the whole file."""
     handle = open_regular(path)
     try:
         head = os.read(handle, limit_bytes + 1)
@@ -171,7 +171,7 @@ def read_head(path: str, limit_bytes: int) -> tuple[bytes, bool]:
 
 
 def complete_lines(text: str, is_whole: bool, limit: int = _LINES_LOOKED_AT) -> list[str]:
-    """The first lines, without one that the head may have cut."""
+    """The first lines, without the last one if the head may have cut it."""
     lines = re.split(r"\r\n|\n|\r", text)
     if not is_whole and len(lines) > 1:
         lines.pop()
@@ -245,7 +245,7 @@ def _judge_xml(text: str) -> Sniffed | None:
 
 
 def split_delimited(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Rows of quoted fields; lines that the reader refuses count as one field. Pure, bounded by the lines."""
+    """Rows of quoted fields; a line that the csv reader refuses counts as one field."""
     rows: list[list[str]] = []
     for line in lines:
         try:
@@ -256,7 +256,7 @@ def split_delimited(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def _judge_delimited(lines: Sequence[str]) -> Sniffed | None:
-    """The delimiter that gives (nearly) all lines the same number of columns, the most columns winning."""
+    """The delimiter that gives (nearly) all lines the same number of columns; the highest number of columns wins."""
     best: tuple[int, str, list[list[str]]] | None = None
     for delimiter in DELIMITERS:
         if not lines or delimiter not in lines[0] or max(map(len, lines)) > _FIELD_CHARACTERS_MAX:
@@ -280,7 +280,7 @@ _NUMBER_OR_DATE = re.compile(r"\s*[-+]?[0-9][0-9.,:/TZ+ -]*%?\s*")
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool | None:
-    """Yes when names stand over values; None when the columns give no clue."""
+    """Whether the first row has names above values; None if the columns give no clue."""
     first, rest = rows[0], rows[1:]
     names = [cell.strip() for cell in first]
     if any(not name or _NUMBER_OR_DATE.fullmatch(name) for name in names) or len(set(names)) < len(names):
@@ -294,7 +294,7 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool | None:
 
 
 def _judge_fixed_width(lines: Sequence[str]) -> Sniffed | None:
-    """Lines of one length with columns that are blank throughout, or that hold figures throughout."""
+    """Lines of equal length with columns that are always blank or always digits."""
     if len(lines) < 3:
         return None
     length, agreeing = Counter(map(len, lines)).most_common(1)[0]

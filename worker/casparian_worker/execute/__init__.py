@@ -1,7 +1,8 @@
-"""What all attempts share, and the machinery that reads a guest: no kind of job and no sentinel is known here.
+"""What all attempts share, and the code that reads a guest. It depends on no kind of job and on no sentinel.
 
-`run` is what a kind is given and answers, `files` the input, scratch directory and log; `stream` reads the guest, `outputs`
-judges and counts rows, `records` compares them with what the readers gave out, `failures` says by which code an attempt failed.
+`run` defines what a kind of job gets and returns, and `files` the input, the scratch directory and the log. `stream` reads the
+guest, `outputs` judges and counts rows, `records` compares them with the records that the readers returned, and `failures` gives
+the code of a failed attempt.
 """
 
 from casparian_worker.execute.run import (

@@ -1,7 +1,7 @@
-"""Why an attempt failed, as the one structured error that is recorded.
+"""Why an attempt failed, as the single structured error that is recorded.
 
-A guest's report of its failure is trusted only where a guest can know. The code decides about retries;
-the origin says whether the parser is to blame.
+A guest's report of its failure is trusted only for what a guest can know. The code decides about retries, and the origin says
+whether the parser is to blame.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from casparian_shim.safe import COUNT_MAX, scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
 
-#: Module paths of our own classes are stripped from messages.
+#: Module paths of Casparian's own classes are removed from messages.
 _OWN_CLASS = re.compile(r"\bcasparian_[a-z]+(?:\.[a-z_]+)*\.(?=[A-Z])")
 OWN_PACKAGES = ("casparian_", "casparian.")
 _MESSAGE_CHARACTERS = 2048
@@ -37,9 +37,9 @@ Origin = Literal["parser", "worker", "environment"]
 
 #: Signals that a guest does not send itself; those sent by the worker are recognised before.
 _SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
-#: Errors of starting or watching a process, or of running out of descriptors: they do not concern a sink.
+#: Errors of starting or watching a process, or of running out of descriptors; they are not errors of a sink.
 _OWN_PROCESS_NUMBERS = frozenset({errno.EAGAIN, errno.ECHILD, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESRCH})
-#: Errors of writing besides a full disk; they do not concern the job and may pass.
+#: Errors of writing other than a full disk; they are not the job's fault and may pass.
 _SINKS_FAULT = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_ERROR, ErrorCode.UNKNOWN_ERROR})
 
 
@@ -50,7 +50,7 @@ class TimeIsUp(CasparianError):
 
     def __init__(self, what: str, seconds: float) -> None:
         super().__init__(
-            f"The guest exceeded its {what} of {seconds:g} s and was ended.",
+            f"The guest exceeded its {what} of {seconds:g} s and was stopped.",
             remedy="Look for an endless loop in the parser, or raise the limit in config.toml under [limits].",
         )
         self.facts = {"limit": what}
@@ -61,12 +61,12 @@ class GuestEnded(CasparianError):
 
     def __init__(self, code: ErrorCode, ended: GuestExit, said: str, *, is_by_others: bool = False) -> None:
         super().__init__(
-            f"The guest {said} before its end of stream; nothing of it is kept.",
+            f"The guest {said} before its end of stream; its output was discarded.",
             remedy="`casparian job logs ID` shows what the parser printed last.",
         )
         self.code = code
         self.facts = {"exit_status": ended.status} if ended.status >= 0 else {"signal": ended.signal}
-        #: It was sent a signal: by an operator, or by the kernel when the machine ran out of memory.
+        #: Another process sent it a signal: an operator, or the kernel when the machine ran out of memory.
         self.is_by_others = is_by_others
 
 
@@ -76,7 +76,7 @@ class QuarantineExceeded(CasparianError):
     code = ErrorCode.QUARANTINE_EXCEEDED
 
     def __init__(self, output: str, found: PolicyBreach, codes: Collection[str] = ()) -> None:
-        """`codes`: what was wrong with its bad rows."""
+        """`codes` are the violation codes of its bad rows."""
         super().__init__(
             f"Output {output}: {found.reason}; nothing was published.",
             remedy="`casparian quarantine show --uncommitted` shows the rows; correct the parser or amend the contract.",
@@ -126,7 +126,7 @@ class ColumnsChanged(CasparianError):
 
 
 def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianError:
-    """Why a guest's stream was cut although it was not asked to end."""
+    """Why a guest's stream broke off although the worker had not asked the guest to end."""
     is_cpu = ended.status == -signal.SIGXCPU or (
         ended.status == -signal.SIGKILL and cpu_seconds is not None and ended.cpu_seconds >= cpu_seconds
     )
@@ -147,7 +147,7 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
             return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, said)
         case _ if (
             ended.status == -signal.SIGKILL
-        ):  # how the kernel gets memory back; it does not say which process it chose
+        ):  # this is how the kernel frees memory, and it does not say which process it chose
             said = f"{ended.said} (by the kernel, when memory ran out, or by another process)"
             return GuestEnded(ErrorCode.OOM_RISK, ended, said, is_by_others=True)
         case status if status in _SIGNALS_OF_OTHERS:
@@ -168,9 +168,9 @@ def of_report(report: ErrorReport, bundle: Path, *, is_dev: bool = False) -> Job
 
 
 def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool) -> str:
-    """The guest's message with the exception's name, the place in the parser and the line of the input."""
+    """The guest's message with the exception's name, the place in the parser, and the line of the input."""
     if report.exception.startswith(OWN_PACKAGES):
-        return report.message  # our own errors already say that, and what to try
+        return report.message  # Casparian's own errors already contain these, and a remedy
     context = report.context
     places = []
     if isinstance(file := context.get("file"), str) and (line := _line(context.get("line"))):
@@ -183,20 +183,20 @@ def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool)
         named = context.get("module")
         module = named[:_CONTEXT_CHARACTERS] if isinstance(named, str) and named else "that module"
         said += (
-            f". Parsers have Python's own library and pyarrow, and no environments of their own yet: do without {module}, or "
+            f". Parsers can use only Python's standard library and pyarrow so far: remove {module}, or "
             "put its source into the parser's directory."
         )
     if code is ErrorCode.FILE_NOT_FOUND and (name := _missing_in(bundle, report.message)):
         said += (
-            f". The parser's bundle holds no {name}: when it lies beside the parser, name it there with "
+            f". The parser's bundle does not contain {name}: if it is next to the parser, name it there with "
             f"`include = {json.dumps([name], ensure_ascii=False)}`"
-            + (", else it is left out in production too." if is_dev else " and register a new version.")
+            + ("; otherwise it is missing in production too." if is_dev else " and register a new version.")
         )
     return said
 
 
 def _missing_in(bundle: Path, message: str) -> str:
-    """The name, within the bundle, of the file that an OSError's message says is not there; empty when it is elsewhere."""
+    """The name in the bundle of the file that an OSError's message reports as missing; empty if it is elsewhere."""
     found = re.search(rf"'{re.escape(str(bundle))}/([^'\\]{{1,{_CONTEXT_CHARACTERS}}})'", message)
     return found[1] if found else ""
 
@@ -229,7 +229,7 @@ def _job_error(
     origin: Origin,
     facts: Mapping[str, ContextValue] | None = None,
 ) -> JobError:
-    """`facts` are context as well: their values are part of the fingerprint."""
+    """`facts` are also part of the context; their values are part of the fingerprint."""
     kept = dict(list(context.items())[:_CONTEXT_ENTRIES])
     shown: dict[str, Scalar] = {}
     for name, value in (kept | dict(facts or {})).items():
@@ -237,12 +237,12 @@ def _job_error(
         shown[scrub(name)[:64]] = scrub(plain)[:_CONTEXT_CHARACTERS] if isinstance(plain, str) else plain
     return JobError(
         code=code.value,
-        # Readers cannot look up our own classes; their messages are complete.
+        # Readers cannot look up Casparian's own classes, and their messages are complete.
         exception="" if exception.startswith(OWN_PACKAGES) else scrub(exception)[:_EXCEPTION_CHARACTERS],
         message=scrub(message or f"{exception}, without a message", keep_newlines=True)[:_MESSAGE_CHARACTERS],
         trace=_OWN_CLASS.sub("", scrub(trace, keep_newlines=True))[:_TRACE_CHARACTERS],
         context=shown,
-        # Whether a reader was active depends on the input; it is not the cause.
+        # Whether a reader was active depends on the input, so it is not part of the cause.
         fingerprint=fingerprint(
             exception, code.value, trace, {name: value for name, value in kept.items() if name != "input_line"}, facts
         ),

@@ -1,12 +1,12 @@
-"""The files of one attempt that are not its outputs: its input, its scratch directory, its log.
+"""The files of an attempt other than its outputs: its input, its scratch directory, its log.
 
-The input is opened once, hashed on that descriptor before the parser runs and checked again after it; the parser gets this
-very descriptor. If another process changes or replaces the file meanwhile, that is noticed and everything read is discarded.
-The scratch directory is watched for size and removed whatever the guest made of it.
+The input is opened once. It is hashed through that descriptor before the parser runs and checked again afterwards; the parser
+gets the same descriptor. If another process changes or replaces the file in between, this is noticed and everything read is
+discarded. The scratch directory is watched for size, and removed whatever the guest left in it.
 
 The log can be read while the job runs. Each record is one line: `time LEVEL origin text`. The worker sets the origin; a guest's
-text is scrubbed of terminal escapes, and limited in line length, rate and total size. A line says where lines
-were left out, and how many. `Housekeeping` removes old logs, and scratch directories of workers that died.
+text is scrubbed of terminal escapes and limited in line length, rate and total size. A line says where lines were left out, and
+how many. `Housekeeping` removes old logs, and scratch directories of workers that died.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ class InputUnreadable(CasparianError):
 
 
 class InputIsNotTheQueued(InputChanged):
-    """The file has other bytes than at the scan."""
+    """The file has different bytes than at the scan."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.problem = f"{scrub(path)} has changed since the scan: its content differs."
-        self.remedy = "Scan again; the new content gets a job of its own."
+        self.remedy = "Scan again; the new content gets a new job."
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What must stay the same, and the change time, which reveals any other change."""
+    """The properties that must not change, including the change time, which reveals any other change."""
 
     device: int
     inode: int
@@ -84,7 +84,7 @@ class Source:
     """An open input with its digest. Close it."""
 
     def __init__(self, path: str, *, follow_links: bool = False) -> None:
-        """Open and hash. Raises `InputUnreadable`, or `InputChanged` when it did not hold still."""
+        """Open and hash the input. Raises `InputUnreadable`, or `InputChanged` if it changed while it was hashed."""
         self.path = path
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
         try:
@@ -105,12 +105,12 @@ class Source:
             raise
 
     def expect(self, content_hash: str) -> None:
-        """Raise `InputIsNotTheQueued` when the scan saw other bytes."""
+        """Raise `InputIsNotTheQueued` if the scan saw different bytes."""
         if content_hash and content_hash != self.content_hash:
             raise InputIsNotTheQueued(self.path)
 
     def expect_unchanged(self) -> None:
-        """Raise `InputChanged` when the file, or what its name leads to, is no longer what was hashed."""
+        """Raise `InputChanged` if the file, or the file that its name now refers to, is not the one that was hashed."""
         now = _Seen.of(os.fstat(self.descriptor))
         if now != self._seen:
             same_but_ctime = (now.device, now.inode, now.size, now.mtime_ns) == (
@@ -132,7 +132,7 @@ class Source:
         os.close(self.descriptor)
 
     def _digest(self) -> str:
-        """BLAKE3 by positioned reads: the guest shares the descriptor's offset."""
+        """BLAKE3 through positioned reads, because the guest shares the descriptor's offset."""
         hasher, offset = blake3(), 0
         try:
             while chunk := os.pread(self.descriptor, _CHUNK_BYTES, offset):
@@ -151,7 +151,7 @@ _NEW_SECONDS = 60.0
 
 
 def check_scratch(scratch: Path, bytes_max: int) -> None:
-    """Raise `LimitExceeded` for too many bytes (as the disk counts them) or too many entries."""
+    """Raise `LimitExceeded` for too many bytes (as allocated on disk) or too many entries."""
     total_bytes = entries = 0
 
     def count(status: os.stat_result) -> None:
@@ -180,13 +180,13 @@ def held_scratch(scratch: Path) -> Iterator[Path]:
 
 
 def sweep(root: Path, now_seconds: float) -> list[str]:
-    """Remove the directories of dead workers: those that no process has locked and that are not brand new."""
+    """Remove the directories of dead workers: those that no process has locked, except very new ones."""
     removed: list[str] = []
     for path in sorted(root.iterdir()):
         try:
             if not path.is_dir() or path.is_symlink() or now_seconds - path.stat().st_mtime < _NEW_SECONDS:
                 continue
-        except OSError:  # removed at this moment
+        except OSError:  # another process removed it at the same moment
             continue
         if remove_if_unused(path):
             removed.append(path.name)
@@ -198,7 +198,7 @@ def sweep(root: Path, now_seconds: float) -> list[str]:
 LINE_CHARACTERS_MAX = 8 * 1024
 LINES_PER_SECOND = 10_000
 BURST_LINES = 50_000
-#: Kept free for the last line.
+#: Room reserved for the last line.
 _LAST_LINE_BYTES = 200
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 Origin = Literal["guest", "worker"]
@@ -210,9 +210,9 @@ def joblog_path(home: Home, job_id: str, day: str) -> Path:
 
 
 class JobLog:
-    """Writes one job's log. For several threads. Attempts of one day share a file and its size.
+    """Writes one job's log, from several threads. Attempts on one day share a file and its size limit.
 
-    A write error is raised once, by `close`: it must not end a thread that drains a guest.
+    A write error is raised only once, by `close`, because it must not end a thread that reads a guest's output.
     """
 
     def __init__(
@@ -237,13 +237,13 @@ class JobLog:
         self._lock = threading.Lock()
 
     def write(self, level: LogLevel, origin: Origin, text: str) -> None:
-        """Each line of `text` as a record."""
+        """Write each line of `text` as a record."""
         with self._lock:
             for line in text.split("\n"):
                 self._write_line(level, origin, line)
 
     def write_raw(self, level: LogLevel, data: bytes) -> None:
-        """Bytes from a guest's own descriptors, in pieces of any size; they are joined into lines here."""
+        """Write bytes from a guest's own descriptors, in pieces of any size; they are joined into lines here."""
         with self._lock:
             *lines, rest = (self._pieces.get(level, b"") + data).split(b"\n")
             if len(rest) > LINE_CHARACTERS_MAX:
@@ -253,7 +253,7 @@ class JobLog:
                 self._write_line(level, "guest", line.decode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
-        """Make what was written readable for others."""
+        """Make everything written so far readable for other processes."""
         with self._lock:
             try:
                 self._file.flush()
@@ -261,7 +261,7 @@ class JobLog:
                 self._trouble = self._trouble or cause
 
     def close(self) -> None:
-        """Write the rest of unfinished lines and the count of what was dropped. Raises `OSError` if the log has holes."""
+        """Write unfinished lines and the number of dropped lines. Raises `OSError` if the log has gaps."""
         with self._lock:
             if self._file.closed:
                 return
@@ -281,7 +281,7 @@ class JobLog:
         if not self._has_token():
             self._drop(line)
             return
-        if self._dropped_lines and self._room_bytes:  # too fast for a while: mark the gap where it occurs
+        if self._dropped_lines and self._room_bytes:  # after a burst, mark the gap where it occurred
             mark = self._record(LogLevel.WARNING, "worker", self._said_of_dropped())
             if len(mark) <= self._room_bytes:
                 self._room_bytes -= len(mark)
@@ -291,7 +291,7 @@ class JobLog:
         more = len(line) - len(cut)
         record = self._record(level, origin, cut + (f"… ({more:,} more characters)" if more else ""))
         if len(record) > self._room_bytes:
-            self._room_bytes = 0  # a log with holes would look complete
+            self._room_bytes = 0  # a log with unmarked gaps would look complete
             self._drop(line)
             return
         self._room_bytes -= len(record)
@@ -332,7 +332,7 @@ def rotate(home: Home, settings: JobLogSettings, now_seconds: float) -> list[Pat
     oldest = datetime.fromtimestamp(now_seconds - settings.keep_days * 86_400, UTC).date().isoformat()
     days = sorted(path for path in home.logs.iterdir() if _DAY.match(path.name) and path.is_dir())
     for day in [day for day in days if day.name < oldest]:
-        with suppress(OSError):  # another worker removes it as well
+        with suppress(OSError):  # another worker is removing it too
             remove_tree(day)
         removed.append(day)
     kept = sorted(_logs_of(day for day in days if day.name >= oldest))
@@ -358,7 +358,7 @@ def _logs_of(days: Iterable[Path]) -> list[tuple[float, Path, int]]:
     return found
 
 
-# --- both, once an hour -----------------------------------------------------------------------------------------------
+# --- housekeeping, once an hour ---------------------------------------------------------------------------------------
 
 _INTERVAL_SECONDS = 3600.0
 
@@ -372,14 +372,14 @@ class Housekeeping:
         self._at_s = float("-inf")
 
     def is_due(self, now_s: float) -> bool:
-        """Whether an hour has passed; the next hour then begins."""
+        """Whether an hour has passed; if so, the next hour begins."""
         if now_s - self._at_s <= _INTERVAL_SECONDS:
             return False
         self._at_s = now_s
         return True
 
     def keep_house(self) -> None:
-        """From any thread. Never raises for what the disk does: the next hour tries again."""
+        """Remove old files; may run in any thread. It never raises for errors of the disk: the next hour tries again."""
         try:
             sweep(self._home.scratch, time.time())
             rotate(self._home, self._settings, time.time())

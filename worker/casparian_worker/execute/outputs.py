@@ -1,8 +1,8 @@
 """The outputs of one job, as rows arrive: numbered, validated, counted, checked against the quarantine policy, passed on.
 
-One numbering runs over accepted and rejected rows of an output: a rejected row says its number, accepted rows take the
-numbers left over, in order (see `casparian_shim.frames`). Judging a batch is `validation`'s; where rows go (`RowWriter`) is
-staging's, or a screen's in dev mode.
+Accepted and rejected rows of an output share one numbering: a rejected row states its number, and accepted rows take the
+remaining numbers in order (see `casparian_shim.frames`). `validation` judges a batch; `RowWriter` receives the rows: staging in
+production, the screen in dev mode.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from casparian_worker.sinks import Lineage, Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 from casparian_worker.validation.quarantine import OWN_FIELDS
 
-#: A parser that rejects every second row of a 64k batch needs half of this; far more would exhaust memory.
+#: A parser that rejects every second row of a 64k batch needs half of this; much more would exhaust memory.
 RUNS_MAX = 1_000_000
 
 
 class RowNumbers:
-    """The next free number, and those beyond it that rejected rows have taken, as runs."""
+    """The next free number, and the higher numbers that rejected rows have taken, as runs."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -36,11 +36,11 @@ class RowNumbers:
 
     @property
     def next_free(self) -> int:
-        """Every row with a lower number has come."""
+        """The next free number; every row with a lower number has arrived."""
         return self._next
 
     def take(self, numbers: Iterable[int]) -> None:
-        """These numbers belong to rejected rows. Numbers before the next free one arrive too late and are ignored."""
+        """Reserve numbers for rejected rows. Numbers below the next free one arrive too late and are ignored."""
         runs = [*self._runs, *((number, number + 1) for number in numbers if number >= self._next)]
         runs.sort()
         merged: list[tuple[int, int]] = []
@@ -55,7 +55,7 @@ class RowNumbers:
         self._step_over()
 
     def give(self, count: int) -> int | pa.Int64Array:
-        """Numbers for the next `count` accepted rows: the first, when they follow each other, or all of them."""
+        """Numbers for the next `count` accepted rows: only the first if they are consecutive, otherwise all."""
         first = self._next
         if not self._runs or self._runs[0][0] >= first + count:
             self._next = first + count
@@ -82,14 +82,14 @@ class RowNumbers:
 
 
 _ROW_INDEX = "_cf_output_row_index"
-#: A guest sends the rows before a rejected one soon; one that does not has its bad rows kept as they came.
+#: A guest soon sends the rows before a rejected one. If it does not, its bad rows are written in order of arrival.
 _HELD_ROWS_MAX = 128 * 1024
 
 
 class BadRows:
-    """Bad rows in the order of their numbers, wherever the guest cut its batches.
+    """Bad rows in the order of their numbers, however the guest divides its batches.
 
-    Rejected rows come ahead of accepted ones with lower numbers; they are held until those are judged.
+    Rejected rows arrive before accepted ones with lower numbers, so they are held back until those are judged.
     """
 
     def __init__(self, contract_columns: int) -> None:
@@ -101,7 +101,7 @@ class BadRows:
             self._held.append(bad)
 
     def due(self, before: int | None) -> pa.RecordBatch | None:
-        """Those with a number below `before`, or all, in their order; they are not held any more."""
+        """Release the rows with a number below `before`, or all rows, in order."""
         if not self._held:
             return None
         held = self._joined()
@@ -113,7 +113,7 @@ class BadRows:
         return held.slice(0, due) if due else None
 
     def _joined(self) -> pa.RecordBatch:
-        """One batch; a column that only some have stands behind the contract's."""
+        """The held rows as one batch; columns that only some have come after the contract's."""
         if all(batch.schema.equals(self._held[0].schema) for batch in self._held):
             return pa.concat_batches(self._held)
         table = pa.concat_tables(
@@ -126,7 +126,7 @@ class BadRows:
 
 
 class RowWriter(Protocol):
-    """Takes the validated rows of one output."""
+    """Receives the validated rows of one output."""
 
     def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None: ...
 
@@ -134,7 +134,7 @@ class RowWriter(Protocol):
 
 
 class BatchConsumer(Protocol):
-    """Takes one output from the stream."""
+    """Receives one output from the stream."""
 
     def announce(self, schema: pa.Schema, kind: OutputKind) -> None: ...
 
@@ -148,7 +148,7 @@ class BatchConsumer(Protocol):
 
 
 class StagedRowWriter:
-    """Valid rows and bad rows of one output into a sink, with lineage."""
+    """Writes valid rows and bad rows of one output to a sink, with lineage."""
 
     def __init__(self, sink: Sink, output: str, lineage: Lineage, settings: WriterSettings) -> None:
         self._lineage = lineage
@@ -165,7 +165,7 @@ class StagedRowWriter:
         return [*self._data.close(), *self._quarantine.close()]
 
     def close_quarantine(self) -> list[StagedFile]:
-        """Of a failed attempt, only the bad rows are kept."""
+        """Close only the file of bad rows, which is all that is kept of a failed attempt."""
         return self._quarantine.close()
 
 
@@ -183,7 +183,7 @@ class JudgedOutput:
         warn: Callable[[str], None],
         records: SourceRecords,
     ) -> None:
-        """`policy` None: count only (dev mode)."""
+        """`policy` is None to count only (dev mode)."""
         self.name = name
         self.contract = contract
         self._validator = OutputValidator(name, contract, limits)
@@ -206,7 +206,7 @@ class JudgedOutput:
         return self._validator.counts.quarantined
 
     def announce(self, schema: pa.Schema, kind: OutputKind) -> None:
-        """A stream of this output starts, or continues with other types or more columns."""
+        """A stream of this output begins, or continues with other types or more columns."""
         if kind is OutputKind.REJECTS:
             place = schema.get_field_index(_ROW_INDEX)
             if place < 0 or not pt.is_int64(schema.field(place).type):
@@ -242,7 +242,7 @@ class JudgedOutput:
         self._judge(at_end=True)
 
     def keep_rest(self) -> None:
-        """Hand on the bad rows that waited for others: none comes any more."""
+        """Pass on the bad rows that waited for others, because no more rows come."""
         self._keep_bad(None)
 
     def accounting(self, *, is_failed: bool = False) -> OutputAccounting:

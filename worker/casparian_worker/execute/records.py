@@ -1,8 +1,8 @@
 """Accounting for each record that the SDK's readers returned, and for each byte of the input.
 
-Takes the record tape (`casparian_shim.sdk.records`), learns which records the rows and rejected rows name, and says at
-the end what is left over. Keeps the places of the latest records, so that a bad row is kept with its original text.
-Memory is bounded: records that no row has named yet are kept up to a limit, beyond it they are only counted.
+It reads the record tape (`casparian_shim.sdk.records`), learns which records the rows and rejected rows name, and finally reports
+what is unaccounted for. It keeps the places of the latest records, so that a bad row is stored with its original text. Memory is
+bounded: records that no row has named are kept up to a limit, and only counted beyond it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.sdk.records import SKIP_REASONS, UNKNOWN, What
 from casparian_worker.validation import ArrowRefused
 
-#: The text of one record that is kept with a bad row, in bytes; and of so many bad rows in their order.
+#: The limit of one record's text that is stored with a bad row, in bytes; and the number of bad rows that share one such budget.
 RAW_BYTES_MAX = 16 * 1024
 _RAW_GROUP_ROWS = 64 * 1024
 _RAW_GROUP_BYTES_MAX = 32 * 1024 * 1024
@@ -38,7 +38,7 @@ _KNOWN = pa.array([int(what) for what in What], pa.int8())
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Some records in the order of their rows: where each begins and ends in the input."""
+    """Some records in row order: where each begins and ends in the input."""
 
     rows: pa.Int64Array
     starts: pa.Int64Array
@@ -47,7 +47,7 @@ class _Places:
 
 
 class RawBudget:
-    """How much text the bad rows of one output may have: so many bytes for each so many rows, in the order of the rows."""
+    """How much text the bad rows of one output may have: a number of bytes per number of rows, in row order."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -55,14 +55,14 @@ class RawBudget:
 
     @property
     def allowed_bytes(self) -> int:
-        """For the next row."""
+        """The limit for the next row."""
         return RAW_BYTES_MAX if self._left > 0 else _RAW_SHORT_BYTES
 
     def use(self, byte_count: int) -> None:
         self._left -= byte_count
 
     def pass_over(self, rows: int) -> None:
-        """This row's text is done, or these rows have theirs."""
+        """Note that this row's text is finished, or that these rows have text already."""
         if (self._rows + rows) // _RAW_GROUP_ROWS > self._rows // _RAW_GROUP_ROWS:
             self._left = _RAW_GROUP_BYTES_MAX
         self._rows += rows
@@ -70,7 +70,7 @@ class RawBudget:
 
 @dataclass(slots=True)
 class SourceRecords:
-    """The ledger of one input. `descriptor` is the input, opened; its offset is never moved."""
+    """The ledger of one input. `descriptor` is the open input; its offset is never moved."""
 
     size_bytes: int
     descriptor: int
@@ -110,7 +110,7 @@ class SourceRecords:
         self._schema, self._encoding = schema, name
 
     def take(self, batch: pa.RecordBatch) -> None:
-        """Entries in the order in which the readers passed over them."""
+        """Read entries in the order in which the readers passed them."""
         if any(column.null_count for column in batch.columns):
             raise ArrowRefused("an entry of the record tape is NULL")
         if not batch.num_rows:
@@ -123,7 +123,7 @@ class SourceRecords:
         entries = pa.RecordBatch.from_arrays([rows, starts, ends, whats], ["row", "start", "end", "what"])
         declared = pc.or_(
             pc.equal(whats, What.DECLARED), pc.and_(pc.is_in(whats, _SKIPS), pc.invert(is_new))
-        )  # what one reader gave out as a record is a header to the next
+        )  # a record of one reader may be a header for the next
         self._declared += pc.equal(whats, What.DECLARED).true_count
         if declared.true_count:
             self._name(rows.filter(declared))
@@ -135,14 +135,14 @@ class SourceRecords:
         self._last_row = max(self._last_row, pc.max(passed).as_py() or 0) if len(passed) else self._last_row
 
     def names(self, source_rows: pa.Int64Array) -> None:
-        """Rows of an output, valid or not, were made from these records; NULL where the row does not say."""
+        """Rows of an output, valid or not, come from these records; NULL if the row does not say."""
         self.received += len(source_rows)
         self._nameless += source_rows.null_count
         if self._is_counted and source_rows.null_count < len(source_rows):
             self._name(source_rows.drop_null() if source_rows.null_count else source_rows)
 
     def with_text(self, bad: pa.RecordBatch, budget: RawBudget) -> pa.RecordBatch:
-        """Bad rows with `_cf_raw` filled in from the input where the parser gave none."""
+        """Bad rows with `_cf_raw` filled in from the input if the parser gave none."""
         place = bad.schema.get_field_index("_cf_raw")
         raw = bad.column(place)
         if not raw.null_count or not self._places:
@@ -164,14 +164,14 @@ class SourceRecords:
     # --- at the end ---
 
     def accounting(self, declared_skips: int) -> RecordAccounting:
-        """The numbers. `declared_skips` are the parser's own (`ctx.skip`)."""
+        """The final numbers. `declared_skips` are the parser's own (`ctx.skip`)."""
         self._settle()
         rest = pa.Table.from_batches(self._open) if self._open else None
         nameless_skips = max(0, declared_skips - self._declared)
         nameless = self._nameless + nameless_skips
         left = self._open_count + max(0, self._let_go - self._let_go_named)
         missing = max(0, left - nameless)
-        # A parser may also declare the lines that a reader, or it itself, has passed over as header or blank.
+        # A parser may also declare lines as skipped that it or a reader has already passed over as header or blank.
         skippable = left + sum(self.skips.values())
         is_every_line_known = self._is_counted and self._has_offsets
         first = [*self._let_go_rows, *(rest["row"][:_FIRST_ROWS].to_pylist() if rest is not None else ())]
@@ -186,7 +186,7 @@ class SourceRecords:
             is_nothing=is_nothing and not self._is_counted,
             is_cut=self._is_counted and not self._has_offsets and not self._is_complete,
             bytes_total=self.size_bytes,
-            # Two readings that number lines in different ways may pass over the same bytes.
+            # Two readers that number lines differently may pass over the same bytes.
             bytes_given=min(self.given_bytes, self.size_bytes),
             bytes_skipped=min(self.skipped_bytes, self.size_bytes - min(self.given_bytes, self.size_bytes)),
             bytes_unread=max(0, unread),
@@ -195,7 +195,7 @@ class SourceRecords:
     # --- inside ---
 
     def _starts(self, ends: pa.Int64Array, whats: pa.Int8Array) -> pa.Int64Array:
-        """Entries lie back to back; a POSITION says where the next begins."""
+        """The start of each entry: entries are contiguous, except that a POSITION says where the next one begins."""
         before = pa.array([self._at], pa.int64())
         self._at = ends[-1].as_py()
         if pc.equal(whats, What.POSITION).true_count:
@@ -214,7 +214,7 @@ class SourceRecords:
             raise ArrowRefused("an entry of the record tape has a row that is out of range")
         least, most = pc.min_max(ends).values()
         if least.as_py() < UNKNOWN or most.as_py() > self.size_bytes:
-            raise ArrowRefused("an entry of the record tape lies outside the input")
+            raise ArrowRefused("an entry of the record tape is outside the input")
         moves = pc.is_in(whats, _MOVES)
         if not pc.all(pc.or_(moves, pc.greater_equal(ends, starts))).as_py():
             raise ArrowRefused("an entry of the record tape ends before it begins")
@@ -247,7 +247,7 @@ class SourceRecords:
             self._open.clear()  # the usual case: a row for each record, in order
             self._open_count = 0
             return
-        self._named.append(pc.add(rows, 0))  # a copy: the batch's memory is not held
+        self._named.append(pc.add(rows, 0))  # a copy, so that the batch's memory is released
         self._named_count += len(rows)
         if self._named_count + self._open_count > 2 * self._left_count + _SETTLE_EVERY:
             self._settle()
@@ -271,7 +271,7 @@ class SourceRecords:
         self._left_count = self._open_count
 
     def _let_go_of(self, batch: pa.RecordBatch) -> None:
-        """Too many to remember one by one: from here on these are counted."""
+        """There are too many records to remember individually, so from here on they are only counted."""
         self._open_count -= batch.num_rows
         self._let_go += batch.num_rows
         self._let_go_upto = max(self._let_go_upto, batch["row"][-1].as_py())
@@ -279,7 +279,7 @@ class SourceRecords:
         self._let_go_rows += batch["row"].slice(0, max(0, room)).to_pylist()
 
     def _places_of(self, rows: pa.Int64Array) -> list[tuple[_Places, int] | None]:
-        """Where the input has these records; the latest one of a number that two readers gave."""
+        """Where the input has these records; the latest one if two readers used the same number."""
         found: list[tuple[_Places, int] | None] = [None] * len(rows)
         for places in reversed(self._places):
             for index, at in enumerate(pc.index_in(rows, places.rows).to_pylist()):
@@ -300,7 +300,7 @@ class SourceRecords:
 
 
 def _decoded(data: bytes, encoding: str) -> str:
-    """Text that is never refused: bytes that are none are shown as `\\xe9`."""
+    """Decode text without ever failing: invalid bytes are shown as `\\xe9`."""
     try:
         return data.decode(codecs.lookup(encoding).name, "backslashreplace")
     except (LookupError, UnicodeError):
@@ -308,5 +308,5 @@ def _decoded(data: bytes, encoding: str) -> str:
 
 
 def all_skips(by_parser: Mapping[str, int], by_readers: Mapping[str, int]) -> dict[str, int]:
-    """Declared skips by reason, the parser's and the readers' together."""
+    """Declared skips by reason, the sum of the parser's and the readers'."""
     return dict(Counter(by_readers) + Counter(by_parser))

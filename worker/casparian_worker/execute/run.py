@@ -1,6 +1,6 @@
-"""One run of a job in a slot: what every kind is given (`JobRun`), how it is stopped early, and how it ends (`Outcome`).
+"""One run of a job in a slot: what every kind gets (`JobRun`), how it is stopped early, and how it ends (`Outcome`).
 
-A `CancelToken` carries the request to stop from the loop to the slot's thread: it stops what is attached to it, and `check`
+A `CancelToken` carries the request to stop from the loop to the slot's thread: it stops whatever is attached to it, and `check`
 raises `Stopped` between steps. `StreamCounters` carries counts the other way, to heartbeats.
 """
 
@@ -22,11 +22,11 @@ from casparian_shim.frames import Progress
 from casparian_worker.guest import ColdSpawner, Spawner
 from casparian_worker.staging import SinkMeters, StagingDirectory
 
-# --- ending it early --------------------------------------------------------------------------------------------------
+# --- stopping early ---------------------------------------------------------------------------------------------------
 
 
 class StopCause(Enum):
-    """Why an attempt was asked to end."""
+    """Why an attempt was asked to stop."""
 
     CANCELLED = "cancelled"
     FENCED = "fenced"
@@ -47,7 +47,7 @@ class Stoppable(Protocol):
 
 
 class CancelToken:
-    """A request that one attempt end. The first cause counts."""
+    """A request to stop one attempt. The first cause wins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class CancelToken:
         self.cause: StopCause | None = None
 
     def request(self, cause: StopCause) -> None:
-        """Request the end: now if it is running, otherwise before it starts. Does not wait."""
+        """Request the stop: at once if the attempt is running, otherwise before it starts. Does not wait."""
         with self._lock:
             if self.cause is not None:
                 return
@@ -65,13 +65,13 @@ class CancelToken:
             running.stop()
 
     def attach(self, running: Stoppable) -> None:
-        """Attach what `request` must stop; raises `Stopped` when the request came first."""
+        """Attach what `request` must stop. Raises `Stopped` if the request came first."""
         with self._lock:
             self._running = running
         self.check()
 
     def detach(self) -> None:
-        """Detach: nothing is running any more."""
+        """Detach it, because it is not running any more."""
         with self._lock:
             self._running = None
 
@@ -81,18 +81,18 @@ class CancelToken:
             raise Stopped(self.cause)
 
 
-# --- what a kind of job is given, and what it answers -----------------------------------------------------------------
+# --- what a kind of job gets, and what it returns ---------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class StreamCounters:
-    """Counts so far. Written by the reading thread and read by others, each value independently."""
+    """The counts so far. The reading thread writes them and others read them, each value independently."""
 
     rows: int = 0
     bytes: int = 0
     batches: int = 0
     quarantined: int = 0
-    #: The guest's own report.
+    #: The progress that the guest itself reported.
     reported: Progress = field(default_factory=Progress)
 
 
@@ -130,18 +130,18 @@ Outcome = Finished | Failed
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One lease, in the thread of a slot. `stop` ends it early; `counters` are what heartbeats report of it."""
+    """One lease, run in the thread of a slot. `stop` ends it early; heartbeats report `counters`."""
 
     assignment: Assignment
     context: WorkerContext
     stop: CancelToken
     counters: StreamCounters
-    #: To be called once, with the process id of what was started.
+    #: To be called once, with the process id of the started process.
     on_started: Callable[[int], None]
-    #: The unpacked bundle, and the contract, that have this hash; fetched from the sentinel when they are not here.
+    #: Return the unpacked bundle and the contract with this hash, fetched from the sentinel if they are not here.
     bundle: Callable[[str], Path]
     contract: Callable[[str], Contract]
 
 
-#: Runs one attempt to its end. Raises `Stopped`; any other error is an accident that ends this attempt alone.
+#: Runs one attempt to its end. Raises `Stopped`; any other exception is a bug that ends only this attempt.
 Runner: TypeAlias = Callable[[JobRun], Outcome]

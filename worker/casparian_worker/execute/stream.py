@@ -1,7 +1,7 @@
-"""Reading one guest's stream from hello to its end: every frame is checked, and every batch before it is used.
+"""Reading one guest's stream from hello to its end: every frame is checked, and every batch is checked before it is used.
 
-Blocking, with one batch in memory. Between frames `Watchdog` checks the clock, the scratch directory and requests to stop. How
-the stream and the process ended is checked here as well: both must end normally.
+Reading blocks, and holds one batch in memory. Between frames `Watchdog` checks the clock, the scratch directory and requests to
+stop. This module also checks the end: the stream and the process must both end normally.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from casparian_worker.execute.run import CancelToken, StreamCounters
 from casparian_worker.guest import Guest, StartTimeout
 from casparian_worker.validation import LimitExceeded, ValidationLimits, read_batch, read_schema
 
-#: How long a guest may take to exit once it has sent everything or its stream is gone.
+#: How long a guest may take to exit after it has sent everything or its stream has closed.
 EXIT_SECONDS = 5.0
 _TICK_SECONDS = 0.1
 
 
 def error_after_cut(guest: Guest, cut: StreamCut, *, cpu_seconds: int | None) -> CasparianError:
-    """The stream broke off: why, judging by how the process ended."""
-    if not guest.wait(EXIT_SECONDS):  # it closed its stream and went on
+    """Why the stream broke off, judged by how the process ended."""
+    if not guest.wait(EXIT_SECONDS):  # it closed its stream and kept running
         guest.end()
         return cut
     return error_of_exit(guest.end(), cpu_seconds=cpu_seconds)
 
 
 def error_after_end(guest: Guest, reader: FrameReader, *, cpu_seconds: int | None) -> CasparianError | None:
-    """The stream has ended: nothing may follow, and the process must soon exit normally."""
+    """Check the end after a complete stream: nothing may follow, and the process must soon exit normally."""
     deadline_s = time.monotonic() + EXIT_SECONDS
     is_closed = False
     while not guest.wait(_TICK_SECONDS if is_closed else 0):
@@ -80,10 +80,10 @@ def error_after_end(guest: Guest, reader: FrameReader, *, cpu_seconds: int | Non
 
 
 def _unread(reader: FrameReader) -> CasparianError | None:
-    """What was sent between the end of stream and the end of the process."""
+    """What the guest sent between the end of its stream and the end of its process."""
     try:
         reader.expect_silence(idle_seconds=0)
-    except TimeoutError:  # a child that it left behind holds the connection
+    except TimeoutError:  # a child process that it left behind holds the connection
         return None
     except ProtocolBreach as breach:
         return breach
@@ -113,7 +113,7 @@ class Watchdog:
         start_seconds: float,
         has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Without `limits` (dev mode) only the wish to stop counts. `has_ended`: the guest's process has."""
+        """Without `limits` (dev mode) only requests to stop count. `has_ended` tells whether the guest's process has ended."""
         self._stop = stop
         self._limits = limits
         self._scratch = scratch
@@ -144,7 +144,7 @@ class Watchdog:
 
 
 class GuestStream:
-    """One stream; `read` it once."""
+    """One guest's stream. Call `read` once."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class GuestStream:
         records: SourceRecords,
         rows_wanted: int | None = None,
     ) -> None:
-        """`rows_wanted`: stop after this many (dev mode); None reads to the end."""
+        """`rows_wanted` stops after this many rows (dev mode); None reads to the end."""
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
         self.reader = FrameReader(
             sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watchdog.has_ended
@@ -177,9 +177,10 @@ class GuestStream:
         self._records = records
 
     def read(self) -> Failure | None:
-        """Read to the end of the stream (None) or to the guest's own failure report.
+        """Read to the end of the stream (returns None) or to the guest's own failure report.
 
-        Raises for what the guest did wrong, `StreamCut` when it is gone, `Stopped` when the attempt was asked to end.
+        Raises an error for anything the guest did wrong, `StreamCut` if it is gone, and `Stopped` if the attempt was asked to
+        stop.
         """
         while True:
             frame = self._next_frame()
@@ -248,7 +249,7 @@ class GuestStream:
 
 
 def arrow_limits(limits: LimitSettings | None) -> ValidationLimits:
-    """The settings' limits for one batch."""
+    """The limits for one batch, from the settings."""
     if limits is None:
         return ValidationLimits()
     return ValidationLimits(cell_bytes=limits.cell_bytes, columns_count=limits.columns)

@@ -1,8 +1,8 @@
-"""Guests: the processes that run parsers. Started, limited, listened to and ended here; never believed.
+"""Guests: the processes that run parsers. They are started, limited, read and ended here, and never trusted.
 
-`spawner` is the port that every way of starting a guest has, and the plain one; `process` owns a running guest until nothing
-of it is left; `children` knows this process's children and ends what escaped from a guest; `launch` is the program that one
-begins as.
+`spawner` is the interface of every way to start a guest, with the plain way, and a running guest until nothing of it is left.
+`children` knows this process's children and ends processes that a guest left behind. `launch` is the program that every guest
+starts as.
 """
 
 from casparian_worker.guest.children import GuestExit

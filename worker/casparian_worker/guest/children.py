@@ -1,10 +1,10 @@
-"""Processes that this one starts, and those that they leave behind.
+"""Processes that this one starts, and processes that those leave behind.
 
-Every child is started by one thread that lives as long as the process, since the kernel ends a guest with the *thread* that
-started it. A child is waited for by its descriptor where the kernel has them (pidfd), by a thread of its own elsewhere.
+One thread starts every child and lives as long as the process, because the kernel ends a guest with the *thread* that started it.
+A child is awaited through its descriptor (pidfd) if the kernel has them, otherwise by a separate thread.
 
-`adopt` makes this process the parent of every orphan among its descendants. Children that were started here are known; any
-other child in another session is what some guest left behind, and `end_orphans` ends it: nothing outlives its guest.
+`adopt` makes this process the parent of every orphan among its descendants. Children started here are known; any other child in
+another session was left behind by a guest, and `end_orphans` ends it. Nothing outlives its guest.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _is_adopting = False
 
 
 def _begin_anew() -> None:
-    """A process that was forked has none of its parent's threads."""
+    """Start over in a forked process, which has none of its parent's threads."""
     global _starter, _lock
     _starter, _lock = _new_starter(), threading.Lock()
     _ours.clear()
@@ -50,20 +50,20 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 class GuestStatusLost(CasparianError):
-    """A guest's exit status is lost: something in this process reaps children that are not its own."""
+    """A guest's exit status is lost, because something in this process reaped a child that it did not start."""
 
     code = ErrorCode.CONNECTION_RESET
 
     def __init__(self, pid: int) -> None:
         super().__init__(
-            f"How the guest (pid {pid}) ended is not known: its exit status was not kept.",
+            f"It is not known how the guest (pid {pid}) ended: its exit status was lost.",
             remedy="Restart the daemon with `casparian stop` and `casparian start`, and please report it.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class GuestExit:
-    """How a process ended: exit status, or minus the signal; and what it used."""
+    """How a process ended: its exit status, or minus the signal's number; and its resource usage."""
 
     status: int
     cpu_seconds: float
@@ -75,7 +75,7 @@ class GuestExit:
 
     @property
     def signal(self) -> str:
-        """Name of the signal that ended it; "" when it exited."""
+        """The name of the signal that ended it; "" if it exited."""
         if self.status >= 0:
             return ""
         try:
@@ -85,24 +85,24 @@ class GuestExit:
 
 
 class Child(Protocol):
-    """A process of ours: who it is, until it is reaped. For a warm guest the process that forked it answers."""
+    """A child process, until it is reaped. For a warm guest, the process that forked it answers."""
 
     @property
     def pid(self) -> int: ...
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Whether the process has ended by then."""
+        """Wait; returns whether the process has ended by then."""
 
     def signal(self, number: signal.Signals) -> None:
-        """To its whole process group, where it leads one; nothing once it is reaped."""
+        """Send a signal to its whole process group, if it leads one; does nothing once it is reaped."""
 
     def reap(self) -> GuestExit:
-        """Wait for its end. Raises `GuestStatusLost` where its status is lost."""
+        """Wait for its end. Raises `GuestStatusLost` if its status is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A new child and its pipes, where it was given any."""
+    """A new child, and its pipes if it has any."""
 
     child: Child
     stdin: IO[bytes] | None
@@ -111,7 +111,7 @@ class Started:
 
 
 def start(popen: Callable[[], subprocess.Popen[bytes]], *, leads_group: bool = True) -> Started:
-    """Start a child of this process's own, from the thread for that, and not mistaken for an orphan meanwhile."""
+    """Start a child in the thread for that, so that it is never mistaken for an orphan."""
     return _starter.submit(_start, popen, leads_group).result()
 
 
@@ -119,7 +119,7 @@ def _start(popen: Callable[[], subprocess.Popen[bytes]], leads_group: bool) -> S
     with _lock:
         process = popen()
         _ours.add(process.pid)
-    process.returncode = 0  # its status is ours to ask for: a dropped Popen would take it
+    process.returncode = 0  # this module reaps it; a garbage-collected Popen must not
     child = _child_of(process.pid, leads_group)
     return Started(child, process.stdin, process.stdout, process.stderr)
 
@@ -133,7 +133,7 @@ def _child_of(pid: int, leads_group: bool) -> Child:
 
 
 class PidfdChild:
-    """By a descriptor that is this process and never another one."""
+    """A child behind a descriptor that always refers to this process and never to another one."""
 
     def __init__(self, pid: int, pidfd: int, leads_group: bool) -> None:
         self.pid = pid
@@ -150,7 +150,7 @@ class PidfdChild:
         return bool(poll.poll(max(0.0, timeout_seconds) * 1000))
 
     def signal(self, number: signal.Signals) -> None:
-        """The leader is not reaped yet, so the group's number is still its own."""
+        """The leader is not reaped yet, so the group's number still belongs to it."""
         with self._lock:
             if self._exit is None:
                 _send(self.pid, number, self._leads_group)
@@ -165,9 +165,9 @@ class PidfdChild:
 
 
 class WatchedChild:
-    """By a thread that waits for it: where there are no descriptors of processes (macOS, kernels before 5.3).
+    """A child with a thread that waits for it, for systems without process descriptors (macOS, kernels before 5.3).
 
-    Reaped as soon as it ends; its group may be signalled after that, which the kernel refuses once the group is empty.
+    It is reaped as soon as it ends. Its group may be signalled after that; the kernel refuses once the group is empty.
     """
 
     def __init__(self, pid: int, leads_group: bool) -> None:
@@ -180,7 +180,7 @@ class WatchedChild:
     def _watch(self) -> None:
         try:
             self._exit = _reaped(self.pid)
-        except GuestStatusLost:  # said by `reap`
+        except GuestStatusLost:  # `reap` raises it
             self._exit = None
         self._has_ended.set()
 
@@ -219,7 +219,7 @@ def _reaped(pid: int) -> GuestExit:
 
 
 def nameless_file() -> IO[bytes]:
-    """A file without a name, to be inherited: in memory where the kernel has such."""
+    """A file without a name, to be inherited; in memory if the kernel supports that."""
     memfd_create = getattr(os, "memfd_create", None)
     if memfd_create is not None:
         with suppress(OSError):
@@ -231,9 +231,9 @@ def nameless_file() -> IO[bytes]:
 
 
 def adopt() -> None:
-    """From now on orphans come to this process. For a worker process only: it kills children that it does not know.
+    """Make this process the parent of all orphans. For a worker process only: it kills children that it does not know.
 
-    Without `prctl` (macOS) they go to init as ever; a guest's own process group is all that is ended with it.
+    Without `prctl` (macOS) orphans go to init as usual, and only a guest's own process group is ended with it.
     """
     global _is_adopting
     prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
@@ -252,7 +252,7 @@ def end_orphans() -> int:
             if not found:
                 break
             for pid in found:
-                with suppress(ProcessLookupError, ChildProcessError):  # reaped by the thread that started it
+                with suppress(ProcessLookupError, ChildProcessError):  # the thread that started it has reaped it
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
             ended += len(found)
@@ -271,7 +271,7 @@ def _orphans() -> list[int]:
 
 
 def _session_of(pid: int) -> int | None:
-    """None for a process that is gone: another thread started it and has reaped it meanwhile."""
+    """The session of a process; None if it is gone, because the thread that started it reaped it in the meantime."""
     try:
         return os.getsid(pid)
     except ProcessLookupError:

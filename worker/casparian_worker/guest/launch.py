@@ -1,8 +1,8 @@
-"""The first program of a guest: puts the limits on itself, ties its life to the worker's, then becomes the shim.
+"""The first program of a guest: it limits itself, ties its life to the worker's, then becomes the shim.
 
-Run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits as JSON>`: standard
-library only, nothing of the worker can be imported here. The parser is not known yet, and rights that are given up here
-cannot be regained.
+It is run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits as JSON>`. It uses only
+the standard library and can import nothing of the worker. The parser is not known yet, and rights given up here cannot be
+regained.
 """
 
 import importlib.util
@@ -14,17 +14,17 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _SIGKILL = 9
-#: After SIGXCPU a guest that ignores it has this long.
+#: The time that a guest which ignores SIGXCPU has left.
 _CPU_GRACE_SECONDS = 2
 _ORPHANED = 3
-#: How often a guest checks that its worker lives, where the kernel does not end it.
+#: How often a guest checks that its worker is alive, if the kernel does not end the guest.
 _LOOK_SECONDS = 1.0
 
 
 def die_with(worker_pid: int) -> None:
-    """The kernel kills this process when the thread that started it ends; nothing it starts gains privileges.
+    """End this process when the thread that started it ends, and gain no privileges in programs it starts.
 
-    Where the kernel has no `prctl` (macOS), a thread looks each second whether the worker is still the parent.
+    If the kernel has no `prctl` (macOS), a thread checks each second whether the worker is still the parent.
     """
     import ctypes
 
@@ -38,7 +38,7 @@ def die_with(worker_pid: int) -> None:
         for option, argument in ((_PR_SET_PDEATHSIG, _SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
             if prctl(option, argument, 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), f"prctl {option}")
-    if os.getppid() != worker_pid:  # it ended before the kernel knew
+    if os.getppid() != worker_pid:  # it ended before the kernel knew of this process
         os._exit(_ORPHANED)
 
 
@@ -51,17 +51,17 @@ def _watch_parent(worker_pid: int) -> None:
 
 
 def leave_others_alone() -> None:
-    """Signals from here reach this guest's own children only, where the kernel can do that."""
+    """Restrict signals from this process to the guest's own children, if the kernel supports that."""
     from casparian_shim.process import keep_signals_inside
 
     try:
         keep_signals_inside()
-    except OSError:  # a container may forbid it; the worker's parent then replaces a worker that was stopped
+    except OSError:  # a container may forbid it; the sentinel then replaces a worker that was stopped
         return
 
 
 def limit(limits: dict[str, int]) -> None:
-    """Soft and hard limits, where one is given and not above what is inherited."""
+    """Set soft and hard limits that are given and not above the inherited ones."""
     kinds = {
         "address_space_bytes": resource.RLIMIT_AS,
         "cpu_seconds": resource.RLIMIT_CPU,
@@ -81,7 +81,7 @@ def limit(limits: dict[str, int]) -> None:
 
 
 def load_shim(folder: str) -> None:
-    """The package `casparian_shim` from its own folder, and from nowhere else."""
+    """Load the package `casparian_shim` from its own folder, and from nowhere else."""
     location = os.path.join(folder, "__init__.py")
     spec = importlib.util.spec_from_file_location("casparian_shim", location, submodule_search_locations=[folder])
     assert spec is not None and spec.loader is not None
@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> int:
     if worker_pid != "0":
         die_with(int(worker_pid))
     limit(json.loads(limits))
-    # Landlock and a system call filter belong here: after the limits, before anything of the parser's is touched.
+    # Landlock and a system call filter belong here: after the limits, before anything of the parser is touched.
     load_shim(shim_folder)
     from casparian_shim import process
     from casparian_shim.guest import main

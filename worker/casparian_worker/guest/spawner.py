@@ -1,12 +1,11 @@
-"""Guests: the port that every way of starting one has, the plain way (a new interpreter for each job), and a running one.
+"""The interface of every way to start a guest, the plain way (a new interpreter for each job), and a running guest.
 
-`Spawner.start(spec, environment)` gives a running `Guest`. What a guest is for (`GuestSpec`) comes with the job; what it
-may import (`Environment`) with the assignment, so that one worker serves parsers with different libraries. Warm guests and
-sandboxed ones are further spawners. Limits that the kernel keeps are given here and set by `launch`, the program that a
-guest begins as; a stronger sandbox belongs there too, at the marked place.
+`Spawner.start(spec, environment)` returns a running `Guest`. The job determines the `GuestSpec`, and the assignment the
+`Environment` (what the guest may import), so that one worker serves parsers with different libraries. Warm and sandboxed guests
+would be further spawners. Limits that the kernel enforces are passed from here and set by `launch`, the program that a guest
+starts as; a stronger sandbox belongs there too, at the marked place.
 
-A `Guest` is listened to, stopped, and ended with all that it left behind, however it was started. Reading its frames and
-judging why it ended is done by `execute`.
+A `Guest` can be read, stopped, and ended with everything that it left behind. `execute` reads its frames and judges why it ended.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
 _LAUNCH = str(Path(launch.__file__))
 _ACCEPT_SECONDS = 5.0
 _OPEN_FILES = 256
-#: Threads before the parser's first line would make forks and limits unreliable; arenas beyond one cost address space.
+#: Threads before the parser's first line would make forks and limits unreliable; more than one arena costs address space.
 _QUIET_LIBRARIES = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "background_thread:false",
@@ -50,14 +49,14 @@ _QUIET_LIBRARIES = {
     "POLARS_MAX_THREADS": "1",
 }
 
-#: From the first signal to the last; with reaping, a guest is gone within two seconds of the first.
+#: Between the first and the last signal; including reaping, a guest is gone within two seconds of the first.
 TERMINATE_SECONDS = 1.8
 _KILLED_SECONDS = 60.0
 _DRAIN_SECONDS = 0.2
-#: What is already in the pipes of a guest that has ended is read for so long.
+#: How long the remaining output in the pipes of an ended guest is read.
 _LAST_DRAIN_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
-#: What holds a guest back, as leases and commits record it.
+#: The sandbox level of a guest, as leases and commits record it.
 Level = Literal["full", "strong", "basic", "none"]
 OnOutput = Callable[[LogLevel, bytes], None]
 
@@ -76,11 +75,11 @@ class StartTimeout(CasparianError):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a guest may import, beside its own bundle."""
+    """What a guest may import in addition to its bundle."""
 
     python: str
     sys_paths: tuple[str, ...] = ()
-    #: Of the lock that it was built from; "" for the interpreter's library and pyarrow alone.
+    #: The digest of its lock file; "" for the interpreter's library and pyarrow alone.
     digest: str = ""
 
 
@@ -90,7 +89,7 @@ BASE_ENVIRONMENT = Environment(sys.executable, (str(Path(pa.__file__).parent.par
 
 @dataclass(frozen=True, slots=True)
 class GuestLimits:
-    """Limits the kernel keeps for us; None leaves one as it is."""
+    """Limits that the kernel enforces; None leaves one unchanged."""
 
     address_space_bytes: int | None = None
     cpu_seconds: int | None = None
@@ -114,7 +113,7 @@ def limits_from(settings: LimitSettings) -> GuestLimits:
 
 
 def scrubbed_variables(scratch: Path) -> dict[str, str]:
-    """All that a guest in production knows of its surroundings."""
+    """All environment variables of a guest in production."""
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
@@ -128,17 +127,17 @@ def scrubbed_variables(scratch: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """What to start. `job` lacks the descriptors and the places to import from, which are filled in here."""
+    """What to start. `job` lacks the descriptors and import paths, which are filled in here."""
 
     job: GuestJob
     variables: Mapping[str, str]
-    #: Working directory, and in production the guest's home.
+    #: The working directory, which in production is also the guest's home.
     directory: Path
     limits: GuestLimits = field(default_factory=GuestLimits)
     input_fd: int | None = None
     #: Options of the interpreter; a guest in production sees nothing of the user's environment.
     options: Sequence[str] = ("-I", "-S", "-B")
-    #: False for `casparian run`: the user's terminal, the user's process group, no descriptors drained.
+    #: False for `casparian run`: it uses the user's terminal and process group, and no descriptor is drained.
     is_contained: bool = True
 
 
@@ -158,9 +157,9 @@ class Guest:
         on_output: OnOutput,
         is_contained: bool,
     ) -> None:
-        """`pipes` are read until the guest ends. One that is not contained keeps the user's terminal and its own children."""
+        """`pipes` are read until the guest ends. A guest that is not contained keeps the user's terminal and its own children."""
         self.stream = stream
-        #: What it is really held back by.
+        #: The actual sandbox level.
         self.level = level
         self._child = child
         self._is_contained = is_contained
@@ -178,7 +177,7 @@ class Guest:
         return self._child.pid
 
     def stop(self) -> None:
-        """From any thread: ask it and its process group to end, and end the reading of its stream. Does not wait."""
+        """Ask the guest and its process group to end, and stop reading its stream. From any thread; does not wait."""
         self._child.signal(signal.SIGTERM)
         try:
             self.stream.shutdown(socket.SHUT_RDWR)
@@ -186,11 +185,11 @@ class Guest:
             return
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Whether the process has ended by then."""
+        """Wait; returns whether the process has ended by then."""
         return self._exit is not None or self._child.wait(timeout_seconds)
 
     def has_ended(self) -> bool:
-        """Whether the process has ended. From then on nothing that it left behind counts: its group and its orphans end."""
+        """Whether the process has ended. If so, its group and its orphans are ended too, because nothing they do counts."""
         if self._exit is not None:
             return True
         if not self.wait(0):
@@ -201,7 +200,7 @@ class Guest:
         return True
 
     def end(self, *, grace_seconds: float = TERMINATE_SECONDS) -> GuestExit:
-        """Make sure that nothing of it is left: SIGTERM, grace, SIGKILL for its whole group, then reap. How it ended."""
+        """End everything of it: SIGTERM, grace period, SIGKILL for its whole group, then reap. Returns how it ended."""
         if self._exit is not None:
             return self._exit
         if not self.wait(0):
@@ -221,7 +220,7 @@ class Guest:
 
 
 def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event, on_output: OnOutput) -> None:
-    """Read until both pipes are closed; once the guest is gone, only what is already there."""
+    """Read until both pipes are closed; after the guest has ended, read only what is already there."""
     with selectors.DefaultSelector() as selector:
         for pipe, level in pipes.items():
             selector.register(pipe, selectors.EVENT_READ, level)
@@ -251,12 +250,12 @@ class Spawner(Protocol):
 
     @property
     def level(self) -> Level:
-        """What its guests are really held back by."""
+        """The actual sandbox level of its guests."""
 
     def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
-        """Start one, from any thread; the parser is not imported before it has said hello.
+        """Start a guest, from any thread. The guest imports the parser only after it has said hello.
 
-        `on_output` gets the raw bytes on its descriptors 1 and 2, from a thread of its own.
+        `on_output` gets the raw bytes of its descriptors 1 and 2, in a separate thread.
         """
 
 
@@ -265,7 +264,7 @@ class ColdSpawner:
 
     @property
     def level(self) -> Level:
-        """*basic* needs a system call filter; limits and a scrubbed environment are worth no more than *none*."""
+        """*basic* requires a system call filter; limits and a scrubbed environment alone count as *none*."""
         return "none"
 
     def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
@@ -323,7 +322,8 @@ def _start(spec: GuestSpec, python: str, description: int, inherited: list[int])
 
 
 def _connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(ours, theirs): TCP on the loopback, both ends made here and the guest's inherited, so it needs no right to connect.
+    """(worker's end, guest's end) of a TCP connection on the loopback. Both ends are made here and the guest inherits its own, so
+    that it needs no right to connect.
 
     The listener is closed before this returns; a connection from elsewhere that came first is closed.
     """

@@ -54,12 +54,12 @@ from casparian_worker.sinks import Lineage, ParquetStaging, WriterSettings
 from casparian_worker.staging import StagingDirectory
 
 _FIRST_LINE_CHARACTERS = 100
-#: Waiting rows of all outputs of an attempt, together.
+#: The limit for the waiting rows of all outputs of an attempt together.
 _ROW_GROUPS_BYTES = 128 * 1024 * 1024
 
 
 class SandboxTooWeak(CasparianError):
-    """The settings demand a stronger sandbox than guests have."""
+    """The settings require a stronger sandbox than guests have."""
 
     code = ErrorCode.SANDBOX_UNAVAILABLE
 
@@ -95,7 +95,7 @@ def execute(
     counters: StreamCounters | None = None,
     on_started: Callable[[int], None] = lambda guest_pid: None,
 ) -> Outcome:
-    """Run one attempt to its end, from a thread that lives as long as the worker. Raises `Stopped`."""
+    """Run one attempt to its end, in a thread that lives as long as the worker. Raises `Stopped`."""
     staging = StagingDirectory(context.home.staging, task.job_id, task.epoch)
     attempt = _Attempt(task, context, stop, staging, counters or StreamCounters(), on_started)
     outcome: Outcome | None = None
@@ -124,11 +124,11 @@ class _Attempt:
     records: SourceRecords | None = None
 
     def run(self) -> Outcome:
-        """A log that cannot be written fails the attempt, as outputs that cannot be written do."""
+        """Run the attempt. A log that cannot be written fails it, like outputs that cannot be written."""
         try:
             with closing(self._open_log()) as log:
                 return self._run_and_log(log)
-        except OSError as cause:  # raised by the log: any other error is already an outcome
+        except OSError as cause:  # raised by the log; any other error is already an outcome
             return Failed(of_exception(cause, "environment"))
         finally:
             if self.source is not None:
@@ -189,7 +189,7 @@ class _Attempt:
         return Finished(self._manifest(files, accounting), self.staging)
 
     def _run_guest(self, scratch: Path, log: JobLog) -> JobError | None:
-        """None when everything was sent and the guest exited normally; otherwise its own report."""
+        """None if everything was sent and the guest exited normally; otherwise the guest's own report."""
         assert self.records is not None
         began_s, limits = time.monotonic(), self.context.settings.limits
         spec = self._guest_spec(scratch)
@@ -319,15 +319,15 @@ class _Attempt:
 
 @lru_cache(maxsize=256)
 def may_drop_records(bundle: Path, entry: str) -> bool:
-    """Whether the parser declares that records may end as nothing; read from its source, never by running it."""
+    """Whether the parser declares that records may be dropped; read from its source without running it."""
     try:
         return read_metadata(source_text((bundle / entry).read_bytes(), entry), entry).may_drop_records
-    except CasparianError:  # registered once, so a parser of an older version: it cannot have known of this
+    except CasparianError:  # it was registered with an older version, which did not know this declaration
         return False
 
 
 def policy_of(work: ParseWork, output: str, contract: Contract, settings: Settings) -> QuarantinePolicy:
-    """The policy resolved when the job was queued; without one, that of the settings and the contract."""
+    """The policy resolved when the job was queued; without one, the policy of the settings and the contract."""
     if output in work.policies:
         return cascade(QuarantinePolicy.model_validate(work.policies[output]))
     configured = settings.quarantine
@@ -345,7 +345,7 @@ def _last_words(outcome: Outcome) -> tuple[LogLevel, Origin, str]:
 
 @cache
 def tz_database() -> str:
-    """The release of the time zone database in use, `2024b`: zoned values depend on it. Empty if unknown."""
+    """The release of the time zone database in use, `2024b`, which determines zoned values. Empty if unknown."""
     for folder in zoneinfo.TZPATH:
         try:
             with (Path(folder) / "tzdata.zi").open(encoding="ascii", errors="replace") as lines:

@@ -1,7 +1,7 @@
-"""SCAN: walk a directory in a process of its own, and stage what has changed since the last scan.
+"""SCAN: walk a directory in a separate process, and stage what has changed since the last scan.
 
-What the file index knows below the root is asked for first; the child (`discovery.child`) scans, reports its progress and may
-be ended at any moment.
+The known files below the root are fetched first; the child (`discovery.child`) scans, reports its progress, and may be ended at
+any moment.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ScanFailed(CasparianError):
 
 
 def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
-    """Write the file index below `root`, as of that position, to an Arrow file; False when it is empty."""
+    """Write the file index below `root`, as of that position, to an Arrow file; returns False if it is empty."""
     last, last_id, writer, is_gone = "", "", None, False
     with Client(home, actor="worker") as client:
         while True:
@@ -89,7 +89,7 @@ class ScanProcess:
         self._child.signal(signal.SIGKILL)
 
     def told(self, check: Callable[[], None]) -> ScanSaid | None:
-        """Its final message; None if it sent none. `check` is called between messages and may raise."""
+        """The final message; None if the child sent none. `check` is called between messages and may raise."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         rest = b""
@@ -115,7 +115,7 @@ class ScanProcess:
 
 
 def run_scan(run: JobRun) -> Outcome:
-    """One attempt; raises `Stopped` when it was asked to end."""
+    """Run one attempt. Raises `Stopped` if it was asked to stop."""
     began_s = time.monotonic()
     assignment, home = run.assignment, run.context.home
     job_id, epoch = assignment.job.job_id, assignment.epoch
@@ -138,7 +138,7 @@ def run_scan(run: JobRun) -> Outcome:
 
 
 def _scan(run: JobRun, scratch: Path) -> ScanDone:
-    """Raises `ScanFailed` with what the child said, or that it died."""
+    """Raises `ScanFailed` with the child's message, or because it died."""
     job = run.assignment.job
     work, briefing = job.work, run.assignment.briefing
     assert isinstance(work, ScanWork) and isinstance(briefing, ScanBriefing)

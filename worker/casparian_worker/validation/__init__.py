@@ -1,8 +1,8 @@
-"""Validation: Arrow from a guest against the contract of its output, split into valid and bad rows.
+"""Validation: Arrow from a guest, checked against the contract of its output and split into valid and bad rows.
 
-Pure logic over whole batches: no file, socket or clock. `arrow_guard` lets in only Arrow that is safe to touch;
-`validator` judges it; the chapters between hold one kind of work each. Lineage, policy, staging and quarantine files
-belong to the worker's other parts.
+It works on whole batches and uses no file, socket or clock. `arrow_guard` accepts only Arrow that is safe to use, `validator`
+judges it, and each of the other modules has one part of the work. Lineage, policy, staging and quarantine files belong to other
+parts of the worker.
 """
 
 from casparian_worker.validation.arrow_guard import ValidationLimits, read_batch, read_schema

@@ -1,8 +1,8 @@
-"""Arrow from a guest, let in only when it is safe to touch.
+"""Arrow from a guest, accepted only if it is safe to use.
 
-A guest may send plain types only: each value takes room in the message, so sizes cannot lie. Everything is looked at
-before it is used: the kind of message; compression, row counts and nodes in the header (`packing.read_batch_header`); how much
-one batch may hold (`ValidationLimits`); then every buffer (`validate(full=True)`).
+A guest may send only plain types, in which each value takes room in the message, so sizes cannot lie. Everything is checked
+before it is used: the kind of message; compression, row counts and nodes in the header (`packing.read_batch_header`); the size of
+a batch (`ValidationLimits`); then every buffer (`validate(full=True)`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ValidationLimits:
-    """Beyond any of these the output fails with LIMIT_EXCEEDED."""
+    """Limits; an output that exceeds one fails with LIMIT_EXCEEDED."""
 
     cell_bytes: int = 16 * MIB
     columns_count: int = MAX_COLUMNS_COUNT
@@ -36,7 +36,7 @@ class ValidationLimits:
 
 
 def check_batch(batch: pa.RecordBatch, limits: ValidationLimits) -> None:
-    """Columns, rows, bytes and the longest cell."""
+    """Check the numbers of columns, rows and bytes, and the longest cell."""
     _hold("The output's number of columns", batch.num_columns, limits.columns_count)
     _hold("The batch's number of rows", batch.num_rows, limits.batch_rows_count)
     _hold("The batch's bytes", batch.nbytes, limits.batch_bytes)
@@ -85,7 +85,7 @@ REJECT_NAMES = frozenset({"_cf_reject_reason", "_cf_output_row_index"})
 def read_schema(
     message: bytes | memoryview, limits: ValidationLimits | None = None, *, is_rejects: bool = False
 ) -> pa.Schema:
-    """The schema in a guest's schema message. `is_rejects`: of a stream of rows that the parser itself rejected."""
+    """The schema in a guest's schema message. `is_rejects` marks a stream of rows that the parser itself rejected."""
     limits = limits or ValidationLimits()
     schema = _schema_of(message)
     if len(schema) > limits.columns_count:
@@ -102,7 +102,7 @@ def read_schema(
             _check_field(field.name, part)
         if is_mixed(field) and (is_rejects or not field.type.equals(MIXED_TYPE)):
             raise ArrowRefused(f"column {field.name[:80]!r} is marked as mixed, and its type is {str(field.type)[:80]}")
-    # Of all that a guest may write into metadata the one mark is kept.
+    # Of the metadata that a guest may send, only the mark of mixed columns is kept.
     return pa.schema(
         [each.with_metadata(MIXED_METADATA) if is_mixed(each) else each.remove_metadata() for each in schema]
     )
@@ -111,12 +111,12 @@ def read_schema(
 def read_batch(
     message: bytes | memoryview | pa.Buffer, schema: pa.Schema, limits: ValidationLimits | None = None
 ) -> pa.RecordBatch:
-    """The batch in a guest's record-batch message, fully validated; it borrows the message's memory."""
+    """The batch in a guest's record-batch message, fully validated; it uses the message's memory."""
     limits = limits or ValidationLimits()
     try:
         opened = pa.ipc.read_message(pa.py_buffer(message) if not isinstance(message, pa.Buffer) else message)
         if opened.type != "record batch":
-            raise ArrowRefused(f"a {opened.type} message where a record batch is due")
+            raise ArrowRefused(f"a {opened.type} message where a record batch is expected")
         header = read_batch_header(memoryview(opened.metadata))
         if header.is_compressed:
             raise ArrowRefused("a compressed body")
@@ -143,14 +143,14 @@ def _schema_of(message: bytes | memoryview) -> pa.Schema:
     try:
         opened = pa.ipc.read_message(pa.py_buffer(message))
         if opened.type != "schema":
-            raise ArrowRefused(f"a {opened.type} message where a schema is due")
+            raise ArrowRefused(f"a {opened.type} message where a schema is expected")
         return pa.ipc.read_schema(opened)
     except (pa.ArrowException, OSError, ValueError, EOFError) as refusal:
         raise ArrowRefused(f"the schema is broken ({str(refusal)[:200]})") from refusal
 
 
 def _check_body(most_rows: int, message: pa.ipc.Message) -> None:
-    """Every allowed type takes at least a bit a row, so more rows than the body has bits are a lie."""
+    """Every allowed type takes at least a bit per row, so more rows than the body has bits are a lie."""
     body_bytes = message.body.size if message.body is not None else 0
     if most_rows > body_bytes * 8:
         raise ArrowRefused(f"{most_rows:,} rows in a body of {body_bytes:,} bytes")
@@ -174,6 +174,6 @@ def _check_field(column: str, field: pa.Field) -> None:
     if pt.is_struct(kind):
         names = [child.name for child in kind]
         if not names or len(set(names)) < len(names):
-            raise ArrowRefused(f"column {column[:80]!r} has a struct without fields or with one name twice")
+            raise ArrowRefused(f"column {column[:80]!r} has a struct without fields or with a duplicate field name")
     elif not pt.is_list(kind) and not any(test(kind) for test in _LEAVES):
         raise ArrowRefused(f"column {column[:80]!r} has the type {str(kind)[:80]}, which guests may not send")

@@ -1,8 +1,8 @@
-"""What validation finds: the result of a cast with its violations, and the errors that end an output or a guest.
+"""The results of validation: a cast with its violations, and the errors that end an output or a guest.
 
-pyarrow's casts are all or nothing. A cast here gives an array with NULL where a value was NULL or bad, and the rows of the
-bad ones by code. Dates and times keep to the years that every reader of our tables can show: 1 to 9999, in nanoseconds
-what 64 bits hold (1677 to 2262).
+pyarrow's casts succeed or fail as a whole. A cast here returns an array with NULL where a value was NULL or bad, and the rows of
+the bad values by code. Dates and times are limited to the years that every reader of the tables can show: 1 to 9999, or in
+nanoseconds what 64 bits can hold (1677 to 2262).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHOWN_NAMES = 20
 
 
 class OutputFailed(CasparianError):
-    """The columns of an output are not its contract's: no row of it can be judged."""
+    """An output does not have its contract's columns, so none of its rows can be judged."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -49,7 +49,7 @@ class OutputFailed(CasparianError):
 
 
 class ReservedColumn(CasparianError):
-    """A parser took a name that belongs to Casparian."""
+    """A parser used a name that is reserved for Casparian."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -61,7 +61,7 @@ class ReservedColumn(CasparianError):
 
 
 class LimitExceeded(CasparianError):
-    """Data beyond a limit: nothing of it is kept."""
+    """Data exceeds a limit; none of it is kept."""
 
     code = ErrorCode.LIMIT_EXCEEDED
 
@@ -74,7 +74,7 @@ class LimitExceeded(CasparianError):
 
 
 class ArrowRefused(CasparianError):
-    """A guest sent Arrow that a guest may not send."""
+    """A guest sent Arrow data that guests may not send."""
 
     code = ErrorCode.PROTOCOL_ERROR
 
@@ -86,7 +86,7 @@ class ArrowRefused(CasparianError):
 
 
 class ColumnTwice(ArrowRefused):
-    """Two columns of one name: readers of Arrow would silently drop one."""
+    """Two columns have the same name; readers of Arrow would silently drop one."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -107,7 +107,7 @@ _MICROSECONDS_A_DAY = 86_400_000_000
 
 
 def outside_calendar(values: pa.Array) -> pa.BooleanArray | None:
-    """Which dates (date32) or instants (timestamp in µs or ns) lie outside the calendar; None when none does."""
+    """Which dates (date32) or instants (timestamp in µs or ns) are outside the calendar; None if none is."""
     if pa.types.is_date32(values.type):
         numbers, low, high = values.view(pa.int32()), FIRST_DAY, LAST_DAY
     elif values.type.unit == "ns":
@@ -123,12 +123,12 @@ def outside_calendar(values: pa.Array) -> pa.BooleanArray | None:
 
 
 def within_calendar(values: pa.Array) -> pa.Array:
-    """NULL for what lies outside."""
+    """The values, with NULL for those outside the calendar."""
     outside = outside_calendar(values)
     return values if outside is None else pc.if_else(outside, pa.scalar(None, values.type), values)
 
 
-#: below this many values a halving gives up and leaves them to the value-by-value rule
+#: below this many values, halving stops and the value-by-value rule takes over
 _SMALLEST_HALF = 32
 
 
@@ -143,30 +143,30 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Values in the contract's type, NULL where bad; and the bad ones."""
+    """Values in the contract's type, NULL where bad, and the bad rows."""
 
     values: pa.Array
     found: list[Found] = field(default_factory=list)
 
 
 def rows_of(mask: pa.BooleanArray) -> pa.UInt64Array:
-    """Where a mask is true; NULL is not."""
+    """The rows where a mask is true; NULL does not count."""
     return pc.indices_nonzero(mask)
 
 
 def row_numbers(count: int) -> pa.UInt64Array:
-    """0, 1, 2, … by a kernel: `pa.array(range(n))` costs milliseconds a batch."""
+    """0, 1, 2, … from a kernel: `pa.array(range(n))` costs milliseconds per batch."""
     return pc.subtract(pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.uint64()), count)), pa.scalar(1, pa.uint64()))
 
 
 def refuse_all(array: pa.Array, target: pa.DataType, code: ViolationCode, expected: str) -> Cast:
-    """Every value that is not NULL is bad."""
+    """Mark every value that is not NULL as bad."""
     rows = rows_of(array.is_valid())
     return Cast(pa.nulls(len(array), target), [Found(rows, code, expected)] if len(rows) else [])
 
 
 def refuse(values: pa.Array, bad: pa.BooleanArray, code: ViolationCode, expected: str) -> Cast:
-    """The values without those that a mask marks."""
+    """The values, with those that a mask marks as bad."""
     rows = rows_of(bad)
     if not len(rows):
         return Cast(values)
@@ -176,7 +176,7 @@ def refuse(values: pa.Array, bad: pa.BooleanArray, code: ViolationCode, expected
 
 
 def cast_what_passes(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """A cast that gives NULL where pyarrow raises, and near it: the caller judges what is missing, one by one."""
+    """A cast that gives NULL where pyarrow raises, and for values near those; the caller judges the missing ones one by one."""
     try:
         return array.cast(target)
     except pa.ArrowInvalid:
@@ -195,7 +195,7 @@ def _halve(array: pa.Array, target: pa.DataType) -> list[pa.Array]:
 
 
 def judge_missing(texts: pa.Array, values: pa.Array, rule: Callable[[str], Judged], expected: str) -> Cast:
-    """Put what the vector cast left out to the rule, value by value: fill in what it accepts, report the rest."""
+    """Apply the rule to each value that the vector cast left out: fill in what it accepts, report the rest."""
     if values.null_count == texts.null_count:
         return Cast(values)
     missing = pc.and_(texts.is_valid(), values.is_null())

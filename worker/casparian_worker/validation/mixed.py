@@ -1,8 +1,8 @@
-"""Columns whose values are of several kinds, as `casparian_shim.frames.kinds` describes them: taken apart by kind.
+"""Columns with values of several kinds, as `casparian_shim.frames.kinds` defines them, divided by kind.
 
-Each kind becomes the typed array it would have been had the column held nothing else, so that every value is judged and
-rendered by the same rules as in a column of its own. Whole arrays at a time; lists and dicts are read one by one, since
-Arrow has no JSON kernel. What a guest wrote against the description is refused, never guessed at.
+Each kind becomes the typed array that it would have been alone in a column, so that every value is judged and rendered by the
+same rules as in a uniform column. Whole arrays are processed at a time; lists and dicts are read one by one, since Arrow has no
+JSON kernel. Data that violates the definition is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Leaf = tuple[ValueKind, Any]
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """The values of one column with their kinds; neither child has an offset that the other has not."""
+    """The values of one column with their kinds; both child arrays have the same offset."""
 
     kinds: pa.UInt8Array
     values: pa.BinaryArray
@@ -63,14 +63,14 @@ class Mixed:
         return Mixed(self.kinds.take(rows), self.values.take(rows))
 
     def without_texts(self, texts: pa.StringArray) -> Mixed:
-        """NULL where a text (not a value of another kind) is one of these."""
+        """The values, with NULL where a text (not a value of another kind) is one of these."""
         is_text = pc.equal(self.kinds, pa.scalar(int(ValueKind.TEXT), pa.uint8()))
         is_gone = pc.and_(is_text, pc.is_in(self.values, texts.cast(pa.binary())))
         null = pa.scalar(int(ValueKind.NULL), pa.uint8())
         return Mixed(pc.if_else(is_gone, null, self.kinds), pc.if_else(is_gone, None, self.values))
 
     def parts(self) -> Iterator[Part]:
-        """The rows of each kind that is there, in the kinds' order. Together they are all rows."""
+        """The rows of each kind that occurs, in the order of kinds. Together they are all rows."""
         for number in sorted(pc.unique(self.kinds).to_pylist()):
             kind = ValueKind(number)
             rows = rows_of(pc.equal(self.kinds, pa.scalar(number, pa.uint8())))
@@ -79,7 +79,7 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Values of one kind. `array` is typed, or where no Arrow type holds them all (`is_typed` false) their text."""
+    """Values of one kind. `array` is typed, or if no Arrow type holds them all (`is_typed` is false), their texts."""
 
     kind: ValueKind
     rows: pa.UInt64Array
@@ -93,7 +93,7 @@ def is_mixed(field: pa.Field) -> bool:
 
 
 def check_mixed(name: str, array: pa.StructArray) -> None:
-    """Refuse kinds that do not exist and kinds without their values."""
+    """Refuse unknown kinds, and kinds without their values."""
     kinds, values = array.flatten()
     if array.null_count or kinds.null_count:
         raise ArrowRefused(f"column {name[:80]!r} has a value without a kind")
@@ -101,11 +101,11 @@ def check_mixed(name: str, array: pa.StructArray) -> None:
         raise ArrowRefused(f"column {name[:80]!r} has a kind that does not exist")
     is_null = pc.equal(kinds, pa.scalar(int(ValueKind.NULL), pa.uint8()))
     if pc.not_equal(is_null, values.is_null()).true_count:
-        raise ArrowRefused(f"column {name[:80]!r} has a kind that its values are not of")
+        raise ArrowRefused(f"column {name[:80]!r} has a kind that does not match its values")
 
 
 def gather(parts: Sequence[tuple[pa.UInt64Array, pa.Array]], target: pa.DataType) -> pa.Array:
-    """One array out of the rows and values of all parts."""
+    """One array from the rows and values of all parts."""
     if not parts:
         return pa.nulls(0, target)
     rows = pa.concat_arrays([rows for rows, _ in parts])
@@ -113,7 +113,7 @@ def gather(parts: Sequence[tuple[pa.UInt64Array, pa.Array]], target: pa.DataType
 
 
 def mixed_text(mixed: Mixed, as_text: Callable[[pa.Array], pa.StringArray]) -> pa.StringArray:
-    """Every value as it is kept in quarantine; `as_text` renders the typed ones."""
+    """Every value as the quarantine stores it; `as_text` renders the typed ones."""
     texts = []
     for part in mixed.parts():
         text = as_text(part.array) if part.is_typed else part.array
@@ -151,11 +151,13 @@ def _typed(kind: ValueKind, rows: pa.UInt64Array, values: pa.BinaryArray) -> Ite
         else:
             yield Part(kind, rows, _scalars(kind, values), is_typed=kind not in (ValueKind.DECIMAL, ValueKind.OTHER))
     except pa.ArrowException as refusal:
-        raise ArrowRefused(f"a value is no {kind.name} as its kind says ({str(refusal)[:120]})") from refusal
+        raise ArrowRefused(
+            f"a value is not a {kind.name}, although its kind says so ({str(refusal)[:120]})"
+        ) from refusal
 
 
 def _counts(kind: ValueKind, rows: pa.UInt64Array, digits: pa.StringArray) -> Iterator[Part]:
-    """Whole numbers in int64 where they surely fit; longer ones stay digits."""
+    """Integers as int64 where they surely fit; longer ones stay digits."""
     is_long = pc.greater(pc.binary_length(digits), _SURE_DIGITS)
     short, long = rows_of(pc.invert(is_long)), rows_of(is_long)
     if len(short):
@@ -195,7 +197,7 @@ _COUNTED = {
 
 
 def _digits(values: pa.BinaryArray) -> pa.StringArray:
-    """pyarrow's cast also takes hexadecimal."""
+    """Check that the values are decimal digits, since pyarrow's cast also accepts hexadecimal."""
     texts = values.cast(pa.string())
     _require(pc.match_substring_regex(texts, "^-?[0-9]+$"), ValueKind.INT)
     return texts
@@ -203,7 +205,7 @@ def _digits(values: pa.BinaryArray) -> pa.StringArray:
 
 def _require(holds: pa.BooleanArray, kind: ValueKind) -> None:
     if holds.true_count < len(holds):
-        raise ArrowRefused(f"a value is no {kind.name} as its kind says")
+        raise ArrowRefused(f"a value is not a {kind.name}, although its kind says so")
 
 
 def _parsed(payload: bytes, kind: type[Any]) -> Any:
@@ -212,7 +214,7 @@ def _parsed(payload: bytes, kind: type[Any]) -> Any:
     except (ValueError, RecursionError) as refusal:
         raise ArrowRefused("a list or dict of a mixed column is not valid JSON") from refusal
     if type(tree) is not kind:
-        raise ArrowRefused("a list or dict of a mixed column is something else")
+        raise ArrowRefused("a value in a mixed column is not the list or dict that its kind says")
     return tree
 
 
@@ -231,19 +233,19 @@ def _leaf(pair: Any) -> Leaf:
 
 
 def _payload(kind: ValueKind, value: Any) -> bytes | None:
-    """A value inside a list or dict as it would be in a column."""
+    """A value inside a list or dict, in the form it would have in a column."""
     try:
         if kind is ValueKind.BYTES:
             return bytes.fromhex(value)
         if kind in _NESTED:
             return json.dumps(value).encode()
         return None if value is None else str(value).encode()
-    except ValueError as refusal:  # no hexadecimal, or a lone surrogate
-        raise ArrowRefused(f"a value inside a list or dict is no {kind.name}") from refusal
+    except ValueError as refusal:  # not hexadecimal, or a lone surrogate
+        raise ArrowRefused(f"a value inside a list or dict is not a {kind.name}") from refusal
 
 
 def _json_text(kind: ValueKind, payload: bytes) -> str:
-    """A list or dict as plain JSON; leaves that JSON lacks as they are rendered in a column."""
+    """A list or dict as plain JSON; leaves that JSON lacks are rendered as in a column."""
     read = read_list if kind is ValueKind.LIST else read_dict
     leaves = read(payload)
     plain = (
@@ -275,7 +277,7 @@ def _json_value(leaf: Leaf, depth: int = 1) -> Any:
             return number if number - number == 0 else value
         return iso_text(kind, int(value)) if kind in _TIMES and len(value) <= _LONGEST_COUNT_CHARS + 4 else value
     except (ValueError, OverflowError) as refusal:
-        raise ArrowRefused(f"a value inside a list or dict is no {kind.name}") from refusal
+        raise ArrowRefused(f"a value inside a list or dict is not a {kind.name}") from refusal
 
 
 _TIMES = frozenset({*_COUNTED, ValueKind.DATE, ValueKind.DURATION, ValueKind.DURATION_NS})

@@ -1,8 +1,8 @@
-"""Lists and structs, their items and fields by the rules of their own types; and columns of several kinds.
+"""Lists and structs, whose items and fields follow the rules of their own types; and columns of several kinds.
 
-What came as text is JSON, one level deep, leaves kept as the texts they are: the one place that reads values in Python even
-when all are good, since Arrow has no JSON kernel. Equal texts are read once. What lies deeper than one level is a fault of
-the item or field that holds it.
+Values that arrive as text are JSON of one level, with leaves kept as texts. Since Arrow has no JSON kernel, this is the only
+module that reads values in Python even if all are good; equal texts are read once. Anything nested deeper is an error of the item
+or field that contains it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from casparian_worker.validation.scalar_cast import cast_text, cast_typed, is_te
 _NUMERIC = frozenset({"int64", "float64", "decimal", "boolean"})
 
 
-#: The leaves of one list or struct, as the texts they are.
+#: The leaves of one list or struct, as texts.
 Texts = list[str | None] | dict[str, str | None]
 
 
@@ -45,7 +45,7 @@ class _Number(str):
 
 
 def parse_nested(texts: pa.StringArray, data_type: ListType | StructType) -> tuple[pa.Array, pa.BooleanArray]:
-    """Texts as list<string> or struct of strings (NULL where it is no such JSON), and which ones are bad."""
+    """Texts as list<string> or struct of strings (NULL where a text is not such JSON), and which ones are bad."""
     known: dict[str, Texts | None] = {}
     bad: list[bool] = []
     values: list[Texts | None] = []
@@ -83,12 +83,12 @@ def _read(text: str, data_type: ListType | StructType) -> Texts | None:
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return dict(pairs)
 
 
 def _leaf(value: object, data_type: AnyType) -> str | None:
-    """The text of one scalar; a number is not a string, and what lies deeper cannot come as text."""
+    """The text of one scalar; a number is not a string, and deeper values cannot come as text."""
     if value is None:
         return None
     if isinstance(value, bool) and data_type.kind == "boolean":
@@ -96,13 +96,13 @@ def _leaf(value: object, data_type: AnyType) -> str | None:
     if isinstance(value, _Number) and data_type.kind in _NUMERIC:
         return str(value)
     if isinstance(value, str) and not isinstance(value, _Number) and data_type.kind not in ("list", "struct"):
-        value.encode()  # a lone surrogate is not text
+        value.encode()  # a lone surrogate is not valid text
         return value
-    raise ValueError("no such scalar")
+    raise ValueError("not a scalar of this type")
 
 
 def loose_type(data_type: AnyType) -> pa.DataType:
-    """The Arrow type while values are still judged: any part may be NULL for now."""
+    """The Arrow type while values are being judged: any part may be NULL."""
     return _loose(arrow_type(data_type))
 
 
@@ -117,7 +117,8 @@ def _loose(arrow: pa.DataType) -> pa.DataType:
 def relabelled(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Judged values under the contract's own type.
 
-    A cast, and Parquet, would refuse a NULL struct for its required fields: below it they hold a value that is never shown.
+    A cast, and Parquet, would refuse a NULL struct for its required fields, so these fields get a value below it that is never
+    shown.
     """
     if pt.is_list(target):
         lengths = pc.fill_null(pc.list_value_length(array), 0)
@@ -149,7 +150,7 @@ def _any_value(arrow: pa.DataType) -> object:
 
 
 def cast_array(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
-    """Any array, typed or text, into any type of a contract."""
+    """Cast any array, typed or text, into any type of a contract."""
     if pt.is_large_string(array.type):
         array = array.cast(pa.string())
     if isinstance(data_type, (ListType, StructType)):
@@ -177,9 +178,9 @@ def _cast_nested(array: pa.Array, data_type: ListType | StructType) -> Cast:
 
 
 def cast_mixed(mixed: Mixed, data_type: AnyType, column: Column | None = None, *, is_part: bool = False) -> Cast:
-    """Values of several kinds into any type of a contract: each kind as it would be in a column of its own.
+    """Cast values of several kinds into any type of a contract: each kind as in a uniform column.
 
-    `is_part`: they are the items or one field of something larger.
+    `is_part` says that the values are items or a field of a larger value.
     """
     target, found = loose_type(data_type), []
     parts: list[tuple[pa.UInt64Array, pa.Array]] = []
@@ -208,7 +209,7 @@ def _cast_kind(part: Part, data_type: AnyType, column: Column | None, *, is_part
 
 
 def _joined(found: list[Found]) -> list[Found]:
-    """One entry for what is wrong in one way, whatever the kinds; in an order that the values alone decide."""
+    """One entry for each kind of violation, whatever the values' kinds, in an order that only the values decide."""
     by_fault: dict[tuple[ViolationCode, str], list[pa.UInt64Array]] = {}
     for each in found:
         by_fault.setdefault((each.code, each.expected), []).append(each.rows)
@@ -219,14 +220,14 @@ def _joined(found: list[Found]) -> list[Found]:
 
 
 def _cast_part(array: pa.Array, data_type: AnyType) -> Cast:
-    """An item or a field by its own rules, at any depth; JSON inside a list or struct that came typed is only text."""
+    """Cast an item or a field by its own rules, at any depth; JSON inside a typed list or struct is only text."""
     if isinstance(data_type, (ListType, StructType)) and is_text(array.type):
         return refuse_all(array, loose_type(data_type), ViolationCode.TYPE_MISMATCH, describe(data_type))
     return cast_array(array, data_type)
 
 
 def _cast_list(array: pa.Array, data_type: ListType) -> Cast:
-    # flatten() minds the slice and the NULL lists, which .values does not
+    # flatten() respects the slice and NULL lists, which .values does not
     items = _cast_part(array.flatten(), data_type.item)
     parents = pc.list_parent_indices(array).cast(pa.uint64())
     lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int32()), 0)
@@ -254,8 +255,8 @@ def _cast_struct(array: pa.Array, data_type: StructType) -> Cast:
     target, expected = loose_type(data_type), describe(data_type)
     came = {field.name: position for position, field in enumerate(array.type)}
     if came.keys() != {field.name for field in data_type.fields} or len(came) != array.type.num_fields:
-        return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, expected)  # a cast would fill and drop silently
-    children = array.flatten()  # minds the parent's NULLs, which field() does not
+        return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, expected)  # a cast would silently fill and drop
+    children = array.flatten()  # respects the parent's NULLs, which field() does not
     return _struct_of([children[came[field.name]] for field in data_type.fields], data_type, array.is_valid())
 
 

@@ -1,8 +1,8 @@
-"""The rows that broke their contract, as they are kept: the parser's text, every violation, where the row came from.
+"""Rows that broke their contract, in the form the quarantine stores: the parser's text, every violation, the row's origin.
 
-Values are text as `casparian_protocol` defines it; text that came as text is passed on untouched, and only rows that are
-going to quarantine are rendered. The same number reads the same in every row, so decimals have no zeros at the end of a
-fraction; a float shows that it is one.
+Values are text as `casparian_protocol` defines it. Values that arrived as text are passed on unchanged, and only rows that go to
+quarantine are rendered. A number has the same text in every row, so decimals have no trailing zeros in the fraction; a float is
+recognisable as one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from casparian_worker.validation.mixed import Mixed, is_mixed, mixed_text
 
 
 def as_text(array: pa.Array | Mixed) -> pa.StringArray:
-    """Every value as text; NULL stays NULL. A value reads the same whatever stands beside it."""
+    """Every value as text; NULL stays NULL. A value's text does not depend on the other values."""
     return mixed_text(array, _typed_text) if isinstance(array, Mixed) else _typed_text(array)
 
 
@@ -29,11 +29,13 @@ def _typed_text(array: pa.Array) -> pa.StringArray:
     texts = as_texts(array, keeps_scale=False)
     if not pt.is_floating(array.type):
         return texts
-    return pc.replace_substring_regex(texts, r"^(-?[0-9]+)$", r"\1.0")  # or it would not show why 1.0 is no int64
+    return pc.replace_substring_regex(
+        texts, r"^(-?[0-9]+)$", r"\1.0"
+    )  # otherwise it would not show why 1.0 is not an int64
 
 
 def with_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A guest's batch for those who do not judge it: columns of several kinds are the texts of their values."""
+    """A guest's batch for callers that do not judge it: columns of several kinds become the texts of their values."""
     if not any(map(is_mixed, batch.schema)):
         return batch
     columns = [
@@ -61,12 +63,12 @@ class Violations:
 
     column: str
     found: Found
-    #: the column whose text was got; None for a key of several
+    #: the column whose text is shown; None for a key of several columns
     shown: str | None
 
 
 def quarantine_schema(columns: Sequence[str]) -> pa.Schema:
-    """Every column as text, then what Casparian says about the row."""
+    """Every column as text, then Casparian's columns about the row."""
     return pa.schema([*(pa.field(name, pa.string()) for name in columns), *OWN_FIELDS])
 
 
@@ -79,7 +81,7 @@ def bad_batch(
     row_index: pa.Array,
     raw: pa.Array,
 ) -> pa.RecordBatch:
-    """All arrays have one entry a bad row; `bad_rows` are their places in the batch the violations speak of."""
+    """Each array has one entry per bad row; `bad_rows` are the rows' places in the batch to which the violations refer."""
     listed = _list_violations(texts, bad_rows, violations)
     return assemble(texts, listed, source_row=source_row, row_index=row_index, raw=raw)
 
@@ -92,7 +94,7 @@ def rejected_batch(
     row_index: pa.Array,
     raw: pa.Array,
 ) -> pa.RecordBatch:
-    """Rows that the parser itself called bad."""
+    """Rows that the parser itself rejected."""
     count = len(reasons)
     fields = [
         pa.repeat(pa.scalar(ViolationCode.PARSER_REJECTED.value), count),
@@ -115,7 +117,7 @@ def assemble(
 
 
 def shorten(texts: pa.StringArray) -> pa.StringArray:
-    """At most 200 characters, the cut marked."""
+    """The texts cut to 200 characters, with the cut marked."""
     is_long = pc.greater(pc.utf8_length(texts), SHOWN_CHARS)
     if not is_long.true_count:
         return texts
@@ -126,7 +128,7 @@ def shorten(texts: pa.StringArray) -> pa.StringArray:
 def _list_violations(
     texts: dict[str, pa.StringArray], bad_rows: pa.UInt64Array, violations: Sequence[Violations]
 ) -> pa.ListArray:
-    """One list a bad row, in the order of the columns and their checks."""
+    """One list per bad row, in the order of columns and their checks."""
     places, orders, codes, columns, expected, got = [], [], [], [], [], []
     for order, each in enumerate(violations):
         place = pc.index_in(each.found.rows, bad_rows)
@@ -141,7 +143,7 @@ def _list_violations(
     joined = [pa.concat_arrays(parts) for parts in (places, orders, codes, columns, expected, got)]
     table = pa.RecordBatch.from_arrays(joined, names=["place", "order", "code", "column", "expected", "got"])
     table = table.take(pc.sort_indices(table, sort_keys=[("place", "ascending"), ("order", "ascending")]))
-    counts = pc.value_counts(table["place"]).field("counts").cast(pa.int32())  # every bad row has one at least
+    counts = pc.value_counts(table["place"]).field("counts").cast(pa.int32())  # every bad row has at least one
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts)])
     structs = pa.StructArray.from_arrays([table[name] for name in VIOLATION.names], fields=list(VIOLATION))
     return pa.ListArray.from_arrays(offsets, structs)

@@ -1,9 +1,9 @@
-"""Values of one column into the contract's type, a whole batch at a time: exact, or a violation.
+"""Casting the values of one column into the contract's type, a whole batch at a time: exactly, or with a violation.
 
-Typed values are never rounded and never reinterpreted. For texts each vector cast may leave NULL where it is not sure; never
-may it give a value that the rules of `casparian_protocol.contract` would not give. What it leaves goes to those rules value
-by value. Dates and times in a contract's formats: parts by expression, put together as ISO text, cast by pyarrow. Durations
-have no cast in pyarrow; theirs is here.
+Typed values are never rounded or reinterpreted. For texts, a vector cast may return NULL where it is not sure, but must never
+return a value that the rules of `casparian_protocol.contract` would not give. Values that it leaves out go to those rules one by
+one. Dates and times in a contract's formats are taken apart by a regular expression, reassembled as ISO text, and cast by
+pyarrow. pyarrow has no cast for durations, so it is implemented here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from casparian_worker.validation.cast import (
     within_calendar,
 )
 
-# Few digits a part keep the sum far below int64's end; longer ones are left to the rule.
+# Few digits per part keep the sum far below the int64 maximum; longer parts are left to the rule.
 _ISO = (
     r"^(?P<sign>[+-]?)P(?:(?P<weeks>[0-9]{1,6})W|(?:(?P<days>[0-9]{1,7})D)?"
     r"(?:T(?:(?P<hours>[0-9]{1,8})H)?(?:(?P<minutes>[0-9]{1,8})M)?"
@@ -51,7 +51,7 @@ _SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "se
 
 
 def duration_of_text(texts: pa.StringArray) -> pa.Array:
-    """ISO 8601, clock and Python's spelling, in microseconds; NULL for all else."""
+    """ISO 8601, clock and Python's spelling, in microseconds; NULL for anything else."""
     iso = pc.if_else(pc.match_substring_regex(texts, r"P(?:T?[0-9]).*[0-9A-Z]$"), texts, None)
     iso = pc.if_else(pc.match_substring(iso, "T"), pc.if_else(pc.match_substring_regex(iso, "T[0-9]"), iso, None), iso)
     by_iso = _sum(pc.extract_regex(iso, _ISO))
@@ -83,7 +83,7 @@ Parts = dict[str, pa.StringArray]
 
 
 def cast_by_formats(texts: pa.StringArray, formats: Sequence[Format], target: pa.DataType) -> pa.Array:
-    """Values by the first pattern that fits; NULL where none does or where it is not sure."""
+    """Values by the first matching pattern; NULL where none matches or where the result is not certain."""
     values = _cast_by(texts, formats[0], target)
     for pattern in formats[1:]:
         if values.null_count == texts.null_count:
@@ -132,7 +132,7 @@ def _year(parts: Parts) -> pa.StringArray:
 
 
 def _days(parts: Parts) -> pa.Array:
-    """The dates (date32), NULL where the calendar has none or the named weekday is another."""
+    """The dates (date32); NULL where the date does not exist or the named weekday is wrong."""
     if "day_of_year" in parts:
         days = _day_of_year(_year(parts), _number(parts["day_of_year"]))
     else:
@@ -160,7 +160,7 @@ def _month(parts: Parts) -> pa.StringArray:
 
 
 def _clock(parts: Parts, digits: int = 6) -> pa.StringArray:
-    """`HH:MM:SS.ffffff`; more digits of a fraction that say something give NULL."""
+    """`HH:MM:SS.ffffff`; NULL if the fraction has more significant digits."""
     hour = _two(parts["hour"]) if "hour" in parts else _hour_of_half(_number(parts["hour12"]), parts["half"])
     pieces = [hour, ":", _two(parts["minute"]) if "minute" in parts else "00", ":"]
     pieces.append(_two(parts["second"]) if "second" in parts else "00")
@@ -186,7 +186,7 @@ _WORD_VALUES = pa.array([True] * len(rules.TRUE_WORDS) + [False] * len(rules.FAL
 
 
 def cast_text(texts: pa.StringArray, data_type: AnyType, column: Column | None = None) -> Cast:
-    """The typed values of texts and what is wrong with the others. Not for lists and structs."""
+    """The typed values of texts, and what is wrong with the others. Not for lists and structs."""
     formats = column.formats if column is not None else ()
     expected = describe(data_type)
     if formats:
@@ -219,7 +219,7 @@ def _booleans(texts: pa.StringArray) -> pa.Array:
 
 
 def _integers_of_text(texts: pa.StringArray) -> pa.Array:
-    """Digits alone, and few, are cast as they are; signs and long ones pass a form first (pyarrow takes 0x10)."""
+    """Short numbers of digits are cast directly; signs and long ones must first match a pattern (pyarrow accepts 0x10)."""
     sure = pc.and_(pc.ascii_is_decimal(texts), pc.less_equal(pc.binary_length(texts), _MAX_SURE_DIGITS))
     if sure.true_count == len(texts):
         return texts.cast(pa.int64())
@@ -235,7 +235,7 @@ def _integers_of_text(texts: pa.StringArray) -> pa.Array:
 
 
 def _floats(texts: pa.StringArray) -> pa.Array:
-    """pyarrow overflows to inf, underflows to 0, takes every nan and rounds long integers: those are looked at again."""
+    """pyarrow overflows to inf, underflows to 0, accepts any nan and rounds long integers; such values are checked again."""
     values = _try_then_form(texts, pa.float64(), rules.NUMBER_FORM)
     doubtful = pc.invert(pc.is_finite(values))
     zero = pc.equal(values, 0.0)
@@ -248,7 +248,7 @@ def _floats(texts: pa.StringArray) -> pa.Array:
 
 
 def _decimals_of_text(texts: pa.StringArray, data_type: DecimalType) -> pa.Array:
-    """pyarrow's decimals wrap around silently beyond 38 digits, on the way too: only what cannot get there is cast."""
+    """pyarrow's decimals silently wrap around beyond 38 digits, even in between; only values that cannot get there are cast."""
     target, scale = pa.decimal128(data_type.precision, data_type.scale), data_type.scale
     longest = pc.max(pc.binary_length(texts)).as_py() or 0
     if longest + scale <= MAX_DECIMAL_DIGITS and not _have_exponents(texts):
@@ -286,7 +286,7 @@ def _moments(texts: pa.StringArray, target: pa.DataType, form: str) -> pa.Array:
 
 
 def _times(texts: pa.StringArray) -> pa.Array:
-    """pyarrow has no cast of a time from text: the epoch's day is put before it."""
+    """pyarrow cannot cast a text to a time, so the date of the epoch is put before it."""
     well_formed = pc.match_substring_regex(texts, f"^{rules.CLOCK_FORM}$")
     clocks = _trim_fraction(pc.if_else(well_formed, texts, None))
     moments = cast_what_passes(pc.binary_join_element_wise("1970-01-01", clocks, "T"), pa.timestamp("us"))
@@ -294,7 +294,7 @@ def _times(texts: pa.StringArray) -> pa.Array:
 
 
 def _trim_fraction(texts: pa.StringArray, digits: int = 6) -> pa.StringArray:
-    """Zeros beyond the last digit that counts say nothing."""
+    """Remove zeros after the last significant digit."""
     return pc.replace_substring_regex(texts, rf"(\.[0-9]{{{digits}}})0+", r"\1")
 
 
@@ -326,7 +326,7 @@ def is_text(arrow: pa.DataType) -> bool:
 
 
 def cast_typed(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
-    """Values that came typed, in a scalar type of the contract."""
+    """Cast values that arrived typed into a scalar type of the contract."""
     target, expected = arrow_type(data_type), describe(data_type)
     came = array.type
     if pt.is_null(came):
@@ -349,7 +349,7 @@ def cast_typed(array: pa.Array, data_type: AnyType, column: Column | None = None
         case "timestamp" | "timestamp_ns" if pt.is_timestamp(came) and came.tz is None:
             return _in_calendar(_convert(array, target, expected), expected)
         case "timestamp_tz" if pt.is_timestamp(came):
-            if came.tz is None:  # pyarrow would take it for UTC without a word
+            if came.tz is None:  # pyarrow would silently assume UTC
                 return refuse_all(array, target, ViolationCode.TIMEZONE_REQUIRED, expected)
             return _in_calendar(_convert(array, target, expected), expected)
         case "binary" if pt.is_binary(came) or pt.is_large_binary(came) or pt.is_fixed_size_binary(came):
@@ -378,10 +378,12 @@ def _floats_of_integers(array: pa.Array, expected: str) -> Cast:
 
 
 def _decimals(array: pa.Array, data_type: DecimalType, *, is_lossy: bool) -> Cast:
-    """Through text where pyarrow would round (floats) or refuse (integers)."""
+    """Cast through text where pyarrow would round (floats) or refuse (integers)."""
     target, came = arrow_type(data_type), array.type
     if pt.is_decimal(came):
-        if came.precision - came.scale + data_type.scale <= MAX_DECIMAL_DIGITS:  # else pyarrow wraps around silently
+        if (
+            came.precision - came.scale + data_type.scale <= MAX_DECIMAL_DIGITS
+        ):  # otherwise pyarrow silently wraps around
             try:
                 return Cast(array.cast(target))
             except pa.ArrowInvalid:
@@ -393,9 +395,9 @@ def _decimals(array: pa.Array, data_type: DecimalType, *, is_lossy: bool) -> Cas
 
 
 def _convert(array: pa.Array, target: pa.DataType, expected: str) -> Cast:
-    """Another unit of the same thing: finer ones may not lose anything, coarser ones may not overflow."""
+    """Convert to another unit: a coarser one may not lose anything, a finer one may not overflow."""
     try:
-        if not pt.is_date64(array.type):  # the one cast that drops a rest silently
+        if not pt.is_date64(array.type):  # the only cast that silently drops a remainder
             return Cast(array.cast(target))
     except pa.ArrowInvalid:
         pass

@@ -1,12 +1,12 @@
-"""One output of one job against its contract, batch by batch.
+"""Validating one output of one job against its contract, batch by batch.
 
 `OutputValidator` holds what lasts as long as the output: compiled checks, keys seen, counts. `ColumnJudge` checks one column
-against everything its contract says. `Uniqueness` keeps a set of keys for each column that must not repeat: integers as they
-are, longer values as 16-byte BLAKE2 digests. About 100 bytes a distinct key, so ten million keys are about 1 GiB: the one
-part of validation whose memory grows with the file. The set is filled by C loops over whole batches; rows are looked at
-singly only in a batch that has a duplicate.
+against everything its contract says. `Uniqueness` keeps a set of keys for each column that must not repeat: integers as they are,
+longer values as 16-byte BLAKE2 digests. A distinct key takes about 100 bytes, so ten million keys take about 1 GiB: this is the
+only part of validation whose memory grows with the file. The set is filled by C loops over whole batches; rows are checked one by
+one only in a batch that has a duplicate.
 
-The shape of quarantined rows is `quarantine`'s; lineage, policy and files are the worker's.
+`quarantine` defines the form of quarantined rows; lineage, policy and files belong to other parts of the worker.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _digest = partial(blake2b, digest_size=_DIGEST_BYTES)
 
 
 class Uniqueness:
-    """The keys seen so far; a violation is always the later row."""
+    """The keys seen so far; the later row of a pair is the violation."""
 
     def __init__(self) -> None:
         self._seen: set[object] = set()
 
     def repeated(self, columns: Sequence[pa.Array]) -> pa.UInt64Array:
-        """The rows whose key was there before, in this batch or an earlier one. A key with a NULL is none."""
+        """The rows whose key occurred before, in this batch or an earlier one. A key with a NULL never counts."""
         present = columns[0].is_valid()
         for column in columns[1:]:
             present = pc.and_(present, column.is_valid())
@@ -78,7 +78,7 @@ def _keys(columns: Sequence[pa.Array]) -> list[object]:
 
 
 def _single(values: pa.Array) -> Sequence[object]:
-    """Hashable and small, equal only for equal values."""
+    """Keys that are hashable and small, and equal only for equal values."""
     came = values.type
     if pt.is_boolean(came) or pt.is_int64(came) or pt.is_decimal(came):
         return values.to_pylist()  # type: ignore[no-any-return]
@@ -89,7 +89,9 @@ def _single(values: pa.Array) -> Sequence[object]:
     if not (pt.is_string(came) or pt.is_binary(came)):
         return values.view(pa.int64()).to_pylist()  # type: ignore[no-any-return]
     texts = values.cast(pa.binary())
-    if (pc.max(pc.binary_length(texts)).as_py() or 0) < _DIGEST_BYTES:  # shorter than a digest, so never taken for one
+    if (
+        pc.max(pc.binary_length(texts)).as_py() or 0
+    ) < _DIGEST_BYTES:  # shorter than a digest, so never mistaken for one
         return texts.to_pylist()  # type: ignore[no-any-return]
     return [text if len(text) < _DIGEST_BYTES else _digest(text).digest() for text in texts.to_pylist()]
 
@@ -98,7 +100,7 @@ _SHOWN_VALUES = 20
 
 
 class ColumnJudge:
-    """The checks of one column, compiled once an output."""
+    """The checks of one column, compiled once for an output."""
 
     def __init__(self, column: Column, *, is_key: bool) -> None:
         self.column = column
@@ -111,7 +113,7 @@ class ColumnJudge:
         self._is_float = column.type.kind == "float64"
 
     def judge(self, array: pa.Array | Mixed) -> Cast:
-        """Values in the contract's type, NULL where a value has none, and every violation, in the order of the checks."""
+        """Values in the contract's type, NULL where a value is bad, and every violation, in the order of the checks."""
         if isinstance(array, Mixed):
             array = array if self._null_texts is None else array.without_texts(self._null_texts)
             cast = cast_mixed(array, self.column.type, self.column)
@@ -172,7 +174,7 @@ ROW_INDEX_COLUMN = "_cf_output_row_index"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One batch, judged. `valid` has the contract's columns, `source_row` (int64) the line of each valid row."""
+    """One judged batch. `valid` has the contract's columns, `source_row` (int64) the line of each valid row."""
 
     valid: pa.RecordBatch
     source_row: pa.Int64Array
@@ -189,12 +191,12 @@ class Counts:
     rows_without_source_row: int = 0
     #: violations by (code, column); the column of a parser's own rejection is empty
     violations: Counter[tuple[ViolationCode, str]] = field(default_factory=Counter)
-    #: rows with a value in a column which the contract does not know (mode allow_extra)
+    #: rows with a value in a column that is not in the contract (mode allow_extra)
     extra_columns: Counter[str] = field(default_factory=Counter)
 
 
 class OutputValidator:
-    """Feed it every batch of an output in order; ask it for `finish` at the end."""
+    """Validates an output: call `check` with every batch in order, then `finish`."""
 
     def __init__(self, output: str, contract: Contract, limits: ValidationLimits | None = None) -> None:
         self.output = output
@@ -207,13 +209,14 @@ class OutputValidator:
         self._key = Uniqueness() if contract.primary_key else None
         self._extra_names: list[str] = []
         self._begun: pa.Schema | None = None
-        #: every column that came so far, as the error of a missing one shows them
+        #: every column that has arrived so far, for the error about a missing one
         self._came: dict[str, None] = {}
 
     def begin(self, schema: pa.Schema) -> list[str]:
-        """Hold the columns against the contract; `OutputFailed` if no later one can mend it. Gives the extra, dropped ones.
+        """Compare the columns with the contract, and return the extra ones, which are dropped. Raises `OutputFailed` if no later
+        column can satisfy the contract.
 
-        A column that is missing may still come with a later row (`require_columns`).
+        A missing column may still come with a later row (`require_columns`).
         """
         if self._begun is not None and self._begun.equals(schema):
             return []
@@ -226,7 +229,7 @@ class OutputValidator:
     def check(self, batch: pa.RecordBatch, first_row_index: int | pa.Int64Array) -> Checked:
         """Split one batch; `first_row_index` is the 0-based place of its first row in the whole output.
 
-        Where rejected rows have taken numbers in between, it is the array of the numbers of all rows.
+        If rejected rows have taken numbers in between, it is the array of all rows' numbers.
         """
         self.begin(batch.schema)
         check_batch(batch, self._limits)
@@ -253,10 +256,10 @@ class OutputValidator:
         return Checked(self._as_contract(valid.filter(is_good)), source_row.filter(is_good), bad)
 
     def reject(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows that the parser called bad itself, in the shape of the quarantine.
+        """Rows that the parser itself rejected, in the form of the quarantine.
 
-        The batch has the output's columns as text (any of them may be missing), `_cf_reject_reason`, and if known
-        `__cf_row_id`, `_cf_raw`, `_cf_output_row_index`.
+        The batch has the output's columns as text (any may be missing), `_cf_reject_reason`, and if known `__cf_row_id`,
+        `_cf_raw`, `_cf_output_row_index`.
         """
         check_batch(batch, self._limits)
         self._learn_extra([name for name in batch.schema.names if not is_reserved(name)])
@@ -278,17 +281,17 @@ class OutputValidator:
 
     @property
     def column_count(self) -> int:
-        """The contract's columns, and the extra ones that came so far."""
+        """The number of the contract's columns and of the extra ones so far."""
         return len(self.schema.names) + len(self._extra_names)
 
     def require_columns(self) -> None:
-        """`OutputFailed` when a column that must be there came with none of the rows. An output that never began lacks none."""
+        """Raise `OutputFailed` if a required column came with none of the rows. An output that never began lacks none."""
         missing = self._missing() if self._came else []
         if missing:
             raise OutputFailed(self.output, ViolationCode.COLUMN_MISSING, missing, self._names(), list(self._came))
 
     def finish(self) -> Counts:
-        """The final accounting: no row comes any more."""
+        """The final accounting, because no more rows come."""
         self.require_columns()
         assert self.counts.received == self.counts.valid + self.counts.quarantined
         return self.counts
@@ -307,7 +310,7 @@ class OutputValidator:
             return
         extra = [name for name in names if self.contract.column(name) is None]
         if extra:
-            self.require_columns()  # a name misspelt is both; what is missing says more
+            self.require_columns()  # a misspelt name is both missing and extra, and the missing one says more
             raise OutputFailed(self.output, ViolationCode.COLUMN_EXTRA, extra, self._names(), list(self._came))
 
     def _names(self) -> list[str]:
@@ -322,7 +325,7 @@ class OutputValidator:
         return column is not None and column.nullable and name not in self.contract.primary_key
 
     def _judge(self, batch: pa.RecordBatch) -> tuple[list[pa.Array], list[Violations]]:
-        """Every column cast, and all violations in the order of columns and checks."""
+        """Cast every column; returns the columns and all violations, in the order of columns and checks."""
         values: list[pa.Array] = []
         violations: list[Violations] = []
         for judge in self._judges:
@@ -356,7 +359,7 @@ class OutputValidator:
                 self.counts.extra_columns[name] += batch.num_rows - came(batch, name).null_count
 
     def _as_contract(self, valid: pa.RecordBatch) -> pa.RecordBatch:
-        """The valid rows under the contract's schema: what may not be NULL is not."""
+        """The valid rows under the contract's schema; required values are never NULL here."""
         if valid.schema.equals(self.schema):
             return valid
         columns = [
@@ -366,9 +369,9 @@ class OutputValidator:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _texts(self, batch: pa.RecordBatch, rows: pa.UInt64Array) -> dict[str, pa.StringArray]:
-        """Some rows as text: the contract's columns in its order, then the extra ones in which these rows have a value.
+        """Some rows as text: the contract's columns in order, then the extra ones in which these rows have a value.
 
-        Which those are must not depend on the rows beside them: batches are cut by the clock.
+        The choice of columns must not depend on neighbouring rows, because the clock divides batches.
         """
         present = set(batch.schema.names)
         texts = {
@@ -383,7 +386,7 @@ class OutputValidator:
 
     @staticmethod
     def _source_rows(batch: pa.RecordBatch) -> pa.Int64Array:
-        """The parser's `__cf_row_id` as int64; NULL where it is absent or no whole number."""
+        """The parser's `__cf_row_id` as int64; NULL where it is missing or not an integer."""
         if ROW_ID_COLUMN not in batch.schema.names:
             return pa.nulls(batch.num_rows, pa.int64())
         given = came(batch, ROW_ID_COLUMN)
@@ -410,7 +413,7 @@ def _row_index(bad_rows: pa.UInt64Array, first_row_index: int | pa.Int64Array) -
 
 
 def _named(batch: pa.RecordBatch, name: str, target: pa.DataType) -> pa.Array:
-    """A column of Casparian's own by name, NULL when it was not sent."""
+    """One of Casparian's own columns by name; NULL if it was not sent."""
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, target)
     if pt.is_string(target):
