@@ -1,9 +1,9 @@
 """The code that runs inside a guest, and the library that authors of parsers import.
 
-Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import
-pyarrow. `guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows,
-`arrow` makes record batches, `sdk` reads inputs, `frames` is the protocol between guest and worker. `frames`, `errors`,
-`trace`, `safe` and `process` need the standard library only and are used by every other part of Casparian.
+Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import pyarrow.
+`guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows, `arrow` makes record
+batches, `sdk` reads inputs, and `frames` is the protocol between guest and worker. `frames`, `errors`, `trace`, `safe` and
+`process` use only the standard library, and every other package of Casparian uses them too.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`ctx`, the second argument of `parse(path, ctx)`: what a parser knows about its job, and what it reports besides rows."""
+"""`ctx`, the second argument of `parse(path, ctx)`: what a parser knows about its job, and what it reports other than rows."""
 
 import logging
 import operator
@@ -24,7 +24,7 @@ OTHER_REASONS = "(other reasons)"
 
 
 class NotGranted(CasparianError):
-    """A parser asked for something that its job does not have."""
+    """A parser asked for something that its job was not given."""
 
     code = ErrorCode.FILE_NOT_FOUND
 
@@ -36,7 +36,7 @@ class NotGranted(CasparianError):
 
 
 class ResourceNotThere(CasparianError):
-    """A parser asked for a file that its bundle does not hold."""
+    """A parser asked for a file that is not in its bundle."""
 
     code = ErrorCode.FILE_NOT_FOUND
 
@@ -72,7 +72,7 @@ class Context:
 
     @property
     def file(self) -> IO[bytes]:
-        """The input file, opened for reading in binary. The same object each time."""
+        """The input file, opened for reading in binary; always the same object."""
         if self._file is None:
             if self._job.input_fd is None:
                 self._file = open(self._job.input_path, "rb")  # noqa: SIM115 - lives as long as the job
@@ -97,11 +97,11 @@ class Context:
 
     @property
     def scratch(self) -> str:
-        """A private directory, empty at the start and gone after the job."""
+        """A private directory, empty at the start and removed after the job."""
         return self._job.scratch_path
 
     def resource(self, name: str) -> bytes:
-        """The content of a file of the parser's bundle."""
+        """The content of a file in the parser's bundle."""
         folder = os.path.realpath(self._job.bundle_path)
         path = os.path.realpath(os.path.join(folder, name))
         if os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
@@ -120,10 +120,10 @@ class Context:
             return pa.ipc.open_file(source).read_all()
 
     def progress(self, done: float, total: float | None = None, unit: str | None = None) -> None:
-        """Report the parser's progress, in `unit`. Cheap: it is passed on at most ten times a second.
+        """Report the parser's progress, in `unit`. This is cheap: at most ten reports a second are sent.
 
-        A value that is not a number from 0 to 2**53 - 1, or a unit that is not text, is dropped: reporting progress never
-        ends a job.
+        A value that is not a number from 0 to 2**53 - 1, or a unit that is not text, is ignored, because reporting progress must
+        never end a job.
         """
         self._done, self._total = _measure(done), _measure(total)
         self._unit = _cut(unit, _UNIT_CHARACTERS_MAX) if isinstance(unit, str) else None
@@ -132,7 +132,7 @@ class Context:
     def skip(self, reason: str, count: int = 1, source_row: int | None = None) -> None:
         """Declare `count` records of the input that are not rows: comments, trailers, records summed up in a total.
 
-        `source_row` says which: the `__cf_row_id` that a reader gave.
+        `source_row` names the record: the `__cf_row_id` that a reader gave.
         """
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ValueError(f"skip was given a count of {count!r:.40}")
@@ -166,7 +166,7 @@ class Context:
         self._send_now_and_then()
 
     def finish(self) -> None:
-        """Send progress, skips and rejects a last time, if anything changed."""
+        """Send progress, skips and rejects one last time if anything changed."""
         if self._is_news:
             self._send()
 
@@ -187,24 +187,24 @@ class Context:
 
 
 def _cut(text: str, characters: int) -> str:
-    """The first characters as plain text, even of a subclass that overrides slicing."""
+    """The first characters as plain text, even for a subclass that overrides slicing."""
     return str.__getitem__(text, slice(characters))
 
 
 def _measure(value: float | None) -> float | None:
-    """A number that the protocol can carry; None for any other."""
+    """A number that the protocol can carry; None for anything else."""
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    if number is None or not 0 <= number <= COUNT_MAX:  # also false for what is not a number
+    if number is None or not 0 <= number <= COUNT_MAX:  # also false for a value that is not a number
         return None
     return int(number) if number.is_integer() else number
 
 
 def _number_of_row(value: int) -> int:
     try:
-        number = operator.index(value)  # numpy's integers as well
+        number = operator.index(value)  # accepts numpy's integers too
     except TypeError:
         number = -1
     if isinstance(value, bool) or not 0 <= number <= COUNT_MAX:

@@ -1,10 +1,9 @@
-"""The outputs of a guest: gathers rows into batches, keeps each stream's schema, numbers rows, sends frames in order.
+"""The outputs of a guest: gather rows into batches, keep each stream's schema, number rows, send frames in order.
 
-There is one `Outputs` for a job. `running` sorts what a parser yields into dict rows and tables before it comes here.
-A batch is sent when it is full, or when a second has passed since the last time, so that the rows of a slow parser are
-seen while it runs. The clock is read whenever the parser yields, rejects or reports progress, in the parser's own thread:
-rows wait while it does none of these. The rules of numbering and of rejected rows are in the docstring of the package
-`frames`.
+There is one `Outputs` per job. `running` sorts what a parser yields into dict rows and tables first. A batch is sent when it is
+full, or when a second has passed since the last one, so that the rows of a slow parser are visible while it runs. The clock is
+read whenever the parser yields, rejects or reports progress, in the parser's own thread; rows wait while it does none of these.
+The docstring of the package `frames` has the rules for numbering and for rejected rows.
 """
 
 import threading
@@ -56,7 +55,7 @@ _REJECT_COLUMNS = ("_cf_output_row_index", "__cf_row_id", "_cf_reject_reason", "
 
 
 class OutputUnknown(CasparianError):
-    """The parser yielded data for an output that it does not declare, or without naming one."""
+    """The parser yielded data for an undeclared output, or without naming an output."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -71,7 +70,7 @@ class OutputUnknown(CasparianError):
 
 
 class RowWithoutColumns(CasparianError):
-    """An output whose every row is an empty dict."""
+    """Every row of an output is an empty dict."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -96,7 +95,7 @@ class ColumnWithoutName(CasparianError):
 
 
 class _Stream:
-    """One announced stream: its schema so far and its rows sent."""
+    """One announced stream: its schema so far, and the number of rows sent."""
 
     def __init__(self, index: int, name: str, kind: OutputKind) -> None:
         self.index = index
@@ -108,7 +107,7 @@ class _Stream:
 
 
 class _Gathering:
-    """The rows of one output on their way into a batch."""
+    """The rows of one output that wait for their batch."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -117,7 +116,7 @@ class _Gathering:
         self.sized_bytes = 0
         self.limit = _SIZED_ROWS
         self.received_count = 0
-        #: Rows before the first that has a column; they wait for it.
+        #: The number of rows before the first one that has a column; they wait for it.
         self.nameless_count = 0
 
     def estimated_bytes(self) -> int:
@@ -125,7 +124,7 @@ class _Gathering:
 
 
 class Outputs:
-    """Everything the parser yields, on its way to the worker."""
+    """Sends everything that the parser yields to the worker."""
 
     def __init__(
         self,
@@ -135,12 +134,12 @@ class Outputs:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`batch_bytes`: what one batch may take on the wire. Rows belong to the thread that makes this."""
+        """`batch_bytes` is the size limit of one batch on the wire. Rows belong to the thread that creates this object."""
         self._clock = clock
         self._flushed_s = clock()
         self._thread = threading.get_ident()
         self._is_flushing = False
-        #: Why rows that were accepted could not be sent.
+        #: The exception that prevented accepted rows from being sent.
         self._lost_rows: BaseException | None = None
         self._sender = sender
         self._batch_bytes = min(batch_bytes, BATCH_BYTES_MAX)
@@ -149,16 +148,16 @@ class Outputs:
         self._streams: dict[tuple[str, OutputKind], _Stream] = {}
         self._gathering: dict[str, _Gathering] = {}
         self._current: _Stream | None = None
-        #: Called before rows are sent: what the readers gave out for them goes first.
+        #: Called before rows are sent, to send the records that the readers returned for them.
         self.before_rows: Callable[[], None] = lambda: None
 
     @property
     def declared(self) -> tuple[str, ...]:
-        """The names of the outputs the parser declares; none for a parser without contracts in dev mode."""
+        """The names of the outputs that the parser declares; none for a parser without contracts in dev mode."""
         return self._declared
 
     def named(self, name: str | None) -> str:
-        """The output called `name`; None means the only one."""
+        """The output with this name; None means the only output."""
         if name is None:
             if len(self._declared) > 1:
                 raise OutputUnknown(name, self._declared)
@@ -170,7 +169,7 @@ class Outputs:
         return name
 
     def rows_into(self, name: str | None) -> Callable[[Row], None]:
-        """A function that takes one row after another for this output."""
+        """A function that receives the rows of this output, one at a time."""
         output = self.named(name)
         gathering = self._of(output)
 
@@ -188,10 +187,10 @@ class Outputs:
         return add
 
     def flush_when_due(self) -> None:
-        """Send all that is gathered if that was last done a second ago.
+        """Send everything gathered, if the last time was a second ago.
 
-        Does nothing in another thread, which could take a row that is just being added, nor while a flush is under way:
-        a parser's own mapping may report progress from its `keys`.
+        It does nothing in another thread, which could send a row that is just being added, and nothing during a flush, because a
+        parser's own mapping may report progress from its `keys`.
         """
         now_s = self._clock()
         if now_s - self._flushed_s < FLUSH_SECONDS or self._is_flushing or threading.get_ident() != self._thread:
@@ -205,7 +204,7 @@ class Outputs:
             self._flushed_s = now_s
 
     def add_table(self, name: str | None, table: Any) -> None:
-        """A whole table of pyarrow, pandas or polars."""
+        """Send a whole table of pyarrow, pandas or polars."""
         output = self.named(name)
         gathering = self._of(output)
         self._flush_rows(output, gathering)
@@ -219,7 +218,7 @@ class Outputs:
     def reject(
         self, name: str | None, row: Mapping[str, object] | None, reason: str, source_row: int | None, raw: object
     ) -> str:
-        """A row that the parser rejects. Returns the output's name."""
+        """Send a row that the parser rejects. Returns the output's name."""
         output = self.named(name)
         gathering = self._of(output)
         about: dict[str, object] = dict(
@@ -239,7 +238,9 @@ class Outputs:
                 about[str(column)] = text_of(value)
         gathering.rejects.append(about)
         if len(gathering.rejects) >= BATCH_ROWS_MAX // 16:
-            if threading.get_ident() == self._thread:  # rows too, so that nobody keeps rejects for those that wait
+            if (
+                threading.get_ident() == self._thread
+            ):  # sends rows too, so that the worker does not hold rejects that wait for earlier rows
                 self._flush_rows(output, gathering)
             else:
                 self._flush_rejects(output, gathering)
@@ -247,7 +248,7 @@ class Outputs:
         return output
 
     def add_records(self, stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
-        """Entries of the record tape (`sdk.records`)."""
+        """Send entries of the record tape (`sdk.records`)."""
         columns: list[Column] = [
             ("row", pa.array(rows, pa.int64()), False),
             ("end", pa.array(ends, pa.int64()), False),
@@ -256,8 +257,8 @@ class Outputs:
         self._send(stream, OutputKind.RECORDS, columns)
 
     def finish(self) -> None:
-        """Send what is gathered, then the end of every output."""
-        if self._lost_rows is not None:  # a parser caught it where it called ctx.progress or ctx.reject
+        """Send everything gathered, then the end of every output."""
+        if self._lost_rows is not None:  # the parser caught it where it called ctx.progress or ctx.reject
             raise self._lost_rows
         self.before_rows()
         for output, gathering in self._gathering.items():
@@ -276,7 +277,7 @@ class Outputs:
 
     @contextmanager
     def _rows_in_hand(self) -> Iterator[None]:
-        """An error here ends the job even if the parser catches it: the rows that were being sent are gone."""
+        """Makes an exception here end the job even if the parser catches it, because the rows being sent are lost."""
         try:
             yield
         except BaseException as error:
@@ -284,7 +285,7 @@ class Outputs:
             raise
 
     def _flush_rows(self, output: str, gathering: _Gathering) -> None:
-        """Send rejects first: a batch's numbers are only known with every reject before its last row."""
+        """Send rejects first: a batch's numbers are known only with every reject before its last row."""
         if gathering.rejects:
             self._flush_rejects(output, gathering)
         if not gathering.rows:
@@ -298,7 +299,7 @@ class Outputs:
             gathering.received_count += len(rows)
             if columns:
                 self._send(output, OutputKind.ROWS, columns)
-            else:  # rows of no column yet: a later one may say which there are
+            else:  # rows without any column so far; a later row may show the columns
                 gathering.nameless_count += len(rows)
 
     def _flush_rejects(self, output: str, gathering: _Gathering) -> None:
@@ -322,7 +323,7 @@ class Outputs:
             self._send(output, OutputKind.REJECTS, columns)
 
     def _send_nameless(self, output: str, names: Sequence[str]) -> None:
-        """Rows without a column that came first: now their missing columns are known."""
+        """Send the first rows, which had no columns, now that the missing columns are known."""
         gathering = self._of(output)
         waiting, gathering.nameless_count = gathering.nameless_count, 0
         for start in range(0, waiting, BATCH_ROWS_MAX):
@@ -362,7 +363,7 @@ class Outputs:
                 stream.warned_columns.add(name)
                 self._sender.send_log(
                     LogLevel.WARNING,
-                    f"Column {name} of {stream.name} has values that fit no one type; each is judged for itself.",
+                    f"Column {name} of {stream.name} has values of several types; each value is judged separately.",
                 )
 
 

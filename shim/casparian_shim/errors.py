@@ -1,8 +1,8 @@
 """Error codes, what follows from each (retries, blame, who may report it), and the report of a failed parser.
 
-Standard library only: every process of Casparian uses these codes. Turning a traceback into
-text is `trace`'s work, making hostile text harmless `safe`'s, moving a report over a socket
-`frames`'s. Nothing here decides when a retry happens, only whether one makes sense.
+This module uses only the standard library, because every process of Casparian uses these codes. `trace` turns tracebacks into
+text, `safe` makes hostile text harmless, and `frames` sends reports over a socket. This module says whether a retry makes sense;
+the sentinel decides when it happens.
 """
 
 import errno
@@ -98,13 +98,13 @@ def retryable(code: ErrorCode) -> bool:
 
 
 class CasparianError(Exception):
-    """Raised on purpose: says what is wrong, and what the reader can do about it."""
+    """An error raised on purpose: it says what is wrong, and what the user can do about it."""
 
-    #: The code a job fails with when this error is not handled.
+    #: The code with which a job fails if this error is not handled.
     code: ErrorCode = ErrorCode.UNKNOWN_ERROR
-    #: The home, or the daemon that has it, cannot be reached: nothing was tried.
+    #: Whether the home or its daemon could not be reached, so that nothing was tried.
     is_about_connecting: bool = False
-    #: What distinguishes two failures of this class (a status, an output, codes): part of the fingerprint, unlike the message.
+    #: What distinguishes failures of this class (a status, an output, codes): part of the fingerprint, unlike the message.
     facts: Mapping[str, ContextValue] = {}
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:
@@ -139,7 +139,7 @@ def code_for_exception(error: BaseException) -> ErrorCode:
     match error:
         case CasparianError():
             return error.code
-        case MemoryError():  # pyarrow's is one too
+        case MemoryError():  # includes pyarrow's
             return ErrorCode.MEMORY_ERROR
         case FileNotFoundError():
             return ErrorCode.FILE_NOT_FOUND
@@ -162,7 +162,7 @@ def code_for_exception(error: BaseException) -> ErrorCode:
     return ErrorCode.UNKNOWN_ERROR
 
 
-#: In a parser these exceptions mean a mistake in its code, or an assumption that the input does not meet.
+#: In a parser these exceptions mean a bug in its code, or an assumption that the input violates.
 _MISTAKES = (
     LookupError,
     AttributeError,
@@ -176,7 +176,7 @@ _MISTAKES = (
 
 
 def code_for_parsers_exception(error: BaseException) -> ErrorCode:
-    """The code for an exception that left a parser: `code_for_exception`, plus mistakes in its code and missing libraries."""
+    """The code for an exception that a parser raised: `code_for_exception`, plus bugs in its code and missing libraries."""
     if isinstance(error, ImportError):
         return ErrorCode.DEPENDENCY_MISSING
     code = code_for_exception(error)
@@ -185,7 +185,7 @@ def code_for_parsers_exception(error: BaseException) -> ErrorCode:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """What is known about a failure. `trace` is normalised; `context` holds plain values only."""
+    """The facts about a failure. `trace` is normalised; `context` has only plain values."""
 
     code: ErrorCode
     exception: str
@@ -195,7 +195,7 @@ class ErrorReport:
     retryable: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        """Ready for JSON or msgpack."""
+        """The report as a map for JSON or msgpack."""
         return {
             "code": self.code.value,
             "exception": self.exception,
@@ -207,10 +207,10 @@ class ErrorReport:
 
     @classmethod
     def from_dict(cls, raw: object) -> "ErrorReport":
-        """Read what a peer sent; `MalformedErrorReport` for anything but a report.
+        """Read a report from a peer. Raises `MalformedErrorReport` for anything but a report.
 
-        Long text is cut, and a number that readers would round becomes text: why a job failed matters more than the
-        report's form. `retryable` follows from the code: a guest cannot burn retries by claiming it.
+        Long text is cut, and a number that readers would round becomes text, because the reason of a failure matters more than
+        the report's form. `retryable` follows from the code, so a guest cannot cause retries by claiming it.
         """
         if not isinstance(raw, dict):
             raise MalformedErrorReport("it is not an object")
@@ -265,5 +265,5 @@ def bounded_value(value: ContextValue) -> ContextValue:
 
 
 def _text_of_integer(value: int) -> str:
-    """All digits if they are few; Python refuses to print thousands."""
+    """All digits if there are few; Python refuses to print thousands of digits."""
     return str(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length():,} bits"

@@ -1,10 +1,9 @@
-"""The program a worker starts for one job: `python -I -S -B …/casparian_shim/guest.py <fd of the job>`.
+"""The program that a worker starts for one job: `python -I -S -B …/casparian_shim/guest.py <fd of the job>`.
 
-It says hello before the parser is imported, runs the parser, streams its output, and ends with the
-end of stream or an error frame. Exit status 0 success, 1 permanent failure, 2 transient, 76 a frame was cut short, so that
-no report can follow. It puts no sandbox and no
-limit on itself, and no other package than the interpreter's library and what the job names can be imported: the
-shim is loaded from its own folder without that folder's neighbours.
+It says hello before the parser is imported, runs the parser, streams its output, and ends with the end of stream or an error
+frame. The exit status is 0 for success, 1 for a permanent failure, 2 for a transient one, and 76 if a frame was cut short, so
+that no report can follow. It sets no sandbox and no limit on itself. Only the interpreter's library and the job's packages can be
+imported: the shim is loaded from its own folder, without the packages next to it.
 """
 
 import os
@@ -49,7 +48,7 @@ _OUT_OF_MEMORY = encode_failure(
 
 
 def run_job(job: GuestJob, sock: socket.socket) -> int:
-    """Run one job over a connected socket; the exit status. Changes `sys.path`, `sys.stdout`, `sys.stderr`."""
+    """Run one job over a connected socket; returns the exit status. Changes `sys.path`, `sys.stdout`, `sys.stderr`."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sender = FrameSender(sock)
@@ -82,7 +81,7 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     ctx = Context(job, outputs, sender)
     try:
         parse = find_parse(import_parser(job))
-        remember_absent("dateutil")  # now that every place a parser may import from is on the path
+        remember_absent("dateutil")  # now that every import path of the parser is set
         emit(outputs, parse(job.input_path, ctx))
         outputs.finish()
         ctx.finish()
@@ -104,7 +103,7 @@ def _capture_logging(sender: FrameSender) -> None:
 
 
 def report_of(error: BaseException) -> ErrorReport:
-    """What is reported to the worker about an exception, whatever the parser's own class does when it is asked."""
+    """The report to the worker about an exception, even if the methods of the parser's own exception class fail."""
     try:
         return _full_report(error)
     except MemoryError:
@@ -134,7 +133,7 @@ def _full_report(error: BaseException) -> ErrorReport:
 
 
 def _row_now() -> int | None:
-    """The line of the record that a reader of the SDK returned last."""
+    """The line of the record that one of the SDK's readers returned last."""
     records = sys.modules.get("casparian_shim.sdk.records")
     tape = records.current_tape() if records is not None else None
     return tape.row_now() if tape is not None else None
@@ -159,13 +158,13 @@ def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseE
             status, failure = TRANSIENT if report.retryable else PERMANENT, encode_failure(report)
             _log_trace(sender, error, job)
         except MemoryError:
-            error.__traceback__ = error.__context__ = error.__cause__ = None  # frees what the frames hold
+            error.__traceback__ = error.__context__ = error.__cause__ = None  # frees the objects that the frames hold
             gc.collect()
             status, failure = TRANSIENT, _OUT_OF_MEMORY
         for stream in streams:
             stream.finish()
         sender.send(failure)
-    except OSError:  # the worker is gone: the exit status says the rest
+    except OSError:  # the worker is gone, so only the exit status remains
         return TRANSIENT
     except FrameTorn:
         return TORN
@@ -175,12 +174,12 @@ def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseE
 
 
 def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None:
-    """For people: the traceback through their own code, with source lines."""
+    """Log the traceback through the parser's own code, with source lines, for people."""
     import traceback
 
     if isinstance(
         error, CasparianError | NotTheGuest
-    ):  # ours: the parser's own frames and the sentence, no class, no inside of the shim
+    ):  # Casparian's own error: the parser's frames and the message, without the class or the shim's frames
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
         lines = ["Traceback (most recent call last):\n", *traceback.format_list(own[-50:])] if own else []
         text = "".join([*lines, str(error)])

@@ -1,13 +1,13 @@
 """What a process sets up for itself: signals, missing modules, memory checks, dropped privileges. Standard library only.
 
-A new process inherits ignored and blocked signals. Under a starter that ignores SIGCHLD no child can be waited for;
-under one that blocks SIGTERM nothing can be ended. Every process calls `reset_signals` first. `ensure_room` refuses a
-batch that would not fit into memory while it is converted.
+A new process inherits ignored and blocked signals. If its starter ignores SIGCHLD, it cannot wait for children; if its starter
+blocks SIGTERM, it cannot end any. Every process calls `reset_signals` first. `ensure_room` refuses a batch whose conversion would
+not fit into memory.
 
-Landlock takes away a process's own right to open files, for good. Its three system calls (by ctypes; their numbers are the
-same on x86-64 and aarch64) and the rights of each ABI version follow the kernel's
-Documentation/userspace-api/landlock.rst. They apply to the calling thread and what it starts later, so `restrict` is called
-before libraries start threads. The caller says which directories a process needs.
+Landlock permanently takes away a process's own right to open files. Its three system calls (by ctypes; their numbers are the same
+on x86-64 and aarch64) and the rights of each ABI version follow the kernel's Documentation/userspace-api/landlock.rst. They apply
+to the calling thread and everything that it starts later, so `restrict` is called before libraries start threads. The caller says
+which directories a process needs.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import ctypes
     from pathlib import Path
 
-#: Python's own choice: a write to a closed pipe, or beyond a limit of size, raises where it happens and does not end the process.
+#: Python's default: a write to a closed pipe, or beyond a size limit, raises an exception instead of ending the process.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 #: Signals that a shell may ignore for a command: under `nohup`, in a script's background, or without its own terminal.
 TERMINAL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 def reset_signals(*, keep: Collection[signal.Signals] = ()) -> None:
-    """Block nothing, ignore nothing but SIGPIPE and SIGXFSZ. `keep`: signals that stay ignored if they were."""
+    """Unblock all signals, and ignore only SIGPIPE and SIGXFSZ. Signals in `keep` stay ignored if they were."""
     for number in signal.valid_signals():
         if number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
@@ -70,7 +70,7 @@ class OomRisk(CasparianError):
 
 
 def ensure_room(batch_bytes: int) -> None:
-    """Raise `OomRisk` when three times the batch exceeds what is available. Unknown means enough."""
+    """Raise `OomRisk` if three times the batch exceeds the available memory. If it is unknown, nothing is raised."""
     if batch_bytes < _WORTH_ASKING_BYTES:
         return
     available = available_bytes()
@@ -79,7 +79,7 @@ def ensure_room(batch_bytes: int) -> None:
 
 
 def available_bytes() -> int | None:
-    """The lesser of the machine's available memory and what is left of this process's address space."""
+    """The smaller of the machine's available memory and the rest of this process's address space."""
     known = [value for value in (_machine_available_bytes(), _address_space_left_bytes()) if value is not None]
     return min(known, default=None)
 
@@ -97,7 +97,7 @@ def _machine_available_bytes() -> int | None:
 
 def _address_space_left_bytes() -> int | None:
     try:
-        import resource  # not on every platform
+        import resource  # not available on every platform
 
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit == resource.RLIM_INFINITY:
@@ -117,19 +117,19 @@ _SCOPES_SINCE = 6
 _SCOPE_SIGNAL = 1 << 1
 _READ_FILE, _READ_DIRECTORY = 1 << 2, 1 << 3
 _READ = _READ_FILE | _READ_DIRECTORY
-#: Rights on files (rather than directories): all that a rule for a single file may grant.
+#: Rights on files as opposed to directories: the only ones that a rule for a single file may grant.
 _ON_FILES = (1 << 0) | (1 << 1) | _READ_FILE | (1 << 14) | (1 << 15)
-_HIGHEST_RIGHT = {1: 12, 2: 13, 3: 14, 4: 14}  # ABI → highest bit known; 15 from ABI 5 on
+_HIGHEST_RIGHT = {1: 12, 2: 13, 3: 14, 4: 14}  # ABI → highest known bit; 15 from ABI 5 on
 
 
-#: `struct landlock_ruleset_attr`: handled rights on files, on the network, scopes; older kernels take its first members alone.
+#: `struct landlock_ruleset_attr`: handled rights on files, on the network, scopes; older kernels read only its first members.
 _RULESET = struct.Struct("=QQQ")
 #: `struct landlock_path_beneath_attr`: rights, directory.
 _PATH_BENEATH = struct.Struct("=Qi")
 
 
 def abi_version() -> int:
-    """The kernel's Landlock ABI version; 0 where there is none."""
+    """The kernel's Landlock ABI version; 0 if it has none."""
     if sys.platform != "linux":
         return 0
     try:
@@ -139,10 +139,10 @@ def abi_version() -> int:
 
 
 def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
-    """Leave this thread only reading below `read` and everything below `write`; no TCP, no signals to others.
+    """Restrict this thread to reading below `read` and to everything below `write`; no TCP, no signals to other processes.
 
-    Paths that do not exist are passed over. Returns the ABI version that did it, 0 when the kernel has no Landlock (then
-    nothing was restricted). Raises `OSError` when the kernel refuses a step.
+    Paths that do not exist are ignored. Returns the ABI version in use, or 0 if the kernel has no Landlock and nothing was
+    restricted. Raises `OSError` if the kernel refuses a step.
     """
     abi = abi_version()
     if abi == 0:
@@ -155,7 +155,7 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
         for path in read:
             _allow(ruleset, path, _READ & every_right)
         for path in write:
-            _allow(ruleset, path, every_right & ~1)  # everything but executing
+            _allow(ruleset, path, every_right & ~1)  # every right except executing
         _put_on(ruleset)
     finally:
         os.close(ruleset)
@@ -163,7 +163,7 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
 
 
 def keep_signals_inside() -> bool:
-    """From now on this thread, and what it starts, can signal only what it starts. False where the kernel cannot do that."""
+    """Restrict signals from this thread, and from what it starts, to what it starts. False if the kernel cannot do that."""
     if abi_version() < _SCOPES_SINCE:
         return False
     ruleset = _call(_CREATE_RULESET, _RULESET.pack(0, 0, _SCOPE_SIGNAL), _RULESET.size, 0)
@@ -196,7 +196,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 
 
 def _libc() -> ctypes.CDLL:
-    import ctypes  # only where it is used: guests start without it
+    import ctypes  # only where it is used, because guests start without it
 
     return ctypes.CDLL(None, use_errno=True)
 

@@ -79,11 +79,11 @@ def find_parse(module: ModuleType) -> Callable[[str, Context], object]:
 
 
 def _argument_count(function: Any) -> int:
-    """How many positional arguments a call may pass; `self` is not one."""
+    """How many positional arguments a call may pass, not counting `self`."""
     target = getattr(function, "__func__", function)
     code = getattr(target, "__code__", None)
     if code is None or hasattr(target, "__wrapped__"):
-        import inspect  # only for callables that are not a plain function
+        import inspect  # only for callables that are not plain functions
 
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(function).parameters.values()
@@ -95,7 +95,7 @@ def _argument_count(function: Any) -> int:
 
 
 def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
-    """Sort `data`, in any of the shapes a parser may give, into outputs."""
+    """Sort `data`, in any of the forms that a parser may give, into outputs."""
     match data:
         case None:
             return
@@ -119,7 +119,7 @@ def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
 
 
 def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> None:
-    """Rows of one stream share one function; any other shape is sorted item by item."""
+    """Rows of one stream share one function; any other form is sorted item by item."""
     add_by_name: dict[str | None, Callable[[Mapping[str, object]], None]] = {}
     for item in items:
         target, content = name, item
@@ -138,15 +138,15 @@ _CONTAINERS = (dict, list, tuple, Output)
 
 
 def _is_by_output(data: dict[object, object], declared: tuple[str, ...]) -> bool:
-    """Whether a dict maps outputs to data, rather than columns to values.
+    """Whether a dict maps outputs to data, as opposed to columns to values.
 
-    A table is never a value of a column, so one table decides. Otherwise every key must be a declared output and
-    every value a container: a row whose columns all have names of outputs and hold lists does not occur.
+    A table is never a value of a column, so one table decides. Otherwise every key must be a declared output and every value a
+    container: a row in which every column has the name of an output and a list as its value does not occur.
     """
     if not data:
         return False
     for value in data.values():
-        if type(value) in _CELL_TYPES:  # nearly every row ends here
+        if type(value) in _CELL_TYPES:  # this is the result for nearly every row
             return False
         if value is None or issubclass(type(value), _CONTAINERS) or _is_generator(value):
             continue
@@ -167,7 +167,7 @@ def _is_generator(value: object) -> bool:
 
 
 def _is_odd(data: object) -> bool:
-    """Iterable, yet no sequence of rows: a Series, a LazyFrame, a set."""
+    """Whether data is iterable but not a sequence of rows: a Series, a LazyFrame, a set."""
     return type(data).__module__.split(".")[0] in ("pandas", "polars", "numpy", "pyarrow") or isinstance(
         data, set | frozenset
     )

@@ -1,10 +1,10 @@
-"""Data from another process: text made safe to show, decimals in plain notation, bounds of numbers.
+"""Values from another process: text made safe to show, decimals in plain notation, bounds of numbers.
 
-Standard library only. `scrub` shows escape sequences, bidi controls, invisible characters and lone surrogates as escapes, and
-changes nothing else. It does not shorten, and it is not for JSON, which has its own escapes. Decimals read `0`,
-`0.0000000001`, `185.60`, never `0E-10` or `1E+2`.
+This module uses only the standard library. `scrub` shows escape sequences, bidi controls, invisible characters and lone
+surrogates as escapes, and changes nothing else. It does not shorten text, and it is not for JSON, which has its own escapes.
+Decimals are written as `0`, `0.0000000001`, `185.60`, never as `0E-10` or `1E+2`.
 
-msgpack, JSON, Arrow and DuckDB keep each number within the bounds exactly, and sums of a thousand counts fit 64 bits. The
+msgpack, JSON, Arrow and DuckDB keep every number within the bounds exactly, and sums of a thousand counts fit into 64 bits. The
 pydantic types are in `casparian_protocol`.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-#: Counts of rows, bytes, records, events. Every JSON reader keeps such numbers exact; a thousand of them fit 64 bits.
+#: The limit for counts of rows, bytes, records, events. Every JSON reader keeps such numbers exact; a thousand fit into 64 bits.
 COUNT_MAX = 2**53 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -31,7 +31,7 @@ _DANGEROUS_BUT_NEWLINES = re.compile(f"(?!\n)[{_HIDDEN}]")
 def scrub(text: str, *, keep_newlines: bool = False) -> str:
     """`text` with every character that a terminal might obey, hide or reorder shown as its escape.
 
-    A tab becomes `\\t`, ESC `\\x1b`, a right-to-left override `\\u202e`. Clean text comes back as it is.
+    A tab becomes `\\t`, ESC `\\x1b`, a right-to-left override `\\u202e`. Clean text is returned unchanged.
     """
     pattern = _DANGEROUS_BUT_NEWLINES if keep_newlines else _DANGEROUS
     return pattern.sub(_escaped, text)
@@ -50,12 +50,12 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
-#: Beyond this many places the exponent stays: a few bytes must not become megabytes of zeros.
+#: With more places than this the exponent stays, because a few bytes must not become megabytes of zeros.
 PLAIN_EXPONENT_MAX = 400
 
 
 def plain_decimal(value: Decimal) -> str:
-    """The digits as they are, zeros at the end too; zero has no sign. What is not a finite number keeps Python's word."""
+    """All digits, including trailing zeros; zero has no sign. A value that is not finite is written as Python writes it."""
     if not value.is_finite():
         return str(value)
     if not value:
@@ -66,6 +66,6 @@ def plain_decimal(value: Decimal) -> str:
 
 
 def shortest_decimal(value: Decimal) -> str:
-    """Plain notation without zeros at the end of a fraction: the same for every spelling of one number."""
+    """Plain notation without trailing zeros in the fraction: the same text for every spelling of one number."""
     text = plain_decimal(value)
     return text.rstrip("0").rstrip(".") if "." in text and "E" not in text else text

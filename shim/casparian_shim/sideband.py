@@ -1,10 +1,11 @@
-"""The guest's end of the socket: sends frames, among them prints and log records.
+"""The guest's end of the socket: sends frames, including prints and log records.
 
-Any thread may print. A print while the same thread is sending (in a finaliser or a signal handler) waits until that
-frame is complete. Reads nothing, since the worker never sends on this socket.
+Any thread may print. A print while the same thread is sending (in a finaliser or a signal handler) waits until that frame is
+complete. Nothing is read, since the worker never sends on this socket.
 
-Only the guest itself sends. What a process that the parser forked prints or logs goes to descriptors 1 and 2, which the
-worker reads too. So does all text once a frame was cut short: whatever followed would be taken for its rest.
+Only the guest itself sends. Prints and logs of a process that the parser forked go to descriptors 1 and 2, which the worker reads
+too. The same happens to all text after a frame was cut short, because anything that followed would be read as the rest of that
+frame.
 """
 
 import contextlib
@@ -25,28 +26,28 @@ _LINE_BYTES_MAX = 32 * 1024
 
 
 class FrameTorn(CasparianError):
-    """An exception left a frame half sent: a signal handler raised it, as some do to limit the time for one record."""
+    """An exception interrupted the sending of a frame: a signal handler raised it, as some do to limit the time per record."""
 
     code = ErrorCode.PARSER_ERROR
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(
-            f"A {type(cause).__name__} was raised while rows were being sent; what was sent by then is cut short.",
-            remedy="Let signal handlers set a variable that the parser looks at, instead of raising.",
+            f"A {type(cause).__name__} was raised while rows were being sent, so the rows are incomplete.",
+            remedy="Let signal handlers set a variable that the parser checks, instead of raising.",
         )
 
 
 class NotTheGuest(RuntimeError):
-    """A process that the parser forked gave rows, called ctx, or came to the end of parse()."""
+    """A process that the parser forked yielded rows, called ctx, or reached the end of parse()."""
 
     def __init__(self) -> None:
         super().__init__(
-            "A forked child went on with parse(), which only the process that was started may; end the child with os._exit."
+            "A forked child continued with parse(), which only the original process may; end the child with os._exit."
         )
 
 
 class FrameSender:
-    """Sends encoded frames over a connected socket, each whole; none any more once one was cut short."""
+    """Sends encoded frames over a connected socket, each complete; after one was cut short, no more are sent."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -54,19 +55,19 @@ class FrameSender:
         self._waiting: deque[tuple[bytes | memoryview, ...]] = deque()
         self._is_sending = False
         self._is_copy = False
-        #: What cut a frame short.
+        #: The exception that cut a frame short.
         self._tear: BaseException | None = None
         _forked.add(self)
 
     def send(self, *parts: bytes | memoryview) -> None:
-        """One frame, in parts that follow each other."""
+        """Send one frame, given in consecutive parts."""
         with self._lock:
             if self._is_copy:
                 raise NotTheGuest
             if self._tear is not None:
                 raise self._tear if isinstance(self._tear, ConnectionError) else FrameTorn(self._tear)
             self._waiting.append(parts)
-            if self._is_sending:  # this thread is in the middle of sending a frame; it will send ours next
+            if self._is_sending:  # this thread is in the middle of sending a frame, and will send this one next
                 return
             self._is_sending = True
             try:
@@ -80,14 +81,14 @@ class FrameSender:
                 self._is_sending = False
 
     def after_fork(self) -> None:
-        """This is a copy in a child: another thread may have held the lock, and a frame may be half out."""
+        """Handle a fork in the child: another thread may have held the lock, and a frame may be half sent."""
         self._is_copy = True
         self._lock = threading.RLock()
         self._waiting.clear()
-        self._sock.close()  # of this process alone
+        self._sock.close()  # closes only this process's copy
 
     def send_batch(self, message: memoryview) -> None:
-        """One record-batch message, uncopied when it is large."""
+        """Send one record-batch message; a large one is not copied."""
         header = encode_batch_header(len(message))
         if len(message) <= _JOINED_BYTES_MAX:
             self.send(header + message)
@@ -95,7 +96,7 @@ class FrameSender:
             self.send(header, message)
 
     def send_log(self, level: LogLevel, message: str) -> None:
-        """Text for the job's log, in as many frames as its length needs."""
+        """Send text for the job's log, in as many frames as its length needs."""
         if self._is_copy or self._tear is not None:
             _write_line(1 if level is LogLevel.STDOUT else 2, message)
             return
@@ -105,7 +106,7 @@ class FrameSender:
             self.send(encode_log(level, message[piece * size : (piece + 1) * size]))
 
 
-#: Those of this process, which has to tell them when it is a child.
+#: The senders of this process, which must be notified in a forked child.
 _forked: weakref.WeakSet["FrameSender | _SidebandRaw"] = weakref.WeakSet()
 
 
@@ -125,7 +126,7 @@ def _write_line(descriptor: int, message: str) -> None:
 
 
 class _SidebandRaw(io.RawIOBase):
-    """Bytes written to stdout or stderr, cut into lines."""
+    """Turns bytes written to stdout or stderr into lines."""
 
     def __init__(self, sender: FrameSender, level: LogLevel) -> None:
         self._sender = sender
@@ -135,7 +136,7 @@ class _SidebandRaw(io.RawIOBase):
         _forked.add(self)
 
     def after_fork(self) -> None:
-        """The beginning of a line is its parent's."""
+        """Drop the beginning of a line, which the parent will send."""
         self._rest = b""
         self._guard = threading.RLock()
 
@@ -153,7 +154,7 @@ class _SidebandRaw(io.RawIOBase):
         return len(written)
 
     def finish(self) -> None:
-        """Send a last line that has no newline."""
+        """Send a last line without a newline."""
         with self._guard:
             rest, self._rest = self._rest, b""
         if rest:
@@ -174,8 +175,10 @@ class SidebandStream(io.TextIOWrapper):
         )
 
     def finish(self) -> None:
-        """Send text that still lacks its newline. A stream that the parser has closed or broken does not end the job."""
-        with contextlib.suppress(ValueError):  # closed or detached, also by a wrapper of its buffer that was collected
+        """Send text that still has no newline. A stream that the parser has closed or broken does not end the job."""
+        with contextlib.suppress(
+            ValueError
+        ):  # closed or detached, possibly by a garbage-collected wrapper of its buffer
             self.flush()
         self._raw.finish()
 
@@ -184,7 +187,7 @@ _LEVELS = ((logging.ERROR, LogLevel.ERROR), (logging.WARNING, LogLevel.WARNING),
 
 
 class SidebandHandler(logging.Handler):
-    """Log records as log frames."""
+    """Sends log records as log frames."""
 
     def __init__(self, sender: FrameSender) -> None:
         super().__init__()
@@ -195,6 +198,6 @@ class SidebandHandler(logging.Handler):
         try:
             self._sender.send_log(level, self.format(record))
         except OSError:
-            raise  # the worker is gone: the job is over
+            raise  # the worker is gone, so the job is over
         except Exception:  # noqa: BLE001 - logging's own way: report, never raise into the parser
             self.handleError(record)

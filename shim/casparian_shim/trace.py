@@ -1,9 +1,8 @@
 """Normalised tracebacks, and the fingerprint of a failure.
 
-The same cause must look the same on every machine and every Python from 3.11 on: paths shrink to file
-names, line numbers and addresses go, the shim's own frames, the import machinery and the insides of the
-standard library are left out. The message and its notes are not part of it: they carry values. Reporting is
-`errors`' work.
+The same cause must look the same on every machine and on every Python from 3.11 on. Paths are reduced to file names; line
+numbers, addresses, the shim's own frames, the import machinery and the internals of the standard library are left out. The
+message and its notes are not included, because they contain values. `errors` reports failures.
 """
 
 import json
@@ -28,18 +27,18 @@ _RUNNERS = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 # Names that differ between versions of Python.
 _RENAMED = {"re.PatternError": "re.error"}
 
-# From Python 3.12 on these have no frame of their own.
+# From Python 3.12 on these have no separate frame.
 _INLINED = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b")
 _LINE_NUMBER = re.compile(r",? \bline \d+")
 _CARETS = re.compile(r"^[ \t]*[~^]+[ \t]*\n?", re.MULTILINE)
-# In the text of a traceback: such a frame and the line of source below it.
+# In the text of a traceback: such a frame and the source line below it.
 _INLINED_FRAME = re.compile(
     r'^[ \t]*File "[^"\n]*", line \d+, in <(?:list|dict|set)comp>\n(?:(?![ \t]*File ")[ \t]+\S.*\n)?', re.MULTILINE
 )
 _PART = r"[^\s/\\:\"'<>|]"
-# A path starts where no part of one goes on: keeps the search linear.
+# A path starts only where no part of a path continues, which keeps the search linear.
 _PATH = re.compile(rf"(?<!{_PART})(?:[A-Za-z]:)?{_PART}*(?:[/\\]{_PART}+)*[/\\](?={_PART})")
 
 
@@ -49,16 +48,16 @@ def exception_name(error: BaseException) -> str:
 
 
 def type_name(kind: type) -> str:
-    """A class with its module, without the function that it was defined in."""
+    """A class with its module, but without the function in which it was defined."""
     inner = kind.__qualname__.rpartition("<locals>.")[2]
     name = inner if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{inner}"
     return _RENAMED.get(name, name)
 
 
 def normalise_trace(error: BaseException) -> str:
-    """The exception and its causes, outermost first: type names, then `file: function` a line. At most 4 KiB.
+    """The exception and its causes, outermost first: type names, then one `file: function` per line. At most 4 KiB.
 
-    What a group holds is part of its cause, each kind once; in which order tasks failed is an accident.
+    The exceptions in a group are part of its cause, each kind once; the order in which tasks failed is accidental.
     """
     return _cut("\n".join(_lines(error, set())))
 
@@ -78,7 +77,7 @@ def _lines(error: BaseException, seen: set[int]) -> list[str]:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """The earlier failure in the author's code; not an exception that the library caught and replaced internally."""
+    """The earlier failure in the author's code, but not an exception that the library caught and replaced internally."""
     if error.__cause__ is not None or error.__suppress_context__:
         return error.__cause__
     context = error.__context__
@@ -86,9 +85,9 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 def own_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback from the parser's first frame on: frames of the shim are left out.
+    """The traceback from the parser's first frame on, without frames of the shim.
 
-    Complete when there are only frames of the shim: then the shim itself failed.
+    If there are only frames of the shim, the traceback is complete, because the shim itself failed.
     """
     step = error.__traceback__
     while step is not None and is_machinery(step.tb_frame.f_code.co_filename):
@@ -97,7 +96,7 @@ def own_traceback(error: BaseException) -> TracebackType | None:
 
 
 def raised_at(error: BaseException) -> tuple[str, int, str] | None:
-    """File name, line and function of the innermost frame that is not the shim's nor the library's."""
+    """File name, line and function of the innermost frame outside the shim and the standard library."""
     found: tuple[str, int, str] | None = None
     step = error.__traceback__
     while step is not None:
@@ -109,7 +108,7 @@ def raised_at(error: BaseException) -> tuple[str, int, str] | None:
 
 
 def _places(traceback: TracebackType | None) -> list[str]:
-    """Each place once, in order of first appearance: the depth of a recursion does not matter."""
+    """Each place once, in order of first appearance, so that the depth of a recursion does not matter."""
     places: dict[str, None] = {}
     inside_library = False
     while traceback is not None:
@@ -118,7 +117,7 @@ def _places(traceback: TracebackType | None) -> list[str]:
         if is_machinery(code.co_filename) or code.co_name in _INLINED:
             continue
         is_library = _is_library(code.co_filename)
-        # Only the public function of the standard library is kept; its internals differ between versions.
+        # Only the public function of the standard library is kept, because its internals differ between versions.
         if not (is_library and inside_library):
             place = _door(code.co_filename, code.co_name) if is_library else None
             places[place or f"{_file_name(code.co_filename)}: {code.co_name}"] = None
@@ -127,7 +126,7 @@ def _places(traceback: TracebackType | None) -> list[str]:
 
 
 def is_machinery(path: str) -> bool:
-    """Whether a file is the shim's, or a part of Python that runs other modules."""
+    """Whether a file belongs to the shim, or to a part of Python that runs other modules."""
     return path.startswith((_SHIM_FOLDER, *_RUNNERS))
 
 
@@ -150,7 +149,7 @@ def _file_name(path: str) -> str:
 
 
 def normalise_text(text: str) -> str:
-    """Any text about a failure with paths cut to file names and line numbers, carets, addresses removed."""
+    """Any text about a failure, with paths reduced to file names, and line numbers, carets and addresses removed."""
     text = _CARETS.sub("", text)
     text = _INLINED_FRAME.sub("", text)
     text = _LINE_NUMBER.sub("", text)
@@ -171,9 +170,10 @@ def fingerprint(
 ) -> str:
     """16 hex digits that name a cause: equal for equal exception, code, normalised trace, shape of context, and facts.
 
-    Of `context` names and types of values count, of `facts` the values: an exit status, a signal, an output, codes.
+    For `context`, the names and the types of values count; for `facts`, the values count: an exit status, a signal, an output,
+    codes.
     """
-    from hashlib import blake2b  # loads OpenSSL: a guest never makes fingerprints
+    from hashlib import blake2b  # loads OpenSSL, but a guest never makes fingerprints
 
     shape = sorted((key, _kind(value)) for key, value in context.items())
     parts: list[object] = [exception, str(code), _cut(normalise_text(trace)), shape]

@@ -149,7 +149,7 @@ def parse(path, ctx):
     assert heard.stdout.splitlines() == ["child " + "c" * 3000] * 15
     assert heard.stderr.splitlines()[:2] == [
         "from the child",
-        "A forked child went on with parse(), which only the process that was started may; end the child with os._exit.",
+        "A forked child continued with parse(), which only the original process may; end the child with os._exit.",
     ]
 
 

@@ -294,7 +294,9 @@ def test_values_of_several_kinds_are_told_once_a_column() -> None:
             add({"a": 1})
             add({"a": "x"})
         outputs.finish()
-    assert heard.log(LogLevel.WARNING) == ["Column a of o has values that fit no one type; each is judged for itself."]
+    assert heard.log(LogLevel.WARNING) == [
+        "Column a of o has values of several types; each value is judged separately."
+    ]
 
 
 def test_what_readers_gave_out_goes_before_the_rows_made_of_it() -> None:

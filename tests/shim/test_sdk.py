@@ -115,10 +115,10 @@ def test_timestamps_know_their_zone_or_are_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "given", "problem"),
     [
-        (b"a,b,\n1,2,\n", {}, "line 1 has no name at place 3 of 3; the line ends with a delimiter: 'a,b,'"),
-        (b"\na, ,c\n1,2,3\n", {}, "line 2 has no name at place 2 of 3: 'a, ,c'"),
-        (b"a,b,a\n1,2,3\n", {}, "line 1 names 'a' twice, at places 1 and 3: 'a,b,a'"),
-        (b"a,b,c\n1,2,3\n", {"columns": ["x", "y"]}, "line 1 has 3 names, columns= gives 2: 'a,b,c'"),
+        (b"a,b,\n1,2,\n", {}, "line 1 has no name at position 3 of 3; the line ends with a delimiter: 'a,b,'"),
+        (b"\na, ,c\n1,2,3\n", {}, "line 2 has no name at position 2 of 3: 'a, ,c'"),
+        (b"a,b,a\n1,2,3\n", {}, "line 1 names 'a' twice, at positions 1 and 3: 'a,b,a'"),
+        (b"a,b,c\n1,2,3\n", {"columns": ["x", "y"]}, "line 1 has 3 names, but columns= has 2: 'a,b,c'"),
     ],
     ids=["trailing delimiter", "blank name", "twice", "another number"],
 )

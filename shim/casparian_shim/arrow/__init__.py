@@ -1,8 +1,8 @@
-"""Record batches from whatever a parser yields, without losing a value.
+"""Record batches from anything that a parser yields, without losing a value.
 
-`kinds` says what one Python value is. `columns` makes an array of a column's values or of an array of any Arrow type.
-`batches` reads rows and tables (of pyarrow, pandas and polars) and makes batches that fit the wire. `safe_to_arrow` does all
-of it.
+`kinds` determines the kind and value of one Python object. `columns` makes an array from a column's values or from an array of
+any Arrow type. `batches` reads rows and tables (of pyarrow, pandas and polars) and makes batches that fit the wire.
+`safe_to_arrow` combines all of this.
 """
 
 from casparian_shim.arrow.batches import BATCH_ROWS_MAX, BATCH_TARGET_BYTES, safe_to_arrow

@@ -1,12 +1,11 @@
 """Record batches for the wire: rows and tables become columns, aligned with their stream's schema and cut to size.
 
-Tables of pandas and polars are recognised without importing either. In pandas a missing value *is* NaN, so pandas'
-missing values become null; everywhere else NaN stays NaN.
+Tables of pandas and polars are recognised without importing either. In pandas a missing value *is* NaN, so missing values of
+pandas become null; everywhere else NaN stays NaN.
 
-A stream's columns only grow: a new column goes to the end, and a missing one is NULL, so that the verdict on a row
-does not depend on its batch. A type changes only where that changes no value's kind (NULLs take any type, decimals a
-wider one); whole numbers never become floats. A batch has at most 64k rows and about 16 MiB, and never exceeds the
-limit of a frame.
+A stream's columns only grow: a new column is added at the end, and a missing one is NULL, so that the result for a row does not
+depend on its batch. A type changes only if no value's kind changes (NULLs take any type, decimals a wider one); integers never
+become floats. A batch has at most 64k rows and about 16 MiB, and never exceeds the limit of a frame.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value w
 
 
 class ColumnNameNotText(CasparianError):
-    """A column is named by something that is not text."""
+    """A column's name is not text."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
@@ -35,8 +34,8 @@ class ColumnNameNotText(CasparianError):
 
 
 def is_table(data: object) -> bool:
-    """Whether `data` is a table of a library we read."""
-    # By the type: isinstance would run code of the parser's class, which may raise.
+    """Whether `data` is a table of a supported library."""
+    # Checked through the type: isinstance would run code of the parser's class, which may raise.
     return issubclass(type(data), pa.Table | pa.RecordBatch | pa.RecordBatchReader) or _is_foreign(data)
 
 
@@ -51,7 +50,7 @@ PART_BYTES_MAX = 64 * 1024 * 1024
 
 
 def slice_bytes(data: Any, rows_max: int) -> int:
-    """About how many bytes `rows_max` rows of a table take; 0 for a reader, where it is known batch by batch."""
+    """Approximately how many bytes `rows_max` rows of a table take; 0 for a reader, which is measured batch by batch."""
     if isinstance(data, pa.RecordBatchReader):
         return 0
     if isinstance(data, pa.Table | pa.RecordBatch):
@@ -64,9 +63,9 @@ def slice_bytes(data: Any, rows_max: int) -> int:
 
 
 def columns_of_table(data: Any, rows_max: int) -> Iterator[list[Column]]:
-    """The columns of a table, at most `rows_max` rows at a time. At least once, so that a schema is known.
+    """The columns of a table, at most `rows_max` rows at a time, and at least once, so that a schema is known.
 
-    Wide rows come in smaller parts: what is converted at once stays far below what one Arrow array can hold.
+    Wide rows come in smaller parts, so that each conversion stays far below the limit of one Arrow array.
     """
     rows_max = max(1, min(rows_max, rows_max * PART_BYTES_MAX // max(1, slice_bytes(data, rows_max))))
     if isinstance(data, pa.RecordBatchReader):
@@ -111,7 +110,7 @@ def _joined(column: Any) -> Any:
 
 
 def _plain_or_kinds(array: Any) -> tuple[Any, bool]:
-    """The plain type with the same values; where there is none (unions, decimals beyond 38 digits), value by value."""
+    """The plain type with the same values; if there is none (unions, decimals beyond 38 digits), each value with its kind."""
     plain = plain_array(array)
     return (plain, False) if plain is not None else column_of_values(list(array))
 
@@ -152,7 +151,7 @@ _LENGTHS: dict[type, Callable[[Any], int]] = {kind: kind.__len__ for kind in (st
 
 
 def columns_of_rows(rows: Sequence[Row], known_names: Sequence[str] = ()) -> list[Column]:
-    """The union of the rows' keys, `known_names` first, then by first appearance. A missing key is null."""
+    """The union of the rows' keys: `known_names` first, then by first appearance. A missing key is null."""
     names = _names(rows, known_names)
     try:
         pivoted: list[list[object]] = [[row[name] for row in rows] for name in names]
@@ -174,9 +173,9 @@ def _names(rows: Sequence[Row], known_names: Sequence[str]) -> list[str]:
 
 
 def estimated_bytes(row: Row) -> int:
-    """Roughly what the row takes in Arrow: exact for text, eight bytes for what has no length.
+    """Approximately what the row takes in Arrow: exact for text, eight bytes for a value without a length.
 
-    A value's own class is not asked: it may lie about what it is and how long it is, or raise.
+    No method of a value's own class is called, since it may give a wrong type or length, or raise.
     """
     return sum(_estimated_bytes_of(value) for value in row.values())
 
@@ -246,10 +245,10 @@ def _row_groups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 def batch_of_columns(columns: Iterable[Column]) -> Any:
-    """One record batch; names are kept as they came, twice if they came twice."""
+    """One record batch; names are kept unchanged, including duplicates."""
     fields, arrays = [], []
     for name, array, is_fallback in columns:
-        # Arrow cannot carry a lone surrogate in a name either.
+        # Arrow cannot store a lone surrogate in a name either.
         safe_name = name.encode("utf-8", "backslashreplace").decode("utf-8")
         fields.append(pa.field(safe_name, array.type, metadata=FALLBACK_METADATA if is_fallback else None))
         arrays.append(array)
@@ -265,7 +264,7 @@ def fitted(batch: Any, target_bytes: int = BATCH_TARGET_BYTES) -> Iterator[Any]:
 
 
 def messages(batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[Any]:
-    """The IPC messages of `batch`: one, or those of its halves when one would exceed `bytes_max`."""
+    """The IPC messages of `batch`: one, or those of its halves if one message would exceed `bytes_max`."""
     if batch.nbytes <= bytes_max:
         message = batch.serialize()
         if message.size <= bytes_max:
@@ -282,14 +281,14 @@ _DECIMAL_DIGITS_MAX = 38
 
 
 def aligned(output: str, columns: Sequence[Column], schema: Any | None) -> list[Column]:
-    """`columns` in the order and, where exact, with the types of `schema` (None: this is the first batch)."""
+    """`columns` in the order of `schema`, with its types where exact (None if this is the first batch)."""
     if schema is None:
         return list(columns)
     expected, actual = list(schema.names), [name for name, _, _ in columns]
     if expected != actual:
         if len(set(expected)) < len(expected) or len(set(actual)) < len(
             actual
-        ):  # names do not say which column is which
+        ):  # the names do not identify the columns
             raise ColumnsChanged(output, expected, actual)
         row_count = len(columns[0][1]) if columns else 0
         by_name = {column[0]: column for column in columns}
@@ -311,7 +310,7 @@ def _kept(column: Column, field: Any) -> Column:
         return column
     try:
         return name, array.cast(target), False
-    except pa.ArrowInvalid:  # not exactly: it keeps its own type
+    except pa.ArrowInvalid:  # not exact, so it keeps its own type
         return column
 
 

@@ -1,10 +1,10 @@
 """One column as an Arrow array that the wire allows, from Python values or from an array of any Arrow type.
 
-Python values of one kind become a typed array; otherwise each value is sent with its kind. The result for a value
-must not depend on its neighbours, so that a whole number next to a float stays one. pyarrow's inference does convert and
-is used only where all values are of one kind. Dictionary, view, run-end, large, fixed-size, extension, map and null
-arrays become the plain type with the same values. A type without a plain equivalent (union, month-day-nano interval, a
-decimal beyond 38 digits) gives None: its values go as text.
+Python values of one kind become a typed array; otherwise each value is sent with its kind. The result for a value must not depend
+on its neighbours, so that an integer next to a float stays an integer. pyarrow's inference does convert, so it is used only if
+all values are of one kind. Dictionary, view, run-end, large, fixed-size, extension, map and null arrays become the plain type
+with the same values. A type without a plain equivalent (union, month-day-nano interval, a decimal beyond 38 digits) gives None,
+and its values are sent as text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PLAIN_TESTS = (
 
 
 def plain_type(kind: Any) -> Any | None:
-    """The plain type with the same values, or None when there is none."""
+    """The plain type with the same values, or None if there is none."""
     if pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_float16(kind):
@@ -58,7 +58,7 @@ def _plain_nested_type(kind: Any) -> Any | None:
     if pa.types.is_struct(kind):
         names = [field.name for field in kind]
         fields = [_plain_field(field) for field in kind]
-        # A struct without fields, or with one name twice, says less than its text.
+        # For a struct without fields, or with a duplicate field name, its text says more.
         is_told = bool(fields) and all(field is not None for field in fields) and len(set(names)) == len(names)
         return pa.struct(fields) if is_told else None
     if pa.types.is_map(kind):
@@ -77,14 +77,14 @@ def _plain_field(field: Any) -> Any | None:
 
 
 def plain_array(array: Any) -> Any | None:
-    """`array` with the plain type of its own, or None when there is none."""
+    """`array` in its plain type, or None if there is none."""
     target = plain_type(array.type)
     if target is None or array.type == target:
         return None if target is None else array
     if isinstance(array.type, pa.BaseExtensionType):
         return plain_array(array.storage)
     if pa.types.is_dictionary(array.type):
-        values = plain_array(array.dictionary)  # first: pyarrow cannot decode a dictionary of views
+        values = plain_array(array.dictionary)  # first, because pyarrow cannot decode a dictionary of views
         return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
         import pyarrow.compute as pc  # 10 ms that hardly any guest needs
@@ -112,7 +112,7 @@ FALLBACK_METADATA = MIXED_METADATA
 MIXED_TYPE = pa.struct([pa.field(name, getattr(pa, kind)(), nullable=True) for name, kind in MIXED_FIELDS])
 
 _NONE = type(None)
-#: Typed lists and dicts nest no deeper than a guest may send; what does travels as `kinds`.
+#: Typed lists and dicts nest no deeper than a guest may send; deeper ones are sent as `kinds`.
 _TYPED_DEPTH_MAX = 12
 
 #: Classes whose values one Arrow type holds exactly, unless pyarrow raises.
@@ -153,7 +153,7 @@ def column_of_values(values: Sequence[object]) -> tuple[Any, bool]:
         array = _of_one_class(values, next(iter(types)))
         if array is not None:
             return array, False
-    if types <= _PLAIN_PAYLOADS.keys():  # only plain classes, but of several kinds: already decided
+    if types <= _PLAIN_PAYLOADS.keys():  # only plain classes, but several kinds: the decision is made
         return _mixed([_payload_of(value) for value in values]), True
     each = [kinded(value) for value in values]
     kinds = {kind for kind, _ in each}
@@ -175,7 +175,7 @@ def _mixed(pairs: Sequence[tuple[int, bytes | None]]) -> Any:
 
 
 def _payload_of(value: Any) -> tuple[int, bytes | None]:
-    """`kinded` and `payload` in one step, for the classes that rows mostly hold."""
+    """`kinded` and `payload` in one step, for the most frequent classes in rows."""
     if value is None:
         return _NULL_PAYLOAD
     try:
@@ -198,22 +198,22 @@ _PLAIN_PAYLOADS: dict[type, tuple[int, Callable[[Any], bytes]]] = {
 
 
 def text_of(value: object) -> str | None:
-    """A value as text for people: bytes decoded, or with what is not UTF-8 as `\\xff`; lone surrogates as `\\udc80`."""
+    """A value as text for people: bytes are decoded, with invalid UTF-8 as `\\xff`; lone surrogates become `\\udc80`."""
     return None if value is None else readable(kinded(value))
 
 
 def _classes(values: Sequence[object]) -> set[type]:
-    """The classes of all values but None."""
+    """The classes of all values except None."""
     try:
         types = set(map(type, values))
     except Exception:  # noqa: BLE001 -- an unknown metaclass may refuse to be hashed
-        return {object, _NONE}  # more than one: every value is looked at
+        return {object, _NONE}  # more than one class, so every value must be examined
     types.discard(_NONE)
     return types
 
 
 def _of_one_class(values: Sequence[object], kind: type) -> Any | None:
-    """The typed array, or None when there is none that holds all of them."""
+    """The typed array, or None if no type holds all values."""
     try:
         if (exact := _EXACT.get(kind)) is not None:
             return pa.array(values, type=exact)
@@ -226,12 +226,12 @@ def _of_one_class(values: Sequence[object], kind: type) -> Any | None:
             if all(_note(value, (), found) for value in values):
                 return plain_array(pa.array(values))
     except _NOT_TYPED:
-        pass  # these values fit no one type
+        pass  # no single type fits these values
     return None
 
 
 def _moments(values: Sequence[Any], kind: type) -> Any | None:
-    """Times without a zone, or in UTC; all else is read one by one."""
+    """Times without a zone, or in UTC; others are read one by one."""
     zones = {id(value.tzinfo) for value in values if value is not None}
     if zones == {id(None)}:
         return pa.array(values, type=pa.time64("us") if kind is datetime.time else pa.timestamp("us"))
@@ -241,12 +241,12 @@ def _moments(values: Sequence[Any], kind: type) -> Any | None:
 
 
 def _note(value: Any, place: tuple[str, ...], found: dict[tuple[str, ...], object]) -> bool:
-    """Note what stands at a place inside lists and dicts. False where a second kind shows, or no Arrow type is exact."""
+    """Note the value at a place inside lists and dicts. Returns False for a second kind, or if no Arrow type is exact."""
     if value is None:
         return True
     kind = type(value)
     if kind is dict:
-        names = tuple(value)  # in their order, so that a struct reads as the dict that it was
+        names = tuple(value)  # in order, so that the struct reads like the original dict
         if found.setdefault(place, names) != names or not names or len(place) >= _TYPED_DEPTH_MAX:
             return False
         return all(type(key) is str and _note(item, (*place, "." + key), found) for key, item in value.items())

@@ -1,8 +1,8 @@
-"""The kind and the exact value of one Python object, whatever its class.
+"""The kind and the exact value of one Python object of any class.
 
-A class that only looks like a number, or whose methods raise, is `OTHER`, described by its name: `str` and `repr` of an
-unknown class are never called. Numbers, texts and times of subclasses are read past what those override. numpy's scalars and
-arrays are recognised without importing numpy.
+An object that only looks like a number, or whose methods raise, is `OTHER`, described by its class name: `str` and `repr` of an
+unknown class are never called. Numbers, texts and times of subclasses are read without the methods that the subclass overrides.
+numpy's scalars and arrays are recognised without importing numpy.
 """
 
 import datetime
@@ -15,7 +15,7 @@ from typing import Any
 from casparian_shim.frames.kinds import NESTED_DEPTH_MAX, ValueKind
 from casparian_shim.safe import plain_decimal
 
-#: The exact value in plain terms: str, bool, int (also the counts of times), float, Decimal, bytes; a list of `Kinded`;
+#: The exact value in plain types: str, bool, int (also for counts of times), float, Decimal, bytes; a list of `Kinded`;
 #: a dict of name → `Kinded`. `OTHER` has its description.
 Kinded = tuple[ValueKind, Any]
 _Reader = Callable[[Any, int], Kinded]
@@ -27,7 +27,7 @@ _MILLION = 1_000_000
 
 
 def kinded(value: object, depth: int = 0) -> Kinded:
-    """The kind of `value` and the value itself. Never raises for what a value is."""
+    """The kind of `value` and the value itself. Never raises, whatever the value is."""
     kind = type(value)
     try:
         reader = _READERS.get(kind) or _reader_for(kind)
@@ -37,7 +37,7 @@ def kinded(value: object, depth: int = 0) -> Kinded:
 
 
 def described(kind: type) -> str:
-    """A class by its name: `<set>`, `<fractions.Fraction>`. Nothing of the class is called."""
+    """A class by its name: `<set>`, `<fractions.Fraction>`. No method of the class is called."""
     names = type.__dict__["__module__"].__get__(kind), type.__dict__["__qualname__"].__get__(kind)
     module, name = (each if type(each) is str else "?" for each in names)
     full = name if module == "builtins" else f"{module}.{name}"
@@ -45,7 +45,7 @@ def described(kind: type) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Arrow cannot carry lone surrogates."""
+    """The text with lone surrogates as escapes, because Arrow cannot store them."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -61,7 +61,7 @@ def _text(value: str, depth: int) -> Kinded:
     text = str.__str__(value)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate is not text
+    except UnicodeEncodeError:  # a lone surrogate is not valid text
         return ValueKind.OTHER, _escaped(text)
     return ValueKind.TEXT, text
 
@@ -146,7 +146,7 @@ def _foreign_reader(kind: type) -> _Reader | None:
     module, name = (type.__dict__[each].__get__(kind) for each in ("__module__", "__name__"))
     package = module.split(".")[0] if type(module) is str else ""
     if package == "pandas" and name in ("NaTType", "NAType"):
-        return _null  # pandas' own way to say None
+        return _null  # pandas' equivalent of None
     if module == "uuid" and name == "UUID":
         return lambda value, depth: (
             ValueKind.BYTES,
@@ -204,7 +204,7 @@ _READERS: dict[type, _Reader] = {
 }
 
 
-#: Classes whose values never change, or of whose values nothing is read that may; further ones are remembered.
+#: Immutable classes, and classes of which no mutable value is read; more are added at run time.
 _UNCHANGING: set[type] = {
     *(type(None), str, bool, int, float, Decimal, bytes),
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta),
@@ -212,10 +212,10 @@ _UNCHANGING: set[type] = {
 
 
 def copied_row(row: Mapping[str, object]) -> dict[str, object]:
-    """A copy that does not change when the parser reuses the row, or a list or dict in it, for the next record."""
+    """A copy that does not change if the parser reuses the row, or a list or dict in it, for the next record."""
     copy = dict(row)
     try:
-        if _UNCHANGING.issuperset(map(type, copy.values())):  # nearly every row ends here
+        if _UNCHANGING.issuperset(map(type, copy.values())):  # this is the result for nearly every row
             return copy
     except Exception:  # noqa: BLE001, S110 -- a stranger's metaclass may refuse to be hashed
         pass
@@ -223,7 +223,7 @@ def copied_row(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def _copied(value: Any, depth: int) -> object:
-    """The value with every list, dict, byte array and numpy array in it copied; what `kinded` says of it is the same."""
+    """The value with every list, dict, byte array and numpy array in it copied; `kinded` gives the same result for it."""
     kind = type(value)
     try:
         if issubclass(kind, tuple | list | dict) and depth < NESTED_DEPTH_MAX:
@@ -244,7 +244,7 @@ def _copied(value: Any, depth: int) -> object:
 
 
 def payload(value: Kinded) -> bytes | None:
-    """The value as it travels in a mixed column (`casparian_shim.frames.kinds`)."""
+    """The value in the form used in a mixed column (`casparian_shim.frames.kinds`)."""
     kind, plain = value
     if kind is ValueKind.BYTES:
         return bytes(plain)
@@ -255,7 +255,7 @@ def payload(value: Kinded) -> bytes | None:
 
 
 def leaf_text(kind: ValueKind, plain: Any) -> str | None:
-    """The value of anything but a list or dict, as text."""
+    """Any value except a list or dict, as text."""
     match kind:
         case ValueKind.NULL:
             return None
@@ -276,7 +276,7 @@ def leaf_text(kind: ValueKind, plain: Any) -> str | None:
 
 
 def _single_text(plain: float) -> str:
-    """The shortest digits that are this number in single precision, as Arrow writes a column of such."""
+    """The shortest digits that give this number in single precision, as Arrow writes such a column."""
     import pyarrow as pa
 
     return str(pa.array([plain], pa.float32()).cast(pa.string())[0])
@@ -336,7 +336,7 @@ _ISO = {
 
 
 def iso_text(kind: ValueKind, count: int) -> str:
-    """A count of a date, time or duration as ISO 8601, zeros at the end of a fraction dropped, instants with `Z`."""
+    """A count of a date, time or duration as ISO 8601, without trailing zeros in the fraction; instants end in `Z`."""
     digits = _ISO[kind]
     if kind in (ValueKind.DURATION, ValueKind.DURATION_NS):
         whole, rest = divmod(abs(count), 10**digits)
@@ -346,7 +346,7 @@ def iso_text(kind: ValueKind, count: int) -> str:
     clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{_fraction(rest, digits)}"
     if kind is ValueKind.TIME:
         return clock
-    if not 0 < days + _EPOCH_ORDINAL <= datetime.date.max.toordinal():  # an instant near the ends, seen from UTC
+    if not 0 < days + _EPOCH_ORDINAL <= datetime.date.max.toordinal():  # an instant near the limits, in UTC
         return f"{count} of 1/{10**digits} s since 1970-01-01T00:00:00Z"
     day = datetime.date.fromordinal(days + _EPOCH_ORDINAL).isoformat()
     if kind is ValueKind.DATE:
@@ -358,13 +358,13 @@ def _fraction(rest: int, digits: int) -> str:
     return f".{rest:0{digits}d}".rstrip("0") if rest else ""
 
 
-# --- numpy, which is the parser's and is never imported here -----------------------------------------------------------
+# --- numpy, which belongs to the parser and is never imported here -----------------------------------------------------
 
 _NOT_A_TIME = -(2**63)
 
 
 def _numpy_reader_for(kind: type, numpy: Any) -> _Reader | None:
-    """The reader of one of numpy's own classes; None leaves it to the class it derives from (`float64`, `str_`)."""
+    """The reader of one of numpy's own classes; None if the class it derives from decides (`float64`, `str_`)."""
     for name, reader in _NUMPY_READERS.items():
         base = getattr(numpy, name, None)
         if isinstance(base, type) and issubclass(kind, base):
@@ -382,7 +382,7 @@ def _numpy_integer(value: Any, depth: int) -> Kinded:
 
 def _numpy_floating(value: Any, depth: int) -> Kinded:
     plain = float(value)
-    if plain != value and value == value:  # a long double that a double does not hold
+    if plain != value and value == value:  # a long double that a double cannot hold
         return ValueKind.OTHER, described(type(value))
     return ValueKind.FLOAT, plain
 
@@ -408,7 +408,7 @@ def _numpy_timedelta64(value: Any, depth: int) -> Kinded:
 
 
 def _numpy_count(value: Any, units: tuple[str, ...]) -> tuple[str, int | None]:
-    """The count in the coarsest unit that is exact; None for NaT. ValueError where none is: numpy overflows silently."""
+    """The count in the coarsest exact unit; None for NaT. Raises ValueError if no unit is exact: numpy overflows silently."""
     if value != value:
         return units[0], None
     own = str(value.dtype).partition("[")[2].rstrip("]")
@@ -428,7 +428,7 @@ def _numpy_ndarray(value: Any, depth: int) -> Kinded:
 _NUMPY_READERS: dict[str, _Reader] = {
     "bool_": _numpy_bool,
     "float64": lambda value, depth: (ValueKind.FLOAT, float.__float__(value)),
-    "timedelta64": _numpy_timedelta64,  # before `integer`: to numpy it is one
+    "timedelta64": _numpy_timedelta64,  # before `integer`, which includes it in numpy
     "integer": _numpy_integer,
     "float32": _numpy_single,
     "float16": _numpy_single,

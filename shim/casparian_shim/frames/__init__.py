@@ -1,6 +1,6 @@
 """The frame format that guest and worker use on their socket, in both directions.
 
-Standard library only. A frame is a big-endian u32 header, followed by the contents that it announces:
+This package uses only the standard library. A frame is a big-endian u32 header, followed by the contents that it announces:
 
 | header | followed by | type here |
 |---|---|---|
@@ -13,26 +13,26 @@ Standard library only. A frame is a big-endian u32 header, followed by the conte
 | 0xFFFFFFFB | u32 length, JSON | `Progress` |
 | 0xFFFFFFFA | u32 length, JSON | `Hello` |
 
-**Schema once.** `OutputStart.schema` is `pyarrow.Schema.serialize()`, each batch `RecordBatch.serialize()`; the
+**Schema once.** `OutputStart.schema` is `pyarrow.Schema.serialize()`, and each batch is `RecordBatch.serialize()`; the
 worker reads it with `pa.ipc.read_record_batch(payload, schema)`. The start's JSON is
 `{"index": 0, "name": "fix_orders", "kind": "rows"}`. Indexes are dense: 0, 1, 2, … in order of first start.
 
-**Switching.** A further start of an open index makes it the current output again; batches always belong to the
-current output. It carries the schema that counts from there on. For kind `rows` column names and their order never
-change; types may, because a column whose values fit no one type is sent with each value beside its kind for that batch
-(`ValueKind`, field metadata `cf.fallback = kinds`) and typed again after it, or because a later batch needed another type
-(a wider decimal, all-null text → any type). Who reads the schemas (the worker) compares names; `StreamState`, which
+**Switching.** Another start with an open index makes that output the current one again; batches always belong to the
+current output. The start has the schema that is valid from there on. For kind `rows`, column names and their order never
+change. Types may change: if no single type fits the values of a column, the column is sent with each value's kind for that
+batch (`ValueKind`, field metadata `cf.fallback = kinds`) and typed again afterwards; or a later batch needs another type
+(a wider decimal, all-null text → any type). The worker, which reads the schemas, compares names; `StreamState`, which
 knows no Arrow, accepts the switch.
 
-**Rejected rows.** `ctx.reject(output, row, …)` travels in a stream of its own: a start with the same name and
-`"kind": "rejects"`, its own index, its own ends and counts. Its schema: `_cf_output_row_index` int64 (never null),
-`__cf_row_id` int64, `_cf_reject_reason` string, `_cf_raw` string, then the row's columns, all string, text exactly
-as `safe_to_arrow` writes it. Rows differ, so a switch of a `rejects` stream may change the columns as well.
+**Rejected rows.** `ctx.reject(output, row, …)` uses a separate stream: a start with the same name and `"kind": "rejects"`,
+with its own index, ends and counts. Its schema is `_cf_output_row_index` int64 (never null), `__cf_row_id` int64,
+`_cf_reject_reason` string, `_cf_raw` string, then the row's columns, all string, with exactly the text that
+`safe_to_arrow` writes. Rows differ, so a switch of a `rejects` stream may also change the columns.
 
-**Numbering.** Each output has one numbering from 0 over all rows received, accepted and rejected together, in the
-order in which the parser gave them. A rejected row says its number. Accepted rows take the numbers left over, in
-order: the worker keeps the next free number of each output and steps over those rejects have taken. The shim sends
-an output's rejects before any batch of it that holds a later row, so numbers can be given batch by batch.
+**Numbering.** Each output numbers all received rows from 0, accepted and rejected together, in the order in which the
+parser gave them. A rejected row states its number. Accepted rows take the remaining numbers in order: the worker keeps the
+next free number of each output and skips the numbers of rejected rows. The shim sends an output's rejects before any of
+its batches with a later row, so that numbers can be given batch by batch.
 
 **Records read.** The SDK's readers report each record, header and blank line in a stream of
 `"kind": "records"`, named by the encoding (`utf_8`): `row` int64, `end` int64 (-1: unknown), `what` int8, none of them
@@ -41,8 +41,8 @@ null (`casparian_shim.sdk.records`). The shim sends it before any batch of rows 
 **Progress.** JSON with any of `done`, `total` (numbers), `unit` (text), `skips` (reason → count), `rejects`
 (output → count), `metrics` (name → number). Everything is cumulative: the last frame counts.
 
-`encode_*` make frames, `FrameReader` (socket in, frames out) reads them; `StreamState` says whether a frame may come at
-this point of the stream.
+`encode_*` make frames, and `FrameReader` reads them from a socket; `StreamState` tells whether a frame is allowed at this
+point of the stream.
 """
 
 from casparian_shim.frames.codec import (

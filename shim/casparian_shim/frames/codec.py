@@ -1,8 +1,8 @@
 """Frames to bytes and bytes to frames.
 
-`encode_*` raise ValueError for what the format cannot carry: that is a bug of ours. Reading is one generator that says how
-many bytes it needs next and gets exactly those; every length is checked against its limit before it is requested.
-Whether a frame may come at this point of the stream is decided by `reader.StreamState`.
+`encode_*` raise ValueError for values that the format cannot express, which is a bug of the caller. Reading is a generator that
+yields how many bytes it needs next and receives exactly those; every length is checked against its limit before it is requested.
+`reader.StreamState` decides whether a frame is allowed at a point of the stream.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OUTPUT_END = struct.Struct(">IIQ")
 
 
 def encode_batch_header(payload_bytes: int) -> bytes:
-    """The header of a record-batch message of this size; the message itself follows uncopied."""
+    """The header for a record-batch message of this size; the message itself follows without a copy."""
     if not 1 <= payload_bytes <= kinds.BATCH_BYTES_MAX:
         raise ValueError(f"a batch message of {payload_bytes} bytes does not fit a frame")
     return _U32.pack(payload_bytes)
@@ -75,7 +75,7 @@ def encode_progress(progress: Progress) -> bytes:
 
 
 def encode_log(level: LogLevel, message: str) -> bytes:
-    """One log line; what exceeds a frame is cut at a character boundary."""
+    """One log line; text that exceeds a frame is cut at a character boundary."""
     text = message.encode("utf-8", "backslashreplace")
     if len(text) > kinds.LOG_BYTES_MAX:
         text = text[: kinds.LOG_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
@@ -95,7 +95,7 @@ def encode_output_end(end: OutputEnd) -> bytes:
 
 def _with_json(header: int, value: dict[str, object]) -> bytes:
     written = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    # A lone surrogate is sent as the six characters of its escape: the peer refuses the character itself.
+    # A lone surrogate is sent as the six characters of its escape, because the peer refuses the character itself.
     text = _LONE_SURROGATE.sub(lambda found: f"\\\\u{ord(found.group()):04x}", written).encode("utf-8")
     if len(text) > kinds.JSON_BYTES_MAX:
         raise ValueError(f"JSON of {len(text)} bytes does not fit a frame")
@@ -119,9 +119,9 @@ NAMES: Final = {
 }
 _TOKEN_CHARACTERS_MAX = 256
 _NAME_CHARACTERS_MAX = 256
-#: Names in one mapping of a progress frame.
+#: The most names in one mapping of a progress frame.
 _NAMES_MAX = kinds.OUTPUTS_MAX
-#: An integer with more digits is not a number of this protocol; Python would refuse to read some thousands.
+#: An integer with more digits is not a number of this protocol; Python would refuse to read thousands of digits.
 _DIGITS_MAX = 400
 
 
@@ -132,7 +132,7 @@ def frame_name(header: int) -> str:
 
 @dataclass(slots=True)
 class Place:
-    """The parsing position in the stream; set by the grammar, read for messages."""
+    """The position in the stream; the parser sets it, and messages show it."""
 
     offset: int = 0
     frame: str | None = None
@@ -146,7 +146,7 @@ Parsing = Generator[int, Bytes, Frame]
 
 
 def parse_frame(place: Place) -> Parsing:
-    """Read one frame: yields byte counts, is sent exactly that many bytes, returns the frame."""
+    """Read one frame: yields byte counts, is sent exactly that many bytes, and returns the frame."""
     place.frame = None
     (header,) = _U32.unpack((yield 4))
     place.frame = frame_name(header)
@@ -199,19 +199,19 @@ def _utf8(place: Place, raw: Bytes) -> str:
 
 
 def _json(place: Place, *, is_failure: bool = False) -> Generator[int, Bytes, dict[str, object]]:
-    """A JSON object. Failure reports are read as leniently as possible: odd numbers and half characters become text."""
+    """A JSON object. Failure reports are read as leniently as possible: odd numbers and lone surrogates become text."""
     text = _utf8(place, (yield from _sized(place, kinds.JSON_BYTES_MAX)))
     try:
         if is_failure:
             value = json.loads(text, parse_constant=str, parse_int=_integer_or_text)
         else:
             value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # malformed, an endless integer, or nested without end
+    except (ValueError, RecursionError):  # malformed, an endless integer, or nested too deep
         raise place.breach("its JSON cannot be read") from None
     if not isinstance(value, dict):
         raise place.breach("its JSON is not an object")
     if not is_failure and "\\ud" in text.lower() and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        raise place.breach("its JSON contains half a character")
+        raise place.breach("its JSON contains a lone surrogate")
     return value
 
 
@@ -242,7 +242,7 @@ def _count(place: Place, name: str, value: object, maximum: int = COUNT_MAX) -> 
 
 
 def _counts(place: Place, about: dict[str, object], name: str) -> dict[str, int]:
-    """Counts by name, each of them and their sum within bounds."""
+    """Counts by name; each count and their sum are within bounds."""
     found = {key: _count(place, f"a count of {name}", value) for key, value in _mapping(place, about, name).items()}
     _count(place, f"the sum of {name}", sum(found.values()))
     return found
@@ -251,7 +251,7 @@ def _counts(place: Place, about: dict[str, object], name: str) -> dict[str, int]
 def _number(place: Place, name: str, value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise place.breach(f"{name} is not a number")
-    # 1e999 is valid JSON and infinite; an int may be beyond every float.
+    # 1e999 is valid JSON and infinite; an int may exceed every float.
     if abs(value) > COUNT_MAX or not math.isfinite(value):
         raise place.breach(f"{name} is beyond {COUNT_MAX:,}")
     return value

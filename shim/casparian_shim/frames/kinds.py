@@ -1,7 +1,7 @@
-"""The vocabulary of guest and worker: the job that a guest is started with, the kinds of frames and their limits, the kinds
-of values in a mixed column, and the two ways in which a stream can be wrong.
+"""The vocabulary of guest and worker: the job of a guest, the kinds of frames and their limits, the kinds of values in a mixed
+column, and the two ways in which a stream can be wrong.
 
-Frozen values only; bytes of frames are made and read in `codec`.
+All classes are frozen values; `codec` writes and reads the bytes of frames.
 """
 
 import json
@@ -27,7 +27,7 @@ OUTPUT_START = 0xFFFFFFFD
 OUTPUT_END = 0xFFFFFFFC
 PROGRESS = 0xFFFFFFFB
 HELLO = 0xFFFFFFFA
-#: What an output may be called.
+#: The form of an output's name.
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -53,7 +53,7 @@ class OutputKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The guest has started and knows its token; the parser is not imported yet."""
+    """The guest has started and sends its token; the parser is not imported yet."""
 
     protocol: int
     token: str
@@ -63,7 +63,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class OutputStart:
-    """An output opens, or an open one becomes the current one again. `schema` is an Arrow schema message."""
+    """An output opens, or an open one becomes the current output again. `schema` is an Arrow schema message."""
 
     index: int
     name: str
@@ -88,7 +88,7 @@ class OutputEnd:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A line for the job's log. The text is as the guest sent it: `scrub` before showing."""
+    """A line for the job's log. The text is as the guest sent it, so `scrub` it before showing it."""
 
     level: LogLevel
     message: str
@@ -115,14 +115,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EndOfStream:
-    """Everything was sent: the only successful end."""
+    """Everything was sent. This is the only successful end."""
 
 
 Frame = Hello | OutputStart | Batch | OutputEnd | Log | Progress | Failure | EndOfStream
 
 
 class ProtocolBreach(CasparianError):
-    """A guest broke the protocol. Names the frame and where in the stream it began."""
+    """A guest broke the protocol. The message names the frame and where in the stream it began."""
 
     code = ErrorCode.PROTOCOL_ERROR
 
@@ -138,7 +138,7 @@ class ProtocolBreach(CasparianError):
 
 
 class StreamCut(CasparianError):
-    """The stream ended before its end of stream. The guest's exit status says why."""
+    """The stream ended without an end of stream. The guest's exit status says why."""
 
     code = ErrorCode.PROTOCOL_ERROR
 
@@ -152,18 +152,18 @@ class StreamCut(CasparianError):
         self.offset = offset
 
 
-#: Marks a field whose values fit no one Arrow type (`ValueKind`). The frames' schema is the only place that says so.
+#: Marks a field with values that fit no single Arrow type (`ValueKind`). Only the schema in the frames says so.
 MIXED_METADATA = {b"cf.fallback": b"kinds"}
 MIXED_FIELDS = (("kind", "uint8"), ("value", "binary"))
-#: Deeper lists and dicts are `OTHER`: no type of a contract nests deeper.
+#: Deeper lists and dicts are `OTHER`; no type of a contract nests deeper.
 NESTED_DEPTH_MAX = 16
 
 
 class ValueKind(IntEnum):
     """The kind of one value in a mixed column, whatever its neighbours.
 
-    The field has the Arrow type `struct<kind: uint8, value: binary>`; neither the struct nor `kind` is ever NULL, and `value`
-    is NULL for the kind `NULL` alone. What `value` holds, as ASCII if not said otherwise:
+    The field has the Arrow type `struct<kind: uint8, value: binary>`; the struct and `kind` are never NULL, and `value` is NULL
+    only for the kind `NULL`. The content of `value`, in ASCII unless the table says otherwise:
 
     | kind | value |
     |---|---|
@@ -174,15 +174,15 @@ class ValueKind(IntEnum):
     | `DECIMAL` | its digits as Python writes them, or `NaN`, `Infinity`, … |
     | `DATE` | days since 1970-01-01 |
     | `DATETIME`, `INSTANT` | microseconds since 1970-01-01T00:00, without a zone and in UTC |
-    | `DATETIME_NS`, `INSTANT_NS` | the same in nanoseconds, for what is finer than microseconds |
+    | `DATETIME_NS`, `INSTANT_NS` | the same in nanoseconds, for times finer than microseconds |
     | `TIME` | microseconds since midnight |
     | `DURATION`, `DURATION_NS` | microseconds, nanoseconds |
     | `BYTES` | the bytes |
     | `LIST` | a JSON array of `[kind, value]`, bytes in it as hexadecimal, lists and dicts as their arrays and objects |
     | `DICT` | a JSON object of name → `[kind, value]` |
-    | `OTHER` | for people: what came instead of a value (UTF-8) |
+    | `OTHER` | a description for people of what was given instead of a value (UTF-8) |
 
-    Values are written by `casparian_shim.arrow.kinds`, read and judged by the worker.
+    `casparian_shim.arrow.kinds` writes the values; the worker reads and judges them.
     """
 
     NULL = 0
@@ -203,7 +203,7 @@ class ValueKind(IntEnum):
     LIST = 15
     DICT = 16
     OTHER = 17
-    #: Read as a double it would look different: 0.1 would be 0.10000000149011612.
+    #: As a double it would look different: 0.1 would be 0.10000000149011612.
     FLOAT32 = 18
 
 
@@ -213,7 +213,7 @@ DEV = "dev"
 
 @dataclass(frozen=True, slots=True)
 class GuestJob:
-    """One job for one guest. Written by the worker, which is trusted; read once."""
+    """One job for one guest, written by the worker, which is trusted, and read once."""
 
     token: str
     #: The connected socket, inherited.
@@ -221,25 +221,25 @@ class GuestJob:
     #: The parser: a file, or a directory together with `entry`.
     parser_path: str
     input_path: str
-    #: The input, opened by the worker (the very file it hashed); None: open `input_path`.
+    #: The input, opened by the worker (exactly the file that it hashed); if None, open `input_path`.
     input_fd: int | None = None
-    #: The module of a bundle that is the parser, `fix_parser.py`.
+    #: The module of the bundle that is the parser, such as `fix_parser.py`.
     entry: str | None = None
-    #: Declared outputs. Empty: any valid name is accepted.
+    #: Declared outputs. If empty, any valid name is accepted.
     outputs: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    #: Where imports may come from besides the interpreter's own library: the environment's site-packages.
+    #: Import paths in addition to the interpreter's own library: the environment's site-packages.
     sys_paths: tuple[str, ...] = ()
     #: Arrow IPC files with reference data, by name.
     context_paths: Mapping[str, str] = field(default_factory=dict)
     scratch_path: str = ""
     job_id: str = ""
     source_hash: str = ""
-    #: `production`: prints and logging become frames. `dev`: they go to the terminal.
+    #: In mode `production`, prints and logging become frames; in mode `dev` they go to the terminal.
     mode: str = PRODUCTION
-    #: What one batch may take on the wire (`limits.batch_bytes`).
+    #: The size limit of one batch on the wire (`limits.batch_bytes`).
     batch_bytes: int = BATCH_BYTES_MAX
-    #: Where the author keeps the parser, when that is not where it runs: tracebacks name this directory.
+    #: The author's path of the parser, if it runs elsewhere; tracebacks show this directory.
     shown_path: str = ""
 
     @property

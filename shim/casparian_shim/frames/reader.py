@@ -1,8 +1,8 @@
-"""The worker's end of a guest's stream: frames from a connected socket, and which frame may come when.
+"""The worker's end of a guest's stream: frames from a connected socket, and which frame is allowed when.
 
-`FrameReader` blocks, with a deadline for each frame, and never closes the socket. `StreamState.accept` is called with every
-frame before it is acted on, `count_rows` with the rows of each batch once it was read. Reading Arrow out of a batch, and
-comparing schemas with each other and with a contract, is done by the worker.
+`FrameReader` blocks, with a deadline for each frame, and never closes the socket. `StreamState.accept` is called with every frame
+before it is used, and `count_rows` with the rows of each batch after it was read. The worker reads the Arrow data in a batch and
+compares schemas with each other and with a contract.
 """
 
 import select
@@ -42,10 +42,10 @@ def _allocate(byte_count: int) -> memoryview:
 class FrameReader:
     """Reads one guest's stream.
 
-    Small frames come out of one receive buffer that is used again and again. A payload beyond 64 KiB is received
-    straight into a single allocation of its size from `allocate`, by default fresh memory. A caller that is
-    done with a batch before it asks for the next frame passes an `allocate` that hands out the same memory again;
-    one with pyarrow passes `lambda size: memoryview(pa.allocate_buffer(size))`, which is not zeroed first.
+    Small frames come from a receive buffer that is reused. A payload of more than 64 KiB is received directly into one allocation
+    of its size from `allocate`, by default fresh memory. A caller that is finished with a batch before it asks for the next frame
+    can pass an `allocate` that returns the same memory again; a caller with pyarrow can pass
+    `lambda size: memoryview(pa.allocate_buffer(size))`, which is not zeroed first.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class FrameReader:
         allocate: Callable[[int], memoryview] = _allocate,
         has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`has_ended`: whether the sender has ended. Then only data already received counts: a child may hold the connection."""
+        """`has_ended` tells whether the sender has ended. Then only received data counts: a child may hold the connection."""
         self._sock = sock
         self._frame_deadline_seconds = frame_deadline_seconds
         self._allocate = allocate
@@ -71,7 +71,7 @@ class FrameReader:
 
     @property
     def offset(self) -> int:
-        """The position in the stream at which the present or last frame begins."""
+        """The position in the stream where the current or last frame begins."""
         return self._place.offset
 
     @property
@@ -80,10 +80,10 @@ class FrameReader:
         return self._consumed
 
     def next_frame(self, *, idle_seconds: float | None = None) -> Frame:
-        """The next frame.
+        """Read the next frame.
 
-        Waits `idle_seconds` (None: forever) for its first byte: TimeoutError when none comes. From its first byte
-        on a frame has the frame deadline: `ProtocolBreach` beyond it. `StreamCut` when the guest is gone.
+        Waits `idle_seconds` for its first byte (None: forever) and raises TimeoutError if none arrives. After its first byte a
+        frame must be complete within the frame deadline, or `ProtocolBreach` is raised. Raises `StreamCut` if the guest is gone.
         """
         self._place.offset = self._consumed
         self._place.frame = None
@@ -102,7 +102,7 @@ class FrameReader:
                 return frame
 
     def expect_silence(self, *, idle_seconds: float) -> None:
-        """After the end of stream, only the end of the connection may follow."""
+        """Check that only the end of the connection follows the end of stream."""
         self._place.offset = self._consumed
         self._place.frame = None
         try:
@@ -113,7 +113,7 @@ class FrameReader:
         raise self._place.breach("bytes follow the end of stream")
 
     def _take(self, byte_count: int, deadline: float) -> memoryview:
-        """Exactly `byte_count` bytes: a copy of few, or an allocation of their own for many."""
+        """Exactly `byte_count` bytes: a copy if they are few, otherwise a separate allocation."""
         target = memoryview(bytearray(byte_count)) if byte_count <= _BIG_BYTES else self._allocate(byte_count)
         target = target[:byte_count]
         filled = min(byte_count, self._end - self._start)
@@ -146,14 +146,14 @@ class FrameReader:
             raise self._stalled() if is_inside else TimeoutError(f"no frame for {timeout_seconds} seconds")
         try:
             count = self._sock.recv_into(target)
-        except ConnectionResetError:  # the guest died with unread data from us
+        except ConnectionResetError:  # the guest died without reading everything
             count = 0
         if count == 0:
             raise self._cut(is_inside=is_inside)
         return count
 
     def _is_readable(self, timeout_seconds: float | None, *, is_inside: bool) -> bool:
-        """Whether data arrives in time. `StreamCut` when the sender has ended and nothing is left to read."""
+        """Whether data arrives in time. Raises `StreamCut` if the sender has ended and nothing is left to read."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))
@@ -184,7 +184,7 @@ _NAME_OF_TYPE = {
 
 
 class BadOutputName(CasparianError):
-    """The name of an output cannot name a table or a directory."""
+    """The name of an output is not valid as the name of a table and a directory."""
 
     code = ErrorCode.OUTPUT_NAME
 
@@ -220,12 +220,12 @@ class StreamState:
 
     @property
     def is_greeted(self) -> bool:
-        """Whether a valid hello has come."""
+        """Whether a valid hello was received."""
         return self._is_greeted
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything was sent: the end of stream has come."""
+        """Whether the end of stream was received, so that everything was sent."""
         return self._closed_by == NAMES[kinds.END_OF_STREAM]
 
     def accept(self, frame: Frame, offset: int) -> None:
@@ -240,7 +240,7 @@ class StreamState:
             raise ProtocolBreach(name, offset, reason)
 
     def count_rows(self, row_count: int) -> None:
-        """The batch accepted last had this many rows."""
+        """Add the number of rows in the last accepted batch."""
         assert self.current is not None, "only after a batch was accepted"
         self.current.row_count += row_count
 
@@ -270,7 +270,7 @@ class StreamState:
             return "it comes a second time"
         if hello.protocol != kinds.PROTOCOL_VERSION:
             return f"it speaks version {hello.protocol}, this worker {kinds.PROTOCOL_VERSION}"
-        from hmac import compare_digest  # loads OpenSSL: the worker's need, never a guest's
+        from hmac import compare_digest  # loads OpenSSL, which only the worker needs
 
         if not compare_digest(hello.token.encode("utf-8", "replace"), self._token.encode()):
             return "its token is not this job's"
@@ -305,9 +305,9 @@ class StreamState:
             return f"output {end.index} was never announced"
         output = self.outputs[end.index]
         if output.is_ended:
-            return f"output {end.index} has ended already"
+            return f"output {end.index} has already ended"
         if end.row_count != output.row_count:
-            return f"it counts {end.row_count} rows of {output.name}, {output.row_count} have come"
+            return f"it counts {end.row_count} rows of {output.name}, but {output.row_count} were sent"
         output.is_ended = True
         if self.current is output:
             self.current = None

@@ -1,7 +1,7 @@
-"""Physical lines of a byte source as text, in blocks, each with the byte offset at which it ends.
+"""The lines of a byte source as text, in blocks, each line with the byte offset where it ends.
 
-Owns encodings, byte order marks and line ends: LF, CRLF and CR end a line, also mixed, unless one is chosen. What a
-line means is left to the readers. Memory stays flat: one block, or one line when it is longer.
+This module owns encodings, byte order marks and line ends: LF, CRLF and CR end a line, also mixed, unless one is chosen. The
+readers decide what a line means. Memory use is constant: one block, or one line if it is longer.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class BadHeader(CasparianError):
     def __init__(self, line: int, reason: str, text: str) -> None:
         super().__init__(
             f"The header on line {line} {reason}: {_shown(text)}.",
-            remedy="Name the columns yourself with columns=[…]; skip_lines=N passes over lines before the header, and "
+            remedy="Name the columns yourself with columns=[…]; skip_lines=N skips lines before the header, and "
             "header=False is for files without one.",
         )
         self.line = line
 
 
 class NotTheEncoding(CasparianError):
-    """Bytes of a line are not text in the encoding the reader was given."""
+    """The bytes of a line are not valid text in the reader's encoding."""
 
     code = ErrorCode.ENCODING_ERROR
 
@@ -60,7 +60,7 @@ class NotTheEncoding(CasparianError):
         place = f"byte {cause.start + 1} ({bad.hex(' ').upper()})" if bad else f"byte {cause.start + 1}"
         super().__init__(
             f"Line {line} is not {encoding}: {place} cannot be decoded: {_shown(around)}.",
-            remedy=f"Give the reader the file's own encoding, as in encoding='{'utf-16-le' if has_zeros else 'cp1252'}'.",
+            remedy=f"Give the reader the file's encoding, for example encoding='{'utf-16-le' if has_zeros else 'cp1252'}'.",
         )
         self.line = line
 
@@ -91,7 +91,7 @@ _WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-
 
 
 class Lines:
-    """The lines of one source. While `texts` goes on, `first` and `ends` are those of the block it is in."""
+    """The lines of one source. During an iteration of `texts`, `first` and `ends` describe the current block."""
 
     def __init__(self, file: BinaryFile, encoding: str, line_ends: LineEnds) -> None:
         if line_ends not in ("any", "lf"):
@@ -102,19 +102,19 @@ class Lines:
         self.encoding = codecs.lookup(encoding).name
         self.reading, self.lines_before = begin_reading(file, encoding)
         self.offset = file.tell() if self.reading.has_offsets and file.seekable() else 0
-        #: Number of the first line of the block.
+        #: The number of the first line in the block.
         self.first = self.lines_before + 1
-        #: Where the block begins, and the byte offset behind each of its lines.
+        #: The offset where the block begins, and the byte offset after each of its lines.
         self.begins = self.offset
         self.ends: list[int] = []
         if self.offset == 0:
             self._pass_over_mark()
         elif self.encoding in _WITHOUT_MARK:
             self.encoding = _WITHOUT_MARK[self.encoding]
-        self.reading.stream = stream_name(self.encoding)  # the mark says which UTF-16 it is
+        self.reading.stream = stream_name(self.encoding)  # the mark tells which UTF-16 it is
 
     def blocks(self) -> Iterator[list[str]]:
-        """The lines with their ends. Raises `NotTheEncoding` once everything before the bad line was given."""
+        """The lines with their ends. Raises `NotTheEncoding` after everything before the bad line was returned."""
         is_bytewise = "\r\n".encode(self.encoding) == b"\r\n"
         for texts, sizes in self._byte_blocks() if is_bytewise else self._text_blocks():
             self.reading.rest()
@@ -145,7 +145,7 @@ class Lines:
         return head + self._file.read(byte_count) if head else self._file.read(byte_count)
 
     def _byte_blocks(self) -> Iterator[tuple[list[str], list[int]]]:
-        """For encodings in which only CR and LF contain their bytes: lines are split before they are decoded."""
+        """For encodings in which the bytes of CR and LF occur in no other character: lines are split before they are decoded."""
         rest = b""
         while data := self._read(max(_BLOCK_BYTES, len(rest))):
             block = rest + data
@@ -167,7 +167,7 @@ class Lines:
             yield from self._up_to_bad_line(pieces, sizes)
             return
         texts = list(io.StringIO(text, newline=self._newline))
-        if len(texts) != len(sizes):  # a codec that makes line ends of other bytes
+        if len(texts) != len(sizes):  # a codec that makes line ends from other bytes
             texts = [piece.decode(self.encoding) for piece in pieces]
         yield texts, sizes
 
@@ -183,7 +183,7 @@ class Lines:
         yield texts, sizes  # each line is valid text, but not all of them together
 
     def _text_blocks(self) -> Iterator[tuple[list[str], list[int]]]:
-        """UTF-16, UTF-32, EBCDIC: decoded first; a line's bytes are counted by encoding it again."""
+        """UTF-16, UTF-32, EBCDIC: text is decoded first, and a line's bytes are counted by encoding it again."""
         decoder = codecs.getincrementaldecoder(self.encoding)()
         rest = ""
         is_more = True
@@ -217,7 +217,7 @@ def _last_line_end(block: AnyStr, lf: AnyStr, cr: AnyStr, is_cr_an_end: bool) ->
 
 @contextmanager
 def opened(source: Source) -> Iterator[BinaryFile]:
-    """The source as a binary file; one that was given stays open."""
+    """The source as a binary file; a file given by the caller stays open."""
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
             yield file

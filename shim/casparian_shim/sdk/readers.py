@@ -1,9 +1,9 @@
-"""Readers that keep text as text and say where each record came from.
+"""Readers that keep text as text and record where each row came from.
 
-Nothing is guessed: no type, no encoding, no missing value. Each row is a dict of texts with `__cf_row_id`, the
-1-based number of the line (or, for CSV, of the line its record begins on). What is not a record (a header, blank and
-skipped lines, a byte order mark) is declared as a skip, so that every byte of the input is accounted for. They stream;
-memory stays flat unless a table is asked for. `lines` reads lines, `records` reports to the worker.
+Nothing is guessed: no type, no encoding, no missing value. Each row is a dict of texts with `__cf_row_id`, the 1-based number of
+the line (or, for CSV, of the line on which its record begins). Everything that is not a record (a header, blank and skipped
+lines, a byte order mark) is declared as a skip, so that every byte of the input is accounted for. Readers stream, with constant
+memory unless a table is requested. `lines` reads lines, `records` reports to the worker.
 """
 
 import csv
@@ -25,8 +25,8 @@ __all__ = ["BadHeader", "BadRecord", "NotTheEncoding", "read_csv", "read_fixed_w
 def read_lines(source: Source, *, encoding: str = "utf-8", line_ends: LineEnds = "any", as_: As = "rows") -> Any:
     """Each line as `{"text", "offset", "__cf_row_id"}`: without its line end, `offset` in bytes from the start.
 
-    Lines end with LF, CRLF or CR; with `line_ends="lf"` a lone CR is data. Bytes that are not `encoding` raise
-    `NotTheEncoding`. A byte order mark is passed over, as a declared skip.
+    Lines end with LF, CRLF or CR; with `line_ends="lf"` a lone CR is data. Bytes that are not valid in `encoding` raise
+    `NotTheEncoding`. A byte order mark is a declared skip.
     """
     return _as(_lines(source, encoding, line_ends), as_)
 
@@ -43,10 +43,10 @@ def read_csv(
     line_ends: LineEnds = "any",
     as_: As = "rows",
 ) -> Any:
-    """Each record as a dict of texts. `columns` names them (instead of the header, when there is one).
+    """Each record as a dict of texts. `columns` gives the names, instead of the header if there is one.
 
-    A header that does not name each column once raises `BadHeader`, a record with more or fewer fields than columns
-    `BadRecord`. Header, blank lines and the first `skip_lines` lines are declared skips.
+    A header that does not name each column once raises `BadHeader`; a record with more or fewer fields than columns raises
+    `BadRecord`. The header, blank lines and the first `skip_lines` lines are declared skips.
     """
     if columns is not None and (len(set(columns)) != len(columns) or "" in columns):
         raise ValueError(f"columns names a column twice or not at all: {list(columns)!r:.200}")
@@ -63,7 +63,7 @@ def read_fixed_width(
     line_ends: LineEnds = "any",
     as_: As = "rows",
 ) -> Any:
-    """Each line cut at character positions: `{"id": (0, 8)}` is the first eight characters. A short line raises.
+    """Each line cut at character positions: `{"id": (0, 8)}` is the first eight characters. A short line raises `BadRecord`.
 
     Blank lines and the first `skip_lines` lines are declared skips.
     """
@@ -141,19 +141,19 @@ def _names(record: list[str], columns: list[str] | None, line: int, delimiter: s
     text = delimiter.join(record)
     if columns is not None:
         if len(record) != len(columns):
-            raise BadHeader(line, f"has {len(record)} names, columns= gives {len(columns)}", text)
+            raise BadHeader(line, f"has {len(record)} names, but columns= has {len(columns)}", text)
         return columns
     for place, name in enumerate(record, 1):
         if not name.strip():
             hint = "; the line ends with a delimiter" if place == len(record) and place > 1 else ""
-            raise BadHeader(line, f"has no name at place {place} of {len(record)}{hint}", text)
+            raise BadHeader(line, f"has no name at position {place} of {len(record)}{hint}", text)
         if record.index(name) != place - 1:
-            raise BadHeader(line, f"names {name[:80]!r} twice, at places {record.index(name) + 1} and {place}", text)
+            raise BadHeader(line, f"names {name[:80]!r} twice, at positions {record.index(name) + 1} and {place}", text)
     return record
 
 
 def _pass_over(texts: Iterator[str], lines: Lines, skip_lines: int) -> int:
-    """How many of the first `skip_lines` lines there were."""
+    """Skip the first `skip_lines` lines; returns how many there were."""
     for count in range(skip_lines):
         if next(texts, None) is None:
             return count

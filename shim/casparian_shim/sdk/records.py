@@ -1,10 +1,9 @@
 """The record tape: what the SDK's readers returned, so that the worker can account for every byte of the input.
 
-A reader notes each record *before* the parser gets it, and each stretch that is not a record (a header, a blank line) with
-the reason. An entry is `row` (the 1-based line the record begins on), `end` (the byte offset behind it; entries lie back
-to back, so it begins where the one before ended) and `what`. The worker compares the tape with the rows and rejected
-rows that name records by `__cf_row_id`, and cuts the original text of bad rows out of the input. Outside a guest
-nothing is noted.
+A reader notes each record *before* the parser gets it, and each stretch that is not a record (a header, a blank line) with the
+reason. An entry has `row` (the 1-based line on which the record begins), `end` (the byte offset after it; entries are contiguous,
+so each begins where the previous one ended) and `what`. The worker compares the tape with the rows and rejected rows that name
+records by `__cf_row_id`, and cuts the original text of bad rows out of the input. Outside a guest nothing is noted.
 """
 
 import codecs
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import IO, Any
 
-#: Offsets are unknown: the reader was given something made from the input (an unpacked stream).
+#: Offsets are unknown because the reader was given something derived from the input (an unpacked stream).
 UNKNOWN = -1
 _ENTRIES_MAX = 128 * 1024
 _CHUNK_BYTES = 1 << 20
@@ -24,21 +23,21 @@ class What(IntEnum):
     """The kinds of tape entries. The numbers are part of the protocol; add new ones at the end."""
 
     RECORD = 0
-    #: A reading begins, or goes on after another one: `end` is where it stands.
+    #: A reading begins, or continues after another one: `end` is its position.
     POSITION = 1
-    #: A reading made from the input has come to its end.
+    #: A reading of something derived from the input has reached its end.
     COMPLETE = 2
-    #: The parser said `ctx.skip(reason, source_row=…)`.
+    #: The parser called `ctx.skip(reason, source_row=…)`.
     DECLARED = 3
     HEADER = 10
     BLANK_LINE = 11
     SKIPPED_LINE = 12
     BYTE_ORDER_MARK = 13
-    #: Before the place where the reader was set on: the parser read it by itself.
+    #: Before the position where the reader started; the parser read this itself.
     READ_BY_PARSER = 14
 
 
-#: The names of the readers' skips in every count: `What` → reason.
+#: The names of the readers' skips in all counts: `What` → reason.
 SKIP_REASONS: dict[What, str] = {
     What.HEADER: "header",
     What.BLANK_LINE: "blank line",
@@ -52,7 +51,7 @@ Send = Callable[[str, list[int], list[int], list[int]], None]
 
 
 class Reading:
-    """One reader at work on one source. The lists are appended to by the reader's innermost loop, in step."""
+    """One reader on one source. The reader's innermost loop appends to the lists in step."""
 
     def __init__(self, tape: "RecordTape | None", encoding: str, *, start: int, has_offsets: bool) -> None:
         self._tape = tape
@@ -65,7 +64,7 @@ class Reading:
         self.position = start if has_offsets else UNKNOWN
 
     def note(self, what: What, row: int, end: int) -> None:
-        """One entry that is not in the innermost loop."""
+        """Note one entry outside the innermost loop."""
         self.rows.append(row)
         self.ends.append(end)
         self.whats.append(what)
@@ -76,7 +75,7 @@ class Reading:
             entries.clear()
 
     def rest(self) -> None:
-        """Between blocks: send what has gathered, so that memory stays flat whatever the parser does."""
+        """Send the gathered entries between blocks, so that memory use is constant whatever the parser does."""
         if self._tape is None:
             self.clear()
         elif len(self.rows) >= _ENTRIES_MAX:
@@ -84,7 +83,7 @@ class Reading:
 
 
 class RecordTape:
-    """All readings of one job, in the order in which their entries came."""
+    """All readings of one job, in the order of their entries."""
 
     def __init__(self, input_path: str, input_fd: int | None, send: Send) -> None:
         self._send = send
@@ -105,29 +104,29 @@ class RecordTape:
         return reading
 
     def row_now(self) -> int | None:
-        """The record returned last, on which the parser works while its reader is active. None before and after that."""
+        """The record returned last, which the parser is processing while its reader is active. None before and after that."""
         if not self._readings or self._readings[-1].is_complete:
             return None
         return (self._readings[-1].rows or [self.last_row])[-1] or None
 
     def declare(self, row: int) -> None:
-        """The parser declares that the record of this row is a skip."""
+        """Note that the parser declares the record of this row as a skip."""
         self._declared.append(row)
         if len(self._declared) >= _ENTRIES_MAX:
             self.flush()
 
     def flush(self) -> None:
-        """Send every entry noted so far: before the rows made from those records."""
+        """Send every entry noted so far, before the rows made from those records."""
         for reading in self._readings:
             self._flush_reading(reading)
         self._readings = [reading for reading in self._readings if not reading.is_complete]
-        if self._declared:  # behind the records that they speak of
+        if self._declared:  # after the records that they refer to
             rows, self._declared = self._declared, []
             self._send(stream_name("utf-8"), rows, [UNKNOWN] * len(rows), [What.DECLARED] * len(rows))
             self._last = None
 
     def _flush_reading(self, reading: Reading) -> None:
-        count = len(reading.whats)  # appended last: another thread may be in the middle of an entry
+        count = len(reading.whats)  # `whats` is appended to last: another thread may be in the middle of an entry
         if not count:
             return
         rows, whats = reading.rows[:count], reading.whats[:count]
@@ -146,7 +145,7 @@ _current: RecordTape | None = None
 
 
 def use_tape(tape: RecordTape | None) -> None:
-    """The tape of the job that this process runs."""
+    """Set the tape of the job that this process runs."""
     global _current
     _current = tape
 
@@ -156,10 +155,10 @@ def current_tape() -> RecordTape | None:
 
 
 def begin_reading(file: BinaryFile, encoding: str) -> tuple[Reading, int]:
-    """A reading of `file` from its present position, and how many lines come before it.
+    """A reading of `file` from its current position, and how many lines come before it.
 
-    Counted are readings of the job's input and of what unpacks it. Anything else (a resource, a lookup file) is not:
-    its entries go nowhere.
+    Only readings of the job's input, and of what unpacks it, are counted. Entries of any other file (a resource, a lookup file)
+    are discarded.
     """
     descriptor = _descriptor(file)
     tape = _current if descriptor is not None and _current is not None and _current.is_input(descriptor) else None

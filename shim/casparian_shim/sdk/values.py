@@ -1,6 +1,6 @@
-"""Helpers for values: `Output` names the output of rows, `decimal` and `timestamp` read exact values from text.
+"""Helpers for values: `Output` names the output of rows; `decimal` and `timestamp` read exact values from text.
 
-`decimal` never rounds, `timestamp` always has a zone. Both raise ValueError for a text that they cannot read exactly. A
+`decimal` never rounds, and `timestamp` always has a zone. Both raise ValueError for a text that they cannot read exactly. A
 parser may also yield the text and leave the conversion to the contract.
 """
 
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Rows or a table for the output called `output`; what `parse` may return or yield."""
+    """Rows or a table for the output named `output`, which `parse` may return or yield."""
 
     output: str
     data: Any
@@ -26,7 +26,7 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1
 
 
 def decimal(text: str | int, *, decimal_mark: str = ".", thousands_mark: str = "") -> Decimal:
-    """The number `text` says, digit for digit: `decimal("1.50")` keeps its zero. Floats are refused: they are not exact."""
+    """The number in `text`, digit for digit: `decimal("1.50")` keeps its zero. Floats are refused because they are not exact."""
     if isinstance(text, int) and not isinstance(text, bool):
         return Decimal(text)
     if not isinstance(text, str):
@@ -39,7 +39,7 @@ def decimal(text: str | int, *, decimal_mark: str = ".", thousands_mark: str = "
         plain = plain.replace(thousands_mark, "")
     if decimal_mark != ".":
         if "." in plain:
-            raise ValueError(f"{text[:80]!r} has a point, the decimal mark is {decimal_mark!r}")
+            raise ValueError(f"{text[:80]!r} has a point, but the decimal mark is {decimal_mark!r}")
         plain = plain.replace(decimal_mark, ".")
     if not _DECIMAL.fullmatch(plain):
         raise ValueError(f"{text[:80]!r} is not a decimal number")
@@ -50,10 +50,10 @@ def decimal(text: str | int, *, decimal_mark: str = ".", thousands_mark: str = "
 
 
 def timestamp(text: str, *, format: str | None = None, tz: str | None = None) -> datetime.datetime:
-    """The zone-aware time `text` says, by ISO 8601 or by a strptime `format`.
+    """The zone-aware time in `text`, by ISO 8601 or by a strptime `format`.
 
-    `tz` (an IANA name) is the zone of a text without an offset. Without both it is refused, and so is a local
-    time that a clock change skips or repeats. More than six fraction digits are refused unless they are zeros.
+    `tz` (an IANA name) is the zone of a text without an offset. A text with neither is refused, and so is a local time that a
+    clock change skips or repeats. More than six fraction digits are refused unless the rest are zeros.
     """
     moment = datetime.datetime.strptime(text, format) if format else datetime.datetime.fromisoformat(_micros(text))
     if moment.tzinfo is not None:
@@ -72,7 +72,7 @@ def timestamp(text: str, *, format: str | None = None, tz: str | None = None) ->
 
 
 def _clock_change(moment: datetime.datetime, shift: datetime.timedelta, tz: str) -> str:
-    """Which change of the clocks a local time falls into: forward skips times, back repeats them."""
+    """The change of the clocks that a local time falls into: a change forward skips times, a change back repeats them."""
     minutes = abs(shift) // datetime.timedelta(minutes=1)
     span = "hour that is" if minutes == 60 else f"{minutes} minutes that are"
     return (
