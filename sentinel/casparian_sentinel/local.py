@@ -252,7 +252,7 @@ class LocalSentinel:
         for effect in entry.decision.effects:
             try:
                 self._perform(effect)
-            except Exception as error:  # noqa: BLE001 -- what is durable stands; a daemon or the next start does it again
+            except Exception as error:  # noqa: BLE001 -- the decision is durable; a daemon or the next start repeats the effect
                 self._engine.internal.note(f"the effect {type(effect).__name__}", error)
 
     def _perform(self, effect: Effect) -> None:

@@ -213,7 +213,7 @@ class JobRunner:
             outcome = stopped
         except CasparianError as error:
             outcome = Failed(of_exception(error, "environment"))
-        except Exception as accident:  # noqa: BLE001 -- a bug ends this lease, reported, not the slot
+        except Exception as accident:  # noqa: BLE001 -- a bug ends only this lease, and is reported
             outcome = Failed(of_exception(accident, "worker"))
         self._on_done(Result(attempt, outcome))
 

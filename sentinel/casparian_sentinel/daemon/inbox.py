@@ -96,7 +96,7 @@ class Inbox:
         except MalformedMessage as malformed:
             self._refuse(identity, Refusal.MALFORMED, malformed.reason, malformed.of_kind)
             return
-        except Exception as error:  # noqa: BLE001 -- bytes of a stranger that no check of ours foresaw
+        except Exception as error:  # noqa: BLE001 -- a message may fail in ways that no check foresaw
             self._engine.internal.note("reading a message", error)
             self._refuse(identity, Refusal.MALFORMED, f"it cannot be read ({type(error).__name__})", "")
             return
@@ -212,7 +212,7 @@ class Inbox:
         except OSError as cause:
             self._disk_failed(identity, message, cause)
             return
-        except Exception as error:  # noqa: BLE001 -- an error of ours, counted, reported to the sender
+        except Exception as error:  # noqa: BLE001 -- an internal error: counted, and reported to the sender
             self._internal(identity, message, attachments, error)
             return
         self._engine.submit(command)
@@ -243,7 +243,7 @@ class Inbox:
         except (CasparianError, OSError) as cause:
             logger.warning("Could not send worker %s a blob: %s", worker_id, cause)
             content = b""
-        except Exception as error:  # noqa: BLE001 -- an error of ours, counted; the worker hears that there is none
+        except Exception as error:  # noqa: BLE001 -- an internal error: counted, and answered with no blob
             self._engine.internal.note("taking a fetch", error)
             content = b""
         finally:

@@ -91,7 +91,7 @@ class Engine:
         now = self.now()
         try:
             decision = decide(self.state, self.presence, command, now, cause)
-        except Exception as error:  # noqa: BLE001 -- an error of ours ends this command, logged and counted, not the daemon
+        except Exception as error:  # noqa: BLE001 -- an internal error ends this command, not the daemon; it is counted and logged
             decision = self._refused(command, now, error)
         else:
             self._is_broken = True

@@ -65,7 +65,7 @@ def perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> Perform
     """Do all the work, promotions first and together. It may be repeated safely. A failure affects only its own piece of work."""
     try:
         return Performed(_perform(home, blobs, work), [])
-    except Exception as error:  # noqa: BLE001 -- whose it is shows when each is done alone
+    except Exception as error:  # noqa: BLE001 -- doing each piece alone shows which one failed
         if len(work) > 1:
             apart = [perform(home, blobs, [item]) for item in work]
             return Performed([d for each in apart for d in each.done], [s for each in apart for s in each.stopped])

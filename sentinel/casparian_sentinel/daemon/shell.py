@@ -269,7 +269,7 @@ class Shell:
         """Perform an action; an internal error in it is counted and logged, and the next one goes on."""
         try:
             action(*arguments)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, waiters and later effects are not its business
+        except Exception as error:  # noqa: BLE001 -- an error must not affect waiters and later effects
             self.internal.note(place, error)
 
     def _perform(self, effect: Effect) -> None:

@@ -212,7 +212,7 @@ class Lanes:
         question = one.pending.question
         try:
             made = answer(one.db, question, one.seq, self.files)
-        except Exception as cause:  # noqa: BLE001 -- a reader never ends silently: the asker gets an error
+        except Exception as cause:  # noqa: BLE001 -- the asker must get an error in any case
             if isinstance(cause, duckdb.Error) and is_damage(cause):
                 self.damage = cause
                 made = error(question.id, "The projection is damaged and will be rebuilt.", "Ask again in a moment.")

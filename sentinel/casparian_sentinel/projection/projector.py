@@ -353,7 +353,7 @@ class Projector:
             publish_output_views(self._projection, self._home)
         except (duckdb.FatalException, duckdb.InternalException):
             raise
-        except Exception as cause:  # noqa: BLE001 -- a folder, a disk, another user's file
+        except Exception as cause:  # noqa: BLE001 -- the directory, the disk or another user's file may be the cause
             words = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             if words != self._not_published:
                 _log.error("the catalog cannot be written; trying again: %s", words, exc_info=cause)

@@ -1,14 +1,14 @@
--- The tables that the event log materialises into (event-log.md, "Tables"). Disposable: a change here changes the
--- schema's fingerprint, and the projection is rebuilt from the log. No keys: the projector is the only writer. The indexes at
--- the end serve its look-ups in tables that grow with history. All times are UTC.
+-- The tables computed from the event log (event-log.md, "Tables"). They are disposable: a change here changes the schema's
+-- fingerprint, and the projection is rebuilt from the log. There are no keys, because the projector is the only writer. The indexes
+-- at the end serve its look-ups in tables that grow with history. All times are UTC.
 
--- `applied_seq` is ahead of `seq` while a batch with a poison event is applied piece by piece.
+-- `applied_seq` is ahead of `seq` while a batch with a poison event is applied in parts.
 create table cf_position (
     seq ubigint, batch_no ubigint, segment ubigint, byte_offset ubigint, sha256 varchar, schema_fingerprint varchar,
     boot_id varchar, is_clean boolean, applied_seq ubigint
 );
 
--- Events that cannot be made part of the other tables. `blob`: its content was missing.
+-- Events that cannot be applied to the other tables. `blob`: the blob whose content was missing.
 create table cf_poison_events (seq ubigint, ts timestamp, type varchar, error varchar, blob varchar);
 
 create table scout_sources (
@@ -72,9 +72,9 @@ create table cf_schema_contracts (
 
 create table cf_quarantine_policies (parser varchar, output varchar, policy_json varchar, set_at timestamp, set_by varchar);
 
--- Jobs lie in two tables, so that writing a batch of events costs the same after a million ended jobs as after ten: those
--- that may still change (open ones, and failures that nobody has closed) are few and replaced; settled ones (completed,
--- cancelled, or failed and closed) are appended, and touched again only by a retry.
+-- Jobs are in two tables, so that writing a batch of events costs the same after a million ended jobs as after ten. Jobs that may
+-- still change (open ones, and failures that are not closed) are few, and their rows are replaced; settled ones (completed,
+-- cancelled, or failed and closed) are appended, and changed again only by a retry.
 create table cf_unsettled_jobs (
     id varchar, job_type varchar, plugin_name varchar, parser_version varchar, file_version_id varchar,
     input_file varchar, status varchar, priority integer, retry_count integer, not_before timestamp, lease_epoch ubigint,
@@ -113,8 +113,8 @@ create table cf_output_parts (
     is_damaged boolean, sequence ubigint
 );
 
--- Which rows are live (docs/explanation/which-rows-are-live.md): one row a commit of a PARSE job, and the contents that each
--- file was last processed with.
+-- Which rows are live (docs/explanation/which-rows-are-live.md): one row for each commit of a PARSE job, and the contents with
+-- which each file was last processed.
 create table cf_commits (
     job_id varchar, parser varchar, parser_version varchar, file_id varchar, input_file varchar, content_hash varchar,
     generation integer, rows bigint, quarantined bigint, committed_at timestamp, sequence ubigint, is_live boolean,
@@ -162,7 +162,7 @@ create view cf_output_files as
         c.superseded_seq
     from cf_output_parts p left join cf_commits c on c.job_id = p.job_id;
 
--- The version of each output that queries see. Logs of before OutputVersionCreated know version 1 alone.
+-- The version of each output that queries see. Logs older than OutputVersionCreated have only version 1.
 create view cf_live_outputs as
     select output, version, contract_hash from cf_output_versions where status = 'live'
     union all
@@ -193,7 +193,7 @@ create view cf_parser_health as
         coalesce(bool_or(b.state = 'half_open'), false) as half_open
     from cf_parser_runs r left join cf_breakers b on b.parser_name = r.parser_name group by r.parser_name;
 
--- A failure is open while its job is: until the job succeeds or is cancelled, or its failure is closed.
+-- A failure is open until its job succeeds or is cancelled, or until the failure is closed.
 create view cf_error_occurrences as
     select f.*,
         case when q.status in ('COMPLETED', 'PARTIAL_SUCCESS', 'CANCELLED', 'COMMITTED') then coalesce(q.end_time, q.updated_at)
@@ -209,7 +209,7 @@ create view cf_errors as
         case when count(*) = count(closed_at) then max(closed_at) end as closed_at
     from cf_error_occurrences group by fingerprint;
 
--- rows: what the file's last processed contents have in the tables now. status_text: the same as people read it.
+-- rows: the current rows of the file's last processed contents. status_text: the same status in words.
 create view cf_files as
     select f.*, least(coalesce(p.rows, 0), 9223372036854775807)::bigint as rows,
         least(coalesce(p.quarantined, 0), 9223372036854775807)::bigint as quarantined,
@@ -228,7 +228,7 @@ create view cf_files as
             join cf_commits c on c.parser = p.parser and c.content_hash = p.content_hash and c.is_live
         group by p.file_id) p on p.file_id = f.id;
 
--- Every content that a file has or had, as far as it is there now or a job read it: `id` names the pair.
+-- Every content that a file has or had, if it still exists there or a job has read it; `id` names the pair of file and content.
 create view cf_file_version as
     select file_id || ':' || content_hash as id, file_id, max(path) as path, content_hash, max(size) as size,
         bool_or(is_present) as is_present, count(job_id) as jobs, max(sequence) as last_sequence

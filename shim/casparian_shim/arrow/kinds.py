@@ -217,7 +217,7 @@ def copied_row(row: Mapping[str, object]) -> dict[str, object]:
     try:
         if _UNCHANGING.issuperset(map(type, copy.values())):  # this is the result for nearly every row
             return copy
-    except Exception:  # noqa: BLE001, S110 -- a stranger's metaclass may refuse to be hashed
+    except Exception:  # noqa: BLE001, S110 -- an unknown metaclass may refuse to be hashed
         pass
     return {name: _copied(value, 0) for name, value in copy.items()}
 
@@ -239,7 +239,7 @@ def _copied(value: Any, depth: int) -> object:
                 _UNCHANGING.add(kind)
             return value
         return _copied(list(value), depth) if value.dtype.hasobject and value.ndim else numpy.array(value)
-    except Exception:  # noqa: BLE001 -- a stranger's class may raise anything; `kinded` says what it is
+    except Exception:  # noqa: BLE001 -- an unknown class may raise anything; `kinded` says what it is
         return value
 
 

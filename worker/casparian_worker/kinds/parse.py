@@ -156,7 +156,7 @@ class _Attempt:
             return Failed(of_exception(unreadable, "environment"))
         except CasparianError as error:
             return Failed(of_exception(error))
-        except Exception as accident:  # noqa: BLE001 -- a bug ends this attempt, reported, not the worker
+        except Exception as accident:  # noqa: BLE001 -- a bug ends only this attempt, and is reported
             is_disk = isinstance(accident, OSError | MemoryError)
             return Failed(of_exception(accident, "environment" if is_disk else "worker"))
 
