@@ -83,7 +83,7 @@ class TableProjector:
         self._mark = head
         self._arm()
 
-    def tell_watermark(self) -> None:
+    def send_watermark(self) -> None:
         self._arm()
 
     def kill(self) -> None:

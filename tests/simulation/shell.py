@@ -149,7 +149,7 @@ class SimProjector:
         self._world.must_be_durable(head.seq, "told to the projector")
         self.applied_seq = head.seq
 
-    def tell_watermark(self) -> None:
+    def send_watermark(self) -> None:
         """It heard already."""
 
     async def close(self) -> None:

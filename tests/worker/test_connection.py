@@ -16,7 +16,7 @@ def test_it_announces_that_it_waits_and_for_whom_and_gives_up_with_3() -> None:
     contact = Contact("home /h", said.append, 30.0, clock)
     waits = []
     for _ in range(31):
-        waits.append(contact.looked())
+        waits.append(contact.keeps_waiting())
         clock.now_s += 1.0
 
     assert waits == [True] * 30 + [False]
@@ -35,7 +35,7 @@ def test_a_lost_sentinel_is_told_once_and_waited_for_without_end() -> None:
     for _ in range(3):
         contact.lost()
         clock.now_s += 3600.0
-        assert contact.looked()
+        assert contact.keeps_waiting()
     contact.welcomed()
 
     gone = "the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)"
@@ -47,6 +47,6 @@ def test_a_managed_worker_says_nothing_to_anybody() -> None:
     clock = Clock()
     contact = Contact("home /h", None, 0.0, clock)
     clock.now_s += 3600.0
-    assert contact.looked()
+    assert contact.keeps_waiting()
     contact.refused("its name is taken")
     assert contact.status == REFUSED

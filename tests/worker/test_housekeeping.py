@@ -50,5 +50,5 @@ def test_scratch_of_a_worker_that_died_goes_and_what_is_in_use_stays(tmp_path: P
     for folder in (left, fresh):
         folder.mkdir()
     os.utime(left, (0, 0))
-    Housekeeping(home, JobLogSettings()).keep_house()
+    Housekeeping(home, JobLogSettings()).clean_up()
     assert sorted(path.name for path in home.scratch.iterdir()) == [fresh.name]

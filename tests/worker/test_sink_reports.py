@@ -131,7 +131,7 @@ def test_what_nobody_took_is_told_with_the_next_report_and_a_new_sentinel_hears_
     reports.report(ear.send, 1.0)
     assert [said.sinks[0].rows for said in ear.heard] == [5]
 
-    reports.begin_anew()
+    reports.start_over()
     reports.report(ear.send, 2.0)
     assert ear.heard[1] == ear.heard[0]
 

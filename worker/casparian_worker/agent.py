@@ -166,7 +166,7 @@ class Agent:
 
     def _tick(self) -> None:
         follow(self._home.daemon_log)
-        if not self._table.is_welcome and not self._contact.looked():
+        if not self._table.is_welcome and not self._contact.keeps_waiting():
             self._left.set()
             return
         counters = {key: attempt.counters for key, attempt in self._attempts.items()}
@@ -176,7 +176,7 @@ class Agent:
             self._sinks.report(self._bus.send, now_s)
         self._disk.submit(self._usage.look_at_disk)
         if self._housekeeping.is_due(now_s):
-            self._disk.submit(self._housekeeping.keep_house)
+            self._disk.submit(self._housekeeping.clean_up)
 
     def _received(self, message: Message, attachments: Sequence[bytes]) -> None:
         match message:
@@ -185,7 +185,7 @@ class Agent:
                 self._blobs.arrived(message.hash, content)
             case Welcome():
                 self._contact.welcomed()
-                self._sinks.begin_anew()
+                self._sinks.start_over()
                 self._blobs.ask_again()
             case Refused() if self._options.tell is None or message.of_kind != "hello":
                 logger.warning("The sentinel refused a %s: %s", message.of_kind, message.reason)

@@ -112,7 +112,7 @@ class Contact:
         self._is_told = False
         self.status = LEFT
 
-    def looked(self) -> bool:
+    def keeps_waiting(self) -> bool:
         """No sentinel has answered yet; returns whether to keep waiting. Once one has answered, this waits without limit."""
         if self._tell is None or self._was_welcome:
             return True

@@ -213,7 +213,7 @@ class SinkReports:
         self._sent: dict[SinkMeter, int] = {}
         self._sent_at_s = float("-inf")
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Send everything again, because the sentinel knows no counts yet."""
         self._sent.clear()
 

@@ -150,7 +150,7 @@ def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
     _remove_if_empty(fs, home.staging / job_id)
 
 
-def set_strangers_aside(fs: Fs, home: Home, last_seq: int) -> list[str]:
+def set_unknown_aside(fs: Fs, home: Home, last_seq: int) -> list[str]:
     """Move attempts whose leases are not in this log (it ends at `last_seq`) to `quarantine/_orphans/`; returns their names.
 
     An epoch is the sequence number of its lease, so directories with higher epochs come from a longer log than this one. The same

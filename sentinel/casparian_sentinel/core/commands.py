@@ -160,7 +160,7 @@ class QueueJobs(FromClient):
     position: int
     actor: str = SENTINEL
     #: job → the event that recorded the current state of its file.
-    told_by: Mapping[str, int] = field(default_factory=dict)
+    caused_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

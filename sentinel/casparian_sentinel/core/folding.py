@@ -128,10 +128,10 @@ def rebuild(state: State) -> None:
 
 def validate(state: State) -> None:
     """Raise `AssertionError` if an index does not match the open jobs. O(open jobs): for tests, not for production."""
-    anew = State()
-    anew.jobs, anew.parsers = state.jobs, state.parsers
-    rebuild(anew)
-    kept, expected = _lists(state), _lists(anew)
+    rebuilt = State()
+    rebuilt.jobs, rebuilt.parsers = state.jobs, state.parsers
+    rebuild(rebuilt)
+    kept, expected = _lists(state), _lists(rebuilt)
     wrong = {name: (kept[name], made) for name, made in expected.items() if kept[name] != made}
     by_state = Counter(job.state for job in state.jobs.values())
     wrong |= {

@@ -57,7 +57,7 @@ def queue(decision: DecisionBuilder, command: QueueJobs) -> None:
             continue
         accepted = spec
         keys.add(spec.key)
-        decision.record(JobQueued(job=spec), cause=command.told_by.get(spec.job_id, 0))
+        decision.record(JobQueued(job=spec), cause=command.caused_by.get(spec.job_id, 0))
         queued += 1
     decision.answer(Queued(queued, already, tuple(SkippedJobs(*why, files) for why, files in skipped.items())))
 

@@ -304,9 +304,9 @@ def error_frames(request_id: str, error: CasparianError, code: str) -> list[byte
 class Outbox:
     """Sends messages on the bus; reports a worker that does not read as gone."""
 
-    def __init__(self, bus: Bus, on_deaf: Callable[[str], None]) -> None:
+    def __init__(self, bus: Bus, on_not_reading: Callable[[str], None]) -> None:
         self._bus = bus
-        self._on_deaf = on_deaf
+        self._on_not_reading = on_not_reading
         self.dropped = 0
 
     def to_worker(self, worker_id: str, message: Message, attachments: Sequence[bytes] = ()) -> None:
@@ -319,7 +319,7 @@ class Outbox:
                 self.dropped += 1
                 self._bus.unbind(identity)
                 logger.warning("Worker %s does not read its messages.", worker_id)
-                self._on_deaf(worker_id)
+                self._on_not_reading(worker_id)
                 return
 
     def to_identity(self, identity: bytes, frames: Sequence[bytes]) -> None:

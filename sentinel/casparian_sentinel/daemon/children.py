@@ -129,7 +129,7 @@ class Child(Watched):
         return said_of_exit(self.exit_code)
 
 
-def said_of_exit(code: int) -> str:
+def describe_exit(code: int) -> str:
     """How a process ended: `exited with 3`, `killed by SIGKILL`."""
     if code >= 0:
         return f"exited with {code}"

@@ -222,10 +222,10 @@ class GroupCommit:
                 if self._lazy_timer is None:
                     self._lazy_timer = self._loop.call_later(LAZY_SECONDS, self._force_lazy)
             return
-        tells_of_lazy = entry.waiter is not None and bool(
+        depends_on_lazy = entry.waiter is not None and bool(
             self._pending
         )  # an answer may depend on what the lazy events changed
-        if not (entry.decision.events or self._writing or self._is_scheduled or tells_of_lazy):
+        if not (entry.decision.events or self._writing or self._is_scheduled or depends_on_lazy):
             self._release([entry])
             return
         self._pending.append(entry)

@@ -33,7 +33,7 @@ from casparian_sentinel.daemon.boot import boot_home, tables_in_a_process
 from casparian_sentinel.daemon.options import Options, ServiceManager
 from casparian_sentinel.daemon.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell
-from casparian_sentinel.daemon.upkeep import clear_scratch_of_strangers
+from casparian_sentinel.daemon.upkeep import clear_unknown_scratch
 from casparian_sentinel.log import HomeLock
 from casparian_sentinel.ports import Clock, Fs, RealClock, RealFs
 from casparian_shim import process
@@ -94,7 +94,7 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:
             booted = boot_home(home, settings, fs, tables_in_a_process)
-            clear_scratch_of_strangers(home, booted.log.end.seq)
+            clear_unknown_scratch(home, booted.log.end.seq)
             logger.info("Log open at event %d; %d events folded.", booted.log.end.seq, booted.folded_events)
 
             gc.collect()
@@ -137,7 +137,7 @@ async def live(shell: Shell) -> int:
         if shell.failure is None:
             _announce(shell)
             await shell.until(lambda: shell.drain_requested.is_set() or shell.stop_requested.is_set() or is_idle(shell))
-        shell.options.service.stopping(_farewell(shell))
+        shell.options.service.stopping(_why_stopping(shell))
         if shell.failure is None:
             await _end_cleanly(shell)
     finally:
@@ -145,7 +145,7 @@ async def live(shell: Shell) -> int:
     return 0 if shell.failure is None else 1
 
 
-def _farewell(shell: Shell) -> str:
+def _why_stopping(shell: Shell) -> str:
     if shell.failure is not None:
         return f"stops: {shell.failure}"
     return "idle" if is_idle(shell) and not shell.drain_requested.is_set() else "draining"

@@ -123,7 +123,7 @@ class Projector:
     def _condition(self) -> tuple[ProjectorPhase, str]:
         if self._phase is not ProjectorPhase.READY:
             return self._phase, self._words
-        self._heard()  # when this loop is busy, a beat may wait unread in the socket, which is not silence
+        self._read_reports()  # when this loop is busy, a beat may wait unread in the socket, which is not silence
         if self._phase is not ProjectorPhase.READY:
             return self._phase, self._words
         return self._beat.phase(self._clock.monotonic_seconds())
@@ -148,16 +148,16 @@ class Projector:
             theirs.close()
         self._control = ours
         self._told_seq = -1
-        self._be(ProjectorPhase.STARTING, "starting")
-        self._loop.add_reader(ours.fileno(), self._heard)
-        self.tell_watermark()
+        self._set_phase(ProjectorPhase.STARTING, "starting")
+        self._loop.add_reader(ours.fileno(), self._read_reports)
+        self.send_watermark()
 
     def watermark(self, durable: Head) -> None:
         """The log is durable up to this head."""
         self._watermark = durable
-        self.tell_watermark()
+        self.send_watermark()
 
-    def tell_watermark(self) -> None:
+    def send_watermark(self) -> None:
         """Send the watermark if it was not sent yet; if the socket is full, the next tick tries again."""
         mark = self._watermark
         if mark is None or self._control is None or mark.seq == self._told_seq:
@@ -173,7 +173,7 @@ class Projector:
     async def close(self) -> None:
         """Close the control socket, which asks the child to leave; after a while the child is killed."""
         self._is_closing = True
-        self._hang_up()
+        self._disconnect()
         if self._child is None or not self._child.is_running:
             return
         if self._phase is ProjectorPhase.STARTING:
@@ -185,7 +185,7 @@ class Projector:
             self._child.kill()
             await self._ended.wait()
 
-    def _heard(self) -> None:
+    def _read_reports(self) -> None:
         control = self._control
         while control is not None and self._control is control:
             try:
@@ -195,7 +195,7 @@ class Projector:
             except OSError:
                 data = b""
             if not data:
-                self._hang_up()
+                self._disconnect()
                 return
             try:
                 said = unpack(data, limit_bytes=_CONTROL_LIMIT_BYTES)
@@ -207,12 +207,12 @@ class Projector:
 
     def _take_in(self, said: Report) -> None:
         if said.get("ready"):
-            self._be(ProjectorPhase.READY, "ready")
+            self._set_phase(ProjectorPhase.READY, "ready")
             self._beat = Beat(self._clock.monotonic_seconds())
         if isinstance(beat := said.get("beat"), dict):
             self._beat = Beat(self._clock.monotonic_seconds(), beat.get("busy_ago"), beat.get("idle", 0.0))
         if "error" in said:
-            self._be(ProjectorPhase.BROKEN, f"error: {said['error']}")
+            self._set_phase(ProjectorPhase.BROKEN, f"error: {said['error']}")
             logger.error("Projector: %s", said["error"])
         if isinstance(poison := said.get("poison"), int):
             self.poison_events = poison
@@ -222,33 +222,35 @@ class Projector:
             and self._phase in (ProjectorPhase.STARTING, ProjectorPhase.READING)
             and self._watermark is not None
         ):
-            self._be(ProjectorPhase.READING, f"reading the log: event {seq:,} of {self._watermark.seq:,}")
+            self._set_phase(ProjectorPhase.READING, f"reading the log: event {seq:,} of {self._watermark.seq:,}")
         if isinstance(seq, int) and seq != self.applied_seq:
             self.applied_seq = seq
             self._on_applied(seq)
 
-    def _be(self, phase: ProjectorPhase, words: str) -> None:
+    def _set_phase(self, phase: ProjectorPhase, words: str) -> None:
         self._phase, self._words = phase, words
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if self._control is not None:
             self._loop.remove_reader(self._control.fileno())
             self._control.close()
             self._control = None
 
     def _exited(self, how: str) -> None:
-        self._hang_up()
+        self._disconnect()
         self._ended.set()
         if self._is_closing:
             return
         self._ended.clear()
-        self._be(ProjectorPhase.AWAY, f"away: {how}")
+        self._set_phase(ProjectorPhase.AWAY, f"away: {how}")
         wait_seconds = self._backoff.died_after(self._child.lived_seconds if self._child else 0.0)
         if (
             self._backoff.is_hopeless
         ):  # its resources (space, permissions) may come back, so it is still tried, at long intervals
             times = self._backoff.instant_deaths
-            self._be(ProjectorPhase.GIVEN_UP, f"given up for now: it {how}, {times} times within seconds of its start")
+            self._set_phase(
+                ProjectorPhase.GIVEN_UP, f"given up for now: it {how}, {times} times within seconds of its start"
+            )
             logger.error("The projector is %s; tried again in %.0f s.", self._words, wait_seconds)
         else:
             logger.warning("The projector %s; started again in %.1f s.", how, wait_seconds)

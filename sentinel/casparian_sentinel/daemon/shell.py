@@ -201,7 +201,7 @@ class Shell:
         self.planner = Planner(self.requests, self.engine, self.options.plan, self.tasks)
         self.inbox = Inbox(self.home, self.booted.blobs, self.engine, self.threads, self._serve, self.tasks)
         self.bus = Bus(self.zmq, self.home.bus_endpoint, self.inbox.receive, self._on_peer_gone)
-        self.outbox = Outbox(self.bus, self._on_worker_deaf)
+        self.outbox = Outbox(self.bus, self._on_worker_not_reading)
         self.inbox.connect(self.bus, self.outbox)
         self.bus.socket.after_drain(self._dispatch)
 
@@ -337,7 +337,7 @@ class Shell:
         if worker_id not in self.workers.pids:
             self._on_worker_gone(worker_id, "ended")
 
-    def _on_worker_deaf(self, worker_id: str) -> None:
+    def _on_worker_not_reading(self, worker_id: str) -> None:
         self.loop.call_soon(self.engine.submit, commands.WorkerGone(worker_id, "does not read its messages"))
 
     def _on_workers_hopeless(self) -> None:
@@ -398,7 +398,7 @@ class Shell:
         self.bus.socket.drain_now()  # heartbeats that wait in the socket count before a worker is declared lost
         self.engine.submit(commands.Tick())
         self._dispatch()
-        self.projector.tell_watermark()
+        self.projector.send_watermark()
         if self._ticks % _EACH_SECOND == 0:
             self.intake.look()
             self._guarded("scanning what is due", self.planner.scan_due_sources)

@@ -219,7 +219,7 @@ def clear_incoming(incoming: Path, now_seconds: float) -> int:
     return removed
 
 
-def clear_scratch_of_strangers(home: Home, last_seq: int) -> int:
+def clear_unknown_scratch(home: Home, last_seq: int) -> int:
     """Before the first lease: remove scratch of leases that are not in this log, because the same epochs will be given again."""
     found = [(name, _ATTEMPT.match(name)) for name in _names(home.scratch)]
     strange = [name for name, attempt in found if attempt is not None and int(attempt[2]) > last_seq]

@@ -104,7 +104,7 @@ def durable_upto(witnesses: Sequence[Witness]) -> Position | None:
     return max((witness.head.position for witness in witnesses if witness.head is not None), default=None)
 
 
-def hold_against(
+def check_witnesses(
     fs: Fs, directory: Path, chain_id: bytes, end: Head, witnesses: Sequence[Witness]
 ) -> LogShorter | LogReplaced | None:
     """The problem with an intact log that ends at `end`, or None if no witness contradicts it."""
@@ -115,8 +115,8 @@ def hold_against(
     if beyond:
         return LogShorter(directory, end, beyond)
     placed = [w for w in witnesses if w.head is not None and w.head.position != NOWHERE]
-    strangers = [w for w in placed if w.head is not None and not _is_on_chain(fs, directory, w.head, end)]
-    return LogReplaced(directory, end, strangers) if strangers else None
+    off_chain = [w for w in placed if w.head is not None and not _is_on_chain(fs, directory, w.head, end)]
+    return LogReplaced(directory, end, off_chain) if off_chain else None
 
 
 def _is_on_chain(fs: Fs, directory: Path, head: Head, end: Head) -> bool:
@@ -230,7 +230,7 @@ def examine(fs: Fs, directory: Path, witnesses: Sequence[Witness] = ()) -> Findi
     header = _check_headers(fs, directory, segments)
     own = [witness for witness in witnesses if witness.chain_id in (None, header.chain_id)]
     found = _walk_last(fs, directory, header, seal and seal[1], durable_upto(own), seal_damage)
-    problem = hold_against(fs, directory, header.chain_id, found.end, witnesses)
+    problem = check_witnesses(fs, directory, header.chain_id, found.end, witnesses)
     if problem is not None:
         raise problem
     return found

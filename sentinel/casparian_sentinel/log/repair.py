@@ -32,9 +32,9 @@ from casparian_sentinel.log.recovery import (
     LogReplaced,
     LogShorter,
     Witness,
+    check_witnesses,
     durability_witness,
     durable_upto,
-    hold_against,
     read_seal,
 )
 from casparian_sentinel.log.signed import SEALS_FOLDER
@@ -127,7 +127,7 @@ def plan_repair(
     if reason is None:
         reason = seal_damage
     if reason is None:
-        problem = hold_against(fs, directory, walk.chain_id, walk.head, witnesses)
+        problem = check_witnesses(fs, directory, walk.chain_id, walk.head, witnesses)
         if problem is None:
             raise NothingToRepair(directory)
         return _accepted(problem, walk.head, directory, witnesses, accepts_loss)

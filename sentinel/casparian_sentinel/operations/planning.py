@@ -198,17 +198,17 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
         while pending and (left is None or queued < left):
             most = JOBS_PER_DECISION if left is None else min(JOBS_PER_DECISION, left - queued)
             jobs: list[JobSpec] = []
-            told_by: dict[str, int] = {}
+            caused_by: dict[str, int] = {}
             while pending and len(jobs) < most:
                 file = pending.pop()
                 try:
                     jobs.append(parse_job(context, target, file))
-                    told_by[jobs[-1].job_id] = file["content_seq"] or 0
+                    caused_by[jobs[-1].job_id] = file["content_seq"] or 0
                 except ParameterRefused as refused:
                     reasons[refused.problem] = reasons.get(refused.problem, 0) + 1
             if not jobs:
                 break
-            answer = yield from decide(QueueJobs(jobs, files.seq, actor, told_by), Queued)
+            answer = yield from decide(QueueJobs(jobs, files.seq, actor, caused_by), Queued)
             queued += answer.queued
             already += answer.already
             for item in answer.skipped:

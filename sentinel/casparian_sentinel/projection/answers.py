@@ -79,7 +79,7 @@ class Pending:
     is_publishing: bool
     deadline: float
     #: When the asker was last sent `working`; -inf if never.
-    told_s: float = -math.inf
+    notified_s: float = -math.inf
 
 
 def read_question(frames: list[bytes]) -> Pending:

@@ -63,7 +63,7 @@ class _Running:
     db: duckdb.DuckDBPyConnection
     seq: int
     began_s: float
-    told_s: float
+    notified_s: float
     #: Why it is being stopped; empty while it may run.
     stopped: str = ""
     #: When it was first interrupted, in monotonic seconds; 0 while it may run.
@@ -123,7 +123,7 @@ class Lanes:
         """Start waiting questions, those of askers with fewer running ones first. `connect` returns a cursor and its event."""
         while (pending := self._next()) is not None:
             db, seq = connect()
-            one = _Running(pending, db, seq, time.monotonic(), pending.told_s)
+            one = _Running(pending, db, seq, time.monotonic(), pending.notified_s)
             self._running.append(one)
             one.thread = threading.Thread(target=self._read, args=(one,), name="reader")
             one.thread.start()
@@ -137,16 +137,16 @@ class Lanes:
             limit_seconds = self.query_seconds * (_DUMP_FACTOR if one.pending.question.format == "dump" else 1)
             if not one.stopped and now - one.began_s > limit_seconds:
                 one.stopped = f"The query took longer than {limit_seconds:.0f} s and was stopped."
-            elif not one.stopped and now - one.told_s > TELL_EVERY_SECONDS:
-                one.told_s = now
+            elif not one.stopped and now - one.notified_s > TELL_EVERY_SECONDS:
+                one.notified_s = now
                 if not send(bus, one.peer, working(one.pending.question.id)):
                     one.stopped = "its client has left"
             if one.stopped:
                 one.interrupt()
         for peer, waiting in list(self._waiting.items()):
-            if waiting and now - waiting[0].told_s > TELL_EVERY_SECONDS:
+            if waiting and now - waiting[0].notified_s > TELL_EVERY_SECONDS:
                 for pending in waiting:
-                    pending.told_s = now
+                    pending.notified_s = now
                 if not all(send(bus, peer, working(pending.question.id)) for pending in waiting):
                     del self._waiting[peer]
 

@@ -109,7 +109,7 @@ class Pulse:
         now: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        self._say, self._now, self._cpu = say, now, cpu
+        self._send_report, self._now, self._cpu = say, now, cpu
         self._turn_began_s = now()
         self._was_long_s: float | None = None
         self._worked_s, self._cpu_then = self._turn_began_s, cpu()
@@ -141,7 +141,7 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._is_over.wait(_BEAT_SECONDS):
-            self._say(Report(beat=self.beat()))
+            self._send_report(Report(beat=self.beat()))
 
 
 class Projector:
@@ -167,7 +167,7 @@ class Projector:
         #: Why the last attempt to write the catalog failed; empty if it succeeded.
         self._not_published = ""
         self._is_ready = False
-        self._pulse = Pulse(lambda report: _say(control, report))
+        self._pulse = Pulse(lambda report: _send_report(control, report))
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Serve until the sentinel is gone."""
@@ -185,7 +185,7 @@ class Projector:
             while True:
                 self._pulse.turn()
                 ready = dict(poller.poll(self._idle_milliseconds()))
-                if self._control.fileno() in ready and not self._hear():
+                if self._control.fileno() in ready and not self._read_watermark():
                     return
                 if bus in ready:
                     self._take_questions(bus)
@@ -212,7 +212,7 @@ class Projector:
             return 100
         return 50 if self._reported != self._projection.seq else 1000
 
-    def _hear(self) -> bool:
+    def _read_watermark(self) -> bool:
         """Read the latest watermark; returns False if the sentinel is gone."""
         while True:
             try:
@@ -247,11 +247,11 @@ class Projector:
         if self._projection.seq < seq_before:  # after a rebuild, incomplete tables must not be read
             self._is_ready = False
         if not self._is_behind():
-            self._is_ready = self._is_ready or _say(self._control, Report(ready=True, seq=self._projection.seq))
+            self._is_ready = self._is_ready or _send_report(self._control, Report(ready=True, seq=self._projection.seq))
         elif not self._is_ready:
-            self._say_how_far()
+            self._log_progress()
 
-    def _say_how_far(self) -> None:
+    def _log_progress(self) -> None:
         """Log the progress of a long rebuild every few seconds."""
         now = time.monotonic()
         if now - self._said_at >= _SAY_EVERY_SECONDS:
@@ -316,9 +316,9 @@ class Projector:
     def _is_there(self, bus: zmq.Socket[bytes], pending: Pending) -> bool:
         """Whether the asker of a waiting question is still there, which sending it `working` shows."""
         now = time.monotonic()
-        if now - pending.told_s < TELL_EVERY_SECONDS:
+        if now - pending.notified_s < TELL_EVERY_SECONDS:
             return True
-        pending.told_s = now
+        pending.notified_s = now
         return send(bus, pending.peer, working(pending.question.id))
 
     def _answer(self, bus: zmq.Socket[bytes], pending: Pending) -> None:
@@ -365,7 +365,7 @@ class Projector:
     def _report(self) -> None:
         now = time.monotonic()
         if self._projection.seq != self._reported and now - self._reported_at >= _REPORT_EVERY_SECONDS:
-            if _say(self._control, Report(applied=self._projection.seq, poison=self._projection.poison_count)):
+            if _send_report(self._control, Report(applied=self._projection.seq, poison=self._projection.poison_count)):
                 self._reported = self._projection.seq
             self._reported_at = now
 
@@ -387,20 +387,20 @@ def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int)
             projector.close()
     except StubbornQuery as cause:
         _log.error("%s", cause)
-        _say(control, Report(error=cause.problem))
+        _send_report(control, Report(error=cause.problem))
         logging.shutdown()
         os._exit(1)  # a normal exit would wait for the query's thread
     except (CasparianError, duckdb.Error) as cause:
         problem = str(cause).splitlines()[0]
         _log.error("%s", problem)
-        _say(control, Report(error=problem))
+        _send_report(control, Report(error=problem))
         if isinstance(cause, duckdb.Error):
             discard(home.state_db)  # it cannot be trusted any more, and the next projector rebuilds it
         return 1
     return 0
 
 
-def _say(control: socket.socket, what: Report) -> bool:
+def _send_report(control: socket.socket, what: Report) -> bool:
     try:
         control.send(msgpack.packb(what))
     except (BlockingIOError, BrokenPipeError, ConnectionResetError):

@@ -59,8 +59,8 @@ def _plain_nested_type(kind: Any) -> Any | None:
         names = [field.name for field in kind]
         fields = [_plain_field(field) for field in kind]
         # For a struct without fields, or with a duplicate field name, its text says more.
-        is_told = bool(fields) and all(field is not None for field in fields) and len(set(names)) == len(names)
-        return pa.struct(fields) if is_told else None
+        is_faithful = bool(fields) and all(field is not None for field in fields) and len(set(names)) == len(names)
+        return pa.struct(fields) if is_faithful else None
     if pa.types.is_map(kind):
         entry = [_plain_field(kind.key_field), _plain_field(kind.item_field)]
         return pa.list_(pa.struct(entry)) if all(field is not None for field in entry) else None

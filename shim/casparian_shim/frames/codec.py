@@ -63,7 +63,7 @@ def encode_failure(report: ErrorReport) -> bytes:
 
 
 def encode_progress(progress: Progress) -> bytes:
-    told = {
+    fields = {
         "done": progress.done,
         "total": progress.total,
         "unit": progress.unit,
@@ -71,7 +71,9 @@ def encode_progress(progress: Progress) -> bytes:
         "rejects": dict(progress.rejects),
         "metrics": dict(progress.metrics),
     }
-    return _with_json(kinds.PROGRESS, {key: value for key, value in told.items() if value is not None and value != {}})
+    return _with_json(
+        kinds.PROGRESS, {key: value for key, value in fields.items() if value is not None and value != {}}
+    )
 
 
 def encode_log(level: LogLevel, message: str) -> bytes:

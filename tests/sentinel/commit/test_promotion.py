@@ -180,7 +180,7 @@ def test_staging_of_leases_that_the_log_never_gave_is_moved_aside(home: Home) ->
     for epoch in (5, 6):
         home.staging_of(JOB, epoch).mkdir(parents=True)
         (home.staging_of(JOB, epoch) / "data.orders.0.parquet").write_bytes(b"x")
-    assert set_strangers_aside(FS, home, last_seq=5) == [f"{JOB}/6"]
+    assert set_unknown_aside(FS, home, last_seq=5) == [f"{JOB}/6"]
     assert [path.name for path in (home.staging / JOB).iterdir()] == ["5"]
     assert (home.orphans / ".staging" / f"{JOB}-6" / "data.orders.0.parquet").is_file()
 

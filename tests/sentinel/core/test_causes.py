@@ -37,7 +37,7 @@ def test_a_request_and_what_told_of_the_file_are_causes_of_a_queued_job() -> Non
     asked = step(table.state, table.presence, c.QueueJobs([job], 0), c.Now(1, 1.0), "queue:3f2a")
     assert asked.causes == ["queue:3f2a"]
 
-    told = step(table.state, table.presence, c.QueueJobs([spec(2)], 0, told_by={spec(2).job_id: 7}), c.Now(1, 1.0))
+    told = step(table.state, table.presence, c.QueueJobs([spec(2)], 0, caused_by={spec(2).job_id: 7}), c.Now(1, 1.0))
     assert told.causes == [7]
 
 

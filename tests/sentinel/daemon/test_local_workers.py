@@ -9,7 +9,7 @@ from typing import Any
 
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.children import GIVE_UP_AFTER, Backoff, read_pids, said_of_exit
+from casparian_sentinel.daemon.children import GIVE_UP_AFTER, Backoff, describe_exit, read_pids
 from tests.ending import await_end
 from tests.sentinel.daemon.world import PATIENCE_SECONDS, Daemon, event_types, new_home, until
 
@@ -79,7 +79,7 @@ def test_back_off_grows_and_is_forgotten_after_a_good_life() -> None:
 
 
 def test_exits_are_told_in_words() -> None:
-    assert [said_of_exit(code) for code in (3, -9)] == ["exited with 3", "killed by SIGKILL"]
+    assert [describe_exit(code) for code in (3, -9)] == ["exited with 3", "killed by SIGKILL"]
 
 
 def test_a_worker_that_was_stopped_is_replaced_when_its_lease_is_over(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ class Housekeeping:
         self._at_s = now_s
         return True
 
-    def keep_house(self) -> None:
+    def clean_up(self) -> None:
         """Remove old files; may run in any thread. It never raises for errors of the disk: the next hour tries again."""
         try:
             sweep(self._home.scratch, time.time())

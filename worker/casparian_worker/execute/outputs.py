@@ -233,7 +233,7 @@ class JudgedOutput:
 
     def finish(self) -> None:
         """All rows have arrived: check the share of bad rows."""
-        self.keep_rest()
+        self.release_rest()
         missing = self._validator.finish().rows_without_source_row
         if missing:
             self._warn(
@@ -241,7 +241,7 @@ class JudgedOutput:
             )
         self._judge(at_end=True)
 
-    def keep_rest(self) -> None:
+    def release_rest(self) -> None:
         """Pass on the bad rows that waited for others, because no more rows come."""
         self._keep_bad(None)
 

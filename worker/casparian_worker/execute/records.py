@@ -267,10 +267,10 @@ class SourceRecords:
             self._named_count = 0
         self._open_count = sum(batch.num_rows for batch in self._open)
         while self._open_count > _OPEN_MAX:
-            self._let_go_of(self._open.pop(0))
+            self._stop_tracking(self._open.pop(0))
         self._left_count = self._open_count
 
-    def _let_go_of(self, batch: pa.RecordBatch) -> None:
+    def _stop_tracking(self, batch: pa.RecordBatch) -> None:
         """There are too many records to remember individually, so from here on they are only counted."""
         self._open_count -= batch.num_rows
         self._let_go += batch.num_rows

@@ -39,14 +39,14 @@ _ours: set[int] = set()
 _is_adopting = False
 
 
-def _begin_anew() -> None:
+def _reset_after_fork() -> None:
     """Start over in a forked process, which has none of its parent's threads."""
     global _starter, _lock
     _starter, _lock = _new_starter(), threading.Lock()
     _ours.clear()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 class GuestStatusLost(CasparianError):

@@ -50,7 +50,7 @@ def _watch_parent(worker_pid: int) -> None:
     os._exit(_ORPHANED)
 
 
-def leave_others_alone() -> None:
+def confine_signals() -> None:
     """Restrict signals from this process to the guest's own children, if the kernel supports that."""
     from casparian_shim.process import keep_signals_inside
 
@@ -104,7 +104,7 @@ def run(arguments: list[str]) -> int:
     is_contained = worker_pid != "0"
     process.reset_signals(keep=() if is_contained else process.TERMINAL)
     if is_contained:
-        leave_others_alone()
+        confine_signals()
     return main(["guest", job_descriptor])
 
 

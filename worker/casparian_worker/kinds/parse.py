@@ -288,7 +288,7 @@ class _Attempt:
         error = of_exception(exceeded)
         try:
             for output in self.outputs.values():
-                output.keep_rest()
+                output.release_rest()
             files = [file for writer in self.writers.values() for file in writer.close_quarantine()]
         except OSError as cause:
             return Failed(of_exception(cause, "environment"))

@@ -88,7 +88,7 @@ class ScanProcess:
     def stop(self) -> None:
         self._child.signal(signal.SIGKILL)
 
-    def told(self, check: Callable[[], None]) -> ScanSaid | None:
+    def final_message(self, check: Callable[[], None]) -> ScanSaid | None:
         """The final message; None if the child sent none. `check` is called between messages and may raise."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
@@ -167,7 +167,7 @@ def _scan(run: JobRun, scratch: Path) -> ScanDone:
     try:
         run.stop.attach(child)
         run.on_started(child.pid)
-        last = child.told(run.stop.check)
+        last = child.final_message(run.stop.check)
         run.stop.check()
     finally:
         run.stop.detach()

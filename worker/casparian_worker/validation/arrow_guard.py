@@ -37,14 +37,16 @@ class ValidationLimits:
 
 def check_batch(batch: pa.RecordBatch, limits: ValidationLimits) -> None:
     """Check the numbers of columns, rows and bytes, and the longest cell."""
-    _hold("The output's number of columns", batch.num_columns, limits.columns_count)
-    _hold("The batch's number of rows", batch.num_rows, limits.batch_rows_count)
-    _hold("The batch's bytes", batch.nbytes, limits.batch_bytes)
+    _check_limit("The output's number of columns", batch.num_columns, limits.columns_count)
+    _check_limit("The batch's number of rows", batch.num_rows, limits.batch_rows_count)
+    _check_limit("The batch's bytes", batch.nbytes, limits.batch_bytes)
     if batch.nbytes <= limits.cell_bytes:
         return
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.nbytes > limits.cell_bytes:
-            _hold(f"The longest cell of column {name[:80]!r}, in bytes", _longest_cell(column), limits.cell_bytes)
+            _check_limit(
+                f"The longest cell of column {name[:80]!r}, in bytes", _longest_cell(column), limits.cell_bytes
+            )
 
 
 def _longest_cell(column: pa.Array) -> int:
@@ -59,7 +61,7 @@ def _longest_cell(column: pa.Array) -> int:
     return pc.max(pc.binary_length(column)).as_py() or 0
 
 
-def _hold(what: str, actual: int, limit: int) -> None:
+def _check_limit(what: str, actual: int, limit: int) -> None:
     if actual > limit:
         raise LimitExceeded(what, actual, limit)
 

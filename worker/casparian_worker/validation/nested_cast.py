@@ -263,15 +263,15 @@ def _cast_struct(array: pa.Array, data_type: StructType) -> Cast:
 def _cast_mixed_struct(payloads: pa.BinaryArray, data_type: StructType) -> Cast:
     target, names = loose_type(data_type), [field.name for field in data_type.fields]
     rows = [read_dict(payload) for payload in payloads.to_pylist()]
-    is_told = pa.array([row.keys() == set(names) for row in rows], pa.bool_())
-    told, others = rows_of(is_told), rows_of(pc.invert(is_told))
+    is_complete = pa.array([row.keys() == set(names) for row in rows], pa.bool_())
+    complete, others = rows_of(is_complete), rows_of(pc.invert(is_complete))
     good = [row for row in rows if row.keys() == set(names)]
     children = [Mixed.of_leaves([row[name] for row in good]) for name in names]
     cast = _struct_of(children, data_type, pa.repeat(pa.scalar(True), len(good)))
-    found = [Found(told.take(each.rows), each.code, each.expected) for each in cast.found]
+    found = [Found(complete.take(each.rows), each.code, each.expected) for each in cast.found]
     if len(others):
         found.append(Found(others, ViolationCode.TYPE_MISMATCH, describe(data_type)))
-    return Cast(gather([(told, cast.values), (others, pa.nulls(len(others), target))], target), found)
+    return Cast(gather([(complete, cast.values), (others, pa.nulls(len(others), target))], target), found)
 
 
 def _struct_of(children: Sequence[pa.Array | Mixed], data_type: StructType, present: pa.BooleanArray) -> Cast:
