@@ -213,7 +213,7 @@ def evolve(state: State, recorded: Recorded) -> None:
     try:
         apply(state, recorded.seq, recorded.ts, recorded.decoded())
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
-        what = f"{recorded.type} does not have what it must ({type(cause).__name__}: {str(cause)[:100]})"
+        what = f"{recorded.type} has missing or invalid fields ({type(cause).__name__}: {str(cause)[:100]})"
         raise UnfoldableLog(recorded.seq, what) from cause
 
 

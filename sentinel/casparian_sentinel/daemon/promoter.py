@@ -186,7 +186,7 @@ class Promoter:
 
     @property
     def is_busy(self) -> bool:
-        """Whether work waits, runs, or has only just been parked."""
+        """Whether work waits, runs, or has failed only a few times so far."""
         return bool(self._waiting or self._running) or any(one.tries < PATIENT_TRIES for one in self._parked.values())
 
     @property

@@ -39,7 +39,7 @@ class JobAgain(Generic[W]):
         renewed.specs.update({old.job_id: old for old, _work in olds})
 
     def key(self, fresh: JobSpec, work: W, generation: int) -> str:
-        """The key of the job's input in this generation; only one open job may have it."""
+        """The key of a rerun of this generation; by default the same in all, so that only one job is open at a time."""
         return fresh.key
 
     def policies(self, context: Context, work: W) -> Part[tuple[Policies, Policies] | None]:

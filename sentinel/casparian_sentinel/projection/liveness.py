@@ -171,7 +171,7 @@ class Liveness:
 
     @staticmethod
     def _is_late(known: Mapping[str, Processed], content_hash: str, as_of_seq: int) -> bool:
-        """Whether the file is known to have had another content since."""
+        """Whether the file is known to have a different content as of a later event."""
         return content_hash not in known and any(one.as_of_seq > as_of_seq for one in known.values())
 
     def _newest_job(self, processed: Processed) -> str:

@@ -20,7 +20,7 @@ from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.sdk.records import SKIP_REASONS, UNKNOWN, What
 from casparian_worker.validation import ArrowRefused
 
-#: The limit of one record's text that is stored with a bad row, in bytes; and the number of bad rows that share one such budget.
+#: The limit of one record's text that is stored with a bad row, in bytes; and the number of rows that share a larger budget.
 RAW_BYTES_MAX = 16 * 1024
 _RAW_GROUP_ROWS = 64 * 1024
 _RAW_GROUP_BYTES_MAX = 32 * 1024 * 1024

@@ -105,8 +105,8 @@ from cf_processing_queue where status in ({_ENDED}) and closed_at is null group 
 """
 
 
-#: The events that caused the job's events or were caused by them, without other jobs' lives; registration and contracts of
-#: the version that ran; what superseded the rows. Events older than causes have none: then the last scan that saw the file.
+#: The job's own events and everything that led to them, without the lives of other jobs; registration and contracts of the
+#: version that ran; what superseded the rows. Old events have no causes; then the last scan that saw the file is shown.
 _STORY = """
 with recursive job as (select * from cf_processing_queue where id = $job_id),
 own as (
