@@ -1,6 +1,7 @@
 """Phrases that a native speaker would not say to a colleague stay out of code and pages."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,45 @@ _REPLACED = {
     r"\bwith empty hands\b": "holding no leases",
     r"\bkeeper tells\b": "reports",
 }
+
+#: What is odd in the text of code, comments and messages included → what to write.
+_ODD = {
+    r"\bheld against\b": "compared with, checked against, validated against",
+    r"\bof ours\b": "Casparian's, or say whose",
+    r"\b[Ww]hoever\b": "name the caller, the reader or the user",
+    r"\b(?:some|no)body\b": "someone, no one; better: name the role",
+    r"\blest\b": "so that ... not",
+    r"\bthereby\b": "a sentence with a subject",
+    r"\banew\b": "again",
+    r"\bmade again\b": "rebuilt, created again",
+    r"\bof before\b": "older than",
+    r"\bbeside\b": "next to, in addition to, other than",
+    r"\bbelongs into\b": "belongs in",
+    r"\btold\b": "sent, reported, notified, or tell apart: distinguished",
+    r"\b(?:lies|lay|lie) (?:in|at|on|below|there|here|behind|under|beyond)\b": "is in, is at",
+    r"\bknows? nothing of\b": "does not know, does not contain",
+    r"\b(?:goes|go|went) on\b": "continues, keeps running",
+    r"(?<![`\w])Pure\.": "nothing: the package's docstring says it once",
+}
+#: The packages in which no odd phrase is left.
+_CLEAN = ("sentinel", "shim", "worker")
+
+
+@cache
+def lines_of(folder: str) -> list[tuple[str, str]]:
+    """(place, line) of every line of Python in a folder."""
+    return [
+        (f"{file.relative_to(ROOT)}:{number}", line)
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
+    ]
+
+
+@pytest.mark.parametrize("phrase", _ODD)
+def test_no_clean_package_has_an_odd_phrase(phrase: str) -> None:
+    odd = re.compile(phrase)
+    found = [place for folder in _CLEAN for place, line in lines_of(folder) if odd.search(line)]
+    assert found == [], f"write: {_ODD[phrase]}"
 
 
 @pytest.mark.parametrize("phrase", _REPLACED)

@@ -266,7 +266,9 @@ class LeaseTable:
             case m.Hello():
                 self._hello_at_s = float("-inf")
             case m.Released() | m.Started():
-                self.is_welcome = False  # the next hello names all held leases, and thereby those that are not held
+                self.is_welcome = (
+                    False  # the next hello names all held leases, so the sentinel learns which are not held
+                )
         return []
 
     # --- attempts

@@ -1,7 +1,7 @@
 """Folding events into the state: what each class of event changes.
 
 `apply` is the only function that writes a `State`, both in the running sentinel and in a replay of the log. It repeats decisions
-and judges nothing, with one exception: it refuses a step that is not in the table of job states, which no log of ours contains.
+and judges nothing, with one exception: it refuses a step that is not in the table of job states, which no valid log contains.
 The indexes of the open jobs (queues, leases by worker, who waits) are updated by `enter` and `leave`, rebuilt by `rebuild`, and
 checked against the jobs by `validate`. Events that change nothing here (`NOT_FOLDED`) matter only to the projection.
 """

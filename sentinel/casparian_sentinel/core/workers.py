@@ -90,7 +90,7 @@ def name_taken_by(presence: WorkerPresence, now: Now, message: Hello) -> Connect
 
 
 def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bool) -> tuple[list[Held], list[Held]]:
-    """The leases a worker may go on with, and those it may not; a process other than the one that got them keeps none."""
+    """The leases a worker may keep, and those it must drop; a process other than the one that got them keeps none."""
     keep: list[Held] = []
     drop: list[Held] = []
     for item in message.holding:

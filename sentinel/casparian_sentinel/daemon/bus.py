@@ -337,7 +337,7 @@ class FeedPublisher:
         self._readings = readings
         self._path = Path(endpoint.removeprefix(_IPC))
         self._topics: set[bytes] = set()
-        #: Sequence number of the newest event that was published, or skipped because nobody subscribed.
+        #: Sequence number of the newest event that was published, or skipped because it has no subscribers.
         self.seq = 0
         publisher = context.socket(zmq.XPUB)
         publisher.set(zmq.LINGER, 0)

@@ -266,7 +266,7 @@ class Shell:
         self.changed.set()
 
     def _guarded(self, place: str, action: Callable[..., object], *arguments: object) -> None:
-        """Perform an action; an internal error in it is counted and logged, and the next one goes on."""
+        """Perform an action; an internal error in it is counted and logged, and does not stop the caller."""
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 -- an error must not affect waiters and later effects
