@@ -228,7 +228,7 @@ def test_a_damaged_length_does_not_hide_the_batches_behind_it(tmp_path: Path) ->
     data[heads[0].position.offset + 8 : heads[0].position.offset + 12] = b"\xff\xff\xff\xff"
     segment.write_bytes(data)
 
-    with pytest.raises(LogCorrupt, match=r"batch \d+ at offset \d+ knew it"):
+    with pytest.raises(LogCorrupt, match=r"batch \d+ at offset \d+ says that it was durable"):
         reopen(tmp_path / "log")
 
 
