@@ -29,7 +29,7 @@ class Nature:
 
     #: Whether another attempt makes sense: not at all, one with more memory, or several later.
     retry: Literal["never", "once", "later"] = "never"
-    #: It may count against the parser; otherwise it never does, whoever found it: it is the machine, the disk, the input.
+    #: Whether it may count against the parser. Other codes never do: the machine, the disk or the input is the cause.
     may_blame_parser: bool = True
     #: A guest may report it; a guest that claims another code would steer retries or blame.
     is_for_guests: bool = True

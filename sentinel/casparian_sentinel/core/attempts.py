@@ -99,7 +99,7 @@ def current_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> Op
 
 
 def is_answered(state: State, job_id: str, epoch: int) -> bool:
-    """Whether the end of this attempt was answered; whoever asks again gets that answer."""
+    """Whether the end of this attempt was answered; a repeated request gets the same answer."""
     return state.answered.get(job_id, (0, ""))[0] == epoch
 
 

@@ -266,7 +266,7 @@ def joined_by(hello: Hello, worker_id: str) -> WorkerJoined:
 
 #: (uri, output).
 Key: TypeAlias = tuple[str, str]
-#: Workers that were lost and may come back with counts that go on; of older ones all would be counted again.
+#: Lost workers whose counts are remembered, since they may return and continue them. An older one would be counted again.
 ABSENT_LIMIT = 32
 
 

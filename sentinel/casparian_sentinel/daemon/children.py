@@ -94,7 +94,7 @@ class Watched:
 
 
 class Child(Watched):
-    """A process of ours, started in a session of its own: a Ctrl-C at the terminal is for the sentinel to pass on."""
+    """A child process, started in a new session, so that Ctrl-C at the terminal reaches only the sentinel, which passes it on."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Child(Watched):
 
     def _how(self) -> str:
         self.exit_code = self._process.wait()
-        return said_of_exit(self.exit_code)
+        return describe_exit(self.exit_code)
 
 
 def describe_exit(code: int) -> str:

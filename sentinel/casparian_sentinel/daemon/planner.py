@@ -46,7 +46,7 @@ class _Poll:
 
 
 async def digest_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
-    """A tree of a million files takes seconds: not in the loop, nor in a thread beside it."""
+    """Compute the digest in a process: a tree of a million files takes seconds, too long for the loop or one of its threads."""
     command = [sys.executable, "-I", "-S", str(Path(tree_digest.__file__)), root, *passed_over]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL

@@ -203,9 +203,9 @@ class Projector:
                 logger.warning("The projector sent an unexpected message: %s", malformed.reason)
                 continue
             if isinstance(said, dict):
-                self._take_in(cast(Report, said))
+                self._apply_report(cast(Report, said))
 
-    def _take_in(self, said: Report) -> None:
+    def _apply_report(self, said: Report) -> None:
         if said.get("ready"):
             self._set_phase(ProjectorPhase.READY, "ready")
             self._beat = Beat(self._clock.monotonic_seconds())

@@ -155,7 +155,7 @@ def decide(command: Command, answer: type[AnswerT]) -> Part[AnswerT]:
 
 
 def answer_of(decision: Decision) -> Answer | None:
-    """The result of the step `Decide`, for whoever performs it. Raises `OperationRefused`."""
+    """The result of the step `Decide`, for the code that performs it. Raises `OperationRefused`."""
     match decision.answer:
         case Rejected(problem=problem, remedy=remedy, code=code):
             raise OperationRefused(problem, remedy, code)

@@ -20,7 +20,7 @@ from casparian_sentinel.commit.promote import (
     promote_group,
     published_parts,
 )
-from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, set_strangers_aside, sweep
+from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, set_unknown_aside, sweep
 from casparian_sentinel.core import Kept, Promoted
 from casparian_sentinel.ports import RealFs
 
