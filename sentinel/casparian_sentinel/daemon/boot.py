@@ -91,7 +91,7 @@ def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | No
         )
         try:
             state, folded_events = fold(fs, home.log, log, snapshot_of(document))
-            moved = set_strangers_aside(fs, home, log.end.seq)
+            moved = set_unknown_aside(fs, home, log.end.seq)
         except BaseException:
             log.close(seal=False)
             raise
