@@ -22,17 +22,17 @@ GOOD: dict[str, Any] = {"free_bytes": 2 * FLOOR, "floor_bytes": FLOOR, "has_rese
     [
         (None, {}, None),
         (None, {"free_bytes": FLOOR}, None),
-        (None, {"free_bytes": FLOOR - MIB}, PauseIntake("disk: 511 MiB free, below the floor of 512 MiB")),
+        (None, {"free_bytes": FLOOR - MIB}, PauseIntake("disk: 511.0 MiB free, below the floor of 512.0 MiB")),
         (None, {"is_log_full": True}, PauseIntake(FULL)),
         (None, {"is_log_full": True, "free_bytes": 0}, PauseIntake(FULL)),
         (None, {"free_files": None}, None),
         (None, {"free_files": FILES_FLOOR}, None),
-        (FULL, {}, ResumeIntake("1,024 MiB free")),
+        (FULL, {}, ResumeIntake("1,024.0 MiB free")),
         (FULL, {"is_log_full": True}, None),
         (FULL, {"has_reserve": False}, None),
         (FULL, {"free_bytes": FLOOR}, None),
         (FULL, {"free_files": FILES_FLOOR}, None),
-        (FULL, {"free_files": 10 * FILES_FLOOR}, ResumeIntake("1,024 MiB free")),
+        (FULL, {"free_files": 10 * FILES_FLOOR}, ResumeIntake("1,024.0 MiB free")),
     ],
 )
 def test_intake_follows_the_disk(paused: str | None, seen: dict[str, Any], verdict: object) -> None:
