@@ -212,9 +212,9 @@ def publish(
 def opened(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """The newest catalog, read-only. Raises `FileNotFoundError` if there is none.
 
-    DuckDB keeps one instance per path in a process, and would show a long-lived one an old catalog while another thread
-    has it open: it is looked at under a name of its own. `reader` is a `reader()` to look at it with: most of the time
-    goes into starting DuckDB, and into ending it. It stays open, for its owner to close.
+    DuckDB keeps one instance per path in a process, and would show an old catalog while another thread has it open; so the
+    catalog is opened through a link with a unique name. `reader` is a `reader()` for it: most of the time goes into starting
+    and ending DuckDB. It stays open; its owner closes it.
     """
     link = home.run / f"catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
     link.hardlink_to(home.catalog_db)
@@ -228,7 +228,7 @@ def opened(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Itera
 
 
 def reader() -> duckdb.DuckDBPyConnection:
-    """DuckDB without a database, started, with its lists of views and tables loaded."""
+    """A started DuckDB without a database, with its lists of views and tables loaded."""
     db = duckdb.connect()
     db.execute("select view_name from duckdb_views() where not internal").fetchall()
     db.execute("select table_name from duckdb_tables()").fetchall()

@@ -25,13 +25,13 @@ CONTEXT_VALUE_CHARACTERS_MAX = 4 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What follows from an error code."""
+    """The consequences of an error code."""
 
-    #: Whether another attempt makes sense: not at all, one with more memory, or several later.
+    #: Whether another attempt makes sense: not at all, one with more memory, or several later ones.
     retry: Literal["never", "once", "later"] = "never"
     #: Whether it may count against the parser. Other codes never do: the machine, the disk or the input is the cause.
     may_blame_parser: bool = True
-    #: A guest may report it; a guest that claims another code would steer retries or blame.
+    #: Whether a guest may report it; a guest that claimed another code could influence retries or blame.
     is_for_guests: bool = True
 
 
@@ -40,12 +40,12 @@ _MEMORY = Nature("once")
 #: The environment failed.
 _PASSES = Nature("later", may_blame_parser=False)
 _PASSES_FOUND_BY_WORKER = Nature("later", may_blame_parser=False, is_for_guests=False)
-#: It may pass, and is the parser's own all the same: it runs too long, or exits with the status that asks for a retry.
+#: It may pass but is the parser's own fault: it runs too long, or exits with the status that asks for a retry.
 _PARSERS_OWN_PASSES = Nature("later")
 
 
 class ErrorCode(StrEnum):
-    """Why a job failed, in one word, and what follows from that. Code, log, CLI and console all use these."""
+    """Why a job failed, in one word, and what follows from it. Code, log, CLI and console use the same codes."""
 
     _value_: str
     nature: Nature
@@ -86,9 +86,9 @@ class ErrorCode(StrEnum):
         return member
 
 
-#: One more try with fewer slots makes sense; a second failure is final.
+#: One more attempt with fewer slots makes sense; a second such failure is final.
 RETRYABLE_ONCE = frozenset(code for code in ErrorCode if code.nature.retry == "once")
-#: Try again later.
+#: The job is tried again later.
 TRANSIENT = frozenset(code for code in ErrorCode if code.nature.retry == "later")
 
 

@@ -105,7 +105,7 @@ __all__ = [
     "with_texts",
 ]
 
-#: Module → the public names in it, each with its name there when that is another one.
+#: Module → its public names; `public=name` if the name in the module differs.
 _NAMES = {
     "casparian_worker.__main__": "run_worker=run",
     "casparian_worker.discovery.file_index": "as_file_index ChangeWriter FileRow retag",

@@ -1,8 +1,8 @@
 """The shell of a worker: a loop that passes each input to `LeaseTable.step` and performs the outputs.
 
-Owns the socket, the clock, the slots, the thread that syncs and the one that removes old files. Leases are decided by
-`leases`. The agent also fetches blobs, reports what was written and, for a worker that a person started, reports
-whether a sentinel answers.
+It owns the socket, the clock, the slots, the thread that syncs, and the thread that removes old files. `leases` decides about
+leases. The agent also fetches blobs, reports what was written and, for a worker that a person started, reports whether a daemon
+answers.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Agent:
         )
         #: Attempts from `Start` until their slot has finished, whether or not the lease is still held.
         self._attempts: dict[LeaseKey, Attempt] = {}
-        #: Work finished by slots, until it is synced or dropped.
+        #: Results of slots, until they are synced or dropped.
         self._staged: dict[LeaseKey, Result] = {}
         self._housekeeping = Housekeeping(home, settings.job_logs)
         self._usage = UsageMeter(home.staging)
@@ -133,7 +133,7 @@ class Agent:
         runner = JobRunner(self._context, transfer, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
         self._syncer: Syncer[Result] = Syncer(lambda group: self._call(self._synced, group))
-        #: Disk work that the loop does not wait for.
+        #: Runs disk work that the loop does not wait for.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         try:
             while not self._left.is_set():

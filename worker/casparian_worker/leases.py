@@ -191,7 +191,7 @@ class LeaseTable:
         self._outputs.append(Start(assignment))
 
     def _take_answers(self, answered: Sequence[m.Held]) -> None:
-        """The end of these leases is recorded: their staged files now belong to the sentinel."""
+        """The ends of these leases are recorded, so their staged files now belong to the sentinel."""
         for lease in self._found(answered):
             if lease.stage in (Stage.FINISHED, Stage.FAILED):
                 self._forget(lease.key)
@@ -251,7 +251,7 @@ class LeaseTable:
                 self._send_failure(now_s, lease)
 
     def _lose_leases(self) -> None:
-        """No daemon answered in time: stop running jobs, which may soon be given to another worker. Offers keep waiting."""
+        """No daemon answered in time: stop running jobs, which may be given to another worker soon. Offers keep waiting."""
         for lease in self.at(Stage.WAITING, Stage.RUNNING):
             self._give_up(lease, StopCause.LEASE_LOST)
         self.is_welcome = False

@@ -98,7 +98,7 @@ class Sink(Protocol):
 
 
 class ParquetStaging:
-    """The sink of every job: Parquet files in the attempt's own staging directory, which its owner syncs or removes."""
+    """The sink of every job: Parquet files in the attempt's staging directory, which its owner syncs or removes."""
 
     def __init__(self, directory: StagingDirectory, meters: SinkMeters | None = None) -> None:
         self._directory = directory

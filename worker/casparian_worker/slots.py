@@ -104,7 +104,7 @@ class Slots(Generic[Work]):
 
 
 class Syncer(Generic[Owner]):
-    """`on_synced` is called in the syncer's thread with each group: (owner, None or why it is not durable)."""
+    """Makes attempts durable. `on_synced` is called in its thread with each group: (owner, None or why it is not durable)."""
 
     def __init__(self, on_synced: Callable[[list[tuple[Owner, Exception | None]]], None]) -> None:
         self._on_synced = on_synced
@@ -116,7 +116,7 @@ class Syncer(Generic[Owner]):
         self._queue.put((owner, staging))
 
     def close(self) -> None:
-        """Sync what waits, then end."""
+        """Sync the waiting attempts, then end."""
         self._queue.put(None)
         self._thread.join()
 
@@ -142,7 +142,7 @@ class Syncer(Generic[Owner]):
 
 
 def _synced(group: list[StagingDirectory]) -> Sequence[Exception | None]:
-    """For each: None or why not. A bug ends this group, logged, but not the thread that all groups need."""
+    """None for each attempt, or why it is not durable. A bug is logged and ends this group, but not the shared thread."""
     try:
         return sync_together(group)
     except Exception as accident:

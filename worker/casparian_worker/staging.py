@@ -1,10 +1,9 @@
 """The directory of one attempt, `.staging/<job>/<epoch>/`: accessed through descriptors, without following links.
 
-A file is digested while it is written; small ones stay in memory until they are complete. Syncing makes files and
-directories durable; until then an attempt is worth nothing. All goes through the port `Disk`, behind which the simulation
-has a disk that fails and loses power. `SinkMeters` counts what is written where and how long that takes, since this worker's
-start: slots and the syncer add, the agent reads, from any thread. `sinks` decides what is written; the sentinel moves it into
-`outputs/`.
+A file is hashed while it is written; a small one stays in memory until it is complete. Syncing makes files and directories
+durable; before that an attempt counts for nothing. All access goes through the port `Disk`, for which the simulation has a disk
+that fails and loses power. `SinkMeters` counts what is written where, and how long that takes, since the worker started: slots
+and the syncer add, the agent reads, from any thread. `sinks` decides what is written; the sentinel moves it into `outputs/`.
 """
 
 from __future__ import annotations
@@ -236,7 +235,7 @@ class StagedSink:
         return len(piece)
 
     def flush(self) -> None:
-        """Does nothing: durability comes with the sync."""
+        """Do nothing, because syncing makes the file durable."""
 
     def close(self) -> None:
         """Write what is still in memory. The file is not durable yet."""
@@ -245,7 +244,7 @@ class StagedSink:
         self.closed = True
 
     def sync(self) -> None:
-        """Make the content durable; once is enough."""
+        """Make the content durable; repeating this does nothing."""
         if self._is_synced:
             return
         assert self.closed and self._descriptor is not None, "closed first"
@@ -373,7 +372,7 @@ def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
 
 
 def sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
-    """Sync a group of attempts, sharing the sync of what they share. For each: None, or why it is not synced."""
+    """Sync a group of attempts, with one sync for what they share. Returns None for each attempt, or why it is not durable."""
     outcomes: list[OSError | None] = []
     for directory in directories:
         try:

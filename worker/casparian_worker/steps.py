@@ -103,7 +103,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Make durable what this attempt staged, and say when it is."""
+    """Make what this attempt staged durable, and report when it is."""
 
     key: LeaseKey
 

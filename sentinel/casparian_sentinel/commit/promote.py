@@ -1,8 +1,8 @@
 """Publishing committed files: each is renamed into place, never copied and never over another file. Repeating it changes nothing.
 
-Works on groups, so that a directory is synced once for all files that moved into it. Runs in a thread of its own in the
-daemon. What was done is a command for the core (`Promoted`, `Kept`), which names damaged and missing files by their paths
-relative to the home; they are left where they are. No commit is decided here.
+Commits are published in groups, so that a directory is synced once for all files that moved into it. In the daemon this runs in a
+separate thread. The result is a command for the core (`Promoted`, `Kept`), which names damaged and missing files by their paths
+relative to the home; such files are left where they are. No commit is decided here.
 
 Files in `outputs/` and `quarantine/` that no commit of the log names were published before the log was cut back or restored from
 an older copy. They are moved to `quarantine/_orphans/`, never removed.
@@ -32,7 +32,7 @@ from casparian_sentinel.commit.staging import (
 from casparian_sentinel.core import Kept, Promoted
 from casparian_sentinel.ports import Fs
 
-#: Below `quarantine/`: rows of attempts that failed and committed nothing. No output can have this name.
+#: The folder in `quarantine/` for rows of attempts that failed and committed nothing. No output can have this name.
 UNCOMMITTED = "_uncommitted"
 #: There is a link, a directory or a file with several links where a staged file should be.
 _NOT_A_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO})
@@ -201,7 +201,7 @@ def without_manifest(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
 
 
 def published_parts(fs: Fs, home: Home) -> Iterator[list[str]]:
-    """The paths of all parts, relative to the home: a list for each version of an output or quarantine."""
+    """The paths of all part files, relative to the home: a list for each version of an output or quarantine."""
     for tree in (home.outputs, home.quarantine):
         for output in _directories(fs, tree):
             for version in _directories(fs, tree / output):
@@ -211,7 +211,7 @@ def published_parts(fs: Fs, home: Home) -> Iterator[list[str]]:
 
 
 def move_aside(fs: Fs, home: Home, paths: Iterable[str]) -> list[str]:
-    """Move files, given by their paths relative to the home, to `quarantine/_orphans/`; where they are then."""
+    """Move files, given by their paths relative to the home, to `quarantine/_orphans/`; returns their new paths."""
     moved: list[str] = []
     touched: set[Path] = set()
     synced: set[Path] = set()

@@ -64,12 +64,12 @@ def held(job_id: str, epoch: int) -> Held:
 
 
 def own_error(code: str, message: str, origin: Literal["worker", "sentinel"] = "worker") -> JobError:
-    """An error that the core concluded itself: no worker reported it."""
+    """An error that the core itself concludes, without a report from a worker."""
     return JobError(code=code, message=message[:2048], origin=origin, fingerprint=fingerprint_of_code(code))
 
 
 def internal_error(message: str) -> JobError:
-    """The fault is ours: neither parser, worker nor machine."""
+    """An error that is Casparian's fault, not the parser's, the worker's or the machine's."""
     return own_error(ErrorCode.INTERNAL.value, message, "sentinel")
 
 
@@ -302,7 +302,7 @@ def back_off_seconds(job: OpenJob, steps: list[float]) -> float:
 def dead_letter(
     decision: DecisionBuilder, job: OpenJob, reason: Literal["retries", "poison"], error: JobError, *, cause: int = 0
 ) -> int:
-    """No further attempt is made unless a person asks for one; the sequence of the event."""
+    """Give the job up until a person asks for another attempt; returns the sequence number of the event."""
     seq = decision.record(
         JobDeadLettered(
             job_id=job.job_id,
@@ -318,14 +318,14 @@ def dead_letter(
 
 
 def _fail(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
-    """It fails, and nothing of it is kept; the sequence of the event."""
+    """Fail the job without keeping any of its files; returns the sequence number of the event."""
     failed = decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
     decision.do(DropStaging(job.job_id, job.epoch))
     return failed
 
 
 def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceived) -> int:
-    """It fails, and the quarantine that its worker offers is kept; the sequence of the event."""
+    """Fail the job and keep the quarantine that its worker offers; returns the sequence number of the event."""
     kept, error, blob = command.message.uncommitted, command.message.error, command.uncommitted_blob
     if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
         return _fail(decision, job, error)
@@ -382,9 +382,9 @@ def on_released(decision: DecisionBuilder, command: ReleaseReceived) -> None:
 
 
 def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: bool = False, cause: int = 0) -> None:
-    """The attempt is over without a verdict: queued again, cancelled if that was asked for, poison after too many lost workers.
+    """End the attempt without a verdict: its job is queued again, cancelled if that was requested, or dead after too many losses.
 
-    `cause`: the event that took it from its worker, if one did.
+    `cause` is the event that took the attempt from its worker, if there is one.
     """
     decision.presence.jobs.drop(job.job_id)
     if job.is_cancel_requested:
@@ -403,9 +403,10 @@ def give_back(decision: DecisionBuilder, job: OpenJob, reason: str, *, is_loss: 
 
 
 def recall(decision: DecisionBuilder, parser: str, version: str, *, cause: int, but: str = "") -> None:
-    """Take back what was leased ahead and has not started: event `cause` paused its parser, or one version of it.
+    """Take back jobs that were leased ahead and have not started, because event `cause` paused their parser or one version of it.
 
-    A worker that has begun meanwhile is fenced and stops; what runs already may end. `but` has just ended.
+    If the worker started such a job in the meantime, it is fenced and stops; jobs that already run may finish. `but` is the job
+    whose attempt just ended.
     """
     fenced: dict[str, list[Held]] = {}
     for worker_id in decision.state.epochs_held:
@@ -429,7 +430,7 @@ def lose_all(
     is_loss: bool = True,
     cause: int = 0,
 ) -> None:
-    """All leases of a worker that is no more end. Blamed are the jobs that ran; if none is known to have run, all."""
+    """End all leases of a lost worker. The loss counts against its running jobs, or against all if none is known to run."""
     kept = set(keep)
     jobs = [decision.state.jobs[job_id] for job_id in decision.leases_of(worker_id) if job_id not in kept]
     somebody_ran = any(job.state is JobState.RUNNING for job in jobs)

@@ -56,9 +56,9 @@ class DropStaging:
 
 @dataclass(frozen=True, slots=True)
 class KeepUncommitted:
-    """Move a failed attempt's quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then say `Kept`.
+    """Move a failed attempt's quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then send `Kept`.
 
-    `manifest` is None when it is in the blob.
+    `manifest` is None if it is in the blob.
     """
 
     job_id: str

@@ -110,7 +110,7 @@ def step(state: State, presence: WorkerPresence, command: c.Command, now: c.Now,
 
 
 def smaller(command: c.Command) -> Sequence[c.Command]:
-    """What to try instead; nothing when the command cannot be divided."""
+    """The smaller commands to try instead; none when the command cannot be split."""
     match command:
         case w.FinishReceived(worker_id=worker_id, items=items) if len(items) > 1:
             return [w.FinishReceived(worker_id, [item]) for item in items]
@@ -121,14 +121,14 @@ def smaller(command: c.Command) -> Sequence[c.Command]:
         case w.BeatReceived(worker_id=worker_id, message=message) if message.jobs:
             return [
                 w.BeatReceived(worker_id, message.model_copy(update={"jobs": []}))
-            ]  # it lives, whatever its jobs do
+            ]  # it is alive, whatever its jobs do
         case c.Tick(duty=""):
             return [c.Tick(duty) for duty in clock.DUTIES]
     return []
 
 
 def attempts_of(command: c.Command) -> list[tuple[str, int]]:
-    """(job, epoch) whose end the command reports: a worker repeats it until it is answered."""
+    """(job, epoch) of each attempt whose end the command reports; the worker repeats the report until it is answered."""
     match command:
         case w.FinishReceived(items=items):
             return [(item.job_id, item.epoch) for item in items]

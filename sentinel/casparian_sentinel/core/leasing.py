@@ -26,7 +26,7 @@ _FIXED_BYTES = 600
 
 
 def dispatch(decision: DecisionBuilder, command: Dispatch) -> None:
-    """Lease what is ready to the workers that want it, the least busy first, in even shares."""
+    """Lease ready jobs in even shares to the workers that want them, the least busy worker first."""
     wanting = [worker for worker in decision.presence.workers.values() if worker.credit > 0 and not worker.is_draining]
     if not wanting or not _may_lease(decision):
         return
@@ -159,7 +159,7 @@ def lease(decision: DecisionBuilder, worker: ConnectedWorker, job_ids: list[str]
 
 
 def ask_after_leases(decision: DecisionBuilder, worker: ConnectedWorker) -> None:
-    """Ask after leases that this worker is silent about: an `assign` or a `released` may have been lost.
+    """Ask about leases that this worker does not mention: an `assign` or a `released` may have been lost.
 
     A worker that has the attempt ignores the repeated message; a worker that gave it up answers so again.
     """

@@ -1,8 +1,8 @@
 """Which workers are connected and what they report: live facts that no event holds and that end with the process.
 
 `WorkerPresence` is a value that `decide` reads and returns changed (`PresenceDraft`): connections, credit, deadlines, progress.
-`SinkBook` adds up what workers wrote, which they report as cumulative counts: it takes in what a report has more than the one
-before; a worker that has left is forgotten, its part of the totals stays. Both are bounded, whatever workers report.
+`SinkBook` holds the totals of sinks. It adds up the cumulative counts of workers by taking the difference between two reports. A
+worker that left is eventually forgotten, but its share of the totals stays. Both values are bounded, whatever workers report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConnectedWorker:
     credit: int = 0
     #: Running jobs named in the newest heartbeat.
     beating: frozenset[str] = frozenset()
-    #: When its silent leases were last asked after, and the newest sequence then.
+    #: When this worker was last asked about leases it does not mention, and the newest sequence number at that time.
     asked_at_s: float = 0.0
     asked_seq: int = 0
     is_draining: bool = False
@@ -261,7 +261,7 @@ def joined_by(hello: Hello, worker_id: str) -> WorkerJoined:
     )
 
 
-# --- what workers wrote ---
+# --- totals of sinks ---
 
 
 #: (uri, output).
@@ -272,7 +272,7 @@ ABSENT_LIMIT = 32
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One output in one sink, over all workers."""
+    """The totals of one output in one sink, over all workers."""
 
     rows: int = 0
     bytes: int = 0
@@ -292,7 +292,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The newest counts of one worker, all of which are in the totals."""
+    """The newest counts of one worker; the totals include all of them."""
 
     since: int
     counts: Mapping[Key, SinkCounts] = field(default_factory=dict)
@@ -300,15 +300,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class SinkBook:
-    """All workers' reports, and their sum. What is taken in makes another book."""
+    """All workers' reports and their sums. Immutable: adding a report returns a new book."""
 
     totals: Mapping[Key, Total] = field(default_factory=dict)
     reports: Mapping[str, Report] = field(default_factory=dict)
-    #: Of workers that have left, the last one last.
+    #: The reports of workers that left, the most recent last.
     absent: Mapping[str, Report] = field(default_factory=dict)
 
     def take(self, worker_id: str, message: Sinks) -> SinkBook | str:
-        """The book with what is new in a report; or what is wrong with it."""
+        """The book with the news of a report added, or a text that says what is wrong with the report."""
         report = self.absent.get(worker_id) or self.reports.get(worker_id)
         if report is None or report.since != message.since:  # what another process reported stays counted
             report = Report(message.since)
@@ -327,7 +327,7 @@ class SinkBook:
         return SinkBook(totals, {**self.reports, worker_id: known}, absent)
 
     def left(self, worker_id: str) -> SinkBook:
-        """What it reported stays counted; it is remembered for a while, should it come back."""
+        """The counts stay in the totals; the report is remembered for a while in case the worker comes back."""
         report = self.reports.get(worker_id)
         if report is None:
             return self
@@ -339,7 +339,7 @@ class SinkBook:
         return SinkBook(self.totals, reports, absent)
 
     def readings(self) -> list[SinkReading]:
-        """As the metric has them. Only reports that lie add up to more than it can say."""
+        """The readings for the metric. Only false reports add up to more than it can show."""
         return [
             SinkReading(
                 uri=uri,
@@ -355,7 +355,7 @@ class SinkBook:
 
 
 def _place_of(totals: Mapping[Key, Total], key: Key) -> Key:
-    """Totals never go, so that a key always finds the one it was counted in."""
+    """The total that counts this key. Totals are never removed, so a key always maps to the same one."""
     return OTHER_SINKS if key not in totals and len(totals) >= SINKS_LIMIT - 1 else key
 
 

@@ -87,7 +87,7 @@ class _Works:
 
 
 class _LoadedWorks:
-    """Works from their rows. A text that a work has in common with the one before it is one object again, too."""
+    """Works from their rows. A text that a work shares with the previous one becomes one object again, too."""
 
     def __init__(self, state: State, shared: list[list[Any]]) -> None:
         self._state = state

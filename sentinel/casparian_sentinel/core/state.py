@@ -1,10 +1,10 @@
 """The durable state: open jobs, parsers, contracts, outputs, sources, and the queue of ready jobs.
 
-Only `folding.apply` writes it, so that a replay of the log and the running sentinel agree. It holds open work, not history: a
-job leaves when it ends (the projection keeps it). Connections, credit and deadlines are `presence`'s.
+Only `folding.apply` writes it, so a replay of the log and the running sentinel agree. It holds open work, not history: a job is
+removed when it ends, and the projection keeps it. Connections, credit and deadlines are in `presence`.
 
-`ReadyQueue` says which queued job comes next: by priority, then age. It keeps one heap a lane (a parser version), so that a
-million jobs of a paused lane cost nothing. `peek` takes nothing out, so that a decision may look.
+`ReadyQueue` decides which queued job comes next: by priority, then by age. It keeps one heap for each lane (a parser version), so
+that a million jobs of a paused lane cost nothing. `peek` removes nothing, so that a decision may look.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Breaker:
         return self.failures >= failures and (len(self.fingerprints) > 1 or len(self.files) >= failures)
 
 
-#: How many ended or failed attempts are remembered, so that a repeated `finish` or `fail` gets its first answer again.
+#: How many ended attempts are remembered, so that a repeated `finish` or `fail` gets the same answer.
 ANSWERED_LIMIT = 20_000
 _NO_JOBS = dict.fromkeys(JobState, 0)
 COMMITTED = "committed"
@@ -363,9 +363,9 @@ class State:
         self.keeping: dict[tuple[str, int], Keeping] = {}
         #: worker → its leases: job → epoch.
         self.epochs_held: dict[str, dict[str, int]] = {}
-        #: job → (epoch, COMMITTED or FAILED) of attempts that were answered, the newest `ANSWERED_LIMIT`.
+        #: job → (epoch, COMMITTED or FAILED) of the newest `ANSWERED_LIMIT` answered attempts.
         self.answered: OrderedDict[str, tuple[int, str]] = OrderedDict()
-        #: Jobs in each state, ended ones since the log began.
+        #: The number of jobs in each state; ended jobs are counted since the log began.
         self.counts: dict[JobState, int] = _NO_JOBS.copy()
         #: Workers that joined and have neither left nor been lost, as they introduced themselves.
         self.joined: dict[str, WorkerJoined] = {}

@@ -80,7 +80,7 @@ class FinishedItem:
     manifest_blob: str = ""
     #: Staged file → the durable blob that it was copied to, for files that are not published.
     blobs: Mapping[str, str] = field(default_factory=dict)
-    #: What is wrong with the staged files (missing, a link, another size or digest); empty when nothing is.
+    #: What is wrong with the staged files (missing, a link, another size or digest), or an empty text.
     problem: str = ""
 
 

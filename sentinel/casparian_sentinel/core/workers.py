@@ -97,7 +97,7 @@ def _judge_holding(state: State, message: Hello, worker_id: str, *, is_known: bo
         job = current_attempt(state, item.job_id, item.epoch, worker_id)
         goes_on = is_known and job is not None and not job.is_cancel_requested
         is_committed = state.answered.get(item.job_id) == (item.epoch, COMMITTED)
-        is_ours = is_committed or (item.job_id, item.epoch) in state.keeping  # it will ask again, and get that answer
+        is_ours = is_committed or (item.job_id, item.epoch) in state.keeping  # it will ask again and get that answer
         (keep if goes_on or is_ours else drop).append(item)
     return keep, drop
 
@@ -185,7 +185,7 @@ def on_heartbeat(decision: DecisionBuilder, command: BeatReceived) -> None:
 def _beat_of_job(decision: DecisionBuilder, item: Beat, worker_id: str, fenced: list[Held]) -> None:
     job = current_attempt(decision.state, item.job_id, item.epoch, worker_id)
     if job is None:
-        if not is_answered(decision.state, item.job_id, item.epoch):  # else its answer is on the way
+        if not is_answered(decision.state, item.job_id, item.epoch):  # otherwise its answer is on the way
             fenced.append(held(item.job_id, item.epoch))
         return
     if job.is_cancel_requested:

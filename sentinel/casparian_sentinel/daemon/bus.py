@@ -332,7 +332,7 @@ class Outbox:
 
 class FeedPublisher:
     def __init__(self, context: ZmqContext, endpoint: str, readings: Callable[[], Sequence[Reading]]) -> None:
-        """Bind; `readings` are those of this moment."""
+        """Bind the socket; `readings` computes the current readings."""
         prepare_endpoint(endpoint)
         self._readings = readings
         self._path = Path(endpoint.removeprefix(_IPC))

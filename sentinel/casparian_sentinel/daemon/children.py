@@ -1,7 +1,7 @@
-"""Processes that the daemon keeps alive: a child and how it is watched, how long to wait before the next start, local workers.
+"""Processes that the daemon keeps alive: a child and how it is watched, the wait before the next start, and the local workers.
 
-`LocalWorkers` keeps as many workers as the options say, and adopts those that an earlier sentinel left. The projector, another
-child, has a module of its own.
+`LocalWorkers` keeps as many workers running as the options say, and adopts those that an earlier sentinel left behind. The
+projector, another child, has its own module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Backoff:
-    """How long to wait before the next start, and when to give up."""
+    """Computes how long to wait before the next start, and when to give up."""
 
     first_seconds: float = FIRST_BACKOFF_SECONDS
     instant_deaths: int = 0
@@ -54,7 +54,7 @@ class Backoff:
 
 
 class Watched:
-    """A process that can be signalled. `on_exit` is called in the loop, once, with a word about how it ended."""
+    """A process that can be signalled. `on_exit` is called once, in the event loop, with a description of how it ended."""
 
     def __init__(self, pid: int, pidfd: int, on_exit: Callable[[str], None]) -> None:
         self.pid = pid
@@ -69,7 +69,7 @@ class Watched:
 
     @property
     def lived_seconds(self) -> float:
-        """How long it has run; forever, if another process started it."""
+        """How long it has run; infinite if another process started it."""
         return float("inf")
 
     def kill(self) -> None:
@@ -89,7 +89,7 @@ class Watched:
         self._on_exit(self._how())
 
     def _how(self) -> str:
-        """Of a process that is not our child only the end can be seen."""
+        """How it ended. For a process that is not a child of this one, only the end itself can be seen."""
         return "ended"
 
 
@@ -115,7 +115,7 @@ class Child(Watched):
             start_new_session=True,
             cwd="/",
         )
-        #: None while it runs; negative: the signal that killed it.
+        #: None while it runs; a negative number is the signal that killed it.
         self.exit_code: int | None = None
         self.started_at_s = clock.monotonic_seconds()
         super().__init__(self._process.pid, os.pidfd_open(self._process.pid), on_exit)
@@ -193,7 +193,7 @@ class LocalWorkers:
 
     @property
     def given_up(self) -> list[WorkerGivenUp]:
-        """Workers that are not started any more, and why."""
+        """Workers that are no longer restarted, and why."""
         return [WorkerGivenUp(worker=name, reason=reason) for name, reason in sorted(self._given_up.items())]
 
     def end_silent(self, heard_s: Mapping[str, float], allowed_seconds: float) -> None:

@@ -232,7 +232,7 @@ class GroupCommit:
         self._schedule()
 
     async def flush(self) -> None:
-        """Return when all that was added is durable and released, lazy events too."""
+        """Return when everything that was added is durable and released, including lazy events."""
         while not self._is_failed and (self._pending or self._writing):
             self._schedule()
             waiter: asyncio.Future[None] = self._loop.create_future()

@@ -1,9 +1,9 @@
-"""Work that the daemon finds by itself: pending files become jobs soon after something changed, sources are scanned when due.
+"""Automatic planning: pending files become jobs soon after a change, and polled sources are scanned when they changed.
 
-`Planner` makes one plan at a time; changes meanwhile lead to one more. What a plan does is `operations.planning`'s.
-`Polls` compares a digest of a polled source's tree with the one before its last scan, and queues a scan where they differ. To
-look is no event, no job and no row, so that a source that is polled for years leaves what it found and nothing else. After a
-start each source is scanned once. A scan that failed is repeated a few times for the same tree, then waits for a change.
+`Planner` runs one plan at a time; changes during a plan lead to one more. `operations.planning` owns what a plan does. `Polls`
+compares a digest of a polled source's tree with that of its last scan, and queues a scan if they differ. Polling leaves no event,
+job or row, so it costs nothing in the log. After a start each source is scanned once. A scan that failed is repeated a few times
+for the same tree, then waits for a change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PASSED_OVER = (".git", "node_modules", "__pycache__", ".cache", ".Trash")
 TRIES_OF_A_TREE = 3
 _LOOK_SECONDS = 600.0
 
-#: (root, names to pass over) → the digest of the tree.
+#: (root, names to leave out) → the digest of the tree.
 TreeDigest = Callable[[str, tuple[str, ...]], Awaitable[str]]
 
 logger = logging.getLogger(__name__)

@@ -55,7 +55,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """`done`: commands for the core."""
+    """The result of a group of work. `done` has the commands for the core."""
 
     done: list[Promoted | Kept]
     stopped: list[Stopped]

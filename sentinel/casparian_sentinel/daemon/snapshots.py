@@ -48,7 +48,7 @@ class Snapshot:
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """Python does not look for garbage while very many objects are made that all stay: each look would go through them all."""
+    """Pauses garbage collection while many objects are created that all stay; each collection would visit them all."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -59,7 +59,7 @@ def no_collections() -> Iterator[None]:
 
 
 def pack_snapshot(state: State, chain_id: bytes) -> Document:
-    """The state as a map, taken at once; its head follows when the batch up to `state.seq` is durable."""
+    """The state as a map, taken at once; its head follows when the batch with event `state.seq` is durable."""
     with no_collections():
         return {"chain_id": chain_id, "state": dump(state)}
 

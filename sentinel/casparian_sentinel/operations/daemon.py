@@ -1,8 +1,8 @@
 """Operations on the daemon itself: ping, status, snapshot, settings, drain and stop; and the readings of the feed's metrics.
 
 `status`, `snapshot` and `readings` are views of the state: they read it and never wait. Settings are loaded when a process
-starts; those in `settings.RELOADABLE` are read at every use, so a running daemon can take them over, and the others stay
-until the next start.
+starts. Those in `settings.RELOADABLE` are read at every use, so that a running daemon can adopt new values; the others apply at
+the next start.
 """
 
 from __future__ import annotations
@@ -224,12 +224,12 @@ def _job_on_worker(job: OpenJob, seen: RunningAttempt | None, now_s: float) -> w
     )
 
 
-#: Only reports that lie add up to more.
+#: Only false reports add up to more.
 _MOST = float(COUNT_MAX)
 
 
 def readings(context: Context, published_seq: int) -> list[wire.Reading]:
-    """What metrics of the feed say of this moment; readers must have seen the events up to `published_seq`."""
+    """The current readings for the feed's metrics; readers must have seen the events up to `published_seq`."""
     rows = bytes_ = 0.0
     for seen in context.presence.jobs.values():
         progress = seen.progress

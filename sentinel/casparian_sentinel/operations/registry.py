@@ -1,6 +1,6 @@
 """Operations on parsers, contracts and policies.
 
-An artifact is believed when its blobs are whole and this home's key signed it. Contracts are compared here (`fits_of`) for the
+An artifact is accepted if its blobs are intact and this home's key signed it. Contracts are compared here (`fits_of`) for the
 core, which knows only their hashes.
 """
 

@@ -91,7 +91,7 @@ class DaemonNeeded(OperationRefused):
 
 @dataclass(slots=True)
 class Context:
-    """What a handler may look at. State and presence are the core's, read here and never changed."""
+    """Everything that a handler may read. State and presence belong to the core and are never changed here."""
 
     home: Home
     settings: Settings
@@ -110,9 +110,9 @@ class Context:
     is_ready: Callable[[], bool] = lambda: True
     #: Whether pending files may become jobs automatically at any moment.
     is_planning: Callable[[], bool] = lambda: False
-    #: Local workers that are not started any more.
+    #: Local workers that are no longer restarted.
     given_up: Callable[[], list[WorkerGivenUp]] = list
-    #: When polled sources were looked at last, in µs.
+    #: When each polled source was last looked at, in µs.
     polled: Callable[[], dict[str, int]] = dict
     #: Commits whose files cannot be put in place.
     parked: Callable[[], list[ParkedCommit]] = list

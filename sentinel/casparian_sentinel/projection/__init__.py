@@ -15,34 +15,34 @@ from typing import TypedDict
 __all__ = ["LoopState", "Report", "Watermark"]
 
 
-# --- what sentinel and projector tell each other over the control socket ---
+# --- messages between sentinel and projector on the control socket ---
 
 
 class Watermark(TypedDict):
-    """From the sentinel: the log is durable up to here. The latest counts."""
+    """From the sentinel: the log is durable up to here. Only the latest counts."""
 
     #: Segment and offset.
     watermark: list[int]
     seq: int
-    #: The identity with which the sentinel asks its own questions.
+    #: The identity with which the sentinel sends its own queries.
     asker: bytes
 
 
 class LoopState(TypedDict):
-    """How the projector's loop turns, in seconds."""
+    """The state of the projector's loop, in seconds."""
 
-    #: Since a long turn; 0 within one, None when there was none.
+    #: Time since a long turn; 0 within one, None if there was none.
     busy_ago: float | None
-    #: Without processor time in the present turn.
+    #: Time without CPU use in the current turn.
     idle: float
 
 
 class Report(TypedDict, total=False):
-    """From the projector: how far the tables are, how its loop turns, why the process ends."""
+    """From the projector: how far the tables are, the state of its loop, why the process ends."""
 
     applied: int
     poison: int
-    #: For the first time all that was durable is applied, up to event `seq`.
+    #: For the first time everything durable is applied, up to event `seq`.
     ready: bool
     seq: int
     beat: LoopState

@@ -63,7 +63,7 @@ _LOCK_POLL_SECONDS = 0.05
 INTERNAL = frozenset({"cf_position", "cf_unsettled_jobs", "cf_settled_jobs"})
 #: The tables and views that a user's query may read.
 STATE_TABLES = tuple(sorted({*re.findall(r"^create (?:table|view) (\w+)", SCHEMA_SQL, re.MULTILINE)} - INTERNAL))
-#: As many keys a look-up may have to go through an index; with more it reads the whole table, which a large batch can afford.
+#: The most keys that a look-up may find through an index; with more it reads the whole table, which a large batch can afford.
 _LOOKED_UP_KEYS = 2000
 
 
@@ -146,7 +146,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         "set autoinstall_known_extensions = false",
         "set autoload_known_extensions = false",
         "set enable_external_access = false",
-        "set threads = 1",  # a batch is many small statements: handing them to threads costs a third of their time
+        "set threads = 1",  # a batch is many small statements, and dividing them among threads costs a third of their time
         f"set dynamic_or_filter_threshold = {_LOOKED_UP_KEYS}",
         f"set memory_limit = '{MEMORY_BYTES}B'",  # also for questions, so that they fail before the kernel kills the process
         f"set max_temp_directory_size = '{SPILL_BYTES}B'",

@@ -47,9 +47,9 @@ class QueryFailed(CasparianError):
 
 
 def relations(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Relations:
-    """What can be asked now: the catalog's views and the projection's tables.
+    """The relations that can be queried now: the catalog's views and the projection's tables.
 
-    `reader` is an `output_views.reader()`, which is used up: started before it is needed, it saves time.
+    `reader` is an `output_views.reader()`, which is used up; starting it in advance saves time.
     """
     outputs: list[str] = []
     quarantines: list[str] = []

@@ -35,7 +35,7 @@ _CONTEXT_CHARACTERS = 128
 
 Origin = Literal["parser", "worker", "environment"]
 
-#: Signals that a guest does not send itself; those sent by the worker are recognised before.
+#: Signals that a guest does not send to itself; those sent by the worker are recognised earlier.
 _SIGNALS_OF_OTHERS = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
 #: Errors of starting or watching a process, or of running out of descriptors; they are not errors of a sink.
 _OWN_PROCESS_NUMBERS = frozenset({errno.EAGAIN, errno.ECHILD, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESRCH})
@@ -159,7 +159,7 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
 
 
 def of_report(report: ErrorReport, bundle: Path, *, is_dev: bool = False) -> JobError:
-    """A guest's own report on a parser in `bundle`. In dev mode (`is_dev`) the environment is the user's."""
+    """A guest's own report about a parser in `bundle`. In dev mode (`is_dev`) the environment is the user's."""
     code = report.code if report.code.nature.is_for_guests else ErrorCode.UNKNOWN_ERROR
     origin: Origin = "environment" if code in NEVER_THE_PARSERS else "parser"
     return _job_error(

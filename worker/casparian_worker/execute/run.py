@@ -110,7 +110,7 @@ class WorkerContext:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Everything staged, nothing durable yet: sync `staging`, then offer `manifest`."""
+    """Everything is staged and nothing is durable yet: sync `staging`, then offer `manifest`."""
 
     manifest: Manifest
     staging: StagingDirectory
@@ -118,7 +118,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why the attempt failed. `uncommitted` names quarantine files worth keeping, in `staging`, to be synced first."""
+    """Why the attempt failed. `uncommitted` names quarantine files in `staging` that must be synced and kept."""
 
     error: JobError
     uncommitted: Manifest | None = None

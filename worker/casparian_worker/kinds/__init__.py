@@ -1,7 +1,7 @@
 """How a worker runs each kind of job: one function for each kind.
 
-A kind is one file here and one line in `RUNNERS`. What all attempts have in common (the slot, cancelling, syncing what is
-staged, the answer to the sentinel) is done in `agent`, which knows no kinds.
+A kind is one file here and one line in `RUNNERS`. `agent` does what all attempts have in common (slots, cancelling, syncing, the
+answer to the sentinel), and knows no kinds.
 """
 
 from __future__ import annotations

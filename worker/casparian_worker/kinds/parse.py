@@ -1,8 +1,8 @@
 """PARSE: open the input, run the parser in a guest, validate and stage its rows, build the manifest.
 
-`execute` never raises for what a parser, an input or a disk does: that is an `Outcome`. It raises `Stopped` when the
-attempt was asked to end. Whatever happens, no process and no scratch directory is left; staging is left only for an
-outcome that names files, and durable only once the caller has synced it.
+`execute` returns an `Outcome` for any error of a parser, an input or a disk, and raises only `Stopped`, when the attempt was
+asked to stop. No process and no scratch directory is left in any case; staging is left only for an outcome that names files, and
+is durable only once the caller has synced it.
 """
 
 from __future__ import annotations

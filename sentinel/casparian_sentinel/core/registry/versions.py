@@ -44,7 +44,7 @@ _NOT_COMPARED = (Misfit("", "its contract was not compared with that of the exis
 
 @dataclass(frozen=True, slots=True)
 class LiveVersion:
-    """The live version of an output as a decision sees it: the state's, and what the decision has added to it."""
+    """The live version of an output as a decision sees it: the state's, with the decision's own changes."""
 
     number: int
     contract_hash: str
@@ -53,7 +53,7 @@ class LiveVersion:
 
 
 def live_versions_of(state: State, outputs: Iterable[str]) -> dict[str, LiveVersion]:
-    """The live versions of these outputs; an output that has none is not in it."""
+    """The live versions of these outputs; an output without one is left out."""
     found = {}
     for output in outputs:
         owner = state.outputs.get(output)
@@ -69,7 +69,7 @@ def live_versions_of(state: State, outputs: Iterable[str]) -> dict[str, LiveVers
 def problems_of(
     live_versions: Mapping[str, LiveVersion], contracts: Mapping[str, str], fits: Fits, open_jobs: int
 ) -> list[Problem]:
-    """Why a version with these contracts cannot take over from what lies; empty when it can."""
+    """Why a version with these contracts cannot take over from the existing rows; empty if it can."""
     problems: list[Problem] = []
     for output, contract in contracts.items():
         live = live_versions.get(output)
@@ -86,7 +86,7 @@ def problems_of(
 def may_be_chosen(
     live_versions: Mapping[str, LiveVersion], contracts: Mapping[str, str], fits: Fits, open_jobs: int
 ) -> bool:
-    """Whether rows under these contracts may be added by a choice by hand: a stricter contract keeps the table's own."""
+    """Whether a person may choose a version with these contracts: with a stricter contract the table keeps its own."""
     for output, contract in contracts.items():
         live = live_versions.get(output)
         if live is None or contract in live.contracts or not (live.has_rows or open_jobs):
@@ -113,7 +113,7 @@ def refusal_of_target(state: State, contracts: Mapping[str, str], targets: Mappi
 
 
 def targets_of(state: State, outputs: Iterable[str]) -> dict[str, int]:
-    """The live version of each output: where the rows of a job that is queued now go."""
+    """The live version of each output, which takes the rows of jobs queued now."""
     return {output: live.number for output, live in live_versions_of(state, outputs).items()}
 
 
@@ -290,7 +290,7 @@ def _record_live_version(decision: DecisionBuilder, parser: str, output: str, nu
 def _record_contract(
     decision: DecisionBuilder, output: str, live: LiveVersion, contract: str, fits: Fits | None, *, has_open_jobs: bool
 ) -> LiveVersion:
-    """The live version takes a contract, as its own or as a stricter one; the live version as it is then."""
+    """Add a contract to the live version, as its own or as a stricter one; returns the changed live version."""
     is_in_use = live.has_rows or has_open_jobs
     is_stricter = is_in_use and fits is not None and bool(fits.get((live.contract_hash, contract), _NOT_COMPARED))
     own = live.contract_hash if is_stricter else contract
@@ -351,7 +351,7 @@ def follow_retired(decision: DecisionBuilder, line: ParserLine, retired: ParserV
         live_versions = live_versions_of(decision.state, version.outputs)
         problems = problems_of(live_versions, version.outputs, fits, line.open_jobs)
         if all(live.contract_hash == each or each in live.contracts for each, live in _pairs(version, live_versions)):
-            problems = []  # it was in force for these rows before
+            problems = []  # it was valid for these rows before
         if not problems:
             _make_current(decision, line, version, retired.version, fits, by="retirement", reason="")
             return _verdict(decision, line, version, "current", version.version)
