@@ -207,7 +207,7 @@ def job_states_page() -> str:
     lines += [f"| `{word}` | {_listed(states)} |" for word, states in FILTERS.items()]
     lines += [
         "",
-        f"*Pending* is {_listed(PENDING)}; *running* is {_listed(IN_PROGRESS)}. A job counts once in every summary.",
+        f"*Queued* is {_listed(PENDING)}; *running* is {_listed(IN_PROGRESS)}. A job counts once in every summary.",
         "",
     ]
     return "\n".join(lines)

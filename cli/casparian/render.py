@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -327,3 +328,16 @@ def _short(kind: pa.DataType) -> str:
         return "list" if pa.types.is_list(kind) or pa.types.is_large_list(kind) else "struct"
     text = str(kind)
     return text if len(text) <= 20 else text.partition("[")[0]
+
+
+@contextmanager
+def status_line(app: App, text: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr, replaced by what the block says, while something is under way; only on a terminal."""
+    if app.is_quiet or app.is_json or not app.err.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status(text, console=Console(file=app.err, highlight=False, markup=False)) as status:
+        yield lambda text: status.update(text)

@@ -1,6 +1,6 @@
 """Jobs: list them, show everything about one, run them again, and compare a repeated run with what was published.
 
-Operations on many jobs run in bounded batches, so that ten thousand jobs do not block other requests.
+Operations on many jobs run in bounded batches, so that ten thousand jobs neither block other requests nor need one each.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from casparian_app.gateway import Gateway, read_blob
 from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, is_whole_job_id, known, need, unknown
 from casparian_app.parsers import WaitingVersion, waiting_versions
 from casparian_app.texts import UsageProblem, count
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import FILTERS, JobSpec, JobState, ParseWork, RecordAccounting
+from casparian_protocol.jobs import FILTERS, FORMER_FILTERS, JobSpec, JobState, ParseWork, RecordAccounting
 from casparian_protocol.queries.jobs import (
     JobCommit,
     JobCommits,
@@ -38,11 +38,15 @@ from casparian_protocol.settings import load
 from casparian_protocol.wire.operations.daemon import STATUS, ParkedCommit
 from casparian_protocol.wire.operations.jobs import (
     CANCEL_JOBS,
-    CANCELLED_JOBS_LIMIT,
+    CLOSE,
+    JOBS_PER_REQUEST,
     REPLAY,
     RERUN,
     RERUN_FAILED,
+    RERUN_JOBS,
+    RETRY_JOBS,
     JobResult,
+    RefusedJobs,
     ReplayResult,
     RerunFailedResult,
 )
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
     from casparian_worker import RecordedJob
     from casparian_worker import Reproduction as Reproduction
 
-FILTER_WORDS = sorted({*FILTERS, *(state.value for state in JobState)})
+FILTER_WORDS = sorted({*FILTERS, *(state.value for state in JobState if state.value.lower() not in FILTERS)})
 _FAILURES = (JobState.FAILED.value, JobState.DEAD_LETTER.value)
 
 
@@ -76,6 +80,8 @@ class JobFilter:
     topic: str | None = None
     is_dead: bool = False
     with_closed: bool = False
+    #: A part of the input's path, or a glob.
+    file: str | None = None
 
     @property
     def hides_closed(self) -> bool:
@@ -86,14 +92,15 @@ class JobFilter:
     def query(self, limit: int) -> JobsListed:
         """Raises `UnknownState`."""
         job_type = self.job_type.upper() if self.job_type else None
-        return JobsListed(self._statuses(), job_type, self.parser, self.topic, self.hides_closed, limit)
+        return JobsListed(self._statuses(), job_type, self.parser, self.topic, self.hides_closed, limit, self.file)
 
     def _statuses(self) -> tuple[str, ...]:
         if self.is_dead:
             return (JobState.DEAD_LETTER.value,)
         if not self.status:
             return ()
-        named = FILTERS.get(self.status.lower()) or {state for state in JobState if state.value == self.status.upper()}
+        known = FILTERS | FORMER_FILTERS
+        named = known.get(self.status.lower()) or {state for state in JobState if state.value == self.status.upper()}
         if not named:
             raise UnknownState(self.status)
         return tuple(sorted(state.value for state in named))
@@ -190,46 +197,88 @@ def policy_words(policy: Mapping[str, object]) -> str:
     return f"at most {' and at most '.join(limits)} may be bad" if limits else "any number of rows may be bad"
 
 
-# --- cancel -----------------------------------------------------------------------------------------------------------
+# --- many at once ---
 
 
 @dataclass(slots=True)
-class ManyCancelled:
-    """The result for many jobs: how many are cancelled, how many their workers will stop, and how many stay, by reason."""
+class Changed:
+    """Of many jobs: how many were changed as asked, and how many stay as they are, by reason."""
 
-    cancelled: int = 0
-    requested: int = 0
+    jobs: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
-    def document(self) -> dict[str, object]:
-        refused = [{"reason": reason, "jobs": jobs} for reason, jobs in self.refused.items()]
-        return {"cancelled": self.cancelled, "requested": self.requested, "refused": refused}
-
-
-def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str) -> ManyCancelled:
-    """Cancel open jobs, up to 1,000 in a request. A shortened id is looked up first: `UsageProblem` if it is none."""
-    ids = list(dict.fromkeys(each if is_whole_job_id(each) else find_job(gateway, each)["id"] for each in prefixes))
-    done = ManyCancelled()
-    for start in range(0, len(ids), CANCELLED_JOBS_LIMIT):
-        part = gateway.perform(CANCEL_JOBS(job_ids=ids[start : start + CANCELLED_JOBS_LIMIT], reason=reason))
-        done.cancelled += part.cancelled
-        done.requested += part.requested
-        done.refused.update({one.reason: one.jobs for one in part.refused})
-    return done
-
-
-# --- running again ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The result for many jobs: how many run again, and how many do not, by reason."""
-
-    jobs: int
-    refused: Counter[str] = field(default_factory=Counter)
+    def add(self, jobs: int, refused: Sequence[RefusedJobs]) -> None:
+        self.jobs += jobs
+        for one in refused:
+            self.refused[one.reason] += one.jobs
 
     def refusals(self) -> list[dict[str, object]]:
         return [{"reason": reason, "jobs": jobs} for reason, jobs in self.refused.items()]
+
+
+@dataclass(slots=True)
+class Cancelled(Changed):
+    """`jobs` are cancelled; `requested` are stopped by their workers."""
+
+    requested: int = 0
+
+
+#: Is told after each request how many jobs were changed so far.
+OnChanged: TypeAlias = Callable[[Changed], None]
+
+
+def _nobody(_done: Changed) -> None:
+    pass
+
+
+def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, told: OnChanged = _nobody) -> Cancelled:
+    """Cancel open jobs. Raises `UsageProblem` if a shortened id is none, as the other three do."""
+    done = Cancelled()
+    for ids in _requests(gateway, prefixes):
+        part = gateway.perform(CANCEL_JOBS(job_ids=ids, reason=reason))
+        done.add(part.cancelled, part.refused)
+        done.requested += part.requested
+        told(done)
+    return done
+
+
+def retry_jobs(gateway: Gateway, prefixes: Sequence[str], told: OnChanged = _nobody) -> Changed:
+    """Queue failed, dead and cancelled jobs again, with their original parser versions."""
+    done = Changed()
+    for ids in _requests(gateway, prefixes):
+        part = gateway.perform(RETRY_JOBS(job_ids=ids))
+        done.add(part.queued, part.refused)
+        told(done)
+    return done
+
+
+def rerun_jobs(gateway: Gateway, prefixes: Sequence[str], told: OnChanged = _nobody) -> Changed:
+    """Run the inputs of ended jobs again, as new jobs with their parsers' current versions."""
+    done = Changed()
+    for ids in _requests(gateway, prefixes):
+        part = gateway.perform(RERUN_JOBS(job_ids=ids))
+        done.add(part.queued, part.refused)
+        told(done)
+    return done
+
+
+def close_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, told: OnChanged = _nobody) -> Changed:
+    """Close the failures of jobs, so that they are no longer counted."""
+    done = Changed()
+    for ids in _requests(gateway, prefixes):
+        part = gateway.perform(CLOSE(job_ids=ids, reason=reason))
+        done.add(part.closed, part.refused)
+        told(done)
+    return done
+
+
+def _requests(gateway: Gateway, prefixes: Sequence[str]) -> list[list[str]]:
+    """The ids that each request names, up to 1,000. A shortened id is looked up."""
+    ids = list(dict.fromkeys(each if is_whole_job_id(each) else find_job(gateway, each)["id"] for each in prefixes))
+    return [ids[start : start + JOBS_PER_REQUEST] for start in range(0, len(ids), JOBS_PER_REQUEST)]
+
+
+# --- again ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +291,9 @@ class Rerun:
     waiting: list[WaitingVersion]
 
 
-def replay_dead(gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None) -> Again:
+def replay_dead(
+    gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None, told: OnChanged = _nobody
+) -> Changed:
     """Queue dead letters again with the parser's current version: one, all with one cause, or all."""
     found = None if job_id is None else find_job(gateway, job_id)["id"]
     cause = None if fingerprint is None else find_fingerprint(gateway, fingerprint)
@@ -252,7 +303,7 @@ def replay_dead(gateway: Gateway, *, job_id: str | None = None, fingerprint: str
         done = gateway.perform(REPLAY(job_id=found, fingerprint=cause, all_dead=is_all, after=after))
         return done.replayed, done
 
-    return _in_parts(part)
+    return _in_parts(part, told)
 
 
 def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
@@ -263,7 +314,9 @@ def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
     return Rerun(answer, replaced, waiting_versions(gateway, [found["plugin_name"] or ""]))
 
 
-def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False) -> Again:
+def rerun_failed(
+    gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False, told: OnChanged = _nobody
+) -> Changed:
     """Run every input again whose newest job failed and is still open; a dry run only counts them."""
     need(gateway, "parser", parser)
 
@@ -271,19 +324,19 @@ def rerun_failed(gateway: Gateway, parser: str | None, code: str | None, *, is_t
         done = gateway.perform(RERUN_FAILED(parser=parser, code=code, dry_run=is_trial, after=after))
         return done.rerun, done
 
-    return _in_parts(part)
+    return _in_parts(part, told)
 
 
-def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]]) -> Again:
+def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]], told: OnChanged) -> Changed:
     """Run all batches: `part` performs the one after an id, and returns how many of its jobs run again."""
-    jobs, refused, after = 0, Counter[str](), ""
+    changed, after = Changed(), ""
     while True:
         number, done = part(after)
-        jobs += number
-        refused.update({one.reason: one.jobs for one in done.refused})
+        changed.add(number, done.refused)
+        told(changed)
         after = done.next_after
         if not after:
-            return Again(jobs, refused)
+            return changed
 
 
 # --- verifying --------------------------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ An unknown name is refused with the same message everywhere, which suggests the 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from typing import Literal
 
 from casparian_app.gateway import Gateway
 from casparian_app.texts import UsageProblem
-from casparian_protocol.queries.jobs import JobRow, JobsWithPrefix, RecentJobIds
+from casparian_protocol.queries.jobs import FilesWithJobs, JobRow, JobsWithPrefix, RecentJobIds
 from casparian_protocol.queries.outputs import FingerprintsWithPrefix
 from casparian_protocol.queries.registry import KnownNames
 from casparian_shim.safe import scrub
@@ -22,6 +23,8 @@ Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error c
 #: How similar two names must be: one letter in four may differ.
 _LIKENESS = 0.6
 _JOB_ID_DIGITS = 16
+#: Files of one name that a refusal lists.
+_FILES_NAMED = 4
 _JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
 
@@ -111,7 +114,8 @@ def find_job(gateway: Gateway, prefix: str) -> JobRow:
     """The one job with this id prefix. Raises `UsageProblem` for none or several."""
     if not is_job_id(prefix):
         raise UsageProblem(
-            f"{prefix!r} is not a valid job id.", remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids."
+            f"{prefix!r} is not a valid job id.",
+            remedy="Give 4 to 16 hex digits; `casparian jobs` lists ids, `casparian jobs --file PATTERN` those of files.",
         )
     found = gateway.query(JobsWithPrefix(prefix))
     if not found:
@@ -120,6 +124,32 @@ def find_job(gateway: Gateway, prefix: str) -> JobRow:
     if len(found) > 1:
         raise UsageProblem(f"More than one job begins with {prefix}.", remedy="Give more digits.")
     return found[0]
+
+
+def find_job_or_file(gateway: Gateway, named: str) -> tuple[JobRow, int]:
+    """The one job with this id prefix, or the newest job of the file with this path or the end of one; and of how many.
+
+    Raises `UsageProblem` for none, or when several files are named so.
+    """
+    if is_job_id(named) and (found := gateway.query(JobsWithPrefix(named))):
+        return (found[0], 1) if len(found) == 1 else (find_job(gateway, named), 1)
+    path = os.path.abspath(named)
+    ending = path if os.path.isabs(named) else f"/{os.path.normpath(named)}"
+    files = gateway.query(FilesWithJobs(path, ending, _FILES_NAMED + 1))
+    if not files:
+        if is_job_id(named):
+            find_job(gateway, named)  # says which id was perhaps meant
+        raise UnknownJob(
+            f"{named[:200]!r} is neither a job's id nor a file with a job.",
+            remedy="`casparian jobs` lists jobs, `casparian files` files, `casparian process --dry-run` why one has no job.",
+        )
+    if len(files) > 1 and files[0]["path"] != path:
+        told = ", ".join(scrub(each["path"]) for each in files[:_FILES_NAMED])
+        raise UsageProblem(
+            f"Several files end with {named[:200]!r}: {told}{', …' if len(files) > _FILES_NAMED else ''}.",
+            remedy="Give more of the path, or a job's id; `casparian jobs --file PATTERN` lists the jobs of files.",
+        )
+    return find_job(gateway, files[0]["job_id"]), files[0]["jobs"]
 
 
 def find_fingerprint(gateway: Gateway, text: str) -> str:

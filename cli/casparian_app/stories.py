@@ -53,7 +53,7 @@ def ending(events: Sequence[Told]) -> str:
         if event.type == "FailureClosed":
             return "It failed, and the failure was closed: no more attention is needed."
         if event.type == "JobQueued":
-            return "It waits to run."
+            return "It is queued."
         if (state := _state_behind(event)) is not None:
             return _ENDINGS[state]
     return "No event is recorded about it."
@@ -249,7 +249,7 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
 
 #: The sentence about a job's state, by the first state that its latest event leads to.
 _ENDINGS = {
-    JobState.QUEUED: "It waits to run again.",
+    JobState.QUEUED: "It is queued again.",
     JobState.LEASED: "It is running.",
     JobState.RUNNING: "It is running.",
     JobState.COMMITTED: "It is committed; its files are being put in place.",

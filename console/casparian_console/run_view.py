@@ -37,6 +37,7 @@ _BAR = 24
 _RUNNING_SHOWN = 6
 #: A commit that was refused this many times is no longer waited for.
 STUCK_AFTER_TRIES = 3
+NO_WORKER_HINT = "`casparian worker` starts one"
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class RunView:
     silent_seconds: float = 0.0
     #: Why no worker is connected and none will be started; empty if one may still come.
     hopeless: str = ""
+    #: No worker is connected, and the daemon starts none itself.
+    lacks_workers: bool = False
     #: Committed jobs whose files could not be put in place several times, each with the reason.
     stuck: dict[str, str] = field(default_factory=dict)
     #: The latest notice, such as the effect of Ctrl-C.
@@ -92,6 +95,8 @@ class RunView:
             self._read(item.decoded())
 
     def _read(self, reading: Reading | None) -> None:
+        if isinstance(reading, WorkersReading):
+            self.lacks_workers = not reading.workers and not reading.local_workers
         match reading:
             case WorkersReading(workers=[], given_up=[_, *_] as gone) if len(gone) == reading.local_workers:
                 self.hopeless = "; ".join(f"{one.worker}: {one.reason}" for one in gone)
@@ -209,6 +214,8 @@ class RunView:
             drawn.append(f"no new work is taken: {self.intake}")
         if self.hopeless:
             drawn.append(f"no worker stays alive: {self.hopeless}")
+        if self.lacks_workers:
+            drawn.append(f"the daemon has no worker: {NO_WORKER_HINT}")
         if self.note:
             drawn.append(self.note)
         if self.silent_seconds:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from casparian_console.canvas import Line, clean, clip, clock, fit, line_width, spread
+from casparian_console.canvas import Line, clean, clip, clock, count, fit, line_width, spread
 from casparian_console.facts import Facts
 from casparian_console.history import History, Past
 from casparian_console.listing import Cursor
@@ -65,9 +65,7 @@ _ABOUT = ("name", "parser", "worker_id", "output", "contract_id", "scan_id", "so
 
 def bar_line(travel: Travel, now_seq: int, width: int) -> Line:
     if travel.seq is None:
-        read = len(travel.history)
-        of = f" of {now_seq:,} events ({100 * read // now_seq} %)" if now_seq >= travel.history.last > 0 else " events"
-        return [("past bold", " PAST "), ("past", f" reading the log: {read:,}{of}; Esc stops it")]
+        return [("past bold", " PAST "), ("past", f" {_reading(travel, now_seq)}; Esc stops it")]
     event = travel.history.event(travel.seq)
     when = clock(event.ts)
     when = when if width >= _WIDE else when[5:]
@@ -76,6 +74,16 @@ def bar_line(travel: Travel, now_seq: int, width: int) -> Line:
     left: Line = [("past bold", " PAST "), ("past", f" {at}{of}  {when}  "), ("past bold", what_happened(event))]
     right: Line = [("past", f"  {_playing(travel, width)} ")]
     return spread(fit(left, max(0, width - line_width(right)), "past"), right, width)
+
+
+def _reading(travel: Travel, now_seq: int) -> str:
+    """How far the log is read; nothing is counted before its first events are there."""
+    read = len(travel.history)
+    if not read:
+        return f"loading the log: {count(now_seq, 'event')} to read" if now_seq else "loading the log"
+    if now_seq < travel.history.last:
+        return f"reading the log: {count(read, 'event')}"
+    return f"reading the log: {read:,} of {now_seq:,} events ({100 * read // now_seq} %)"
 
 
 def _playing(travel: Travel, width: int) -> str:

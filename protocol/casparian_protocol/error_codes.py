@@ -77,7 +77,11 @@ EXPLAINED: dict[ErrorCode, Explained] = {
     ErrorCode.QUARANTINE_EXCEEDED: Explained(
         "An output has more quarantined rows than its quarantine policy allows. Nothing was published.",
         "parser or input",
-        "`casparian quarantine show --uncommitted --job ID` shows the rows. Correct the parser, the contract or the policy.",
+        "First look at the rows: `casparian quarantine show --uncommitted --job ID`. If the parser or its contract is wrong, "
+        "register a corrected version: `casparian parser register PATH`. If the file really is that bad, raise `max_pct` in "
+        "the contract, or `quarantine.max_pct` in the file that `casparian config path` names; a running daemon is told by "
+        "`casparian config reload`. Last, run the file again: `casparian job rerun ID` (`casparian job retry ID` would keep "
+        "the old version and policy).",
     ),
     ErrorCode.CONTRACT_MISSING: Explained(
         "The home's blob store does not have the contract that the job needs.",

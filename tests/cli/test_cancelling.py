@@ -1,4 +1,4 @@
-"""`job cancel`: one job or several, and what is said of those that stay as they are."""
+"""`job cancel`, `retry`, `rerun` and `close` of several jobs, and what is said of those that stay as they are."""
 
 from __future__ import annotations
 
@@ -17,3 +17,22 @@ def test_several_jobs_are_cancelled_by_one_command_and_one_that_has_ended_makes_
     assert {job["id"] for job in lived("jobs", "--status", "cancelled", "--json").document} == set(waiting)
     assert again.code == 1
     assert again.document == {"cancelled": 0, "requested": 0, "refused": [{"reason": "it is not open", "jobs": 2}]}
+
+
+def test_several_jobs_are_retried_rerun_and_closed_by_one_command_each(lived: Caller) -> None:
+    jobs = {job["status"]: job["id"] for job in lived("jobs", "--json").document}
+    failed, completed = jobs["FAILED"], jobs["COMPLETED"]
+
+    closed = lived("job", "close", failed[:8], completed, "--reason", "known", "--json")
+    retried = lived("job", "retry", failed, completed)
+    rerun = lived("job", "rerun", failed, completed)
+
+    assert (closed.code, closed.document) == (
+        1,
+        {"closed": 1, "refused": [{"reason": "it has not failed", "jobs": 1}]},
+    )
+    assert (retried.code, retried.err.splitlines()) == (
+        1,
+        ["1 job queued again", "1 job not queued again: it has succeeded"],
+    )
+    assert (rerun.code, rerun.err.splitlines()) == (1, ["1 job queued anew", "1 job not queued anew: it has not ended"])

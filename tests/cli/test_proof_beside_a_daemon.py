@@ -52,4 +52,4 @@ def test_a_daemons_log_is_sealed_exported_and_verified_as_far_as_it_is_durable(s
 
 def test_what_needs_the_home_alone_says_who_has_it(served: Caller) -> None:
     answer = served("log", "repair", "--yes")
-    assert (answer.code, "A running sentinel (pid" in answer.err) == (3, True), answer
+    assert (answer.code, "A running daemon (pid" in answer.err) == (3, True), answer

@@ -56,7 +56,7 @@ def test_a_rerun_is_told_in_both_stories(lived: Caller) -> None:
 
     assert f"as a rerun of job {old}" in lived("story", old).out
     assert f"as a rerun of job {old}" in lived("story", new).out
-    assert lived("story", new).out.splitlines()[-1] == "It waits to run."
+    assert lived("story", new).out.splitlines()[-1] == "It is queued."
 
 
 def test_a_story_with_progress_reads_the_log(lived: Caller) -> None:

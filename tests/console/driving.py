@@ -80,13 +80,19 @@ class Driver:
         workers: Sequence[dict[str, Any]] = (),
         *,
         unanswered: Sequence[str] = (),
+        is_measured: bool = True,
     ) -> Effects:
-        """A fresh picture; its loads are answered with nothing there, but for those that a test answers itself."""
+        """A fresh picture; its loads are answered with nothing there, but for those that a test answers itself. The first
+        metrics follow."""
         asked = self.send(Heard(snapshot_of(self.seq, jobs, workers)))
         for load in asked:
             if isinstance(load, RunQuery) and load.tag[0] == "facts" and load.tag[1] not in unanswered:
                 nothing = [{"files": 0, "bytes": 0, "untagged": 0}] if load.tag[1] == "files" else []
                 self.send(Answer(load.tag, self.seq, nothing))
+        if is_measured:
+            self.metric("workers", workers=list(workers))
+            self.metric("projection", applied=self.seq)
+            self.metric("trouble")
         return asked
 
     def event(self, kind: str, **data: Any) -> Effects:

@@ -78,6 +78,7 @@ def tables() -> Iterator[duckdb.DuckDBPyConnection]:
 _DONE: dict[str, dict[str, Any]] = {
     "retry": {"job_id": HOSTILE}, "cancel": {"job_id": HOSTILE}, "rerun": {"job_id": HOSTILE}, "replay": {"replayed": 1},
     "cancel_jobs": {"cancelled": 1, "requested": 1, "refused": [{"reason": HOSTILE, "jobs": 1}]},
+    "retry_jobs": {"queued": 1, "refused": [{"reason": HOSTILE, "jobs": 1}]}, "rerun_jobs": {"queued": 1},
     "pause": {}, "resume": {}, "decide_contract": {"decided": []}, "tag": {"tag": HOSTILE, "files": 1},
     "rescan": {"source_id": "s1", "name": HOSTILE, "job_id": HOSTILE},
 }  # fmt: skip

@@ -677,6 +677,6 @@ def test_enter_on_a_file_leads_to_its_jobs_in_jobs_mode_and_escape_to_all_of_the
     driver.press("enter")
 
     assert driver.shell.mode == "jobs"
-    assert "1 of 2 files failed" in driver.text()
+    assert "1 of 2 jobs failed" in driver.text()
     driver.press("esc")
     assert "1 of 2" not in driver.text()

@@ -83,7 +83,7 @@ def test_ended_jobs_are_counted_for_ever_and_known_for_a_while() -> None:
     assert len(facts.jobs.by_id) == DONE
     assert (facts.done, facts.totals.rows) == (DONE + 50, 10 * (DONE + 50))
     driver.press("alt-j")
-    assert f"{DONE + 50:,} files → outputs/fix_orders" in driver.text(120, 40)
+    assert f"{DONE + 50:,} jobs → outputs/fix_orders" in driver.text(120, 40)
 
 
 def test_an_open_group_asks_for_older_jobs_before_the_cursor_comes_to_its_end_and_forgets_them_when_it_is_closed() -> (
@@ -123,14 +123,14 @@ def test_a_group_of_which_nothing_is_known_but_its_sums_is_listed_and_its_first_
     driver.snapshot(unanswered=["groups"])
     driver.send(Answer(("facts", "groups"), driver.seq, [group("FAILED", 12, cause="ab" * 8)]))
     driver.press("alt-j")
-    assert "12 files failed · ERR-abababab" in driver.text(120, 40)
+    assert "12 jobs failed · ERR-abababab" in driver.text(120, 40)
 
     pages = asked(driver.metric("projection", applied=0), JobsOfGroup)
     assert {page.query.status for page in pages} == {"FAILED", "DEAD_LETTER"}  # type: ignore[attr-defined]
     assert not asked(driver.metric("projection", applied=0), JobsOfGroup)
     found = grouped(job_id(1), status="FAILED", error_code="X", error_message="odd", error_fingerprint="ab" * 8)
     driver.send(Answer(pages[0].tag, driver.seq, [found]))
-    assert "12 files failed · X: odd" in driver.text(120, 40)
+    assert "12 jobs failed · X: odd" in driver.text(120, 40)
 
 
 def test_what_happened_behind_the_sums_is_counted_once() -> None:
@@ -159,7 +159,7 @@ def test_three_hundred_thousand_waiting_jobs_are_counted_and_the_next_ones_liste
     driver.press("alt-j", " ")
     text = driver.text(120, 40)
 
-    assert "300,000 waiting" in text
+    assert "300,000 queued" in text
     assert "· 0.log" in text  # the next one is the first
     assert driver.shell.present.waiting == 300_000
     assert len(screen_of(driver).job_list) == 5_001

@@ -59,12 +59,25 @@ def test_what_no_answer_has_told_yet_is_not_guessed() -> None:
     assert "5 files tagged fxi" in driver.text()
 
 
+def test_that_nothing_needs_a_person_is_not_said_before_the_daemon_has_told_its_troubles() -> None:
+    driver = Driver()
+    driver.snapshot(is_measured=False)
+    driver.metric("workers", workers=[])
+    driver.metric("projection", applied=driver.seq)
+    assert "Loading…" in driver.text() and "Nothing needs a person" not in driver.text()
+
+    driver.metric("trouble", internal_errors={"count": 1, "places": {"worker.beat": 1}, "last": "KeyError"})
+    assert "Needs a person  1" in driver.text()
+    driver.metric("trouble")
+    assert "Nothing needs a person." in driver.text()
+
+
 def test_while_jobs_wait_for_the_first_worker_it_is_not_said_that_nothing_needs_a_person() -> None:
     driver = Driver()
     driver.snapshot()
     driver.event("JobQueued", **queued(job_id(1)))
 
-    assert "1 job waiting for a worker to connect." in driver.text()
+    assert "1 job queued until a worker connects." in driver.text()
 
 
 def test_what_needs_a_person_is_listed_the_most_urgent_first() -> None:
@@ -196,7 +209,7 @@ def test_jobs_that_wait_without_a_worker_need_a_person_but_not_while_the_daemon_
 
     driver.tick(6)
 
-    assert "2 jobs waiting, and no worker is connected" in driver.text(120, 40)
+    assert "2 jobs queued, and no worker is connected" in driver.text(120, 40)
 
 
 def test_a_daemon_that_went_away_needs_a_person_and_enter_says_that_nothing_else_is_to_do() -> None:

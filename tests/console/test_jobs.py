@@ -42,14 +42,14 @@ def test_what_failed_comes_first_then_what_runs_then_what_is_ready(day: Driver) 
     assert place_of(lines, "outputs/fix_orders") > place_of(lines, "READY")
 
 
-def test_the_header_counts_jobs_files_and_output(day: Driver) -> None:
-    assert " ↻ 3 running  ✓ 9 done  ✗ 4 failed  1 dead letter  · 2 waiting" in day.lines(100, 40)[1]
-    assert "8/18 files · 32.0 KiB output" in day.lines(100, 40)[1]
+def test_the_header_counts_jobs_and_output(day: Driver) -> None:
+    assert " ↻ 3 running  ✓ 9 done  ✗ 4 failed  1 dead letter  · 2 queued" in day.lines(100, 40)[1]
+    assert "8/18 parsed · 32.0 KiB output" in day.lines(100, 40)[1]
 
 
 def test_jobs_with_one_cause_are_one_group_that_opens_to_its_files(day: Driver) -> None:
     day.press("j", "j")
-    assert "3 files failed · SCHEMA_MISMATCH: row 42 · ERR-a1b2c3d4e" in day.text(100, 40)
+    assert "3 jobs failed · SCHEMA_MISMATCH: row 42 · ERR-a1b2c3d4e" in day.text(100, 40)
     assert "first: /data/fix/venue_nyse_20240101.log" in day.text(100, 40)
     day.lines(100, 40)
     day.press(" ")
@@ -185,7 +185,7 @@ def test_a_job_beyond_three_medians_of_its_kind_is_a_straggler() -> None:
     assert jobs_of(driver).window.identity == ("job", made)
 
 
-def test_a_group_at_work_shows_how_far_its_files_are() -> None:
+def test_a_group_at_work_shows_how_far_its_jobs_are() -> None:
     driver = Driver()
     driver.snapshot()
     for number in range(10):
@@ -198,7 +198,7 @@ def test_a_group_at_work_shows_how_far_its_files_are() -> None:
     driver.tick(1)
     driver.press("alt-j")
 
-    assert "3/10 files · 1 running · 6 waiting" in driver.text(100, 24)
+    assert "3/10 jobs · 1 running · 6 queued" in driver.text(100, 24)
 
 
 def test_paused_parsers_and_waiting_contracts_say_so_where_their_jobs_wait() -> None:
@@ -219,7 +219,7 @@ def test_paused_parsers_and_waiting_contracts_say_so_where_their_jobs_wait() -> 
 
 @pytest.mark.parametrize(
     ("key", "shown", "hidden"),
-    [("2", "2 running", "SCHEMA"), ("3", "SCHEMA", "READY"), ("4", "waiting", "SCHEMA"), ("1", "READY", "only ")],
+    [("2", "2 running", "SCHEMA"), ("3", "SCHEMA", "READY"), ("4", "queued", "SCHEMA"), ("1", "READY", "only ")],
 )
 def test_digits_show_all_running_failed_or_pending_jobs(day: Driver, key: str, shown: str, hidden: str) -> None:
     day.press(key, " ")
@@ -244,7 +244,7 @@ def test_the_filter_dialog_takes_status_type_parser_and_text(day: Driver) -> Non
 
     text = day.text(140, 40)
     assert "only failed, PARSE, fix, “NYSE_20240102”" in text
-    assert "1 of 3 files failed" in text
+    assert "1 of 3 jobs failed" in text
     assert "swift" not in text
     day.press("esc")
     assert "swift" in day.text(100, 40)
@@ -258,9 +258,9 @@ def test_a_text_filter_follows_what_happens(day: Driver) -> None:
     assert "wanted.log" in day.text()
     assert "other" not in day.text()
     fail(day, made, fingerprint="c" * 16)
-    assert "1 file failed" in day.text()
+    assert "1 job failed" in day.text()
     complete(day, run_job(day, 702, path="/data/wanted too.log"))
-    assert "1 of 9 files" in day.text()
+    assert "1 of 9 jobs" in day.text()
 
 
 def test_search_finds_groups_and_files_of_closed_groups_forwards_and_backwards(day: Driver) -> None:
@@ -306,7 +306,7 @@ def test_the_pipeline_header_shows_sources_parsed_files_and_outputs(day: Driver)
 
     assert "SOURCE" in text and "PARSED" in text and "OUTPUT" in text
     assert "@3" in text
-    assert "fix 1.1.0  2 running · 0/4 files" in text
+    assert "fix 1.1.0  2 running · 0/4 jobs" in text
     day.press("alt-h", "alt-j")
     assert "SOURCE" in day.text(120, 40)  # remembered
     day.press("P")
@@ -388,5 +388,5 @@ def test_numbers_that_no_answer_has_told_are_not_shown_as_zeros() -> None:
     driver.press("alt-j", "P")
     text = driver.text(120, 40)
 
-    assert "? files · ? output" in text
+    assert "? parsed · ? output" in text
     assert text.count("not known yet") == 3

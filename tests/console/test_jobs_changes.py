@@ -12,7 +12,7 @@ from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.changes import Batch
 from casparian_protocol.queries.outputs import ViolationsOfJobs
 from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
-from tests.console.jobs_scene import fail_many, work_day
+from tests.console.jobs_scene import work_day
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_one_failed_job_is_retried_at_once_and_the_command_is_shown(day: Driver)
     )
     day.done(ask, job_id=job_id(30), state="QUEUED")
 
-    assert f"Job {job_id(30)} waits again." in day.text()
+    assert f"Job {job_id(30)} is queued again." in day.text()
     assert [(each.cli, each.outcome) for each in day.shell.commands] == [(ask.cli, "ok")]
 
 
@@ -54,11 +54,12 @@ def test_a_group_is_retried_after_a_question_that_names_how_many(day: Driver) ->
     assert "venue_nyse_20240102.log" in text
     asked = asks(day.press("y"))
 
-    assert {ask.call.packed()["job_id"] for ask in asked} == {job_id(1), job_id(2), job_id(3)}
-    for ask in asked[:2]:
-        day.done(ask, job_id=ask.call.packed()["job_id"], state="QUEUED")
-    day.send(Failed(asked[2].tag, "The artifact is gone."))
-    assert "2 jobs wait again; 1 refused: The artifact is gone." in day.text(100, 40)
+    (ask,) = asked
+    assert (ask.op, sorted(ask.call.packed()["job_ids"])) == ("retry_jobs", [job_id(1), job_id(2), job_id(3)])
+    assert ask.cli == f"casparian job retry {' '.join(ask.call.packed()['job_ids'])}"
+    assert "0 jobs are queued again, 3 to go." in day.text(100, 40)
+    day.done(ask, queued=2, refused=[{"reason": "version 1.0.0 is retired", "jobs": 1}])
+    assert "2 jobs are queued again; 1 refused: version 1.0.0 is retired." in day.text(100, 40)
 
 
 def test_saying_no_does_nothing(day: Driver) -> None:
@@ -68,36 +69,42 @@ def test_saying_no_does_nothing(day: Driver) -> None:
     assert not asks(day.press("esc"))
 
 
-def test_many_jobs_are_asked_for_a_few_at_a_time() -> None:
+def test_a_hundred_thousand_jobs_are_asked_for_a_thousand_a_request_and_eight_requests_at_a_time() -> None:
     driver = Driver()
     driver.snapshot()
-    fail_many(driver, 1, 30)
-    driver.press("alt-j", "R")
-    waiting = asks(driver.press("y"))
+    changes = jobs_of(driver).changes
+    changes.batch = Batch("retry", deque(job_id(number) for number in range(1, 100_001)))
+    waiting = asks(changes.batch.more())
     assert len(waiting) == 8
     done = 0
     while waiting:
         ask = waiting.pop(0)
-        done += 1
-        waiting += asks(driver.done(ask, job_id=ask.call.packed()["job_id"]))
+        done += len(ask.call.packed()["job_ids"])
+        waiting += asks(driver.done(ask, queued=1000))
         assert len(waiting) <= 8
+        if waiting:
+            assert f"{done:,} jobs are queued again, {100_000 - done:,} to go." in driver.text(100, 24)
 
-    assert done == 30
-    assert "30 jobs wait again." in driver.text()
+    assert done == 100_000
+    assert "100,000 jobs are queued again." in driver.text(100, 24)
 
 
 def test_a_batch_ends_when_the_sentinel_goes_away() -> None:
     driver = Driver()
     driver.snapshot()
-    fail_many(driver, 1, 30)
-    driver.press("alt-j", "R")
-    first = asks(driver.press("y"))
+    driver.press("alt-j")
+    changes = jobs_of(driver).changes
+    changes.batch = Batch("retry", deque(job_id(number) for number in range(1, 20_001)))
+    first = asks(changes.batch.more())
     driver.shell.present.gone("No daemon answers.")
     more = [ask for each in first for ask in asks(driver.send(Failed(each.tag, "No daemon answers.")))]
 
     assert more == []
     assert jobs_of(driver).changes.batch is None
-    assert "refused" in driver.text(160, 24)
+    assert (
+        "0 jobs are queued again; 12,000 refused: the daemon stopped answering; 8,000 refused: No daemon"
+        in driver.text(160, 24)
+    )
 
 
 def test_only_what_a_filter_lets_through_is_retried(day: Driver) -> None:
@@ -124,7 +131,7 @@ def test_thousands_of_jobs_are_cancelled_by_a_handful_of_requests() -> None:
     driver.snapshot()
     changes = jobs_of(driver).changes
     ids = [job_id(number) for number in range(1, 2501)]
-    changes.batch = Batch("cancel", deque(ids), len(ids))
+    changes.batch = Batch("cancel", deque(ids))
 
     asked = asks(changes.batch.more())
 
@@ -145,6 +152,16 @@ def test_finished_inputs_run_anew_after_a_question(day: Driver) -> None:
     (ask,) = asks(day.press("y"))
 
     assert (ask.op, ask.cli) == ("rerun", f"casparian job rerun {job_id(107)}")
+
+
+def test_the_inputs_of_a_group_run_anew_by_one_request(day: Driver) -> None:
+    day.press("j", "j", "r")
+    assert "Run 3 inputs of fix 1.0.0 again" in " ".join(day.text(100, 40).split())
+    (ask,) = asks(day.press("y"))
+
+    assert (ask.op, sorted(ask.call.packed()["job_ids"])) == ("rerun_jobs", [job_id(1), job_id(2), job_id(3)])
+    day.done(ask, queued=2, refused=[{"reason": "its file is gone", "jobs": 1}])
+    assert "2 jobs are queued anew; 1 refused: its file is gone." in day.text(100, 40)
 
 
 def dead_letters(driver: Driver, start: int, number: int, fingerprint: str) -> None:
@@ -192,7 +209,7 @@ def test_a_replay_goes_on_with_the_next_page_and_counts_what_stays_dead() -> Non
     assert more.call.packed() == {"fingerprint": "d" * 16, "after": "0" * 16}
     driver.done(more, replayed=1, refused=[], next_after="")
 
-    assert "1,001 dead letters wait again; 7 jobs stay dead: the parser is retired." in driver.text(120, 40)
+    assert "1,001 dead letters are queued again; 7 jobs stay dead: the parser is retired." in driver.text(120, 40)
 
 
 def test_without_dead_letters_the_list_says_so(day: Driver) -> None:

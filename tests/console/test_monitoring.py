@@ -91,7 +91,7 @@ def test_monitoring_looks_like_this_in_ascii() -> None:
 def test_the_panes_tell_queue_throughput_workers_and_sinks() -> None:
     text = monitored().text(200, 60)
 
-    for name, number in (("pending", 2), ("running", 3), ("done", 9), ("failed", 4)):
+    for name, number in (("queued", 2), ("running", 3), ("done", 9), ("failed", 4)):
         assert f"{name:<10}{number:>12}" in text
     assert "1 dead letter" in text
     assert "rows/s avg" in text and "now" in text
@@ -213,7 +213,7 @@ def test_without_workers_or_samples_the_panes_say_so() -> None:
     driver.press("alt-j", "m")
     text = driver.text(120, 40)
 
-    assert "No worker is connected: jobs wait." in text
+    assert "No worker is connected: jobs stay queued." in text
     assert "no samples yet" in text
     assert "Nothing was written yet." in text
 

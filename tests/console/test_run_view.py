@@ -111,6 +111,18 @@ def test_a_run_has_no_hope_only_when_every_local_worker_is_given_up_and_no_other
     assert watch(queued(1), Metric("workers", {**values, "local_workers": 0, "given_up": []})).hopeless == ""
 
 
+def test_a_run_says_that_the_daemon_has_no_worker_when_it_starts_none_itself() -> None:
+    none = {"seq": 1, "workers": [], "local_workers": 0, "given_up": []}
+    view = watch(queued(1), Metric("workers", none))
+    assert view.lacks_workers and view.left == 1
+    assert view.lines(1.0, 80)[-1] == "the daemon has no worker: `casparian worker` starts one"
+
+    assert not watch(
+        queued(1), Metric("workers", {**none, "workers": [{"id": "far-1", "pid": 7, "state": "idle", "slots": 1}]})
+    ).lacks_workers
+    assert not watch(queued(1), Metric("workers", {**none, "local_workers": 2})).lacks_workers
+
+
 def test_a_commit_whose_folder_refuses_its_files_again_and_again_is_not_waited_for() -> None:
     committed = ("JobOutputsCommitted", {"job_id": job(1)["job_id"]})
     place = {"job_id": job(1)["job_id"], "epoch": 1, "path": "outputs/x"}

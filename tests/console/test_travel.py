@@ -152,6 +152,7 @@ def test_coming_again_asks_only_for_what_is_new() -> None:
 def test_leaving_while_the_log_is_read_stops_it_and_late_stretches_are_ignored() -> None:
     driver = traveller()
     asked = driver.leave_now()
+    assert "PAST  loading the log: 12 events to read; Esc stops it" in driver.text()
     driver.send(PastEvents(asked.tag, tuple(driver.log[:4])))
     assert "reading the log: 4 of 12 events (33 %)" in driver.text()
 
@@ -420,6 +421,7 @@ def test_how_much_is_left_to_read_is_said_only_when_the_length_is_known() -> Non
     driver = traveller()
     asked = driver.leave_now()
     driver.shell.present.seq = 0  # no sentinel ever answered
+    assert "PAST  loading the log; Esc stops it" in driver.text()
     driver.send(PastEvents(asked.tag, tuple(driver.log[:4])))
     assert "reading the log: 4 events; Esc stops it" in driver.text()
 

@@ -132,7 +132,7 @@ def test_a_hundred_thousand_jobs_are_a_list_like_any_other(tmp_path: Path) -> No
         screen.start(World(tmp_path).command("console"))
         screen.wait("live @", seconds=60)
         screen.press("M-j")
-        screen.wait("100,000 waiting")
+        screen.wait("100,000 queued")
         screen.press("Space")
         screen.wait("file_")
         began = time.monotonic()

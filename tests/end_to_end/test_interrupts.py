@@ -1,4 +1,4 @@
-"""Ctrl-C on `process`: once finishes what runs, twice stops at once; either way the rest is done later."""
+"""`process` that is interrupted, or that has nobody to do its work: what it says, and that the rest is done later."""
 
 import signal
 import time
@@ -54,3 +54,23 @@ def test_ctrl_c_loses_nothing(world: World, times: int) -> None:
         {"n": 3 * FILES, "ids": 3 * FILES}
     ]
     world.assert_at_rest()
+
+
+def test_process_beside_a_daemon_without_workers_says_so_at_once_and_goes_on_when_one_comes(world: World) -> None:
+    world.run("init")
+    world.register(advice())
+    world.write("one.txt", lines(3))
+    world.scan()
+    world.run("start", "--detach", "--no-planning", "--no-workers")
+
+    process = world.popen("process", "--json")
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if "worker" in line)
+    assert said == "1 job stays queued: the daemon has no worker; `casparian worker` starts one\n"
+    worker = world.popen("worker")
+    out, _said = process.communicate(timeout=60)
+
+    assert process.returncode == 0 and '"completed": 1' in " ".join(out.split())
+    worker.send_signal(signal.SIGINT)
+    worker.communicate(timeout=60)
+    world.stop()

@@ -188,7 +188,7 @@ def test_a_file_that_is_renamed_while_its_job_waits_is_processed_under_its_new_n
     os.rename(path, path.with_name("day.txt.1"))
     corner.process()
     corner.world.run("parser", "resume", "advice")
-    wait_for(lambda: corner.jobs("--status", "pending") == [], "the job has ended")
+    wait_for(lambda: corner.jobs("--status", "queued") == [], "the job has ended")
     corner.process()
     assert corner.rows() == 60
     assert corner.jobs("--status", "failed") == [], "the success under the new name closes the failure"

@@ -14,7 +14,7 @@ from casparian_protocol.wire.operations import BadArguments
 from casparian_protocol.wire.operations.jobs import RefusedJobs, ReplayResult
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core.answers import Replayed
-from casparian_sentinel.core.commands import Now, ReplayDeadLetters
+from casparian_sentinel.core.commands import Now, ReplayJobs
 from casparian_sentinel.operations.steps import Ask, Context, Decide, InThread, OperationRefused
 from casparian_sentinel.operations.table import begin
 from casparian_sentinel.ports import RealFs
@@ -53,9 +53,9 @@ def replay(context: Context, dead: int, **args: Any) -> tuple[ReplayResult, list
                 answer = Rows(7, ["id", "spec_json"], [[job.job_id, job.model_dump_json()] for job in found])
             else:
                 assert isinstance(step, Decide)
-                assert isinstance(step.command, ReplayDeadLetters)
+                assert isinstance(step.command, ReplayJobs)
                 assert step.command.position == 7
-                assert {job.work.output_versions["orders"] for job in step.command.jobs} == {1}
+                assert {job.work.output_versions["orders"] for job, _ended_as in step.command.jobs} == {1}
                 sizes.append(len(step.command.jobs))
                 answer = Replayed(len(step.command.jobs) - 1, {"its work is queued already": 1})
     except StopIteration as stop:

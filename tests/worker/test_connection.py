@@ -21,7 +21,7 @@ def test_it_announces_that_it_waits_and_for_whom_and_gives_up_with_3() -> None:
 
     assert waits == [True] * 30 + [False]
     assert said == [
-        "waiting up to 30 s for a sentinel: home /h",
+        "waiting up to 30 s for a daemon: home /h",
         "No daemon answered for 30 s: home /h. `casparian start` starts one.",
     ]
     assert contact.status == NO_SENTINEL
@@ -38,7 +38,7 @@ def test_a_lost_sentinel_is_told_once_and_waited_for_without_end() -> None:
         assert contact.keeps_waiting()
     contact.welcomed()
 
-    gone = "the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)"
+    gone = "the daemon is gone; this worker keeps trying until it is back (Ctrl-C ends it)"
     assert said == ["joined", gone, "joined again"]
     assert contact.status == LEFT
 

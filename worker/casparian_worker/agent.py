@@ -188,7 +188,7 @@ class Agent:
                 self._sinks.start_over()
                 self._blobs.ask_again()
             case Refused() if self._options.tell is None or message.of_kind != "hello":
-                logger.warning("The sentinel refused a %s: %s", message.of_kind, message.reason)
+                logger.warning("The daemon refused a %s: %s", message.of_kind, message.reason)
         self._step(message)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:

@@ -36,7 +36,7 @@ class BlobMissing(CasparianError):
 
     def __init__(self, what: str, digest: str, code: ErrorCode) -> None:
         super().__init__(
-            f"The {what} {digest} of this job is not in the sentinel's store.",
+            f"The {what} {digest} of this job is not in the daemon's store.",
             remedy="Register the same parser again with `casparian parser register PATH`: that stores it again.",
         )
         self.code = code
@@ -62,7 +62,7 @@ class FetchTimeout(CasparianError):
 
     def __init__(self, digest: str) -> None:
         super().__init__(
-            f"The sentinel did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
+            f"The daemon did not send {digest} within {FETCH_SECONDS:g} s.", remedy="The job is tried again."
         )
 
 

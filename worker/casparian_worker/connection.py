@@ -80,7 +80,7 @@ class WorkerBus:
         try:
             message, attachments = decode(frames)
         except MalformedMessage as malformed:
-            logger.warning("The sentinel sent something that is not a message: %s", malformed.reason)
+            logger.warning("The daemon sent something that is not a message: %s", malformed.reason)
             return
         self._on_message(message, attachments)
 
@@ -123,7 +123,7 @@ class Contact:
             return False
         if waited_s >= _PATIENCE_SECONDS and not self._is_told:
             self._is_told = True
-            self._tell(f"waiting up to {self._wait_seconds:g} s for a sentinel: {self._whom}")
+            self._tell(f"waiting up to {self._wait_seconds:g} s for a daemon: {self._whom}")
         return True
 
     def welcomed(self) -> None:
@@ -135,10 +135,10 @@ class Contact:
         """The daemon stopped responding; announced once."""
         if self._tell is not None and self._was_welcome and not self._is_told:
             self._is_told = True
-            self._tell("the sentinel is gone; this worker keeps trying until it is back (Ctrl-C ends it)")
+            self._tell("the daemon is gone; this worker keeps trying until it is back (Ctrl-C ends it)")
 
     def refused(self, reason: str) -> None:
         """The sentinel refused this worker for good."""
         self.status = REFUSED
         if self._tell is not None:
-            self._tell(f"The sentinel refused this worker: {reason}.")
+            self._tell(f"The daemon refused this worker: {reason}.")

@@ -278,7 +278,13 @@ def _print_daemon(app: App, found: Status) -> None:
     rows = [row for worker in daemon.workers for row in _worker_rows(worker)]
     rows += [(one.id, one.pid, "starting", "", "", "", "") for one in daemon.starting]
     columns = ("worker", "pid", "state", "job", "guest", "cpu", "memory")
-    table(app, columns, rows, empty="No workers; jobs wait until one joins.", right=("pid", "guest", "cpu", "memory"))
+    table(
+        app,
+        columns,
+        rows,
+        empty="No workers; jobs stay queued until one joins.",
+        right=("pid", "guest", "cpu", "memory"),
+    )
 
 
 def _worker_rows(worker: WorkerView) -> Iterator[tuple[Any, ...]]:

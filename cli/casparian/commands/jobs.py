@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,27 @@ import rich_click as click
 
 from casparian.app import COUNT, POSITIVE, App, ExitCode, Group, as_of_option, pass_app
 from casparian.commands.parser import say_waiting
-from casparian.render import as_json, as_ndjson, cell, fields, section, table
+from casparian.render import as_json, as_ndjson, cell, status_line, table
 from casparian_app.gateway import Gateway
 from casparian_app.jobs import (
     FILTER_WORDS,
-    JobDetails,
+    Changed,
     JobFilter,
     cancel_jobs,
+    close_jobs,
     job_details,
     log_file,
     policy_words,
     replay_dead,
     rerun_failed,
     rerun_job,
+    rerun_jobs,
+    retry_jobs,
 )
-from casparian_app.names import find_job
-from casparian_app.texts import UsageProblem, count, size, when, when_short
-from casparian_protocol import wording
+from casparian_app.names import find_job, find_job_or_file
+from casparian_app.texts import UsageProblem, count, when_short
 from casparian_protocol.jobs import WORKS
-from casparian_protocol.queries.jobs import JobCommit, JobRow
+from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 
 
@@ -41,6 +43,7 @@ from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
     examples="""casparian jobs
 casparian jobs --status failed --limit 20
 casparian jobs --dead-letter
+casparian jobs --file orders_0102.log
 casparian jobs --parser fix --json
 casparian jobs --as-of 2026-05-01T18:00""",
 )
@@ -53,6 +56,11 @@ casparian jobs --as-of 2026-05-01T18:00""",
 )
 @click.option("--parser", metavar="NAME", help="Show only jobs of this parser.")
 @click.option("--topic", metavar="TAG", help="Show only jobs caused by this tag.")
+@click.option(
+    "--file",
+    metavar="PATTERN",
+    help="Show only jobs of files with this text in their path (any case); with *, ? or [ it is a glob, such as '*.log'.",
+)
 @click.option("--dead-letter", is_flag=True, help="Show only dead letters: jobs whose retries are used up.")
 @click.option(
     "--all",
@@ -70,6 +78,7 @@ def jobs(
     job_type: str | None,
     parser: str | None,
     topic: str | None,
+    file: str | None,
     dead_letter: bool,
     is_all: bool,
     limit: int,
@@ -81,7 +90,7 @@ def jobs(
         return ExitCode.OK
     if watch and app.as_of is not None:
         raise UsageProblem("--watch and --as-of cannot be combined.", remedy="Leave one of them out.")
-    chosen = JobFilter(status, job_type, parser, topic, dead_letter, is_all)
+    chosen = JobFilter(status, job_type, parser, topic, dead_letter, is_all, file)
     with app.gateway(is_patient=watch) as gateway:
         app.doubt(gateway, "parser", parser)
         app.doubt(gateway, "tag", topic)
@@ -145,115 +154,43 @@ def job() -> None:
     """Show one job; follow, retry, rerun, cancel or close it."""
 
 
-@job.command("show", examples="casparian job show 3f2a91c0")
-@click.argument("job_id", metavar="ID")
+@job.command("show", examples="casparian job show 3f2a91c0\ncasparian job show orders_0102.log")
+@click.argument("named", metavar="ID|FILE")
 @as_of_option
 @pass_app
-def show(app: App, job_id: str) -> ExitCode:
-    """Show everything about a job: input, outputs, accounting, attempts and error."""
+def show(app: App, named: str) -> ExitCode:
+    """Show everything about a job: input, outputs, accounting, attempts and error. Of a FILE, show its newest job.
+
+    FILE is a path or the end of one.
+    """
+    from casparian.reports import print_job
+
     with app.gateway() as gateway:
-        found = job_details(gateway, job_id)
+        found = job_details(gateway, job_named(app, gateway, named)["id"])
     if app.is_json:
         as_json(app, found.document())
         return ExitCode.OK
-    row = found.row
-    fields(app, _summary(row))
-    for line in wording.say_parked([found.parked] if found.parked else []):
-        print(f"trouble: {cell(line)}", file=app.out)
-    _print_accounting(app, found)
-    for commit in found.commits:
-        print(f"rows: {_life_of(commit)}", file=app.out)
-    _print_params(app, found)
-    root = str(app.home.root)
-    files = [
-        (f["output"], f["kind"], f["rows"], size(f["bytes"]), f["path"].removeprefix(root).lstrip("/"))
-        for f in found.files
-    ]
-    section(app, ("output", "kind", "rows", "size", "path in the home"), files, right=("rows", "size"))
-    violations = [(v["output"], v["code"], v["column"], v["rows"]) for v in found.violations]
-    section(app, ("output", "violation", "column", "rows"), violations, right=("rows",))
-    events = [(e["seq"], when(e["ts"]), e["type"], e["actor"]) for e in found.history]
-    section(app, ("seq", "when", "event", "by"), events, right=("seq",))
-    if row["error_code"]:
-        print(f"\n{cell(row['error_code'])}: {cell(row['error_message'])}", file=app.out)
-        for line in (row["error_trace"] or "").splitlines():
-            print(f"  {cell(line)}", file=app.out)
+    print_job(app, found)
     return ExitCode.OK
 
 
-def _life_of(commit: JobCommit) -> str:
-    """Whether a job's rows are live, superseded or not committed."""
-    if commit["is_live"]:
-        return "live"
-    by = (commit["superseded_by"] or "")[:8]
-    return f"superseded by job {by} at event {commit['superseded_seq'] or 0:,}, {when(commit['superseded_at'])}"
+def job_named(app: App, gateway: Gateway, named: str) -> JobRow:
+    """The job that an id or a file means; says when a file has more of them."""
+    row, jobs = find_job_or_file(gateway, named)
+    if jobs > 1:
+        app.say(f"the newest of {count(jobs, 'job')} of this file; `casparian jobs --file {cell(named)}` lists them")
+    return row
 
 
-def _summary(found: JobRow) -> list[tuple[str, Any]]:
-    parser = f"{found['plugin_name']} {found['parser_version']}" if found["plugin_name"] else None
-    pairs = [
-        ("job", found["id"]),
-        ("status", found["status"]),
-        ("type", found["job_type"]),
-        ("parser", parser),
-        ("input", found["input_file"]),
-        ("content", found["content_hash"]),
-        ("artifact", found["artifact_hash"]),
-        ("tag", found["topic"]),
-        ("attempt", f"{found['attempt']} ({found['retry_count']} retries, {found['losses']} lost)"),
-        ("worker", found["worker_id"]),
-        ("sandbox", found["sandbox"]),
-        ("queued", when(found["queued_at"])),
-        ("started", when(found["started_at"])),
-        ("ended", when(found["end_time"])),
-        ("seconds", None if found["seconds"] is None else f"{found['seconds']:.3f}"),
-        ("error", found["error_code"]),
-        ("fingerprint", found["error_fingerprint"] and f"ERR-{found['error_fingerprint']}"),
-        ("reason", found["reason"]),
-        ("closed", found["closed_at"] and f"{when(found['closed_at'])} by {found['closed_by']}"),
-        ("because", found["close_reason"]),
-    ]
-    return [(name, value) for name, value in pairs if value not in (None, "")]
-
-
-def _print_params(app: App, found: JobDetails) -> None:
-    """The parameters that the job was queued with, and where each came from."""
-    if found.spec is None:
-        return
-    work = found.spec.work
-    rows = [
-        (name, json.dumps(value, ensure_ascii=False), work.param_origins.get(name, "default"))
-        for name, value in work.params.items()
-    ]
-    section(app, ("parameter", "value", "from"), rows)
-
-
-def _print_accounting(app: App, found: JobDetails) -> None:
-    if found.accounting:
-        print(file=app.out)
-    for output, numbers in found.accounting.items():
-        received = count(numbers["received"], "row")
-        line = f"{output}: {received} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
-        if numbers.get("rows_without_source_row"):
-            line += f" ({numbers['rows_without_source_row']:,} without a source row)"
-        print(line, file=app.out)
-    if found.skips:
-        listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(found.skips.items()))
-        print(f"declared skips: {cell(listed)}", file=app.out)
-    if found.records is not None:
-        for line in found.records.lines():
-            print(line, file=app.out)
-
-
-@job.command("logs", examples="casparian job logs 3f2a91c0 -f")
-@click.argument("job_id", metavar="ID")
+@job.command("logs", examples="casparian job logs 3f2a91c0 -f\ncasparian job logs orders_0102.log")
+@click.argument("named", metavar="ID|FILE")
 @click.option("-f", "--follow", is_flag=True, help="Follow the log until the job ends.")
 @click.option("-n", "--lines", type=COUNT, default=0, metavar="N", help="Print only the last N lines (default: all).")
 @pass_app
-def logs(app: App, job_id: str, follow: bool, lines: int) -> ExitCode:
-    """Print the log of a job: what the parser and the worker wrote."""
+def logs(app: App, named: str, follow: bool, lines: int) -> ExitCode:
+    """Print the log of a job: what the parser and the worker wrote. Of a FILE, print that of its newest job."""
     with app.gateway() as gateway:
-        found = find_job(gateway, job_id)
+        found = job_named(app, gateway, named)
         path = log_file(gateway, found["id"])
         if path is None:
             app.say("No log yet." if found["status"] in ("QUEUED", "RETRY_WAIT") else "That job has no log.")
@@ -284,17 +221,22 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
     app.out.write(log.read())
 
 
-@job.command("retry", examples="casparian job retry 3f2a91c0")
-@click.argument("job_id", metavar="ID")
+@job.command("retry", examples="casparian job retry 3f2a91c0\ncasparian job retry 3f2a91c0 a1b2c3d4")
+@click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
 @pass_app
-def retry(app: App, job_id: str) -> ExitCode:
-    """Queue a failed, dead-lettered or cancelled job again, with its original parser version and policies."""
+def retry(app: App, job_ids: tuple[str, ...]) -> ExitCode:
+    """Queue failed, dead-lettered or cancelled jobs again, with their original parser versions and policies."""
+    if len(job_ids) > 1:
+        with app.gateway() as gateway, _counting(app) as told:
+            many = retry_jobs(gateway, job_ids, told)
+        return _report(app, many, "queued", "queued again")
+    (job_id,) = job_ids
     with app.gateway() as gateway:
         result = gateway.perform(RETRY(job_id=find_job(gateway, job_id)["id"]))
     if app.is_json:
         as_json(app, result)
         return ExitCode.OK
-    app.say(f"job {result.job_id[:8]} waits again")
+    app.say(f"job {result.job_id[:8]} is queued again")
     now = result.policies_now
     for output, policy in sorted(result.policies.items()):
         app.say(f"  {cell(output)}: {policy_words(policy)}, as when it was queued")
@@ -303,12 +245,21 @@ def retry(app: App, job_id: str) -> ExitCode:
     return ExitCode.OK
 
 
-@job.command("close", examples='casparian job close 3f2a91c0 --reason "the sender has withdrawn this file"')
-@click.argument("job_id", metavar="ID")
-@click.option("--reason", required=True, help="Say why it needs no attention; kept in the log.")
+@job.command(
+    "close",
+    examples="""casparian job close 3f2a91c0 --reason "the sender has withdrawn this file"
+casparian job close 3f2a91c0 a1b2c3d4 --reason "test files\"""",
+)
+@click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Say why they need no attention; kept in the log.")
 @pass_app
-def close(app: App, job_id: str, reason: str) -> ExitCode:
-    """Close the failure of a job, so that it is no longer counted. A later success with the file or its content does too."""
+def close(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
+    """Close the failures of jobs, so that they are no longer counted. A later success with the file or its content does too."""
+    if len(job_ids) > 1:
+        with app.gateway() as gateway, _counting(app) as told:
+            many = close_jobs(gateway, job_ids, reason, told)
+        return _report(app, many, "closed", "closed")
+    (job_id,) = job_ids
     with app.gateway() as gateway:
         found = find_job(gateway, job_id)
         result = gateway.perform(CLOSE(job_id=found["id"], reason=reason))
@@ -330,7 +281,9 @@ casparian job cancel 3f2a91c0 a1b2c3d4""",
 def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
     """Cancel open jobs; they leave no output."""
     if len(job_ids) > 1:
-        return _cancel_many(app, job_ids, reason)
+        with app.gateway() as gateway, _counting(app) as told:
+            many = cancel_jobs(gateway, job_ids, reason, told)
+        return _report(app, many, "cancelled", "cancelled", requested=many.requested)
     (job_id,) = job_ids
     with app.gateway() as gateway:
         result = gateway.perform(CANCEL(job_id=find_job(gateway, job_id)["id"], reason=reason))
@@ -341,17 +294,23 @@ def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
     return ExitCode.OK
 
 
-def _cancel_many(app: App, job_ids: Sequence[str], reason: str) -> ExitCode:
-    """Report how many jobs are cancelled, and which are not and why. Exit 1 when one could not be cancelled."""
-    with app.gateway() as gateway:
-        done = cancel_jobs(gateway, job_ids, reason)
+@contextmanager
+def _counting(app: App) -> Iterator[Callable[[Changed], None]]:
+    """Show on a terminal how far a command with many jobs is."""
+    with status_line(app, "asking the daemon…") as show:
+        yield lambda done: show(f"{count(done.jobs, 'job')} done, {done.refused.total():,} refused")
+
+
+def _report(app: App, done: Changed, name: str, verb: str, *, requested: int | None = None) -> ExitCode:
+    """How many of many jobs are changed, and how many not and why; it is a failure when one could not be."""
     if app.is_json:
-        as_json(app, done.document())
+        stopping = {} if requested is None else {"requested": requested}
+        as_json(app, {name: done.jobs, **stopping, "refused": done.refusals()})
     else:
-        asked = f"; {count(done.requested, 'running job')} will be stopped by the workers" if done.requested else ""
-        app.say(f"{count(done.cancelled, 'job')} cancelled{asked}")
+        asked = f"; {count(requested, 'running job')} will be stopped by the workers" if requested else ""
+        app.say(f"{count(done.jobs, 'job')} {verb}{asked}")
         for why, jobs_left in done.refused.items():
-            app.say(f"{count(jobs_left, 'job')} not cancelled: {cell(why)}")
+            app.say(f"{count(jobs_left, 'job')} not {verb}: {cell(why)}")
     return ExitCode.FAILED if done.refused else ExitCode.OK
 
 
@@ -372,12 +331,12 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
     """Queue dead letters again with the parser's current version: one, all of a cause, or all. Retries start again."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("No dead letter was named.", remedy="Name one of: a job's ID, --fingerprint F, --all-dead.")
-    with app.gateway() as gateway:
-        done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint)
+    with app.gateway() as gateway, _counting(app) as told:
+        done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint, told=told)
     if app.is_json:
         as_json(app, {"replayed": done.jobs, "refused": done.refusals()})
         return ExitCode.OK
-    print(f"{count(done.jobs, 'dead letter')} {'waits' if done.jobs == 1 else 'wait'} again", file=app.out)
+    print(f"{count(done.jobs, 'dead letter')} {'is' if done.jobs == 1 else 'are'} queued again", file=app.out)
     for reason, refused in done.refused.items():
         app.say(f"{count(refused, 'job')} stay{'s' if refused == 1 else ''} dead: {cell(reason)}")
     return ExitCode.OK
@@ -386,30 +345,37 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
 @job.command(
     "rerun",
     examples="""casparian job rerun 3f2a91c0
+casparian job rerun 3f2a91c0 a1b2c3d4
 casparian job rerun --failed --parser fix_parser --dry-run
 casparian job rerun --failed --code INVALID_DATA""",
 )
-@click.argument("job_id", metavar="[ID]", required=False)
+@click.argument("job_ids", metavar="[ID…]", nargs=-1)
 @click.option("--failed", is_flag=True, help="Rerun all inputs whose newest job failed and is still open.")
 @click.option("--parser", metavar="NAME", help="With --failed: rerun only those of this parser.")
 @click.option("--code", metavar="CODE", help="With --failed: rerun only those with this error code.")
 @click.option("--dry-run", is_flag=True, help="With --failed: show what would run again; queue nothing.")
 @pass_app
-def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: str | None, dry_run: bool) -> ExitCode:
-    """Run the input of an ended job again, or all that failed, as new jobs with the parser's current version and parameters.
+def rerun(
+    app: App, job_ids: tuple[str, ...], failed: bool, parser: str | None, code: str | None, dry_run: bool
+) -> ExitCode:
+    """Run the inputs of ended jobs again, or all that failed, as new jobs with the parser's current version and parameters.
 
-    The rows of the new job replace those of the earlier one.
+    The rows of a new job replace those of the earlier one. Several jobs of one input make one new job.
     """
-    if (job_id is not None) == failed:
+    if bool(job_ids) == failed:
         raise UsageProblem("No job was named.", remedy="Give a job's ID, or --failed for all whose newest job failed.")
-    if job_id is None:
+    if failed:
         return _rerun_failed(app, parser, code, dry_run=dry_run)
     if parser or code or dry_run:
         raise UsageProblem(
             "--parser, --code and --dry-run go with --failed.", remedy="Leave them out when you name an ID."
         )
+    if len(job_ids) > 1:
+        with app.gateway() as gateway, _counting(app) as told:
+            many = rerun_jobs(gateway, job_ids, told)
+        return _report(app, many, "queued", "queued anew")
     with app.gateway() as gateway:
-        done = rerun_job(gateway, job_id)
+        done = rerun_job(gateway, job_ids[0])
     if app.is_json:
         as_json(
             app, {**done.answer.model_dump(), "replaces_rows": done.replaces_rows, "waiting_versions": done.waiting}
@@ -423,8 +389,8 @@ def rerun(app: App, job_id: str | None, failed: bool, parser: str | None, code: 
 
 def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
     """`job rerun --failed`: reports how many run again, and which do not and why."""
-    with app.gateway() as gateway:
-        done = rerun_failed(gateway, parser, code, is_trial=dry_run)
+    with app.gateway() as gateway, _counting(app) as told:
+        done = rerun_failed(gateway, parser, code, is_trial=dry_run, told=told)
     if app.is_json:
         as_json(app, {"rerun": done.jobs, "refused": done.refusals(), "dry_run": dry_run})
         return ExitCode.OK

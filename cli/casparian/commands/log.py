@@ -12,7 +12,6 @@ import rich_click as click
 
 from casparian.app import POSITIVE, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import as_json, as_ndjson, cell, fields, table
-from casparian_app.names import find_job
 from casparian_app.sql import form_of
 from casparian_app.stories import Told, ending, sentence, with_progress
 from casparian_app.stories import story as story_of
@@ -401,15 +400,17 @@ def _print(app: App, found: Reproduction) -> None:
         print(f"  {file.verdict.replace('_', ' ')}  {cell(file.path)}{cell(detail)}", file=app.out)
 
 
-@click.command(cls=Command, examples="casparian story 3f2a91c0\ncasparian story 3f2a91c0 --progress --json")
-@click.argument("job_id", metavar="JOB")
+@click.command(cls=Command, examples="casparian story 3f2a91c0\ncasparian story orders_0102.log --json")
+@click.argument("named", metavar="ID|FILE")
 @click.option("--progress", is_flag=True, help="Include every progress report from the log.")
 @as_of_option
 @pass_app
-def story(app: App, job_id: str, progress: bool) -> ExitCode:
-    """Tell what happened to a job, from its cause to its present state."""
+def story(app: App, named: str, progress: bool) -> ExitCode:
+    """Tell what happened to a job, from its cause to its present state. Of a FILE, tell it of its newest job."""
+    from casparian.commands.jobs import job_named
+
     with app.gateway() as gateway:
-        job = find_job(gateway, job_id)
+        job = job_named(app, gateway, named)
         events = story_of(gateway, job)
     if progress and events:
         from casparian_app.event_log import events_between

@@ -35,7 +35,7 @@ from casparian_app.processing import (
     untagged,
 )
 from casparian_app.texts import NoHome, UsageProblem, WorkFailed, count
-from casparian_console.run_view import RunView
+from casparian_console.run_view import NO_WORKER_HINT, RunView
 from casparian_protocol.client import Client, NoSentinel
 from casparian_protocol.feed import Metric
 from casparian_protocol.home import is_home
@@ -293,12 +293,14 @@ def _follow(
         for item in feed:
             if isinstance(item, Snapshot):  # query it now: no event reports pauses from before the snapshot
                 _learn_what_waits(gateway, view)
-            before = view.intake
+            before, had_none = view.intake, view.lacks_workers
             view.apply(item)
             if view.must_look and isinstance(item, Snapshot | Metric):
                 view.keep_open(row["id"] for row in gateway.query(OpenJobsOf(with_scans=True)))
             if view.intake and view.intake != before:
-                app.say(f"new jobs are paused: {cell(view.intake)}; running jobs may finish, the others wait")
+                app.say(f"new jobs are paused: {cell(view.intake)}; running jobs may finish, the others stay queued")
+            if view.lacks_workers and not had_none and view.left:
+                app.say(f"{_stay(view.left)} queued: the daemon has no worker; {NO_WORKER_HINT}")
             redraw()
             if interrupts.count > passed_on:
                 passed_on = interrupts.count

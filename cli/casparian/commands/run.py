@@ -213,7 +213,7 @@ class _Session:
                 print(json_line({"output": output, **own}), file=self._app.out)
 
     def _tell(self, done: InputRun) -> None:
-        from casparian.run_report import accounting, error_lines, print_run
+        from casparian.reports import accounting, error_lines, print_run
 
         app = self._app
         if not app.is_json and not self._is_raw:
@@ -241,7 +241,7 @@ class _Session:
         return written
 
     def _print_document(self, written: list[tuple[Path, int]]) -> None:
-        from casparian.run_report import document
+        from casparian.reports import document
 
         metadata = self._parser.metadata
         as_json(

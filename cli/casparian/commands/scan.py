@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from casparian.app import POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
-from casparian.render import as_json, as_ndjson, cell, draw_grid, fields, screen_width, shown_values, table
+from casparian.render import as_json, as_ndjson, cell, draw_grid, fields, screen_width, shown_values, status_line, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import need
 from casparian_app.texts import UsageProblem, count, size, when
@@ -157,26 +157,19 @@ def _progress(app: App, *, as_lines: bool) -> Iterator[Callable[[ScanProgress], 
     if as_lines:
         yield lambda progress: _tell_progress(app, progress)
         return
-    if app.is_quiet or app.is_json or not app.err.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.status import Status
-
-    console = Console(file=app.err, highlight=False, markup=False)
-    with Status("scanning…", console=console) as status:
-
-        def show(progress: ScanProgress) -> None:
-            status.update(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s")
-
-        yield show
+    with status_line(app, "scanning…") as show:
+        yield lambda progress: show(_progress_words(progress))
 
 
 def _tell_progress(app: App, progress: ScanProgress) -> None:
     if app.is_json:
         as_ndjson(app, [{"progress": asdict(progress)}])
     else:
-        print(f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s", file=app.out, flush=True)
+        print(_progress_words(progress), file=app.out, flush=True)
+
+
+def _progress_words(progress: ScanProgress) -> str:
+    return f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s"
 
 
 @click.command(

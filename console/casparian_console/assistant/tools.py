@@ -35,7 +35,7 @@ def seen(shell: Any) -> str:
         lines.append(f"The console shows the past, as it was after event {shell.past_seq}.")
     elif not shell.can_change:
         lines.append("The daemon does not answer; what is shown may be old.")
-    numbers = f"{facts.running} running, {facts.waiting} waiting"
+    numbers = f"{facts.running} running, {facts.waiting} queued"
     if facts.totals.is_known:
         rows = count(facts.totals.quarantined, "row")
         numbers += f", {facts.failed} failed, {facts.dead} dead-lettered, {rows} quarantined"

@@ -57,6 +57,8 @@ from casparian_protocol.wire.operations.daemon import (
 _COMMON = (JobProgressed, JobQueued, JobLeased, JobStarted)
 
 Link = Literal["connecting", "live", "silent", "stale", "gone"]
+#: The metrics that tell what the daemon cannot do.
+_TROUBLES = frozenset({"workers", "projection", "trouble"})
 #: The time that workers have to connect after the daemon's start.
 _START_US = 5_000_000
 #: The shortest time between two loads of the same table.
@@ -111,6 +113,8 @@ class Facts:
         #: Queries that were refused; the screen sends them again after the next reading.
         self._refused_finds: list[JobsMatching] = []
         self._next_load_us = 0
+        #: Metrics that the daemon has sent since the snapshot.
+        self._measured: set[str] = set()
         #: When a worker was last connected, or its absence could not be known.
         self._worker_seen_us = 0
 
@@ -268,6 +272,7 @@ class Facts:
         self.jobs.seq = taken.seq
         self.unlisted.begin_anew()
         self.found.clear()
+        self._measured.clear()
         loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
         self.workers = {worker.id: worker for worker in taken.workers}
         self._intake(taken.intake)
@@ -278,6 +283,7 @@ class Facts:
         self.totals = Totals(seq=0)
         self.registry.begin_from_nothing()
         self.jobs.keeps_all = True  # an evicted job could not be loaded again
+        self._measured = set(_TROUBLES)  # the log has none
         self.link = "live"
 
     def fork(self) -> Facts:
@@ -287,7 +293,7 @@ class Facts:
         fresh.totals.by_state = self.totals.by_state.copy()
         fresh.workers, fresh.given_up = self.workers.copy(), self.given_up[:]
         fresh.troubles, fresh.found = self.troubles.copy(), self.found.copy()
-        fresh._refused_finds = self._refused_finds[:]
+        fresh._refused_finds, fresh._measured = self._refused_finds[:], self._measured.copy()
         fresh.samples, fresh.recent = self.samples.copy(), self.recent.copy()
         fresh._refused, fresh._awaited, fresh._behind = self._refused.copy(), self._awaited.copy(), self._behind[:]
         fresh.unlisted, fresh._throughput = self.unlisted.fork(), self._throughput.fork()
@@ -317,6 +323,8 @@ class Facts:
         self.intake_paused = "" if told == OPEN_INTAKE else told
 
     def _reading(self, reading: Reading | None) -> None:
+        if reading is not None:
+            self._measured.add(reading.name)
         match reading:
             case WorkersReading():
                 self._workers_told(reading)
@@ -391,8 +399,8 @@ class Facts:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every load has been answered; before that, a missing item means nothing."""
-        return self.is_known and self.registry.knows(*TABLES)
+        """Whether every load has been answered and every trouble reported; before that, a missing item means nothing."""
+        return self.is_known and self.registry.knows(*TABLES) and self._measured >= _TROUBLES
 
     @property
     def is_old(self) -> bool:

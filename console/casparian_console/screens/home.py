@@ -40,7 +40,7 @@ def concerns(facts: Facts, glyphs: Glyphs) -> list[Concern]:
     if facts.link == "gone" and facts.is_known:
         found.append(Concern(("daemon",), "The daemon does not run: `casparian start`", glyphs.failed, "bad", ""))
     if facts.is_without_workers and facts.waiting:
-        text = f"{count(facts.waiting, 'job')} waiting, and no worker is connected: `casparian worker` starts one"
+        text = f"{count(facts.waiting, 'job')} queued, and no worker is connected: `casparian worker` starts one"
         found.append(Concern(("workers",), text, glyphs.warning, "bad", "jobs"))
     if facts.intake_paused:
         text = f"No new work is taken: {clean(facts.intake_paused)}"
@@ -294,7 +294,7 @@ def _nothing(facts: Facts) -> str:
     if not facts.is_complete:
         return "Loading…" if facts.link == "live" else "Nothing is known yet."
     if facts.waiting and not facts.workers:
-        return f"{count(facts.waiting, 'job')} waiting for a worker to connect."
+        return f"{count(facts.waiting, 'job')} queued until a worker connects."
     return "Nothing needs a person."
 
 
@@ -344,7 +344,7 @@ def _jobs(context: Context) -> list[Line]:
     rate = f"{short(facts.rows_per_second)} rows/s" if facts.rows_per_second else "idle"
     if facts.running and not facts.rows_per_second:
         rate = "no rows reported yet"
-    return [[("bold", f"{facts.running:,} running"), ("", f", {facts.waiting:,} waiting")], ended, [("dim", rate)]]
+    return [[("bold", f"{facts.running:,} running"), ("", f", {facts.waiting:,} queued")], ended, [("dim", rate)]]
 
 
 def _below(context: Context, width: int, height: int) -> list[Line]:

@@ -22,6 +22,7 @@ from casparian_protocol.jobs.manifest import (
 from casparian_protocol.jobs.spec import (
     ENDED,
     FILTERS,
+    FORMER_FILTERS,
     IN_PROGRESS,
     MEANING,
     NEXT,
@@ -37,6 +38,7 @@ __all__ = [
     "CHANGES",
     "ENDED",
     "FILTERS",
+    "FORMER_FILTERS",
     "IN_PROGRESS",
     "MEANING",
     "NEXT",

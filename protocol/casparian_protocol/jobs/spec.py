@@ -90,10 +90,12 @@ ENDED = frozenset(JobState) - OPEN
 
 #: Words that users may use in filters, besides the names of the states.
 FILTERS: dict[str, frozenset[JobState]] = {
-    "pending": PENDING,
+    "queued": PENDING,
     "running": IN_PROGRESS,
     "completed_with_warnings": frozenset({JobState.PARTIAL_SUCCESS}),
 }
+#: Words of earlier versions, still understood.
+FORMER_FILTERS = {"pending": PENDING}
 
 
 class _Model(BaseModel):

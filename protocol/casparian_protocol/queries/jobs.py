@@ -55,6 +55,9 @@ class JobsListed(Query[JobListed]):
     #: Leave out failures that a later success or a user has closed.
     hides_closed: bool = False
     limit: Count = 50
+    #: A part of the input's path, in any case; with `*`, `?` or `[` a glob over the name; if it
+    #: has a `/`, over the path or its end. None: all.
+    file: str | None = None
 
 
 class JobRow(TypedDict):
@@ -130,6 +133,22 @@ class JobsWithPrefix(Query[JobRow]):
     """The first two jobs with this id prefix: none, the one, or too many."""
 
     prefix: str
+
+
+class FileWithJobs(TypedDict):
+    path: str
+    #: The newest of its `jobs`.
+    job_id: str
+    jobs: int
+
+
+@dataclass(frozen=True)
+class FilesWithJobs(Query[FileWithJobs]):
+    """Files with PARSE jobs of their own or of their content, whose path is this one or ends like that; this one first."""
+
+    path: str
+    ending: str
+    limit: Count = 10
 
 
 class JobId(TypedDict):

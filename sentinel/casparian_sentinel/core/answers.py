@@ -56,7 +56,7 @@ class Cancelled(Answer):
 @dataclass(frozen=True, slots=True)
 class Replayed(Answer):
     replayed: int
-    #: Reason → jobs that remain dead letters.
+    #: Reason → jobs that stay as they are.
     refused: Mapping[str, int]
 
 

@@ -195,10 +195,11 @@ class ReplayJob(FromClient):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayDeadLetters(FromClient):
-    """Queue dead letters again with their counts reset; a job that cannot run stays a dead letter. Read at `position`."""
+class ReplayJobs(FromClient):
+    """Ended jobs wait again, their counts reset; what cannot run stays as it is. They were read at `position`."""
 
-    jobs: Sequence[JobSpec]
+    #: Each with the state that it ended in: FAILED, DEAD_LETTER or CANCELLED.
+    jobs: Sequence[tuple[JobSpec, JobState]]
     position: int
     actor: str
 

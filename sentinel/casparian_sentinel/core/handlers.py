@@ -52,7 +52,7 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
     c.CancelJob: jobs.cancel,
     c.CancelJobs: jobs.cancel_jobs,
     c.ReplayJob: jobs.replay,
-    c.ReplayDeadLetters: jobs.replay_dead_letters,
+    c.ReplayJobs: jobs.replay_jobs,
     c.CloseFailures: jobs.close_failures,
     # sources, rules and files
     c.AddSource: files.add_source,

@@ -17,8 +17,8 @@ from casparian_sentinel.core.commands import (
     CancelJobs,
     CloseFailures,
     QueueJobs,
-    ReplayDeadLetters,
     ReplayJob,
+    ReplayJobs,
 )
 from casparian_sentinel.core.decision import DecisionBuilder
 from casparian_sentinel.core.kinds import kind_of
@@ -152,15 +152,15 @@ def close_failures(decision: DecisionBuilder, command: CloseFailures) -> None:
         decision.record(FailureClosed(job_id=job_id, reason=command.reason))
 
 
-def replay_dead_letters(decision: DecisionBuilder, command: ReplayDeadLetters) -> None:
-    """Queue each dead letter again if it may run; the answer gives the reasons for the rest."""
+def replay_jobs(decision: DecisionBuilder, command: ReplayJobs) -> None:
+    """Each ended job waits again if it may run; about the rest, why not."""
     state = decision.state
     if state.intake_paused is not None:
         decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")
         return
     keys: set[str] = set()
     refused: dict[str, int] = {}
-    for spec in command.jobs:
+    for spec, ended_as in command.jobs:
         reason = refusal(state, spec)
         if spec.key in keys or _is_taken(state, spec, command.position):
             reason = "its work is queued already"
@@ -168,7 +168,7 @@ def replay_dead_letters(decision: DecisionBuilder, command: ReplayDeadLetters) -
             refused[reason] = refused.get(reason, 0) + 1
             continue
         keys.add(spec.key)
-        decision.record(JobReplayed(job=spec, from_state=JobState.DEAD_LETTER))
+        decision.record(JobReplayed(job=spec, from_state=ended_as))
     decision.answer(Replayed(len(keys), refused))
 
 

@@ -110,7 +110,7 @@ class LogInUse(CasparianError):
                 "Try again when it has ended. With a daemon (`casparian start`) commands need not wait for each other."
             )
         else:
-            problem = f"A running sentinel ({owner}) holds {lock_path}."
+            problem = f"A running daemon ({owner}) holds {lock_path}."
             remedy = "Stop it with `casparian stop`, or name another home with --home."
         super().__init__(problem, remedy=remedy)
         self.owner_pid = owner_pid

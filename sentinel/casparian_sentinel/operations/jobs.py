@@ -1,16 +1,18 @@
-"""Operations on existing jobs: cancel, cancel_jobs, retry, close, rerun, replay, rerun_failed.
+"""Operations on jobs that are there: cancel, retry, rerun, replay, close; one job, many by their ids, or all of a cause.
 
 Ended jobs are found in the projection, open ones in the state. A rerun is a new job of the next generation, a replayed dead
-letter is the same job; `kinds` decides what either takes from the current registry. A request about many jobs handles a bounded
-number of them, and reports which inputs stay as they are, and why.
+letter is the same job; what either takes from today's registry is `kinds`'. A request about many jobs does a bounded part,
+and says how many stay as they are, and why.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from casparian_protocol.jobs import JobSpec, JobState
+from casparian_protocol.queries import Found
 from casparian_protocol.wire.operations.jobs import (
     CancelArgs,
     CancelJobsArgs,
@@ -19,6 +21,8 @@ from casparian_protocol.wire.operations.jobs import (
     CloseResult,
     JobArgs,
     JobResult,
+    JobsAgainResult,
+    JobsArgs,
     RefusedJobs,
     ReplayArgs,
     ReplayResult,
@@ -33,9 +37,9 @@ from casparian_sentinel.core import (
     JobChanged,
     Queued,
     QueueJobs,
-    ReplayDeadLetters,
     Replayed,
     ReplayJob,
+    ReplayJobs,
 )
 from casparian_sentinel.core import refusal_of_job as refusal
 from casparian_sentinel.operations import planning
@@ -45,6 +49,8 @@ from casparian_sentinel.projection.queries.planning import (
     DEAD_LETTERS,
     FAILED_INPUTS,
     INPUT_OBSTACLE,
+    INPUTS_OF_JOBS,
+    JOBS_BY_IDS,
     JOBS_BY_PREFIX,
     OPEN_FAILURES_OF,
     DeadLetter,
@@ -54,6 +60,8 @@ from casparian_sentinel.projection.queries.planning import (
 
 _JOB_ID_DIGITS = 16
 _FAILURES = frozenset({JobState.FAILED.value, JobState.DEAD_LETTER.value})
+_RETRIED = frozenset({*_FAILURES, JobState.CANCELLED.value})
+_SUCCEEDED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value})
 
 
 def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
@@ -75,7 +83,7 @@ def cancel_jobs(context: Context, args: CancelJobsArgs, actor: str) -> Steps:
     return CancelJobsResult(
         cancelled=done.cancelled,
         requested=done.requested,
-        refused=[RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in done.refused.items()],
+        refused=_listed(done.refused),
         seq=context.durable_seq(),
     )
 
@@ -94,6 +102,20 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
         return result
     then, now = policies
     return result.model_copy(update={"policies": then, "policies_now": now})
+
+
+def retry_jobs(context: Context, args: JobsArgs, actor: str) -> Steps:
+    """Each job as in `retry`, in few decisions."""
+    found = yield from ask(JOBS_BY_IDS, args.job_ids)
+    refused = _unknown(args.job_ids, len(found.rows))
+    again: list[tuple[JobSpec, JobState]] = []
+    for row in found.rows:
+        if row["status"] in _RETRIED:
+            again.append((_spec(row), JobState(row["status"])))
+        else:
+            refused["it has succeeded" if row["status"] in _SUCCEEDED else "it has not ended"] += 1
+    queued = yield from _replay(again, found.seq, actor, refused)
+    return JobsAgainResult(queued=queued, refused=_listed(refused), seq=context.durable_seq())
 
 
 def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
@@ -131,21 +153,32 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
         renewed = yield from renew(context, olds)
         refused.update(renewed.refused.values())
         specs = [same_job(renewed.specs[old.job_id], old) for old in olds if old.job_id in renewed.specs]
-        again = yield from decide(ReplayDeadLetters(specs, dead.seq, actor), Replayed)
-        totals += again.replayed
-        refused.update(again.refused)
+        totals += yield from _replay([(spec, JobState.DEAD_LETTER) for spec in specs], dead.seq, actor, refused)
     return ReplayResult(
         replayed=totals,
-        refused=[RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
+        refused=_listed(refused),
         next_after=found[-1]["id"] if len(found) == args.limit else "",
         seq=context.durable_seq(),
     )
 
 
+def _replay(jobs: Sequence[tuple[JobSpec, JobState]], position: int, actor: str, refused: Counter[str]) -> Part[int]:
+    """Let these ended jobs wait again, in bounded decisions. How many do; the others are counted in `refused`."""
+    replayed = 0
+    for start in range(0, len(jobs), planning.JOBS_PER_DECISION):
+        part = jobs[start : start + planning.JOBS_PER_DECISION]
+        done = yield from decide(ReplayJobs(part, position, actor), Replayed)
+        replayed += done.replayed
+        refused.update(done.refused)
+    return replayed
+
+
 def close(context: Context, args: CloseArgs, actor: str) -> Steps:
-    """Close failures with a reason: those of one job, or all open ones with one cause."""
-    if (args.job_id is None) == (args.fingerprint is None):
-        raise OperationRefused("No failures are named.", "Give either job_id or fingerprint.", "BAD_ARGUMENTS")
+    """Failures that need no more attention, for a reason: of one job, of many, or all open ones of a cause."""
+    if sum(named is not None for named in (args.job_id, args.job_ids, args.fingerprint)) != 1:
+        raise OperationRefused("No failures are named.", "Give one of job_id, job_ids, fingerprint.", "BAD_ARGUMENTS")
+    if args.job_ids is not None:
+        return (yield from _close_jobs(context, args.job_ids, args.reason, actor))
     if args.job_id is not None:
         _refuse_open(context, args.job_id, "A failure is closed when its job has ended.")
         known, _position = yield from _ended_job(args.job_id)
@@ -166,6 +199,24 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
             return CloseResult(closed=closed, seq=context.durable_seq())
         yield Decide(CloseFailures(ids, args.reason, actor))
         closed, behind = closed + len(ids), ids[-1]  # events that are set aside as poison remain listed
+
+
+def _close_jobs(context: Context, job_ids: Sequence[str], reason: str, actor: str) -> Steps:
+    found = yield from ask(JOBS_BY_IDS, job_ids)
+    refused = _unknown(job_ids, len(found.rows))
+    ids: list[str] = []
+    for row in found.rows:
+        if row["status"] not in _FAILURES:
+            refused["it has not failed"] += 1
+        elif row["id"] in context.state.jobs:
+            refused["it has not ended"] += 1
+        elif row["closed_at"] is not None:
+            refused["it is closed already"] += 1
+        else:
+            ids.append(row["id"])
+    for start in range(0, len(ids), planning.JOBS_PER_DECISION):
+        yield Decide(CloseFailures(ids[start : start + planning.JOBS_PER_DECISION], reason, actor))
+    return CloseResult(closed=len(ids), refused=_listed(refused), seq=context.durable_seq())
 
 
 def _replay_one(context: Context, prefix: str, actor: str) -> Steps:
@@ -220,14 +271,47 @@ def _spec(known: EndedJob | DeadLetter | FailedInput) -> JobSpec:
     return JobSpec.model_validate_json(known["spec_json"])
 
 
+def _unknown(job_ids: Sequence[str], found: int) -> Counter[str]:
+    """How many of the jobs named are not there, under that reason."""
+    missing = len(set(job_ids)) - found
+    return Counter({"there is no such job": missing} if missing else {})
+
+
+def _listed(refused: Mapping[str, int]) -> list[RefusedJobs]:
+    return [RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in refused.items()]
+
+
+# --- inputs run again ---
+
+
+def rerun_jobs(context: Context, args: JobsArgs, actor: str) -> Steps:
+    """Each job as in `rerun`, in few decisions; an input that several of them have runs once."""
+    found = yield from ask(INPUTS_OF_JOBS, args.job_ids)
+    refused = _unknown(args.job_ids, len(found.rows))
+    queued = yield from _rerun_inputs(context, found, actor, refused)
+    return JobsAgainResult(queued=queued, refused=_listed(refused), seq=context.durable_seq())
+
+
 def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
     """Queue a new job for each input that failed, has not been dealt with since, and is unchanged."""
     parser, code = args.parser or "", args.code or ""
     found = yield from ask(FAILED_INPUTS, parser, code, args.after, args.limit, limit_rows=args.limit)
-    rows = found.rows
     refused = Counter[str]()
+    queued = yield from _rerun_inputs(context, found, actor, refused, dry_run=args.dry_run)
+    return RerunFailedResult(
+        rerun=queued,
+        refused=_listed(refused),
+        next_after=found.rows[-1]["id"] if len(found.rows) == args.limit else "",
+        seq=context.durable_seq(),
+    )
+
+
+def _rerun_inputs(
+    context: Context, found: Found[FailedInput], actor: str, refused: Counter[str], *, dry_run: bool = False
+) -> Part[int]:
+    """Queue a new job for each input without an obstacle. How many there are; the others are counted in `refused`."""
     olds: list[JobSpec] = []
-    for row in rows:
+    for row in found.rows:
         if row["obstacle"]:
             refused[row["obstacle"]] += 1
         else:
@@ -238,19 +322,15 @@ def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
     queued = 0
     for start in range(0, len(fresh), planning.JOBS_PER_DECISION):
         part = fresh[start : start + planning.JOBS_PER_DECISION]
-        if args.dry_run:
+        if dry_run:
             reasons = [refusal(context.state, spec) for spec in part]
             queued += reasons.count("")
             refused.update(reason for reason in reasons if reason)
             continue
         answer = yield from decide(QueueJobs(part, found.seq, actor), Queued)
         queued += answer.queued
-        refused.update({one.reason: one.files for one in answer.skipped})
+        for one in answer.skipped:
+            refused[one.reason] += one.files
         if answer.already:
             refused["its input is queued already"] += answer.already
-    return RerunFailedResult(
-        rerun=queued,
-        refused=[RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in refused.items()],
-        next_after=rows[-1]["id"] if len(rows) == args.limit else "",
-        seq=context.durable_seq(),
-    )
+    return queued

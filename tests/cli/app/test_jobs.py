@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from casparian_app.gateway import Gateway
 from casparian_app.jobs import (
     FILTER_WORDS,
+    Cancelled,
+    Changed,
     JobFilter,
-    ManyCancelled,
     UnknownState,
     cancel_jobs,
+    close_jobs,
     job_details,
     log_file,
     policy_words,
@@ -25,12 +27,14 @@ from casparian_app.jobs import (
     replay_dead,
     rerun_failed,
     rerun_job,
+    rerun_jobs,
+    retry_jobs,
     run_again,
 )
 from casparian_app.names import UnknownJob, UnknownName
 from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import FILTERS, JobState, ParseWork
+from casparian_protocol.jobs import FILTERS, FORMER_FILTERS, JobState, ParseWork
 from casparian_protocol.queries.jobs import JobsListed
 
 
@@ -52,11 +56,18 @@ def test_every_word_for_a_state_means_some_states_in_any_case(word: str) -> None
 
 
 def test_the_words_are_those_of_states_and_of_groups_of_states() -> None:
-    assert set(FILTER_WORDS) == {*FILTERS, *(state.value for state in JobState)}
-    assert JobFilter(status="pending").query(1).statuses == tuple(sorted(state.value for state in FILTERS["pending"]))
+    assert {word.lower() for word in FILTER_WORDS} == {*FILTERS, *(state.value.lower() for state in JobState)}
+    assert len({word.lower() for word in FILTER_WORDS}) == len(FILTER_WORDS)
+    queued = JobFilter(status="queued").query(1).statuses
+    assert queued == tuple(sorted(state.value for state in FILTERS["queued"]))
+    assert JobFilter(status="pending").query(1).statuses == queued, "the word of earlier versions"
 
 
-@given(st.text(max_size=200).filter(lambda text: text and text.lower() not in {word.lower() for word in FILTER_WORDS}))
+@given(
+    st.text(max_size=200).filter(
+        lambda text: text and text.lower() not in {*FORMER_FILTERS, *(word.lower() for word in FILTER_WORDS)}
+    )
+)
 def test_another_word_is_refused_with_the_words_that_there_are(word: str) -> None:
     with pytest.raises(UnknownState) as refused:
         JobFilter(status=word).query(1)
@@ -170,7 +181,7 @@ def test_many_jobs_are_cancelled_at_once_and_those_that_ended_are_counted_by_rea
 
     done = cancel_jobs(own, [waits, also, waits, ended], "wrong files")
 
-    assert done == ManyCancelled(2, 0, Counter({"it is not open": 1}))
+    assert done == Cancelled(2, Counter({"it is not open": 1}), requested=0)
     assert {job_details(own, each).row["status"] for each in (waits, also)} == {"CANCELLED"}
 
 
@@ -179,6 +190,46 @@ def test_no_job_is_cancelled_when_one_of_the_ids_is_unknown(own: Gateway) -> Non
     with pytest.raises(UnknownJob):
         cancel_jobs(own, [waits, "0000"], "")
     assert job_details(own, waits).row["status"] == "QUEUED"
+
+
+# --- many again ---
+
+
+def test_many_jobs_are_retried_at_once_and_the_others_are_counted_by_reason(own: Gateway) -> None:
+    ids = by_input(own)
+    cancelled = rerun_job(own, ids["good.txt"]).answer.job_id
+    cancel_jobs(own, [cancelled], "")
+    waits = rerun_job(own, ids["partial.txt"]).answer.job_id
+
+    done = retry_jobs(own, [ids["boom.txt"], cancelled, ids["good.txt"], waits, "0" * 16])
+
+    refused = {"it has succeeded": 1, "it has not ended": 1, "there is no such job": 1}
+    assert done == Changed(2, Counter(refused))
+    assert {job_details(own, each).row["status"] for each in (ids["boom.txt"], cancelled, waits)} == {"QUEUED"}
+    assert retry_jobs(own, [ids["boom.txt"]]) == Changed(0, Counter({"it has not ended": 1}))
+
+
+def test_the_inputs_of_many_jobs_run_again_once_each(own: Gateway) -> None:
+    ids = by_input(own)
+    first = rerun_jobs(own, [*ids.values(), "0" * 16])
+    assert first == Changed(3, Counter({"there is no such job": 1}))
+    newer = set(by_input(own, JobFilter("queued")).values())
+    assert {job_details(own, each).row["rerun_of"] for each in newer} == set(ids.values())
+
+    assert rerun_jobs(own, list(ids.values())) == Changed(0, Counter({"its input is queued already": 3}))
+    assert rerun_jobs(own, list(newer)) == Changed(0, Counter({"it has not ended": 3}))
+    cancel_jobs(own, list(newer), "")
+    again = rerun_jobs(own, [*ids.values(), *newer])
+    assert again == Changed(3, Counter({"a newer job of the same input is among these": 3}))
+
+
+def test_the_failures_of_many_jobs_are_closed_at_once(own: Gateway) -> None:
+    ids = by_input(own)
+    assert close_jobs(own, [*ids.values(), "0" * 16], "known") == Changed(
+        1, Counter({"it has not failed": 2, "there is no such job": 1})
+    )
+    assert job_details(own, ids["boom.txt"]).row["close_reason"] == "known"
+    assert close_jobs(own, [ids["boom.txt"]], "known") == Changed(0, Counter({"it is closed already": 1}))
 
 
 # --- again ---
@@ -198,17 +249,17 @@ def test_a_job_that_published_nothing_replaces_nothing(own: Gateway) -> None:
 
 def test_all_failed_inputs_run_again_and_a_trial_only_counts_them(own: Gateway) -> None:
     assert rerun_failed(own, None, None, is_trial=True).jobs == 1
-    assert by_input(own, JobFilter("pending")) == {}
+    assert by_input(own, JobFilter("queued")) == {}
     done = rerun_failed(own, "advice", None)
     assert (done.jobs, done.refusals()) == (1, [])
-    assert set(by_input(own, JobFilter("pending"))) == {"boom.txt"}
+    assert set(by_input(own, JobFilter("queued"))) == {"boom.txt"}
     assert rerun_failed(own, None, None).jobs == 0  # it is under way
 
 
 def test_a_parser_that_nobody_knows_runs_nothing_again(own: Gateway) -> None:
     with pytest.raises(UnknownName, match="There is no parser advise"):
         rerun_failed(own, "advise", None)
-    assert by_input(own, JobFilter("pending")) == {}
+    assert by_input(own, JobFilter("queued")) == {}
 
 
 def test_without_dead_letters_none_is_replayed(own: Gateway) -> None:

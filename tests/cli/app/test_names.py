@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from casparian_app.names import (
     UnknownName,
     find_fingerprint,
     find_job,
+    find_job_or_file,
     hint,
     is_job_id,
     known,
@@ -24,6 +27,7 @@ from casparian_app.texts import UsageProblem
 from casparian_protocol.contract import ViolationCode
 from casparian_protocol.queries.jobs import JobsListed
 from casparian_protocol.queries.outputs import CausesListed
+from casparian_protocol.wire.operations.jobs import RERUN
 from casparian_protocol.wire.operations.registry import ADD_SOURCE
 from casparian_shim.errors import ErrorCode
 
@@ -129,6 +133,36 @@ def test_a_job_is_found_by_every_beginning_of_its_id_that_is_its_alone(gateway: 
             prefix = job_id[:digits]
             if sum(other.startswith(prefix) for other in ids) == 1:
                 assert find_job(gateway, prefix)["id"] == job_id
+
+
+def test_a_job_is_found_by_its_file_or_the_end_of_its_path(gateway: Gateway, inbox: Path) -> None:
+    for job in gateway.query(JobsListed()):
+        path = str(job["input"])
+        assert inbox.name == Path(path).parent.name
+        for named in (path, Path(path).name, f"{inbox.name}/{Path(path).name}", f"./{Path(path).name}"):
+            found, jobs = find_job_or_file(gateway, named)
+            assert (found["id"], jobs) == (job["id"], 1)
+        assert find_job_or_file(gateway, job["id"][:10])[0]["id"] == job["id"]
+
+
+def test_of_a_file_with_several_jobs_the_newest_is_meant(own: Gateway) -> None:
+    (old,) = own.query(JobsListed(file="GOOD"))
+    new = own.perform(RERUN(job_id=old["id"])).job_id
+    found, jobs = find_job_or_file(own, "good.txt")
+    assert (found["id"], jobs) == (new, 2)
+
+
+def test_a_file_without_a_job_and_what_several_files_end_with_are_refused(gateway: Gateway) -> None:
+    with pytest.raises(UnknownJob, match=r"^'nothing\.txt' is neither a job's id nor a file with a job\."):
+        find_job_or_file(gateway, "nothing.txt")
+    with pytest.raises(UnknownJob, match=r"^There is no job abcd1234\."):
+        find_job_or_file(gateway, "abcd1234")
+    assert {Path(str(job["input"])).name for job in gateway.query(JobsListed(file="[gp]*.TXT"))} == {
+        "good.txt",
+        "partial.txt",
+    }
+    assert len(gateway.query(JobsListed(file="inbox/*"))) == 3
+    assert gateway.query(JobsListed(file="*.log")) == gateway.query(JobsListed(file="box/*")) == []
 
 
 def test_a_job_that_is_not_there_is_refused_with_a_near_id(gateway: Gateway) -> None:

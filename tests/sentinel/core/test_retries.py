@@ -96,8 +96,8 @@ def dead(*numbers: int) -> Table:
 
 
 def replay(table: Table, *numbers: int) -> c.Replayed:
-    specs = [spec(number) for number in numbers]
-    answer = table.do(c.ReplayDeadLetters(specs, table.state.seq, ANN)).answer
+    jobs = [(spec(number), JobState.DEAD_LETTER) for number in numbers]
+    answer = table.do(c.ReplayJobs(jobs, table.state.seq, ANN)).answer
     assert isinstance(answer, c.Replayed)
     return answer
 
@@ -125,7 +125,8 @@ def test_nothing_is_replayed_while_the_disk_is_full() -> None:
     table = dead(1)
     table.do(c.PauseIntake("the disk is full"))
 
-    assert isinstance(table.do(c.ReplayDeadLetters([spec(1)], table.state.seq, ANN)).answer, Rejected)
+    again = c.ReplayJobs([(spec(1), JobState.DEAD_LETTER)], table.state.seq, ANN)
+    assert isinstance(table.do(again).answer, Rejected)
     assert table.state.parsers["advice"].versions["1.0"].artifact == ARTIFACT
 
 

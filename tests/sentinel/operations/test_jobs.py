@@ -15,6 +15,8 @@ from casparian_sentinel.projection.queries.planning import (
     FAILED_INPUTS,
     FILE_FACTS,
     INPUT_OBSTACLE,
+    INPUTS_OF_JOBS,
+    JOBS_BY_IDS,
     JOBS_BY_PREFIX,
     OPEN_FAILURES_OF,
 )
@@ -164,8 +166,10 @@ def test_an_open_job_is_not_run_again_before_it_has_ended(player: Player) -> Non
         assert refused.value.reply_code == "OPEN"
 
 
-@pytest.mark.parametrize("args", [{}, {"job_id": "abcd", "fingerprint": "f" * 16}])
-def test_failures_are_closed_by_one_name(player: Player, args: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "args", [{}, {"job_id": "abcd", "fingerprint": "f" * 16}, {"job_id": "abcd", "job_ids": ["a" * 16]}]
+)
+def test_failures_are_closed_by_one_name(player: Player, args: dict[str, Any]) -> None:
     with pytest.raises(OperationRefused, match="No failures are named"):
         player.request("close", reason="known", **args)
 
@@ -204,7 +208,54 @@ def test_a_thousand_jobs_are_cancelled_by_one_request(player: Player) -> None:
     assert [(each.reason, each.jobs) for each in again.refused] == [("it is not open", 1)]
 
 
+@pytest.mark.parametrize("op", ["cancel_jobs", "retry_jobs", "rerun_jobs", "close"])
 @pytest.mark.parametrize("job_ids", [[], ["abcd"], ["0" * 16] * 1001])
-def test_jobs_to_cancel_are_named_whole_and_their_number_is_bounded(player: Player, job_ids: list[str]) -> None:
+def test_many_jobs_are_named_whole_and_their_number_is_bounded(player: Player, op: str, job_ids: list[str]) -> None:
+    reason = {"reason": "known"} if op == "close" else {}
     with pytest.raises(BadArguments, match="job_ids"):
-        player.request("cancel_jobs", job_ids=job_ids)
+        player.request(op, job_ids=job_ids, **reason)
+
+
+def test_a_thousand_jobs_are_retried_by_one_request_each_from_the_state_it_ended_in(player: Player) -> None:
+    jobs = [spec(number) for number in range(1, 1001)]
+    player.table.with_parser()
+    states = ("FAILED", "DEAD_LETTER", "CANCELLED")
+    player.rows[JOBS_BY_IDS] = [[ended(job, states[at % 3]) for at, job in enumerate(jobs[:-1])]]
+    before = len(player.table.log)
+
+    result = player.request("retry_jobs", job_ids=[job.job_id for job in jobs])
+
+    assert (result.queued, [(each.reason, each.jobs) for each in result.refused]) == (
+        999,
+        [("there is no such job", 1)],
+    )
+    made = player.table.log[before:]
+    assert {event.type for event in made} == {"JobReplayed"}
+    assert [event.data["from_state"] for event in made[:3]] == list(states)
+
+
+def test_what_became_open_since_the_tables_were_read_is_not_retried_twice(player: Player) -> None:
+    player.table.with_parser().queue(spec(1))
+    player.rows[JOBS_BY_IDS] = [[ended(spec(1)), ended(spec(2), "COMPLETED"), ended(spec(3), "RUNNING")]]
+
+    result = player.request("retry_jobs", job_ids=[spec(n).job_id for n in (1, 2, 3)])
+
+    assert result.queued == 0
+    assert {each.reason: each.jobs for each in result.refused} == {
+        "it has succeeded": 1,
+        "it has not ended": 1,
+        "its work is queued already": 1,
+    }
+
+
+def test_the_inputs_of_many_jobs_are_rerun_but_for_those_with_an_obstacle(player: Player) -> None:
+    player.with_parser("1.0")
+    olds = [parse(player).model_copy(update={"job_id": f"{n:016x}", "key": f"{n}"}) for n in (1, 2)]
+    facts = [{"id": old.job_id, "spec_json": old.model_dump_json(), "obstacle": ""} for old in olds]
+    player.rows[INPUTS_OF_JOBS] = [[facts[0], {**facts[1], "obstacle": "its file is gone"}]]
+
+    result = player.request("rerun_jobs", job_ids=[old.job_id for old in olds])
+
+    assert (result.queued, [(each.reason, each.jobs) for each in result.refused]) == (1, [("its file is gone", 1)])
+    (queued,) = (event.data["job"] for event in player.table.log if event.type == "JobQueued")
+    assert (queued["rerun_of"], queued["generation"]) == (olds[0].job_id, 1)

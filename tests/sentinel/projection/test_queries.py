@@ -38,6 +38,9 @@ _HERE = selections.Selection(parser="advice", tag="advice", path="/data/")
 ASKED: list[Query[Any]] = [
     jobs.JobsListed(limit=1000),
     jobs.JobsListed(statuses=("FAILED", "DEAD_LETTER"), parser="advice", topic="advice", job_type="PARSE", hides_closed=True),
+    jobs.JobsListed(file="DATA/"),
+    jobs.JobsListed(file="FILE[0-9]*"),
+    jobs.FilesWithJobs("/data/file3", "/file3"),
     jobs.JobsWithPrefix("00000"),
     jobs.JobsWithPrefix(_JOB),
     jobs.RecentJobIds(),

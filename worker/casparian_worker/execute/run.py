@@ -31,7 +31,7 @@ class StopCause(Enum):
     CANCELLED = "cancelled"
     FENCED = "fenced"
     SHUTDOWN = "shutdown"
-    LEASE_LOST = "no sentinel in time"
+    LEASE_LOST = "no daemon in time"
 
 
 class Stopped(Exception):

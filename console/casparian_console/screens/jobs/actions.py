@@ -356,7 +356,7 @@ ACTIONS = existing(
     (
         Action("jobs.detail", ("enter",), "details", "Show everything about the job, or about the latest job of a group",
                show_detail, on_group, weight=90),
-        Action("jobs.toggle", (" ",), "files", "Open or close the group; an open one has a row for each file",
+        Action("jobs.toggle", (" ",), "jobs", "Open or close the group; an open one has a row for each job",
                toggle, on_group, weight=75),
         Action("jobs.open", ("right",), "open", "Open the group", open_, _is_closed, weight=0),
         Action("jobs.close", ("left",), "close", "Close the group", close, _is_opened, weight=0),
@@ -380,7 +380,7 @@ ACTIONS = existing(
         _only(1, "all"),
         _only(2, "running"),
         _only(3, "failed"),
-        _only(4, "pending"),
+        _only(4, "queued"),
         Action("jobs.dead", ("d",), "dead letters", "Show only dead letters; again: all jobs",
                dead_letters, _is_list, weight=45),
         Action("jobs.quarantine", ("Q",), "quarantine", "Show the job's quarantined rows, in Inspect",

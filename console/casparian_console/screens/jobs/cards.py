@@ -40,7 +40,7 @@ _RATE_FILES = 3
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Files of a stretch of work, which begins when the parser gets a job while none is open. `per_second` is 0 if unknown."""
+    """Jobs of a stretch of work, which begins when the parser gets a job while none is open. `per_second` is 0 if unknown."""
 
     ended: int = 0
     open: int = 0
@@ -64,8 +64,8 @@ def backlog_of(group: JobGroup, facts: Facts) -> Backlog:
     return Backlog(stretch.ended, left, per_second)
 
 
-def counted_files(book: JobBook) -> tuple[int, int]:
-    """The number of parsed files, and of all files that ever had a PARSE job."""
+def counted_parses(book: JobBook) -> tuple[int, int]:
+    """The number of PARSE jobs that are done, and of all PARSE jobs. A file that ran again has several."""
     done = everything = 0
     for key, bucket in book.buckets.items():
         if look_of(key[1]).is_grouped_by_parser:
@@ -132,10 +132,10 @@ def _latest(look: CardContext, group: JobGroup) -> Line:
     return _age(look, max((bucket.latest_at for bucket in look.job_list.buckets(group)), default=0))
 
 
-def _files(look: CardContext, group: JobGroup, noun: str = "file") -> str:
-    """`12 files`, or `3 of 12 files` under a filter by job."""
+def _jobs(look: CardContext, group: JobGroup) -> str:
+    """`12 jobs`, or `3 of 12 jobs` under a filter by job. A file that ran again has several jobs."""
     here, everything = look.job_list.total(group), look.job_list.all_of(group)
-    return count(here, noun) if here == everything else f"{here:,} of {count(everything, noun)}"
+    return count(here, "job") if here == everything else f"{here:,} of {count(everything, 'job')}"
 
 
 def _failed(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
@@ -144,8 +144,8 @@ def _failed(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]
     dot = f" {glyphs.dot} "
     if last is None:
         named = look.job_list.fingerprint(group.key[4]) if group.key[4] else "no code"
-        return [head, [("", f"{_INDENT}{_files(look, group)} failed{dot}"), ("bad", named)], []]
-    why: Line = [("", f"{_INDENT}{_files(look, group)} failed{dot}"), ("bad", clean(last.error_code) or "no code")]
+        return [head, [("", f"{_INDENT}{_jobs(look, group)} failed{dot}"), ("bad", named)], []]
+    why: Line = [("", f"{_INDENT}{_jobs(look, group)} failed{dot}"), ("bad", clean(last.error_code) or "no code")]
     cause = f"{dot}{look.job_list.fingerprint(last.fingerprint)}" if last.fingerprint else ""
     room = look.width - line_width(why) - len(cause) - 1
     message = clip(f": {clean(last.error_message)}", room, glyphs.ellipsis) if last.error_message else ""
@@ -178,12 +178,12 @@ def _open(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
 
 def _bar(look: CardContext, share: float | None) -> Line:
     if share is None:
-        return [("dim", "waiting ")]
+        return [("dim", "queued ")]
     return [*bar(share, max(_BAR, look.width // 6), look.glyphs), ("", f" {share * 100:3.0f}% ")]
 
 
 def _share(look: CardContext, group: JobGroup) -> float:
-    """The share of a stretch of work that is done: its ended files, and the progress of running ones."""
+    """The share of a stretch of work that is done: its ended jobs, and the progress of running ones."""
     backlog = backlog_of(group, look.facts)
     begun = sum(share_of(job.progress) or 0.0 for job in look.job_list.running(group, _LOOKED_AT))
     return (backlog.ended + begun) / max(1, backlog.ended + backlog.open)
@@ -193,12 +193,12 @@ def _backlog_numbers(look: CardContext, group: JobGroup, running: int, waiting: 
     backlog = backlog_of(group, look.facts)
     dot = f" {look.glyphs.dot} "
     parts = [
-        f"{backlog.ended:,}/{backlog.ended + backlog.open:,} files",
+        f"{backlog.ended:,}/{backlog.ended + backlog.open:,} jobs",
         f"{running:,} running",
-        f"{waiting:,} waiting",
+        f"{waiting:,} queued",
     ]
     if backlog.per_second and not _held(look, group):
-        parts += [f"{backlog.per_second:.1f} files/s", f"ETA {duration(backlog.eta_seconds)}"]
+        parts += [f"{backlog.per_second:.1f} jobs/s", f"ETA {duration(backlog.eta_seconds)}"]
     return [("", dot.join(parts))]
 
 
@@ -234,7 +234,7 @@ def _done(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     bad, rows = sum(bucket.quarantined for bucket in buckets), sum(bucket.rows for bucket in buckets)
     written = size(sum(bucket.bytes for bucket in buckets))
     where = f"outputs/{_few(outputs, 2)} ({written})" if outputs else "no output"
-    told: Line = [("", f"{_INDENT}{_files(look, group)} {glyphs.arrow} {where}")]
+    told: Line = [("", f"{_INDENT}{_jobs(look, group)} {glyphs.arrow} {where}")]
     told += [("warn", f"{dot}{count(bad, 'row')} quarantined")] if bad else []
     told.append(("dim", f"{dot}{count(rows, 'row')}"))
     return [head, told, _sql(look, outputs)]
@@ -260,7 +260,7 @@ def _few(names: Sequence[str], limit: int) -> str:
 
 def _cancelled(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     became = "failed, closed" if group.key[4] == CLOSED else "cancelled"
-    what = f"{_what(look, group)} {look.glyphs.dot} {_files(look, group, 'job')} {became}"
+    what = f"{_what(look, group)} {look.glyphs.dot} {_jobs(look, group)} {became}"
     return [_head(look, group, ("dim", look.glyphs.paused), what, _latest(look, group), is_selected)]
 
 
@@ -301,7 +301,7 @@ def _job_progress(look: CardContext, job: Job) -> Line:
     if job.state == "RUNNING" and share is not None:
         return _bar(look, share)
     words = {"LEASED": "next", "COMMITTED": "publishing", "RUNNING": "running", "RETRY_WAIT": "retry"}
-    return [("dim", f"{words.get(job.state, 'waiting')} ")]
+    return [("dim", f"{words.get(job.state, 'queued')} ")]
 
 
 def _job_numbers(look: CardContext, job: Job) -> Line:

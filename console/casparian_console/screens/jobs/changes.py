@@ -1,7 +1,7 @@
 """Changing jobs: retry, cancel, rerun, and replay of dead letters, for one job or many, each with its command line.
 
-For many jobs only a few requests are in flight at a time, so that ten thousand jobs neither flood the daemon nor delay the
-screen. A request cancels up to 1,000 jobs; a retry or rerun request is for one job. Replays of a cause go page by page.
+For many jobs only a few requests are in flight at a time, each for up to 1,000 jobs, so that ten thousand jobs neither flood the
+daemon nor delay the screen. Replays of a cause go page by page.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from casparian_console.canvas import clean, count
 from casparian_console.facts import OPEN_STATES, Job, Standing
@@ -21,20 +22,28 @@ from casparian_protocol.wire.operations import Call
 from casparian_protocol.wire.operations.jobs import (
     CANCEL,
     CANCEL_JOBS,
-    CANCELLED_JOBS_LIMIT,
+    JOBS_PER_REQUEST,
     REPLAY,
     RERUN,
+    RERUN_JOBS,
     RETRY,
+    RETRY_JOBS,
     CancelJobsResult,
     JobResult,
+    JobsAgainResult,
     ReplayResult,
 )
 
 _IN_FLIGHT = 8
 _NAMED = 6
 _CALLS: dict[str, Callable[..., Call[JobResult]]] = {"retry": RETRY, "cancel": CANCEL, "rerun": RERUN}
+_CALLS_OF_MANY: dict[str, Callable[..., Call[Any]]] = {
+    "retry": RETRY_JOBS,
+    "cancel": CANCEL_JOBS,
+    "rerun": RERUN_JOBS,
+}
 _DONE_WORDS = {
-    "retry": ("waits again", "wait again"),
+    "retry": ("is queued again", "are queued again"),
     "cancel": ("is stopped", "are stopped"),
     "rerun": ("is queued anew", "are queued anew"),
 }
@@ -42,7 +51,7 @@ _DONE_WORDS = {
 
 def one(op: str, job: Job) -> RunOperation:
     said = {
-        "retry": "Job {job_id} waits again.",
+        "retry": "Job {job_id} is queued again.",
         "cancel": "Job {job_id} is asked to stop: {state}.",
         "rerun": "Queued as job {job_id}.",
     }[op]
@@ -66,7 +75,7 @@ def replay_one(job: Job) -> RunOperation:
         tag,
         REPLAY(job_id=job.job_id),
         f"casparian jobs replay {job.job_id}",
-        "{replayed} dead letter waits again.",
+        "{replayed} dead letter is queued again.",
     )
 
 
@@ -76,7 +85,6 @@ class Batch:
 
     op: str
     waiting: deque[str]
-    total: int
     #: First job of each unanswered request → the number of jobs in the request.
     in_flight: dict[str, int] = field(default_factory=dict)
     done: int = 0
@@ -85,10 +93,9 @@ class Batch:
     def more(self) -> Effects:
         asks: Effects = []
         while self.waiting and len(self.in_flight) < _IN_FLIGHT:
-            most = CANCELLED_JOBS_LIMIT if self.op == "cancel" else 1
-            ids = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+            ids = [self.waiting.popleft() for _ in range(min(JOBS_PER_REQUEST, len(self.waiting)))]
             self.in_flight[ids[0]] = len(ids)
-            call = CANCEL_JOBS(job_ids=ids) if self.op == "cancel" else _CALLS[self.op](job_id=ids[0])
+            call = _CALLS_OF_MANY[self.op](job_ids=ids)
             asks.append(RunOperation(("jobs", "batch", self.op, ids[0]), call, command(self.op, *ids)))
         return asks
 
@@ -96,11 +103,12 @@ class Batch:
         asked = self.in_flight.pop(message.tag[3], 0)
         if isinstance(message, Failed):
             self.refused[message.problem] += asked
-        elif isinstance(message.result, CancelJobsResult):
-            self.done += message.result.cancelled + message.result.requested
-            self.refused.update({each.reason: each.jobs for each in message.result.refused})
-        else:
-            self.done += asked
+            return
+        result = message.result
+        assert isinstance(result, CancelJobsResult | JobsAgainResult)
+        self.done += result.cancelled + result.requested if isinstance(result, CancelJobsResult) else result.queued
+        for each in result.refused:
+            self.refused[each.reason] += each.jobs
 
     @property
     def is_over(self) -> bool:
@@ -209,12 +217,12 @@ class Changes:
         ids = [job.job_id for job in jobs]
         if self.batch is not None and self.batch.op == op:
             self.batch.waiting.extend(ids)
-            self.batch.total += len(ids)
         elif self.batch is not None:
             context.say(f"Wait: {self.batch.words()}", "warn")
             return []
         else:
-            self.batch = Batch(op, deque(ids), len(ids))
+            self.batch = Batch(op, deque(ids))
+        context.say(self.batch.words(), "dim")
         return self.batch.more()
 
     def on_answer(self, message: Tagged, context: Context) -> Effects:
@@ -251,7 +259,7 @@ class Changes:
         assert isinstance(result, ReplayResult)
         self._replayed += result.replayed
         self._refused.update({each.reason: each.jobs for each in result.refused})
-        text = f"{count(self._replayed, 'dead letter')} {'waits' if self._replayed == 1 else 'wait'} again"
+        text = f"{count(self._replayed, 'dead letter')} {'is' if self._replayed == 1 else 'are'} queued again"
         for reason, jobs in self._refused.most_common(2):
             text += f"; {count(jobs, 'job')} stay dead: {clean(reason)}"
         context.say(f"{text}.", "warn" if self._refused else "ok")

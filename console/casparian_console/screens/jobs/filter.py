@@ -81,7 +81,7 @@ STANDINGS: dict[str, frozenset[int]] = {
     "all": frozenset(Standing),
     "running": frozenset({Standing.RUNNING}),
     "failed": frozenset({Standing.FAILED}),
-    "pending": frozenset({Standing.WAITING}),
+    "queued": frozenset({Standing.WAITING}),
     "done": frozenset({Standing.DONE}),
     "quarantined": frozenset({Standing.DONE}),
     "dead": frozenset({Standing.FAILED}),
@@ -96,7 +96,7 @@ _WORDS = {"dead": "dead letters", "quarantined": "done with quarantined rows"}
 STANDING_WORDS = {
     Standing.FAILED: "failed",
     Standing.RUNNING: "running",
-    Standing.WAITING: "waiting",
+    Standing.WAITING: "queued",
     Standing.DONE: "finished",
     Standing.CANCELLED: "cancelled or closed",
 }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from casparian_console.canvas import Line, box, clean, clip, count, duration, fit, line_width, short, size, spread
 from casparian_console.screen import Context
-from casparian_console.screens.jobs.cards import CardContext, backlog_of, counted_files, progress_words
+from casparian_console.screens.jobs.cards import CardContext, backlog_of, counted_parses, progress_words
 from casparian_console.screens.jobs.filter import Filter, Finding
 from casparian_console.screens.jobs.job_list import OPEN, JobGroup
 
 
 def totals_line(context: Context, words: str, width: int, above: tuple[str, str] = ("", "")) -> Line:
-    """The jobs by state and the rows `above` the window; then files and output, or the `words` of the filter."""
+    """The jobs by state and the rows `above` the window; then PARSE jobs done and output, or the `words` of the filter."""
     facts, glyphs = context.facts, context.glyphs
     known = facts.totals.is_known
-    parsed, everything = counted_files(facts.jobs)
+    parsed, everything = counted_parses(facts.jobs)
     sums = size(sum(output.bytes for output in facts.registry.outputs.values()))
     written = sums if facts.registry.knows("outputs") else "?"
     left: Line = [
@@ -24,8 +24,8 @@ def totals_line(context: Context, words: str, width: int, above: tuple[str, str]
     if facts.dead:
         left.append(("bad", f"  {count(facts.dead, 'dead letter')}"))
     if facts.waiting:
-        left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} waiting"))
-    right: Line = [("dim", f"{f'{parsed:,}/{everything:,}' if known else '?'} files {glyphs.dot} {written} output ")]
+        left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} queued"))
+    right: Line = [("dim", f"{f'{parsed:,}/{everything:,}' if known else '?'} parsed {glyphs.dot} {written} output ")]
     if words:
         right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
     if above[1]:
@@ -61,7 +61,7 @@ def pipeline_lines(look: CardContext, width: int) -> list[Line]:
     """Exactly `HEIGHT` lines: the boxes, the arrows between them, the active parser, a rule."""
     facts, glyphs = look.facts, look.glyphs
     registry, totals = facts.registry, facts.totals
-    parsed, _ = counted_files(facts.jobs)
+    parsed, _ = counted_parses(facts.jobs)
     bad = facts.failed + facts.dead
     rows = sum(output.rows for output in registry.outputs.values())
     written = sum(output.bytes for output in registry.outputs.values())
@@ -72,9 +72,9 @@ def pipeline_lines(look: CardContext, width: int) -> list[Line]:
             [("warn" if registry.untagged else "dim", f"{registry.untagged:,} untagged")],
         ]),
         ("PARSED", [
-            [("bold", count(parsed, "file"))],
+            [("bold", count(parsed, "job"))],
             [("bad" if bad else "dim", f"{bad:,} failed")],
-            [("dim", f"{facts.waiting:,} waiting")],
+            [("dim", f"{facts.waiting:,} queued")],
         ]),
         ("OUTPUT", [
             [("bold", count(len(registry.outputs), "table"))],
@@ -117,7 +117,7 @@ def _active(look: CardContext) -> Line:
     running, _ = look.job_list.counts(busiest)
     backlog = backlog_of(busiest, look.facts)
     dot = f" {look.glyphs.dot} "
-    parts = [f"{running:,} running", f"{backlog.ended:,}/{backlog.ended + backlog.open:,} files"]
+    parts = [f"{running:,} running", f"{backlog.ended:,}/{backlog.ended + backlog.open:,} jobs"]
     if running == 1 and (job := look.job_list.known(busiest, 0)) is not None:
         parts += progress_words(job.progress)[:2]
     if look.facts.rows_per_second:
@@ -139,7 +139,7 @@ def _waiting(look: CardContext, width: int) -> list[Line]:
         else []
     )
     retrying = look.facts.jobs.by_state["RETRY_WAIT"]
-    told += [f"{count(retrying, 'job')} waiting to retry"] if retrying else []
+    told += [f"{count(retrying, 'job')} to be retried"] if retrying else []
     text = f" {look.glyphs.dot} ".join(told)
     return [fit([("warn", f" {look.glyphs.paused} {text}")] if told else [], width, ellipsis=look.glyphs.ellipsis)]
 

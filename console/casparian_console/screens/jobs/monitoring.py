@@ -231,7 +231,7 @@ class Monitoring:
 def _queue(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
     known = reading.is_known
     pairs = (
-        ("pending", reading.waiting, "", True),
+        ("queued", reading.waiting, "", True),
         ("running", reading.running, "accent" if reading.running else "", True),
         ("done", reading.done, "ok", known),
         ("failed", reading.failed, "bad" if reading.failed else "", known),
@@ -287,7 +287,7 @@ def _throughput(reading: Reading, glyphs: Glyphs, width: int, height: int) -> li
 
 def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
     if not reading.workers:
-        return [[("warn", "No worker is connected: jobs wait.")]]
+        return [[("warn", "No worker is connected: jobs stay queued.")]]
     is_wide = width >= 70
     name_width = 14 if width >= 50 else 7
     head = f"{'worker':<{name_width}} {'state':<8} {'cpu':>5} {'rss':>9} {'beat':>6}" + ("  job" if is_wide else "")

@@ -1,8 +1,8 @@
-"""Operations on jobs: queue, cancel one or many, retry, replay, rerun, close."""
+"""Operations on jobs: queue, cancel, retry, replay, rerun, close; many jobs are named by their ids in one request."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -73,14 +73,20 @@ class CancelArgs(JobArgs):
     reason: Reason = ""
 
 
-#: Jobs that one request cancels.
-CANCELLED_JOBS_LIMIT = 1000
+#: Jobs that one request names.
+JOBS_PER_REQUEST = 1000
+JobIds: TypeAlias = Annotated[list[JobId], Field(min_length=1, max_length=JOBS_PER_REQUEST)]
 
 
-class CancelJobsArgs(Args):
-    """The jobs to cancel, by their full ids; all in one decision."""
+class JobsArgs(Args):
+    """Which jobs, by their whole ids."""
 
-    job_ids: Annotated[list[JobId], Field(min_length=1, max_length=CANCELLED_JOBS_LIMIT)]
+    job_ids: JobIds
+
+
+class CancelJobsArgs(JobsArgs):
+    """Which jobs to cancel; all in one decision."""
+
     reason: Reason = ""
 
 
@@ -94,15 +100,12 @@ class JobResult(Done):
 
 
 class CloseArgs(Args):
-    """The failures to close: that of one job, or all open ones of a cause, not both."""
+    """Which failures to close: that of one job, those of many, or all open ones of a cause; exactly one of the three."""
 
     job_id: IdPrefix | None = None
+    job_ids: JobIds | None = None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
     reason: Annotated[Reason, Field(min_length=1)]
-
-
-class CloseResult(Done):
-    closed: Count
 
 
 class ReplayArgs(Args):
@@ -133,11 +136,24 @@ class RefusedJobs(Result):
     jobs: Count
 
 
+class CloseResult(Done):
+    closed: Count
+    #: Of `job_ids`: jobs without an open failure, by reason.
+    refused: list[RefusedJobs] = Field(default_factory=list)
+
+
 class CancelJobsResult(Done):
     #: The number of jobs that waited.
     cancelled: Count
     #: The number of running jobs, which are cancelled when their workers confirm.
     requested: Count
+    #: Jobs that stay as they are, by reason.
+    refused: list[RefusedJobs] = Field(default_factory=list)
+
+
+class JobsAgainResult(Done):
+    #: Jobs that wait: the same ones, or the new ones of a rerun.
+    queued: Count
     #: Jobs that stay as they are, by reason.
     refused: list[RefusedJobs] = Field(default_factory=list)
 
@@ -167,11 +183,20 @@ CANCEL_JOBS = Operation(
     "cancel_jobs", "cancel many open jobs in one decision; they leave no output", CancelJobsArgs, CancelJobsResult
 )
 RETRY = Operation("retry", "queue a failed, dead or cancelled job again, with its own artifact", JobArgs, JobResult)
+RETRY_JOBS = Operation(
+    "retry_jobs", "queue many failed, dead or cancelled jobs again, each as in `retry`", JobsArgs, JobsAgainResult
+)
 REPLAY = Operation("replay", "queue dead letters again, with their counts reset", ReplayArgs, ReplayResult)
 CLOSE = Operation(
     "close", "close failures that need no more attention, so that they are not counted", CloseArgs, CloseResult
 )
 RERUN = Operation("rerun", "run an ended job's input again, as a new job with the current artifact", JobArgs, JobResult)
+RERUN_JOBS = Operation(
+    "rerun_jobs",
+    "run the inputs of many ended jobs again, each as in `rerun`, an input that several of them have once",
+    JobsArgs,
+    JobsAgainResult,
+)
 RERUN_FAILED = Operation(
     "rerun_failed", "run failed inputs again, as new jobs with the current artifact", RerunFailedArgs, RerunFailedResult
 )

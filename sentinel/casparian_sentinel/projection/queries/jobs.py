@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from casparian_protocol.jobs import ENDED, OPEN
 from casparian_protocol.queries import jobs
+from casparian_sentinel.projection.kinds import PUBLISHES_CONTENTS
 from casparian_sentinel.projection.queries.statement import Answer, texts, total
 
 _OPEN = texts(OPEN)
@@ -19,12 +20,27 @@ from cf_processing_queue
 where (len($statuses) = 0 or list_contains($statuses::varchar[], status)) and ($job_type is null or job_type = $job_type)
     and ($parser is null or plugin_name = $parser) and ($topic is null or topic = $topic)
     and not ($hides_closed and closed_at is not null)
+    and ($file is null or case when not regexp_matches($file, '[*?[]') then contains(lower(input_file), lower($file))
+        when contains($file, '/') then lower(input_file) ~~~ lower($file) or lower(input_file) ~~~ '*/' || lower($file)
+        else regexp_extract(lower(input_file), '[^/]*$') ~~~ lower($file) end)
 order by coalesce(end_time, claim_time, queued_at) desc, id limit $limit
 """
 _FILES = """
 select output, version, kind, path, rows, bytes, digest, contract_hash, is_damaged, is_live, superseded_by, superseded_at,
     superseded_seq
 from cf_output_files where job_id = $job_id order by path limit coalesce($limit, 1000000000)
+"""
+#: A job belongs to the file that it read, and to every file that has the content.
+_FILES_WITH_JOBS = f"""
+with found as (
+    select id, queued_seq, input_file as path from cf_processing_queue
+    where job_type in {PUBLISHES_CONTENTS} and (input_file = $path or ends_with(input_file, $ending))
+    union
+    select q.id, q.queued_seq, f.path from scout_files f join cf_processing_queue q on q.content_hash = f.content_hash
+    where q.job_type in {PUBLISHES_CONTENTS} and (f.path = $path or ends_with(f.path, $ending))
+)
+select path, arg_max(id, queued_seq) as job_id, count(*)::bigint as jobs from found
+group by path order by path <> $path, max(queued_seq) desc, path limit $limit
 """
 _COMMITS = """
 select job_id, rows, quarantined, committed_at, sequence, is_live, live_since, live_since_seq, superseded_by, superseded_at,
@@ -163,6 +179,7 @@ order by seq
 
 ANSWERS: dict[type, Answer] = {
     jobs.JobsListed: _LISTED,
+    jobs.FilesWithJobs: _FILES_WITH_JOBS,
     jobs.JobsWithPrefix: "select * from cf_processing_queue where starts_with(id, $prefix) order by id limit 2",
     jobs.RecentJobIds: "select id from cf_processing_queue order by queued_at desc, id limit $limit",
     jobs.JobFiles: _FILES,

@@ -220,6 +220,29 @@ left join scout_files s on s.id = f.file_version_id
 where f.age = 1 and $2 in ('', f.error_code) and f.id > $3 order by f.id limit $4
 """)
 
+#: Jobs, and what keeps the input of each from being run again (empty: nothing; of several jobs of one input only the newest
+#: has nothing): ids (list).
+INPUTS_OF_JOBS = RowSelect[FailedInput](f"""
+with asked as (
+    select id, plugin_name, content_hash, file_version_id, spec_json, status, job_type, row_number() over (
+        partition by plugin_name, coalesce(content_hash, id) order by queued_seq desc) as age
+    from cf_processing_queue where id in (select unnest(?::varchar[]))
+), open as (
+    select distinct plugin_name, content_hash from cf_processing_queue
+    where status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')
+        and content_hash in (select content_hash from asked)
+)
+select f.id, f.spec_json, case
+    when f.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT') then 'it has not ended'
+    when o.content_hash is not null then 'its input is queued already'
+    {_FILE_OBSTACLES}
+    when f.age > 1 then 'a newer job of the same input is among these'
+    else '' end as obstacle
+from asked f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
+left join scout_files s on s.id = f.file_version_id and f.job_type in {PUBLISHES_CONTENTS}
+order by f.id
+""")
+
 #: Directories with wanted files that cannot be planned because their hash is not known. Parameters: topics (list), path prefix.
 UNHASHED_ROOTS = RowSelect[UnhashedRoot]("""
 select left(f.path, length(f.path) - length(f.rel_path) - 1) as root, f.source_id, count(distinct f.id) as files
@@ -255,6 +278,12 @@ order by f.id limit $4
 JOBS_BY_PREFIX = RowSelect[EndedJob]("""
 select id, status, spec_json, plugin_name, retry_count, closed_at from cf_processing_queue
 where starts_with(id, ?) order by id limit 3
+""")
+
+#: Jobs by their ids: ids (list).
+JOBS_BY_IDS = RowSelect[EndedJob]("""
+select id, status, spec_json, plugin_name, retry_count, closed_at from cf_processing_queue
+where id in (select unnest(?::varchar[])) order by id
 """)
 
 #: Jobs with an open failure of one cause. Parameters: fingerprint, id to continue after, limit.

@@ -1,18 +1,23 @@
-"""What `casparian run` prints: for each input, its outputs with first rows, schema and violations, then the accounting.
+"""What `casparian run` and `casparian job show` print about one input.
 
-It prints what an `Observer` collected, or returns the same as plain values for `--json`.
+`run`: outputs with first rows, schema and violations, then the accounting, drawn from what an `Observer` remembers; for `--json`
+the same as plain values. `job show`: what is recorded about a job. Nothing is asked or decided here.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from casparian.app import App
-from casparian.render import cell, draw_grid, screen_width
+from casparian.render import cell, draw_grid, fields, screen_width, section
 from casparian_app.devrun.rows import ColumnSeen, InputRun, Observer
-from casparian_app.texts import count
+from casparian_app.jobs import JobDetails
+from casparian_app.texts import count, size, when
+from casparian_protocol import wording
+from casparian_protocol.queries.jobs import JobCommit, JobRow
 
 _VIOLATIONS_SHOWN = 20
 _SKIPS_SHOWN = 10
@@ -143,3 +148,96 @@ def _print_violations(app: App, output: Observer) -> None:
     more = len(output.violations) - _VIOLATIONS_SHOWN
     if more > 0:
         print(f"… {more} more kinds of violations", file=app.out)
+
+
+# --- one job of the home ---
+
+
+def print_job(app: App, found: JobDetails) -> None:
+    """Print everything about a job to stdout."""
+    row = found.row
+    fields(app, _job_fields(row))
+    for line in wording.say_parked([found.parked] if found.parked else []):
+        print(f"trouble: {cell(line)}", file=app.out)
+    _print_job_accounting(app, found)
+    for commit in found.commits:
+        print(f"rows: {_life_of(commit)}", file=app.out)
+    _print_job_params(app, found)
+    root = str(app.home.root)
+    files = [
+        (f["output"], f["kind"], f["rows"], size(f["bytes"]), f["path"].removeprefix(root).lstrip("/"))
+        for f in found.files
+    ]
+    section(app, ("output", "kind", "rows", "size", "path in the home"), files, right=("rows", "size"))
+    violations = [(v["output"], v["code"], v["column"], v["rows"]) for v in found.violations]
+    section(app, ("output", "violation", "column", "rows"), violations, right=("rows",))
+    events = [(e["seq"], when(e["ts"]), e["type"], e["actor"]) for e in found.history]
+    section(app, ("seq", "when", "event", "by"), events, right=("seq",))
+    if row["error_code"]:
+        print(f"\n{cell(row['error_code'])}: {cell(row['error_message'])}", file=app.out)
+        for line in (row["error_trace"] or "").splitlines():
+            print(f"  {cell(line)}", file=app.out)
+
+
+def _print_job_accounting(app: App, found: JobDetails) -> None:
+    if found.accounting:
+        print(file=app.out)
+    for output, numbers in found.accounting.items():
+        received = count(numbers["received"], "row")
+        line = f"{output}: {received} = {numbers['valid']:,} valid + {numbers['quarantined']:,} quarantined"
+        if numbers.get("rows_without_source_row"):
+            line += f" ({numbers['rows_without_source_row']:,} without a source row)"
+        print(line, file=app.out)
+    if found.skips:
+        listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(found.skips.items()))
+        print(f"declared skips: {cell(listed)}", file=app.out)
+    if found.records is not None:
+        for line in found.records.lines():
+            print(line, file=app.out)
+
+
+def _life_of(commit: JobCommit) -> str:
+    """Whether a job's rows are live, superseded or not committed."""
+    if commit["is_live"]:
+        return "live"
+    by = (commit["superseded_by"] or "")[:8]
+    return f"superseded by job {by} at event {commit['superseded_seq'] or 0:,}, {when(commit['superseded_at'])}"
+
+
+def _print_job_params(app: App, found: JobDetails) -> None:
+    """The parameters that the job was queued with, and where each came from."""
+    if found.spec is None:
+        return
+    work = found.spec.work
+    rows = [
+        (name, json.dumps(value, ensure_ascii=False), work.param_origins.get(name, "default"))
+        for name, value in work.params.items()
+    ]
+    section(app, ("parameter", "value", "from"), rows)
+
+
+def _job_fields(found: JobRow) -> list[tuple[str, Any]]:
+    parser = f"{found['plugin_name']} {found['parser_version']}" if found["plugin_name"] else None
+    pairs = [
+        ("job", found["id"]),
+        ("status", found["status"]),
+        ("type", found["job_type"]),
+        ("parser", parser),
+        ("input", found["input_file"]),
+        ("content", found["content_hash"]),
+        ("artifact", found["artifact_hash"]),
+        ("tag", found["topic"]),
+        ("attempt", f"{found['attempt']} ({found['retry_count']} retries, {found['losses']} lost)"),
+        ("worker", found["worker_id"]),
+        ("sandbox", found["sandbox"]),
+        ("queued", when(found["queued_at"])),
+        ("started", when(found["started_at"])),
+        ("ended", when(found["end_time"])),
+        ("seconds", None if found["seconds"] is None else f"{found['seconds']:.3f}"),
+        ("error", found["error_code"]),
+        ("fingerprint", found["error_fingerprint"] and f"ERR-{found['error_fingerprint']}"),
+        ("reason", found["reason"]),
+        ("closed", found["closed_at"] and f"{when(found['closed_at'])} by {found['closed_by']}"),
+        ("because", found["close_reason"]),
+    ]
+    return [(name, value) for name, value in pairs if value not in (None, "")]
