@@ -126,9 +126,11 @@ def _names(option: click.Option) -> str:
 
 def _meaning(option: click.Option) -> str:
     said = (option.help or "").replace("|", "\\|")
-    if option.show_default and option.default is not None and option.default is not False and option.default != ():
-        said += f" Default: {option.default}."
-    return said
+    if not option.show_default or option.default in (None, ()):
+        return said
+    if option.secondary_opts:
+        return f"{said} Default: `{option.opts[0] if option.default else option.secondary_opts[0]}`."
+    return said if option.is_flag else f"{said} Default: {option.default}."
 
 
 def error_codes_page() -> str:

@@ -64,7 +64,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "This installation": {
         "config": ("home", "Show, check and reload the settings."),
         "doctor": ("home", "Check the machine and the home."),
-        "support-bundle": ("home", "Write a support bundle: no data, no secrets."),
+        "support-bundle": ("home", "Write a support bundle, without data and secrets."),
     },
 }
 click.rich_click.COMMAND_GROUPS["casparian"] = [

@@ -80,7 +80,7 @@ def scaffold(name: str, sample: Sample | None) -> dict[str, bytes]:
     """Relative path → content for a new parser called `name`, drafted from `sample` if there is one."""
     if not NAME_PATTERN.fullmatch(name):
         raise ScaffoldRefused(
-            f"{name[:80]!a} cannot name a parser.",
+            f"{name[:80]!a} is not a valid parser name.",
             "Use a-z, 0-9 and _, beginning with a letter, at most 63 characters, as in fix_parser.",
         )
     given = sample or Sample("", _EXAMPLE, is_whole=True)

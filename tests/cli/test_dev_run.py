@@ -252,9 +252,12 @@ def test_a_registered_parser_runs_by_its_name_even_when_its_file_is_gone(call: C
             '--param: The parameter factor is "two"; it must be a whole number, as its default 1 is.',
         ),
         (["orders.py", "sample.txt", "--param", "factor"], "--param: 'factor' has no value."),
-        (["orders.py", "sample.txt", "--sink", "s3://x"], "'s3://x' is not a sink that `run` can write."),
+        (["orders.py", "sample.txt", "--sink", "s3://x"], "'s3://x' is not a valid sink: `run` cannot write it."),
         (["orders.py", "sample.txt", "--whatif"], "--whatif has no effect without --sink."),
-        (["orders.py", "sample.txt", "--venv", "none"], "none has no bin/python."),
+        (
+            ["orders.py", "sample.txt", "--venv", "none"],
+            "none is not a valid virtual environment: it has no bin/python.",
+        ),
     ],
 )
 def test_wrong_usage_is_exit_2_in_at_most_three_lines(call: Caller, arguments: list[str], problem: str) -> None:

@@ -55,7 +55,7 @@ def test_init_where_a_file_is_says_so(call: Caller) -> None:
     call.home.touch()
     answer = call("init")
     assert answer.code == 1
-    assert "cannot be made: Not a directory." in answer.err
+    assert "cannot be created: Not a directory." in answer.err
 
 
 def test_init_warns_when_others_can_enter(call: Caller) -> None:
@@ -125,7 +125,7 @@ def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, 
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        (["Trades"], 1, "'Trades' cannot name a parser."),
+        (["Trades"], 1, "'Trades' is not a valid parser name."),
         (["trades", "--from", "/nowhere.csv"], 2, "/nowhere.csv: No such file or directory."),
     ],
 )

@@ -33,7 +33,7 @@ _MARKS = ("config.toml", "log", "run")
 
 
 class NotAHome(CasparianError):
-    """The directory holds other files, so no home is made there."""
+    """The directory has other files, so no home is created there."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(
@@ -43,12 +43,12 @@ class NotAHome(CasparianError):
 
 
 class HomeUnusable(CasparianError):
-    """The home cannot be made at this place."""
+    """The home cannot be created at this place."""
 
     def __init__(self, root: Path, cause: OSError) -> None:
         place = f" ({cause.filename})" if cause.filename and str(cause.filename) != str(root) else ""
         super().__init__(
-            f"The home {root} cannot be made: {cause.strerror or cause}{place}.",
+            f"The home {root} cannot be created: {cause.strerror or cause}{place}.",
             remedy="Name another directory with --home, or correct the permissions of this one.",
         )
 
@@ -398,7 +398,7 @@ def _print(app: App, checks: Sequence[Check]) -> None:
 )
 @pass_app
 def support_bundle(app: App, file: Path, events: int) -> ExitCode:
-    """Write a .tar.gz to send with a request for help: no data, no secrets.
+    """Write a .tar.gz to send with a request for help, without data and secrets.
 
     It works while the daemon is stuck and on a damaged log. Texts and names are replaced by tokens; README.txt in the bundle
     explains how. Check it before you send it.

@@ -328,7 +328,7 @@ casparian jobs replay --all-dead""",
 @click.option("--all-dead", is_flag=True, help="Replay all dead letters.")
 @pass_app
 def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool) -> ExitCode:
-    """Queue dead letters again with the parser's current version: one, all of a cause, or all. Retries start again."""
+    """Queue dead letters again with the parser's current version: one, all of a cause, or all. Their retries count from zero."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("No dead letter was named.", remedy="Name one of: a job's ID, --fingerprint F, --all-dead.")
     with app.gateway() as gateway, _counting(app) as told:

@@ -32,7 +32,7 @@ def log() -> None:
 @click.option(
     "-n", "--lines", type=POSITIVE, default=20, show_default=True, metavar="N", help="Print the last N events."
 )
-@click.option("-f", "--follow", is_flag=True, help="Print new events as they come; needs a daemon.")
+@click.option("-f", "--follow", is_flag=True, help="Print new events as they are recorded; needs a daemon.")
 @pass_app
 def tail(app: App, lines: int, follow: bool) -> ExitCode:
     """Print the last events."""
@@ -342,7 +342,7 @@ def _lost(cut_bytes: int, events: int) -> str:
 @log.command("rebuild", examples="casparian log rebuild")
 @pass_app
 def rebuild(app: App) -> ExitCode:
-    """Set the tables (state.duckdb) aside; the next command that needs them rebuilds them from the log.
+    """Move the tables (state.duckdb) aside; the next command that needs them rebuilds them from the log.
 
     Use it when `log verify` found that the tables differ. The old ones are kept as state.duckdb.aside-…. No daemon may run.
     """

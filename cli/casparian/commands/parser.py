@@ -216,7 +216,7 @@ def _print_params(app: App, params: Sequence[Parameter]) -> None:
 
 @parser.command(
     "set",
-    examples="""casparian parser set fix_parser checksums=warn tz=Europe/Zurich
+    examples="""casparian parser set fix_parser checksums=dummies tz=Europe/Zurich
 casparian parser set fix_parser --unset tz
 casparian parser set fix_parser --reset""",
 )

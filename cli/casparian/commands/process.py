@@ -99,8 +99,8 @@ def process(
 ) -> ExitCode:
     """Queue the pending files, run them, and report what happened to each.
 
-    If a daemon runs, its workers do the work, and jobs that it queued by itself are counted too. Otherwise a daemon is started,
-    and ends with this command. Exit 1 when a job failed, or when none of the files asked for could be processed."""
+    If a daemon runs, its workers run the jobs, and jobs that it queued automatically are counted too. Otherwise a daemon is
+    started and ends with this command. Exit 1 when a job failed, or when none of the selected files could be processed."""
     if not is_home(app.home):
         raise NoHome(app.home)
     asked = selection_of(parser, tag, path)
@@ -261,7 +261,7 @@ def _has_files(done: QueueResult) -> bool:
 
 
 def _asked_lines(asked: Sequence[Asked], skipped: Sequence[Skipped], lost: Sequence[Unclaimed]) -> Iterator[str]:
-    """The files asked for, and why some are not new work: the parts add up to the total."""
+    """The selected files, and why some are not new work: the parts add up to the total."""
     for one in asked:
         if not one.files:
             yield f"{cell(one.parser)}: no file carries a tag that it takes ({cell(', '.join(one.topics))})"

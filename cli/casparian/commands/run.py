@@ -44,7 +44,8 @@ class NoPythonThere(UsageProblem):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(
-            f"{directory} has no bin/python.", remedy="Name a virtual environment, as `python -m venv` makes it."
+            f"{directory} is not a valid virtual environment: it has no bin/python.",
+            remedy="Name a directory that `python -m venv DIR` made.",
         )
 
 

@@ -294,7 +294,7 @@ def source() -> None:
     type=click.Choice(["replace", "append"]),
     default="replace",
     show_default=True,
-    help="When a file has changed, replace its earlier rows, or append to them.",
+    help="Replace the earlier rows of a changed file, or append to them.",
 )
 @click.option(
     "--param",
@@ -315,7 +315,7 @@ def add(
     on_change: str,
     params: tuple[str, ...],
 ) -> ExitCode:
-    """Add a directory as a source, which you can rescan by name and the daemon can watch."""
+    """Add a directory as a source, which you can rescan by name and the daemon can poll."""
     given = named_values(params)
     root = os.path.abspath(path)
     if not os.path.isdir(root):
@@ -342,7 +342,7 @@ def add(
 @source.command("list", examples="casparian source list")
 @pass_app
 def list_sources(app: App) -> ExitCode:
-    """List the sources: number of files, last scan and, if polled, when the daemon last looked."""
+    """List the sources: number of files, last scan and, if polled, the last poll."""
     with app.gateway() as gateway:
         found = gateway.query(SourcesListed())
         polled = gateway.perform(STATUS()).polled if app.as_of is None else {}

@@ -189,7 +189,7 @@ class SinkRefused(UsageProblem):
 
     def __init__(self, uri: str) -> None:
         super().__init__(
-            f"{uri[:200]!r} is not a sink that `run` can write.",
+            f"{uri[:200]!r} is not a valid sink: `run` cannot write it.",
             remedy=f"Write {', '.join(f'{scheme}://DIR' for scheme in SCHEMES)}.",
         )
 
