@@ -19,9 +19,9 @@ _COMMON = {"home", "json", "quiet", "verbose", "help", "version"}
 VERBS = frozenset({
     "add", "also", "answer", "approve", "begin", "bundle", "cancel", "check", "choose", "close", "compare",
     "connect", "continue", "count", "create", "cut", "draft", "draw", "end", "explain", "export", "find", "follow",
-    "give", "hash", "import", "include", "instead", "leave", "let", "list", "manage", "name", "overwrite", "pass",
+    "give", "hash", "import", "include", "instead", "leave", "let", "list", "manage", "move", "name", "overwrite", "pass",
     "pause", "play", "press", "print", "process", "put", "query", "queue", "read", "record", "register", "reject",
-    "remove", "replay", "rerun", "reset", "resume", "retire", "rewrite", "run", "say", "scan", "select", "set",
+    "remove", "replace", "replay", "rerun", "reset", "resume", "retire", "rewrite", "run", "say", "scan", "select", "set",
     "show", "sign", "skip", "start", "stay", "stop", "tag", "take", "tell", "try", "turn", "use", "wait", "watch",
     "when", "with", "write",
 })  # fmt: skip
