@@ -278,7 +278,7 @@ def _requests(gateway: Gateway, prefixes: Sequence[str]) -> list[list[str]]:
     return [ids[start : start + JOBS_PER_REQUEST] for start in range(0, len(ids), JOBS_PER_REQUEST)]
 
 
-# --- again ---
+# --- running again ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
 def rerun_failed(
     gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False, told: OnChanged = _nobody
 ) -> Changed:
-    """Run every input again whose newest job failed and is still open; a dry run only counts them."""
+    """Run every input again whose latest job is an open failure; a dry run only counts them."""
     need(gateway, "parser", parser)
 
     def part(after: str) -> tuple[int, RerunFailedResult]:

@@ -196,7 +196,7 @@ REFUSALS: dict[str, str] = {
     "BAD_RULE": "A field of the tagging rule is not valid.",
     "BAD_UPLOAD": "A piece of an upload does not continue the one before it, or is too large.",
     "BUSY": "Too many uploads are running; try again.",
-    "DECIDED": "The contract was approved or rejected before; that is not changed.",
+    "DECIDED": "The contract is approved or rejected already; that decision is final.",
     "ENDED": "The job has ended; there is nothing to cancel.",
     "INCOMPATIBLE": "The parser version's contracts do not match the existing tables.",
     "INPUT_CHANGED": "The input is no longer what this job read, so it cannot run again.",

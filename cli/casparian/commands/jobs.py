@@ -254,7 +254,7 @@ casparian job close 3f2a91c0 a1b2c3d4 --reason "test files\"""",
 @click.option("--reason", required=True, help="Say why they need no attention; kept in the log.")
 @pass_app
 def close(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
-    """Close the failures of jobs, so that they are no longer counted. A later success with the file or its content does too."""
+    """Close the failures of jobs, so that they are no longer counted. A later success closes them too."""
     if len(job_ids) > 1:
         with app.gateway() as gateway, _counting(app) as told:
             many = close_jobs(gateway, job_ids, reason, told)
@@ -350,7 +350,7 @@ casparian job rerun --failed --parser fix_parser --dry-run
 casparian job rerun --failed --code INVALID_DATA""",
 )
 @click.argument("job_ids", metavar="[ID…]", nargs=-1)
-@click.option("--failed", is_flag=True, help="Rerun all inputs whose newest job failed and is still open.")
+@click.option("--failed", is_flag=True, help="Rerun all inputs whose latest job is an open failure.")
 @click.option("--parser", metavar="NAME", help="With --failed: rerun only those of this parser.")
 @click.option("--code", metavar="CODE", help="With --failed: rerun only those with this error code.")
 @click.option("--dry-run", is_flag=True, help="With --failed: show what would run again; queue nothing.")
@@ -363,7 +363,9 @@ def rerun(
     The rows of a new job replace those of the earlier one. Several jobs of one input make one new job.
     """
     if bool(job_ids) == failed:
-        raise UsageProblem("No job was named.", remedy="Give a job's ID, or --failed for all whose newest job failed.")
+        raise UsageProblem(
+            "No job was named.", remedy="Give a job's ID, or --failed for all inputs whose latest job failed."
+        )
     if failed:
         return _rerun_failed(app, parser, code, dry_run=dry_run)
     if parser or code or dry_run:

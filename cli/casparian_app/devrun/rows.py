@@ -185,7 +185,7 @@ QUARANTINE_FOLDER = "quarantine"
 
 
 class SinkRefused(UsageProblem):
-    """The URI is not a sink that `run` can write."""
+    """The URI is not a valid sink of `run`."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(
