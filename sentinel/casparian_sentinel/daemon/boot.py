@@ -96,7 +96,7 @@ def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | No
             log.close(seal=False)
             raise
         if moved:
-            logger.warning("Files of %d attempts that the log knows nothing of were moved aside.", len(moved))
+            logger.warning("Files of %d attempts that are not in the log were moved aside.", len(moved))
         return Booted(log, recovery, state, BlobStore(fs, home.blobs), folded_events)
 
 

@@ -29,7 +29,7 @@ class Scan(JobKind[ScanWork]):
         if [file.name for file in manifest.files] not in ([], [CHANGES]):
             return f"a scan offers {CHANGES} and nothing else"
         if manifest.files and CHANGES not in item.blobs:
-            return "the changes of the scan were not kept"
+            return "the changes of the scan were not stored"
         return _problem_of_facts(manifest.facts)
 
     def record_commit(
