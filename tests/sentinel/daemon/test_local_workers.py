@@ -94,5 +94,5 @@ def test_a_worker_that_was_stopped_is_replaced_when_its_lease_is_over(tmp_path: 
         )
         assert second["id"] == first["id"]
     await_end([first["pid"]])
-    assert "said nothing for" in daemon.said()
+    assert "was silent for" in daemon.said()
     assert daemon.stop() == 0

@@ -84,7 +84,7 @@ def test_below_the_floor_new_work_is_refused_beforehand_until_there_is_room_with
             client.request("queue")
         assert refused.value.reply_code == "INTAKE_PAUSED"
         client.upload(b"a small blob, as scans and tags need")
-        with pytest.raises(RequestRefused, match="A blob of 1,048,577 bytes is not taken") as too_large:
+        with pytest.raises(RequestRefused, match="A blob of 1,048,577 bytes is not accepted") as too_large:
             client.upload(bytes(1024 * 1024 + 1))
         assert too_large.value.reply_code == "INTAKE_PAUSED"
 
