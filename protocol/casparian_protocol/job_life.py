@@ -30,8 +30,6 @@ from casparian_protocol.events import (
 )
 from casparian_protocol.jobs import NEXT, JobState
 
-_FOLLOWERS: dict[JobState, frozenset[JobState]] = {state: frozenset(after) for state, after in NEXT.items()}
-
 
 @dataclass(slots=True, kw_only=True)
 class JobLife:
@@ -74,9 +72,10 @@ def target_of(event: Event) -> JobState | None:
     return leads_to[0] if leads_to else None
 
 
-def may_follow(state: JobState, target: JobState) -> bool:
-    """Whether a job may go from one state to the other."""
-    return target in _FOLLOWERS[state]
+def may_follow(state: JobState, event: Event) -> bool:
+    """Whether this event may move a job that is in this state: the table of states names both, event and target."""
+    target = target_of(event)
+    return target is not None and NEXT[state].get(target) == event.about.name
 
 
 def advance(life: JobLife, seq: int, ts: int, event: Event) -> None:

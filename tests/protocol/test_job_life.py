@@ -112,7 +112,7 @@ def test_every_walk_through_the_table_of_states_is_followed(choices: list[int]) 
         target, name = ways[choice % len(ways)]
         told = event(name, life, target)
         assert target_of(told) is target
-        assert may_follow(life.state, target)
+        assert may_follow(life.state, told)
         before = life.state
         advance(life, seq, seq, told)
         assert (life.state, life.last_seq) == (target, seq)
@@ -124,4 +124,7 @@ def test_every_walk_through_the_table_of_states_is_followed(choices: list[int]) 
 
 def test_a_state_is_followed_by_those_of_the_table_and_no_other() -> None:
     for state, after in NEXT.items():
-        assert {target for target in JobState if may_follow(state, target)} == set(after)
+        told = {
+            (name, target): event(name, JobLife(), target) for each in NEXT.values() for target, name in each.items()
+        }
+        assert {way for way, each in told.items() if may_follow(state, each)} == {(n, t) for t, n in after.items()}

@@ -139,6 +139,7 @@ class JobError(_Model):
     left_out: SmallCount = 0
     #: 16 hex digits; the same cause has the same fingerprint on every machine.
     fingerprint: Annotated[str, Field(max_length=16)] = ""
+    #: What the worker thinks. Nothing follows from it: the core goes by the code.
     retryable: bool = False
     #: Where the error arose. `sentinel`: a bug in Casparian.
     origin: Literal["parser", "worker", "environment", "sentinel"] = "worker"

@@ -198,7 +198,7 @@ class DecisionBuilder:
         before = moved.get(job_id)
         if before is None and (job := self.state.jobs.get(job_id)) is not None:
             before = job.state
-        is_fit = (before is None or before in ENDED) if is_new else (before is not None and may_follow(before, target))
+        is_fit = (before is None or before in ENDED) if is_new else (before is not None and may_follow(before, event))
         if not is_fit:
             raise ImpossibleStep(f"{event.about.name} of job {job_id}, which is {before or 'not open'}")
         moved[job_id] = target

@@ -240,8 +240,8 @@ def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
     if target is None:
         advance(job, seq, ts, event)
         return job
-    if not may_follow(before, target):
-        raise UnfoldableLog(seq, f"job {job.job_id} cannot go from {before} to {target}")
+    if not may_follow(before, event):
+        raise UnfoldableLog(seq, f"{event.about.name} cannot move job {job.job_id} from {before} to {target}")
     is_same_lease = target is JobState.RUNNING
     if not is_same_lease and before is not JobState.QUEUED:
         leave(state, job)

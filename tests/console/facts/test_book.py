@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from casparian_console.facts.book import KEPT, STRAGGLER, JobBook, Settled
 from casparian_console.facts.jobs import CLOSED, OPEN_STATES, SECOND_US, BucketKey, Counts, Job, Standing, recency
-from casparian_protocol.job_life import may_follow, target_of
+from casparian_protocol.job_life import may_follow
 from casparian_protocol.jobs import JobState
 from tests.console.driving import job_id, queued
 from tests.console.events import whole
@@ -53,13 +53,12 @@ class Log:
             elif kind == "FailureClosed":
                 self.tell(kind, job_id=job.job_id, reason="seen")
             elif kind == "JobReplayed":
-                if may_follow(job.state, JobState.QUEUED) and job.state not in OPEN_STATES:
-                    again = queued(job.job_id, path=job.input)
-                    self.tell(kind, job=again["job"], from_state=job.state.value)
+                again = {**queued(job.job_id, path=job.input), "from_state": job.state.value}
+                if may_follow(job.state, whole(1, 0, kind, again).decoded()):
+                    self.tell(kind, **again)
             else:
                 data = self._data(kind, job, choice)
-                target = target_of(whole(1, 0, kind, data).decoded())
-                if target is not None and job.state in OPEN_STATES and may_follow(job.state, target):
+                if may_follow(job.state, whole(1, 0, kind, data).decoded()):
                     self.tell(kind, **data)
 
     def _data(self, kind: str, job: Job, choice: int) -> dict[str, Any]:
