@@ -93,7 +93,7 @@ def _queued(event: Told) -> str:
     if job.rerun_of:
         cause = f", as a rerun of job {job.rerun_of}{_by(event)}"
     elif job.work.topic:
-        cause = f", because the file has the tag {job.work.topic!r} that the parser asked for"
+        cause = f", because the file has the tag {job.work.topic!r}, which its parser takes"
     else:
         cause = _by(event)
     return f"Queued {_spec(job.work)}{cause}."
@@ -202,12 +202,12 @@ def _observed(event: Told) -> str:
 
 def _scan(event: Told) -> str:
     roots = ", ".join(event.data.get("roots") or [])
-    return f"A scan of {roots} began{_by(event)}; it is the last that saw the input change."
+    return f"A scan of {roots} began{_by(event)}; the last one that saw the input change."
 
 
 def _started(event: Told) -> str:
     data = event.data
-    return f"The daemon started (pid {data['pid']}, version {data['version']}) while the job was under way."
+    return f"The daemon started (pid {data['pid']}, version {data['version']}) while the job was running."
 
 
 def _fixed(text: str) -> Callable[[Told], str]:
@@ -229,7 +229,7 @@ _TELLERS: dict[str, Callable[[Told], str]] = {
     "QuarantineRecorded": _quarantined,
     "QuarantineKept": _kept,
     "JobCompleted": _completed,
-    "JobFailed": lambda event: f"Failed for good with {_error(event.data)}; trying again would not help.",
+    "JobFailed": lambda event: f"Failed permanently with {_error(event.data)}; a retry would not help.",
     "JobRetryScheduled": _retry,
     "JobDue": lambda _event: "The wait is over; it may run again.",
     "JobDeadLettered": _dead,

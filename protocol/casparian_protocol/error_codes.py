@@ -43,7 +43,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Let that user read it, then run `casparian job retry ID`.",
     ),
     ErrorCode.ENCODING_ERROR: Explained(
-        "Bytes of the input are not text in the encoding that the parser asked for. The message names the line and the byte.",
+        "Bytes of the input are not text in the encoding that the parser names. The message names the line and the byte.",
         "parser or input",
         "`casparian preview FILE` shows the encoding it detects. Pass it to the reader: `read_csv(path, encoding=…)`.",
     ),

@@ -46,7 +46,7 @@ def test_the_story_of_a_failure_names_the_error_and_says_what_to_do(lived: Calle
     shown = lived("story", job["id"])
 
     assert shown.code == 0
-    assert "Failed for good with INVALID_DATA: ValueError: no idea what this is" in shown.out
+    assert "Failed permanently with INVALID_DATA: ValueError: no idea what this is" in shown.out
     assert shown.out.splitlines()[-1] == "It failed; `casparian job retry ID` runs it again."
 
 

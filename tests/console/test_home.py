@@ -161,7 +161,7 @@ def test_a_contract_is_approved_after_its_diff_was_shown() -> None:
     shown = driver.text(120, 40)
     assert "Against the approved 0.9.0" in shown
     assert "decimal(38, 10)" in shown
-    assert "does not fit the rows that are there (price: its type was string" in shown
+    assert "does not fit the existing rows (price: its type was string" in shown
 
     (done,) = driver.press("a")
 

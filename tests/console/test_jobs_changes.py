@@ -161,7 +161,7 @@ def test_the_inputs_of_a_group_run_anew_by_one_request(day: Driver) -> None:
 
     assert (ask.op, sorted(ask.call.packed()["job_ids"])) == ("rerun_jobs", [job_id(1), job_id(2), job_id(3)])
     day.done(ask, queued=2, refused=[{"reason": "its file is gone", "jobs": 1}])
-    assert "2 jobs are queued anew; 1 refused: its file is gone." in day.text(100, 40)
+    assert "2 jobs are queued again; 1 refused: its file is gone." in day.text(100, 40)
 
 
 def dead_letters(driver: Driver, start: int, number: int, fingerprint: str) -> None:

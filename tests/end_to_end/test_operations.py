@@ -100,7 +100,7 @@ def test_process_does_not_wait_for_workers_that_only_die(world: World, monkeypat
     assert "daemon.log" in done.stderr
     assert "cannot start: no reason" in (world.home / "logs" / "daemon.log").read_text()
     assert world.ask("status")["queue"]["queued"] == 1
-    assert "stopped for good: worker local-1: it exited with 7" in world.run("status").stdout
+    assert "given up: worker local-1: it exited with 7" in world.run("status").stdout
     world.run("stop")
     monkeypatch.delenv("PYTHONPATH")
     assert world.ask("process", "--workers", "1")["jobs"]["completed"] == 1

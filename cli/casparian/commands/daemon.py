@@ -271,7 +271,7 @@ def _print_daemon(app: App, found: Status) -> None:
         moved = f"{found.orphans:,} files that belong to no commit"
         print(f"moved aside: {moved}, in {app.home.orphans}", file=app.out)
     for one in daemon.given_up:
-        print(f"stopped for good: worker {cell(one.worker)}: {cell(one.reason)}", file=app.out)
+        print(f"given up: worker {cell(one.worker)}: {cell(one.reason)}", file=app.out)
     _print_trouble(app, found)
     if tables.phase not in (ProjectorPhase.READY, ProjectorPhase.STARTING):
         print(f"projection: {cell(tables.state)}", file=app.out)

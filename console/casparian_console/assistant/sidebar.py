@@ -156,7 +156,7 @@ ACTIONS: tuple[Action, ...] = (
         "assistant.stop",
         ("ctrl-x", "esc"),
         "stop",
-        "Stop the answer, the tool or the request that is under way",
+        "Stop the answer, the tool or the request that is running",
         lambda s, c: s.turns.stop(),
         _is_busy,
         93,

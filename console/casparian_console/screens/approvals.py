@@ -154,9 +154,9 @@ def contract_lines(row: ContractPair, context: Context) -> list[Line]:
         in_the_way = misfits(approved, Contract.from_literal(proposed, is_stored=True))
         if in_the_way:
             reasons = "; ".join(f"{each.column}: {each.what}" if each.column else each.what for each in in_the_way)
-            words = f"does not fit the rows that are there ({reasons}): a version with it waits"
+            words = f"does not fit the existing rows ({reasons}): a version with it waits"
         else:
-            words = "fits the rows that are there: a version with it takes new and changed files at once"
+            words = "fits the existing rows: a version with it takes new and changed files at once"
         lines += [*wrapped(f"  {words}", 90, "warn" if in_the_way else "ok"), []]
     else:
         lines += [[("dim", "The first contract of this output: nothing to compare with.")], []]

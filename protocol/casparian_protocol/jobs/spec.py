@@ -44,7 +44,7 @@ MEANING: dict[JobState, str] = {
     JobState.QUEUED: "waiting, due",
     JobState.LEASED: "given to a worker under an epoch",
     JobState.RUNNING: "the guest has started",
-    JobState.COMMITTED: "outputs recorded, promotion under way",
+    JobState.COMMITTED: "outputs recorded, promotion in progress",
     JobState.COMPLETED: "published, without quarantined rows",
     JobState.PARTIAL_SUCCESS: "published, with quarantined rows",
     JobState.RETRY_WAIT: "transient failure, due later",

@@ -36,7 +36,7 @@ def spec(**more: Any) -> dict[str, Any]:
         (told("JobQueued", job=spec()), "Queued /in/a.fix (content cccccccccccc) for fix 1.0."),
         (
             told("JobQueued", job=spec(tag="fix")),
-            "Queued /in/a.fix (content cccccccccccc) for fix 1.0, because the file has the tag 'fix' that the parser asked for.",
+            "Queued /in/a.fix (content cccccccccccc) for fix 1.0, because the file has the tag 'fix', which its parser takes.",
         ),
         (
             told("JobQueued", actor=ANN, job=spec(rerun_of="b" * 16)),
@@ -66,7 +66,7 @@ def spec(**more: Any) -> dict[str, Any]:
         (told("JobCompleted", status="COMPLETED", damaged=[]), "Published: its files are in place."),
         (
             told("JobFailed", error={"code": "INVALID_DATA", "exception": "ValueError", "message": "bad", "fingerprint": "ab12"}),
-            "Failed for good with INVALID_DATA: ValueError: bad (ERR-ab12); trying again would not help.",
+            "Failed permanently with INVALID_DATA: ValueError: bad (ERR-ab12); a retry would not help.",
         ),
         (
             told("JobDeadLettered", reason="poison", error={"code": "WORKER_LOST", "message": "gone"}),

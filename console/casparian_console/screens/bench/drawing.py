@@ -37,8 +37,8 @@ def detail_lines(entry: Entry, registry: Registry, now_us: int, width: int, glyp
         return [
             *lines,
             [],
-            [("bad", f"{glyphs.failed} The link leads nowhere.")],
-            [("", "Mend or remove it; nothing here can be run.")],
+            [("bad", f"{glyphs.failed} The link is broken.")],
+            [("", "Repair or remove it; it cannot be run.")],
         ]
     if file is not None:
         what = "a directory with a parser in it" if file.is_directory else size(file.size_bytes)

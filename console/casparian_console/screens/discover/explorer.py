@@ -341,7 +341,7 @@ def _counts(explorer: Explorer, width: int, glyphs: Glyphs) -> list[Line]:
         return _tested(explorer, width, glyphs)
     if matcher.problem:
         return [*wrapped(matcher.problem, width, "warn"), []]
-    state = "" if matcher.is_done else f", {short(matcher.seen)} looked at{glyphs.ellipsis}"
+    state = "" if matcher.is_done else f", {short(matcher.seen)} checked{glyphs.ellipsis}"
     lines: list[Line] = [[("bold", count(matcher.matched, "match", "matches")), ("dim", state)]]
     for text, number in matcher.excluded.most_common(3):
         lines.append([("warn", f"{number:,} excluded"), ("dim", f" by {clean(text)}")])

@@ -173,7 +173,8 @@ class Question:
             return
         if self._is_broken and not message.is_cut:
             self._end(
-                context, ["The command's answer could not be read.", "Ask again; `casparian sql QUERY` shows it whole."]
+                context,
+                ["The command's answer could not be read.", "Ask again; `casparian sql QUERY` shows all of it."],
             )
             return
         self._coming.is_cut = self._coming.is_cut or message.is_cut

@@ -45,7 +45,7 @@ _CALLS_OF_MANY: dict[str, Callable[..., Call[Any]]] = {
 _DONE_WORDS = {
     "retry": ("is queued again", "are queued again"),
     "cancel": ("is stopped", "are stopped"),
-    "rerun": ("is queued anew", "are queued anew"),
+    "rerun": ("is queued again", "are queued again"),
 }
 
 
