@@ -70,11 +70,11 @@ def spec(**more: Any) -> dict[str, Any]:
         ),
         (
             told("JobDeadLettered", reason="poison", error={"code": "WORKER_LOST", "message": "gone"}),
-            "Given up, because it took too many workers with it. The last error was WORKER_LOST: gone.",
+            "Given up, because too many workers were lost while running it. The last error was WORKER_LOST: gone.",
         ),
         (
             told("LeaseExpired", **LOST),
-            "The attempt under epoch 5 ended without a verdict, because its worker w1 was lost; queued again."
+            "The attempt under epoch 5 ended without a result, because its worker w1 was lost; queued again."
             " This counts as a loss.",
         ),
         (told("ParserPaused", actor=ANN, reason="wrong"), f"The parser was paused by {ANN}: wrong."),
@@ -89,15 +89,15 @@ def test_an_event_is_told_in_one_sentence_with_what_caused_it(event: Told, words
 @pytest.mark.parametrize(
     ("types", "words"),
     [
-        ([], "Nothing is recorded about it."),
-        (["JobQueued"], "It waits to be run."),
-        (["JobQueued", "JobLeased", "JobProgressed"], "It is under way."),
-        (["JobQueued", "JobLeased", "LeaseExpired"], "It waits to be run again."),
+        ([], "No event is recorded about it."),
+        (["JobQueued"], "It is queued."),
+        (["JobQueued", "JobLeased", "JobProgressed"], "It is running."),
+        (["JobQueued", "JobLeased", "LeaseExpired"], "It is queued again."),
         (["JobLeased", "JobOutputsCommitted"], "It is committed; its files are being put in place."),
-        (["JobOutputsCommitted", "JobCompleted"], "It ended well."),
-        (["JobFailed"], "It ended in failure; `casparian job retry ID` runs it again."),
-        (["JobFailed", "FailureClosed"], "It ended in failure, and somebody closed it: no more attention is needed."),
-        (["JobFailed", "JobReplayed"], "It waits to be run again."),
+        (["JobOutputsCommitted", "JobCompleted"], "It was completed."),
+        (["JobFailed"], "It failed; `casparian job retry ID` runs it again."),
+        (["JobFailed", "FailureClosed"], "It failed, and the failure was closed: no more attention is needed."),
+        (["JobFailed", "JobReplayed"], "It is queued again."),
     ],
 )
 def test_a_story_ends_with_how_the_job_stands(types: list[str], words: str) -> None:
@@ -107,7 +107,7 @@ def test_a_story_ends_with_how_the_job_stands(types: list[str], words: str) -> N
 def test_what_happened_around_a_job_does_not_end_its_story() -> None:
     around = Told(3, 0, "SentinelStopped", "sentinel", {}, "around")
 
-    assert ending([told("JobLeased", 2), around]) == "It is under way."
+    assert ending([told("JobLeased", 2), around]) == "It is running."
 
 
 class Tables:
