@@ -18,24 +18,24 @@ _REPLACED = {
     r"\bfor ever\b": "forever",
     r"\bwith empty hands\b": "holding no leases",
     r"\bkeeper tells\b": "reports",
+    r"\bheld against\b": "compared with, checked against, validated against",
+    r"\bof ours\b": "Casparian's, or say whose",
+    r"\b[Ww]hoever\b": "name the caller, the reader or the user",
+    r"\blest\b": "so that ... not",
+    r"\bthereby\b": "a sentence with a subject",
+    r"\bof before\b": "older than",
+    r"\bbelongs into\b": "belongs in",
+    r"\bknows? nothing of\b": "does not know, does not contain",
 }
 
 #: What is odd in the text of code, comments and messages included → what to write.
 _ODD = {
-    r"\bheld against\b": "compared with, checked against, validated against",
-    r"\bof ours\b": "Casparian's, or say whose",
-    r"\b[Ww]hoever\b": "name the caller, the reader or the user",
     r"\b(?:some|no)body\b": "someone, no one; better: name the role",
-    r"\blest\b": "so that ... not",
-    r"\bthereby\b": "a sentence with a subject",
     r"\banew\b": "again",
     r"\bmade again\b": "rebuilt, created again",
-    r"\bof before\b": "older than",
     r"\bbeside\b": "next to, in addition to, other than",
-    r"\bbelongs into\b": "belongs in",
     r"\btold\b": "sent, reported, notified, or tell apart: distinguished",
     r"\b(?:lies|lay|lie) (?:in|at|on|below|there|here|behind|under|beyond)\b": "is in, is at",
-    r"\bknows? nothing of\b": "does not know, does not contain",
     r"\b(?:goes|go|went) on\b": "continues, keeps running",
     r"(?<![`\w])Pure\.": "nothing: the package's docstring says it once",
 }
