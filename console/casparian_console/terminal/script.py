@@ -121,8 +121,12 @@ async def play(runner: Runner, page: Page, steps: Sequence[Step]) -> list[Line]:
 
 async def _settled(runner: Runner) -> None:
     """Wait until the console is live and idle, or for a short time if the daemon does not answer."""
+
+    def is_so() -> bool:
+        return runner.shell.present.link == "gone" or (_is_live(runner) and _is_idle(runner))
+
     try:
-        await _until(lambda: runner.shell.present.link == "gone" or _is_idle(runner), _SETTLED_SECONDS, "")
+        await _until(is_so, _SETTLED_SECONDS, "")
     except NeverHappened:
         return
 

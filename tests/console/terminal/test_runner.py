@@ -17,7 +17,7 @@ from casparian_console.terminal import script
 from casparian_console.terminal.performer import ConsoleContext
 from casparian_console.terminal.runner import FRAME_SECONDS, Runner
 from casparian_console.terminal.script import Page, play, read_script
-from casparian_protocol.feed import FeedEvent
+from casparian_protocol.feed import FeedEvent, Metric
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.driving import NOW_US, group
@@ -167,7 +167,9 @@ def test_a_script_that_waits_for_live_sees_numbers_and_not_that_they_are_unknown
         files = Answer(("facts", "files"), 0, [{"files": 0, "bytes": 0, "untagged": 0}])
         others = [Answer(("facts", table), 0, []) for table in LOADS if table not in ("groups", "files")]
         runner.deliver([groups])
-        asyncio.get_running_loop().call_later(0.03, runner.deliver, [files, *others])
+        told = [("workers", {}), ("projection", {"applied": 0, "state": ""}), ("trouble", {})]
+        metrics = [Heard(Metric(name, {"seq": 0, **values})) for name, values in told]
+        asyncio.get_running_loop().call_later(0.03, runner.deliver, [files, *others, *metrics])
         lines = await play(runner, Page(80, 24), read_script("wait:live"))
         text = "\n".join(map(plain, lines))
         assert "3 failed" in text
