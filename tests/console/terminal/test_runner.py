@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -167,9 +168,14 @@ def test_a_script_that_waits_for_live_sees_numbers_and_not_that_they_are_unknown
         files = Answer(("facts", "files"), 0, [{"files": 0, "bytes": 0, "untagged": 0}])
         others = [Answer(("facts", table), 0, []) for table in LOADS if table not in ("groups", "files")]
         runner.deliver([groups])
-        told = [("workers", {}), ("projection", {"applied": 0, "state": ""}), ("trouble", {})]
+        told: list[tuple[str, dict[str, Any]]] = [
+            ("workers", {}),
+            ("projection", {"applied": 0, "state": ""}),
+            ("trouble", {}),
+        ]
         metrics = [Heard(Metric(name, {"seq": 0, **values})) for name, values in told]
-        asyncio.get_running_loop().call_later(0.03, runner.deliver, [files, *others, *metrics])
+        later: list[Message] = [files, *others, *metrics]
+        asyncio.get_running_loop().call_later(0.03, runner.deliver, later)
         lines = await play(runner, Page(80, 24), read_script("wait:live"))
         text = "\n".join(map(plain, lines))
         assert "3 failed" in text
