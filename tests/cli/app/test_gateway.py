@@ -126,6 +126,7 @@ def something(gateway: Gateway) -> dict[str, Any]:
         "limit": 5,
         "root": str(Path(job["input"] or "").parent),
         "roots": (str(Path(job["input"] or "").parent),),
+        "ending": f"/{Path(job['input'] or '').name}",
         "source_id": "0" * 16,
         "file_id": gateway.query(FilesListed(FileFilter(), 1))[0]["id"],
         "contract_id": "0" * 16,
