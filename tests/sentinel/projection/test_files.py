@@ -67,7 +67,7 @@ def test_a_blob_that_is_too_large_is_not_even_read(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(files, "UNPACKED_BYTES_MAX", 64)
     assert offered(blobs, small) == b"x" * 64
     monkeypatch.setattr(blobs, "get", None)
-    with pytest.raises(NotChanges, match=r"The blob holds 65 bytes; at most 64 are taken"):
+    with pytest.raises(NotChanges, match=r"The blob holds 65 bytes; at most 64 are accepted"):
         offered(blobs, large)
 
 
