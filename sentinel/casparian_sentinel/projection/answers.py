@@ -114,9 +114,7 @@ def answer(db: duckdb.DuckDBPyConnection, question: Question, seq: int, files: P
         else:
             kinds = [statement.type for statement in duckdb.extract_statements(question.sql)]
             if kinds != [duckdb.StatementType.SELECT]:
-                return error(
-                    question.id, "Only one SELECT is allowed here.", "Send one SELECT without semicolons."
-                )
+                return error(question.id, "Only one SELECT is allowed here.", "Send one SELECT without semicolons.")
             db.execute("begin transaction read only")  # a CTE may contain a DELETE
             relation = db.sql(question.sql, params=question.params) if question.params else db.sql(question.sql)
         if question.format == "file" and files is not None:

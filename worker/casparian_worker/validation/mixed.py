@@ -151,9 +151,7 @@ def _typed(kind: ValueKind, rows: pa.UInt64Array, values: pa.BinaryArray) -> Ite
         else:
             yield Part(kind, rows, _scalars(kind, values), is_typed=kind not in (ValueKind.DECIMAL, ValueKind.OTHER))
     except pa.ArrowException as refusal:
-        raise ArrowRefused(
-            f"a value is not a {kind.name}, although its kind says so ({str(refusal)[:120]})"
-        ) from refusal
+        raise ArrowRefused(f"a value does not match its kind {kind.name} ({str(refusal)[:120]})") from refusal
 
 
 def _counts(kind: ValueKind, rows: pa.UInt64Array, digits: pa.StringArray) -> Iterator[Part]:
@@ -205,7 +203,7 @@ def _digits(values: pa.BinaryArray) -> pa.StringArray:
 
 def _require(holds: pa.BooleanArray, kind: ValueKind) -> None:
     if holds.true_count < len(holds):
-        raise ArrowRefused(f"a value is not a {kind.name}, although its kind says so")
+        raise ArrowRefused(f"a value does not match its kind {kind.name}")
 
 
 def _parsed(payload: bytes, kind: type[Any]) -> Any:
@@ -241,7 +239,7 @@ def _payload(kind: ValueKind, value: Any) -> bytes | None:
             return json.dumps(value).encode()
         return None if value is None else str(value).encode()
     except ValueError as refusal:  # not hexadecimal, or a lone surrogate
-        raise ArrowRefused(f"a value inside a list or dict is not a {kind.name}") from refusal
+        raise ArrowRefused(f"a value inside a list or dict does not match its kind {kind.name}") from refusal
 
 
 def _json_text(kind: ValueKind, payload: bytes) -> str:
@@ -277,7 +275,7 @@ def _json_value(leaf: Leaf, depth: int = 1) -> Any:
             return number if number - number == 0 else value
         return iso_text(kind, int(value)) if kind in _TIMES and len(value) <= _LONGEST_COUNT_CHARS + 4 else value
     except (ValueError, OverflowError) as refusal:
-        raise ArrowRefused(f"a value inside a list or dict is not a {kind.name}") from refusal
+        raise ArrowRefused(f"a value inside a list or dict does not match its kind {kind.name}") from refusal
 
 
 _TIMES = frozenset({*_COUNTED, ValueKind.DATE, ValueKind.DURATION, ValueKind.DURATION_NS})
