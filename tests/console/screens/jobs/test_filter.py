@@ -34,7 +34,7 @@ def taken(wanted: Filter, jobs: Sequence[Job]) -> list[str]:
     [
         ("all", list(STATES)),
         ("running", ["RUNNING"]),
-        ("pending", ["QUEUED"]),
+        ("queued", ["QUEUED"]),
         ("done", ["COMPLETED", "PARTIAL_SUCCESS"]),
         ("quarantined", ["PARTIAL_SUCCESS"]),
         ("failed", ["FAILED", "DEAD_LETTER"]),
