@@ -58,7 +58,7 @@ def test_a_running_daemon_takes_over_what_needs_no_restart_and_names_the_rest(wo
 
 def test_without_a_daemon_there_is_nothing_to_reload(world: World) -> None:
     world.run("init")
-    assert "No sentinel" in world.run("config", "reload", status=3).stderr
+    assert "No daemon" in world.run("config", "reload", status=3).stderr
 
 
 def test_every_setting_says_what_a_change_needs(world: World) -> None:
