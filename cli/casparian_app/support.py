@@ -48,7 +48,7 @@ daemon.log         the end of the daemon's log
 There are no rows, file contents, keys, environment variables or configuration files in it. Paths, names of files,
 parsers, outputs, users and hosts, messages of parsers, and every word or number that is not part of the program
 are replaced by ~ and eight hex digits of a keyed hash. The key was made for this bundle and thrown away: the same thing has the
-same token throughout the bundle, and nobody can recover it. Words that the program itself uses are kept.
+same token throughout the bundle, and it cannot be recovered. Words that the program itself uses are kept.
 """
 
 

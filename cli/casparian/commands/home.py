@@ -176,7 +176,7 @@ def demo(app: App, directory: Path | None) -> ExitCode:
     """Run the whole workflow on generated FIX logs, explain every step, and check the result.
 
     Everything happens below DIRECTORY (default: a new temporary directory); your own home is not touched. The directory is
-    kept, so that you can go on with the commands shown. Exit 1 when a number differs from what was generated.
+    kept, so that you can continue with the commands shown. Exit 1 when a number differs from what was generated.
     """
     from casparian.demo.session import Narrator, Session, choose
     from casparian.demo.steps import Story, end, sample_logs

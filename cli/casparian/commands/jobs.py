@@ -375,7 +375,7 @@ def rerun(
     if len(job_ids) > 1:
         with app.gateway() as gateway, _counting(app) as told:
             many = rerun_jobs(gateway, job_ids, told)
-        return _report(app, many, "queued", "queued anew")
+        return _report(app, many, "queued", "queued again")
     with app.gateway() as gateway:
         done = rerun_job(gateway, job_ids[0])
     if app.is_json:

@@ -252,7 +252,7 @@ def seal(app: App) -> ExitCode:
     """Sign the head of the hash chain with the home's key, so that no earlier event can be changed unnoticed.
 
     The seal is a small file next to the log, with a minisign signature; `log verify` checks every seal. Give a copy of both
-    files to someone else: then nobody can rewrite that history unnoticed, not even with the home and its key.
+    files to someone else: then that history cannot be rewritten unnoticed, even with the home and its key.
     """
     from casparian_app import event_log
 

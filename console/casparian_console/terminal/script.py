@@ -180,7 +180,7 @@ class Replay:
         if message.name == " ":
             if self._goes_on.is_set():
                 self._goes_on.clear()
-                self._say("Paused: Space goes on, Esc ends.")
+                self._say("Paused: Space continues, Esc ends.")
             else:
                 self._goes_on.set()
         elif message.name in ("esc", "q", "ctrl-c"):

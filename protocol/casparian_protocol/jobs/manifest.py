@@ -153,7 +153,7 @@ class Manifest(_Model):
     tz_database: ShortText = ""
     guest_seconds: Seconds = 0.0
     total_seconds: Seconds = 0.0
-    #: What its kind says of it beside files and rows; its kind checks them. Of a SCAN: counts by change, whether it was complete.
+    #: The facts that its kind records besides files and rows, and checks. For a SCAN: counts by change, whether it was complete.
     facts: dict[ShortText, Int64 | bool | LongText | list[LongText]] = Field(default_factory=dict)
 
     @model_validator(mode="before")

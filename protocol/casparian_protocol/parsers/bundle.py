@@ -105,7 +105,7 @@ def check_names(names: Mapping[str, bytes] | list[str]) -> None:
     for name in names:
         parents = name.casefold().split("/")[:-1]
         if any("/".join(parents[: depth + 1]) in folded for depth in range(len(parents))):
-            raise BundleRefused(f"the name {name!a} lies below a file")
+            raise BundleRefused(f"the name {name!a} is below a file")
 
 
 def name_problem(name: str) -> str:

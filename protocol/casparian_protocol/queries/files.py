@@ -71,7 +71,7 @@ class FileIds(Query[FileId]):
 
 @dataclass(frozen=True)
 class FilesNamed(Query[FileId]):
-    """Files that have this path, lie below it, or whose id begins with `text` (of eight digits or more)."""
+    """Files that have this path, are below it, or whose id begins with `text` (of eight digits or more)."""
 
     path: str
     text: str = ""

@@ -57,7 +57,7 @@ shorter one when its path is too long):
 `[kind][body][attachment…]`: the kind in ASCII, the body as msgpack map without extension types, at most
 {m.BODY_LIMIT_BYTES // 1024} KiB, attachments of at most {m.ATTACHMENT_LIMIT_BYTES // 1024**2} MiB each.
 Fields that the receiver does not know are ignored; a wrong type is answered with `refused`, naming the field, and
-affects nobody else. Times are µs since the epoch, UTC.
+affects no other connection. Times are µs since the epoch, UTC.
 
 ## Order of things
 

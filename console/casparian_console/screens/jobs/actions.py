@@ -399,7 +399,7 @@ ACTIONS = existing(
         _pane(2),
         _pane(3),
         _pane(4),
-        Action("jobs.pause", ("p",), "pause", "Monitoring: freeze what is shown, or go on",
+        Action("jobs.pause", ("p",), "pause", "Monitoring: freeze what is shown, or continue",
                lambda s, c: s.monitoring.pause(c.facts) or [], _is_monitoring, weight=80),
         Action("jobs.reset", ("r",), "reset", "Monitoring: start a new history",
                lambda s, c: s.monitoring.reset(c.facts) or [], _is_monitoring, weight=70),

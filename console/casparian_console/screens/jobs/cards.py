@@ -1,7 +1,7 @@
 """Drawing of the rows of the list: a card of one to three lines for each group, and one line for each of its jobs.
 
 The module also measures the backlog of a parser: its open jobs, and those that ended in the current stretch of work. Changing
-numbers are padded, so that nothing beside them moves. Text from outside goes through `clean`.
+numbers are padded, so that other text does not move. Text from outside goes through `clean`.
 """
 
 from __future__ import annotations

@@ -335,7 +335,7 @@ def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> l
 
 
 def _columns(sinks: Sequence[Sink], width: int) -> list[_Column]:
-    """The columns that fit beside the name, chosen by importance."""
+    """The columns that fit next to the name, chosen by importance."""
     chosen: list[_Column] = []
     used = 0
     for column in sorted((column for column in _COLUMNS if column.is_there(sinks)), key=lambda column: column.rank):

@@ -302,7 +302,7 @@ class ProjectionReading(Reading):
 
 
 class TroubleReading(Reading):
-    """What the daemon cannot do, and goes on without."""
+    """What the daemon cannot do and continues without."""
 
     name = "trouble"
     parked: list[ParkedCommit] = Field(default_factory=list)
