@@ -35,4 +35,7 @@ def test_several_jobs_are_retried_rerun_and_closed_by_one_command_each(lived: Ca
         1,
         ["1 job queued again", "1 job not queued again: it has succeeded"],
     )
-    assert (rerun.code, rerun.err.splitlines()) == (1, ["1 job queued again", "1 job not queued again: it has not ended"])
+    assert (rerun.code, rerun.err.splitlines()) == (
+        1,
+        ["1 job queued again", "1 job not queued again: it has not ended"],
+    )
