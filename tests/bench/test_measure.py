@@ -73,7 +73,7 @@ def test_cases_take_turns_and_one_that_cannot_run_is_asked_once(tmp_path: Path) 
 
     assert began == ["ours", "absent", "ours", "ours"]
     assert [len(one.samples) for one in outcomes] == [3, 0]
-    assert outcomes[1].unavailable == "peers were not wanted (--no-peers)"
+    assert outcomes[1].unavailable == "peers are switched off (--no-peers)"
     assert outcomes[0].failed == outcomes[1].failed == ""
 
 

@@ -72,7 +72,7 @@ def test_a_command_that_is_not_there_names_the_one_like_it(lived: Caller, words:
     ("line", "said"),
     [
         ("jobs --parser advise", "There is no parser advise. Did you mean advice?"),
-        ("jobs --topic advise", "There is no tag advise. Did you mean advice?"),
+        ("jobs --tag advise", "There is no tag advise. Did you mean advice?"),
         ("files --tag advise", "There is no tag advise. Did you mean advice?"),
         ("files --source inbox", "There is no source inbox."),
         ("errors list --code INVALID_DATE", "There is no error code INVALID_DATE. Did you mean INVALID_DATA?"),

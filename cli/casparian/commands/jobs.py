@@ -55,7 +55,7 @@ casparian jobs --as-of 2026-05-01T18:00""",
     help="Show only jobs of this type.",
 )
 @click.option("--parser", metavar="NAME", help="Show only jobs of this parser.")
-@click.option("--topic", metavar="TAG", help="Show only jobs caused by this tag.")
+@click.option("--tag", "--topic", "topic", metavar="TAG", help="Show only jobs caused by this tag.")
 @click.option(
     "--file",
     metavar="PATTERN",

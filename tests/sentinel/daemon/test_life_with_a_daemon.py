@@ -344,7 +344,7 @@ def test_an_ended_job_can_run_again(home: Home, tmp_path: Path) -> None:
         worker.finish(second, worker.stage(second))
         worker.receive(m.Committed)
         until(lambda: completed(client) == 1, "the job is completed")
-        with pytest.raises(RequestRefused, match="retry is not for that"):
+        with pytest.raises(RequestRefused, match="`retry` does not apply to it"):
             client.request("retry", {"job_id": first.job.job_id})
         again = client.request("rerun", {"job_id": first.job.job_id})
         third = worker.take()
