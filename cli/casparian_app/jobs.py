@@ -202,7 +202,7 @@ def policy_words(policy: Mapping[str, object]) -> str:
 
 @dataclass(slots=True)
 class Changed:
-    """Of many jobs: how many were changed as asked, and how many stay as they are, by reason."""
+    """The result of a change to many jobs: how many were changed, and how many were refused, by reason."""
 
     jobs: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -223,57 +223,57 @@ class Cancelled(Changed):
     requested: int = 0
 
 
-#: Is told after each request how many jobs were changed so far.
+#: Called after each request with the number of jobs that were changed so far.
 OnChanged: TypeAlias = Callable[[Changed], None]
 
 
-def _nobody(_done: Changed) -> None:
+def _ignore(_done: Changed) -> None:
     pass
 
 
-def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, told: OnChanged = _nobody) -> Cancelled:
-    """Cancel open jobs. Raises `UsageProblem` if a shortened id is none, as the other three do."""
+def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, on_changed: OnChanged = _ignore) -> Cancelled:
+    """Cancel open jobs. Like the three functions below, raises `UsageProblem` if a shortened id matches no job or several."""
     done = Cancelled()
     for ids in _requests(gateway, prefixes):
         part = gateway.perform(CANCEL_JOBS(job_ids=ids, reason=reason))
         done.add(part.cancelled, part.refused)
         done.requested += part.requested
-        told(done)
+        on_changed(done)
     return done
 
 
-def retry_jobs(gateway: Gateway, prefixes: Sequence[str], told: OnChanged = _nobody) -> Changed:
+def retry_jobs(gateway: Gateway, prefixes: Sequence[str], on_changed: OnChanged = _ignore) -> Changed:
     """Queue failed, dead and cancelled jobs again, with their original parser versions."""
     done = Changed()
     for ids in _requests(gateway, prefixes):
         part = gateway.perform(RETRY_JOBS(job_ids=ids))
         done.add(part.queued, part.refused)
-        told(done)
+        on_changed(done)
     return done
 
 
-def rerun_jobs(gateway: Gateway, prefixes: Sequence[str], told: OnChanged = _nobody) -> Changed:
+def rerun_jobs(gateway: Gateway, prefixes: Sequence[str], on_changed: OnChanged = _ignore) -> Changed:
     """Run the inputs of ended jobs again, as new jobs with their parsers' current versions."""
     done = Changed()
     for ids in _requests(gateway, prefixes):
         part = gateway.perform(RERUN_JOBS(job_ids=ids))
         done.add(part.queued, part.refused)
-        told(done)
+        on_changed(done)
     return done
 
 
-def close_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, told: OnChanged = _nobody) -> Changed:
+def close_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, on_changed: OnChanged = _ignore) -> Changed:
     """Close the failures of jobs, so that they are no longer counted."""
     done = Changed()
     for ids in _requests(gateway, prefixes):
         part = gateway.perform(CLOSE(job_ids=ids, reason=reason))
         done.add(part.closed, part.refused)
-        told(done)
+        on_changed(done)
     return done
 
 
 def _requests(gateway: Gateway, prefixes: Sequence[str]) -> list[list[str]]:
-    """The ids that each request names, up to 1,000. A shortened id is looked up."""
+    """The full job ids, split into requests of at most `JOBS_PER_REQUEST`. Shortened ids are looked up in the tables."""
     ids = list(dict.fromkeys(each if is_whole_job_id(each) else find_job(gateway, each)["id"] for each in prefixes))
     return [ids[start : start + JOBS_PER_REQUEST] for start in range(0, len(ids), JOBS_PER_REQUEST)]
 
@@ -283,18 +283,18 @@ def _requests(gateway: Gateway, prefixes: Sequence[str]) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A new job on an ended job's input."""
+    """The new job that runs the input of an ended job again."""
 
     answer: JobResult
     replaces_rows: int
-    #: Newer versions of the parser that still wait, so that an earlier version runs.
+    #: Newer versions of the parser that are not current yet, so that an older version runs.
     waiting: list[WaitingVersion]
 
 
 def replay_dead(
-    gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None, told: OnChanged = _nobody
+    gateway: Gateway, *, job_id: str | None = None, fingerprint: str | None = None, on_changed: OnChanged = _ignore
 ) -> Changed:
-    """Queue dead letters again with the parser's current version: one, all with one cause, or all."""
+    """Queue dead letters again with their parsers' current versions: one job, all with a fingerprint, or all there are."""
     found = None if job_id is None else find_job(gateway, job_id)["id"]
     cause = None if fingerprint is None else find_fingerprint(gateway, fingerprint)
     is_all = found is None and cause is None
@@ -303,7 +303,7 @@ def replay_dead(
         done = gateway.perform(REPLAY(job_id=found, fingerprint=cause, all_dead=is_all, after=after))
         return done.replayed, done
 
-    return _in_parts(part, told)
+    return _in_parts(part, on_changed)
 
 
 def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
@@ -315,7 +315,7 @@ def rerun_job(gateway: Gateway, job_id: str) -> Rerun:
 
 
 def rerun_failed(
-    gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False, told: OnChanged = _nobody
+    gateway: Gateway, parser: str | None, code: str | None, *, is_trial: bool = False, on_changed: OnChanged = _ignore
 ) -> Changed:
     """Run every input again whose latest job is an open failure; a dry run only counts them."""
     need(gateway, "parser", parser)
@@ -324,16 +324,16 @@ def rerun_failed(
         done = gateway.perform(RERUN_FAILED(parser=parser, code=code, dry_run=is_trial, after=after))
         return done.rerun, done
 
-    return _in_parts(part, told)
+    return _in_parts(part, on_changed)
 
 
-def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]], told: OnChanged) -> Changed:
-    """Run all batches: `part` performs the one after an id, and returns how many of its jobs run again."""
+def _in_parts(part: Callable[[str], tuple[int, ReplayResult | RerunFailedResult]], on_changed: OnChanged) -> Changed:
+    """Request one batch after another. `part` performs the batch after a job id, and returns how many jobs it queued."""
     changed, after = Changed(), ""
     while True:
         number, done = part(after)
         changed.add(number, done.refused)
-        told(changed)
+        on_changed(changed)
         after = done.next_after
         if not after:
             return changed
@@ -345,7 +345,7 @@ _COMMITTED = ("COMPLETED", "PARTIAL_SUCCESS")
 
 
 def recorded_jobs(gateway: Gateway, what: str, sample: int | None) -> list[RecordedJob]:
-    """The committed jobs of an id or an output, as the log recorded them; for an output perhaps only a sample."""
+    """The committed job with an id, or those of an output, as the log recorded them. `sample` limits those of an output."""
     return [_recorded(gateway, job) for job in _jobs(gateway, what, sample)]
 
 

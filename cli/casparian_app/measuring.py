@@ -209,7 +209,7 @@ def time_zones() -> tuple[str, list[str]]:
 
 def socket_path_bytes(home: Home) -> tuple[int, int]:
     """The length of this home's longest socket path, and the limit of libzmq."""
-    endpoints = (home.bus_endpoint, home.feed_endpoint, home.query_endpoint, f"ipc://{home.sockets / 'projector.sock'}")
+    endpoints = (home.bus_endpoint, home.feed_endpoint, home.query_endpoint)
     return max(len(os.fsencode(each.removeprefix("ipc://"))) for each in endpoints), IPC_PATH_LIMIT_BYTES
 
 

@@ -1,7 +1,7 @@
 """The support bundle: what a supporter needs to find a fault, without the user's rows, paths or keys.
 
 It reads the files of the home without its lock, so that it works while the daemon is stuck and on a damaged log. Each part is
-gathered separately: one that fails gives the reason and does not affect the others. Everything in the bundle goes through the
+gathered separately: if one cannot be read, the bundle has the reason in its place. Everything in the bundle goes through the
 `Reducer`, except the program's own figures and versions.
 """
 

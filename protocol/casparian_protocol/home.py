@@ -17,7 +17,7 @@ from pathlib import Path
 
 #: libzmq refuses ipc paths beyond this many bytes (sun_path less its terminator).
 IPC_PATH_LIMIT_BYTES = 107
-_LONGEST_SOCKET_NAME = "projector.sock"
+_LONGEST_SOCKET_NAME = "query.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ def old_name(path: Path, number: int) -> Path:
 def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: int) -> bool:
     """Rotate the log of `descriptor` if it is full. Returns whether it was. The caller holds the home's lock.
 
-    If the disk refuses, nothing changes and the `OSError` is raised.
+    If a step fails, its `OSError` is raised and the log is still written to `path`; old logs may have been renumbered by then.
     """
     if os.fstat(descriptor).st_size < max_bytes:
         return False

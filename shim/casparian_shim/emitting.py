@@ -2,7 +2,8 @@
 
 There is one `Outputs` per job. `running` sorts what a parser yields into dict rows and tables first. A batch is sent when it is
 full, or when a second has passed since the last one, so that the rows of a slow parser are visible while it runs. The clock is
-read whenever the parser yields, rejects or reports progress, in the parser's own thread; rows wait while it does none of these.
+read in the parser's own thread: at each of the first rows of a batch and then at each eighth, at each table, rejected row and
+progress report. Rows wait while the parser does none of these.
 The docstring of the package `frames` has the rules for numbering and for rejected rows.
 """
 

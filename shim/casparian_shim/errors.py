@@ -86,7 +86,7 @@ class ErrorCode(StrEnum):
         return member
 
 
-#: One more attempt with fewer slots makes sense; a second such failure is final.
+#: The job is tried once more, alone on its host, so that it can use more memory; a second such failure is final.
 RETRYABLE_ONCE = frozenset(code for code in ErrorCode if code.nature.retry == "once")
 #: The job is tried again later.
 TRANSIENT = frozenset(code for code in ErrorCode if code.nature.retry == "later")

@@ -227,8 +227,8 @@ def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
 def retry(app: App, job_ids: tuple[str, ...]) -> ExitCode:
     """Queue failed, dead-lettered or cancelled jobs again, with their original parser versions and policies."""
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as told:
-            many = retry_jobs(gateway, job_ids, told)
+        with app.gateway() as gateway, _counting(app) as on_changed:
+            many = retry_jobs(gateway, job_ids, on_changed)
         return _report(app, many, "queued", "queued again")
     (job_id,) = job_ids
     with app.gateway() as gateway:
@@ -256,8 +256,8 @@ casparian job close 3f2a91c0 a1b2c3d4 --reason "test files\"""",
 def close(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
     """Close the failures of jobs, so that they are no longer counted. A later success closes them too."""
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as told:
-            many = close_jobs(gateway, job_ids, reason, told)
+        with app.gateway() as gateway, _counting(app) as on_changed:
+            many = close_jobs(gateway, job_ids, reason, on_changed)
         return _report(app, many, "closed", "closed")
     (job_id,) = job_ids
     with app.gateway() as gateway:
@@ -281,8 +281,8 @@ casparian job cancel 3f2a91c0 a1b2c3d4""",
 def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
     """Cancel open jobs; they leave no output."""
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as told:
-            many = cancel_jobs(gateway, job_ids, reason, told)
+        with app.gateway() as gateway, _counting(app) as on_changed:
+            many = cancel_jobs(gateway, job_ids, reason, on_changed)
         return _report(app, many, "cancelled", "cancelled", requested=many.requested)
     (job_id,) = job_ids
     with app.gateway() as gateway:
@@ -331,8 +331,8 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
     """Queue dead letters again with the parser's current version: one, all of a cause, or all. Their retries count from zero."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("No dead letter was named.", remedy="Name one of: a job's ID, --fingerprint F, --all-dead.")
-    with app.gateway() as gateway, _counting(app) as told:
-        done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint, told=told)
+    with app.gateway() as gateway, _counting(app) as on_changed:
+        done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint, on_changed=on_changed)
     if app.is_json:
         as_json(app, {"replayed": done.jobs, "refused": done.refusals()})
         return ExitCode.OK
@@ -373,8 +373,8 @@ def rerun(
             "--parser, --code and --dry-run go with --failed.", remedy="Leave them out when you name an ID."
         )
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as told:
-            many = rerun_jobs(gateway, job_ids, told)
+        with app.gateway() as gateway, _counting(app) as on_changed:
+            many = rerun_jobs(gateway, job_ids, on_changed)
         return _report(app, many, "queued", "queued again")
     with app.gateway() as gateway:
         done = rerun_job(gateway, job_ids[0])
@@ -391,8 +391,8 @@ def rerun(
 
 def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
     """`job rerun --failed`: reports how many run again, and which do not and why."""
-    with app.gateway() as gateway, _counting(app) as told:
-        done = rerun_failed(gateway, parser, code, is_trial=dry_run, told=told)
+    with app.gateway() as gateway, _counting(app) as on_changed:
+        done = rerun_failed(gateway, parser, code, is_trial=dry_run, on_changed=on_changed)
     if app.is_json:
         as_json(app, {"rerun": done.jobs, "refused": done.refusals(), "dry_run": dry_run})
         return ExitCode.OK

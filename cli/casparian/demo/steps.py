@@ -340,9 +340,10 @@ def end(narrator: Narrator, story: Story, session: Session, seconds: float) -> N
 
 
 def check_lines(checks: Sequence[Check]) -> list[str]:
-    """The table: a tick or a cross, the check, the expected and the found value. Long texts are cut here; differences are given
-    in
-    full."""
+    """The checks as a table: a tick or a cross, the check, the expected and the found value.
+
+    Long texts are cut; the differences, printed below the table, are not.
+    """
     rows: list[Sequence[object]] = [("", "", "expected", "found")]
     rows += [
         (

@@ -170,9 +170,10 @@ class UnjudgedTaker:
             self._keeper.valid(self._aligned(with_texts(admitted.select(own))), source_row)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with integers converted to floats if the column began with floats and the conversion is exact: a file has one
-        type
-        for each column."""
+        """The batch with the column types of the first one: a file has one type for each column.
+
+        Integers become floats if the column began with floats and the conversion is exact.
+        """
         begun = self._begun = self._begun or batch.schema
         if batch.schema.names != begun.names:
             return batch

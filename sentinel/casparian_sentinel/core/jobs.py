@@ -153,7 +153,7 @@ def close_failures(decision: DecisionBuilder, command: CloseFailures) -> None:
 
 
 def replay_jobs(decision: DecisionBuilder, command: ReplayJobs) -> None:
-    """Each ended job waits again if it may run; about the rest, why not."""
+    """Queue ended jobs again if they may run. The answer counts the others by the reason for which they were refused."""
     state = decision.state
     if state.intake_paused is not None:
         decision.reject(f"No new work is taken: {state.intake_paused}.", _FREE_DISK, "INTAKE_PAUSED")

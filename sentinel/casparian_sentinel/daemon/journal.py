@@ -116,9 +116,8 @@ class Engine:
 
     def _refused(self, command: Command, now: Now, error: Exception) -> Decision:
         """Record or return the refusal of a command that failed; smaller commands are tried in its place."""
-        if isinstance(error, EventRefused) and command.actor.startswith(
-            "user:"
-        ):  # the user's request is too large or malformed
+        is_of_user = command.actor.startswith("user:")
+        if isinstance(error, EventRefused) and is_of_user:  # the user's request is too large or malformed
             code = "TOO_LARGE" if isinstance(error, EventTooLarge) else "BAD_ARGUMENTS"
             answer = Rejected(error.problem, "Send less at once, with plain values.", code)
             return Decision([], [], answer, self.state.seq + 1, now.wall_us, command.actor)

@@ -1,8 +1,9 @@
-"""Operations on jobs that are there: cancel, retry, rerun, replay, close; one job, many by their ids, or all of a cause.
+"""Operations on existing jobs: cancel, retry, rerun, replay and close.
 
-Ended jobs are found in the projection, open ones in the state. A rerun is a new job of the next generation, a replayed dead
-letter is the same job; what either takes from today's registry is `kinds`'. A request about many jobs does a bounded part,
-and says how many stay as they are, and why.
+A request names one job, many jobs by their ids, or all failures with the same fingerprint. Open jobs are looked up in the
+state, ended jobs in the projection. A rerun is a new job of the next generation; a replayed dead letter keeps its job id.
+`kinds` decides what either takes from the current registry. A request about many jobs handles a limited number of them, and
+its answer counts the jobs that were left unchanged, by reason.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def cancel(context: Context, args: CancelArgs, actor: str) -> Steps:
 
 
 def cancel_jobs(context: Context, args: CancelJobsArgs, actor: str) -> Steps:
-    """Cancel many jobs in one decision and one durable write. Jobs that have ended are only counted."""
+    """Cancel many jobs in one decision and one durable write. Jobs that have already ended are counted as refused."""
     done = yield from decide(CancelJobs(args.job_ids, args.reason, actor), Cancelled)
     return CancelJobsResult(
         cancelled=done.cancelled,
@@ -89,7 +90,7 @@ def cancel_jobs(context: Context, args: CancelJobsArgs, actor: str) -> Steps:
 
 
 def retry(context: Context, args: JobArgs, actor: str) -> Steps:
-    """Queue the same job again with its own artifact; this also works for a dead letter."""
+    """Queue an ended job again under its own id and with its original artifact. It may be a dead letter."""
     _refuse_open(context, args.job_id)
     known, position = yield from _ended_job(args.job_id)
     ended_as = JobState(known["status"])
@@ -105,7 +106,7 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
 
 
 def retry_jobs(context: Context, args: JobsArgs, actor: str) -> Steps:
-    """Each job as in `retry`, in few decisions."""
+    """Retry each job as `retry` does, with up to `JOBS_PER_DECISION` jobs in one decision."""
     found = yield from ask(JOBS_BY_IDS, args.job_ids)
     refused = _unknown(args.job_ids, len(found.rows))
     again: list[tuple[JobSpec, JobState]] = []
@@ -138,7 +139,10 @@ def rerun(context: Context, args: JobArgs, actor: str) -> Steps:
 
 
 def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
-    """Queue dead letters again with their parsers' current versions, a bounded number at once; says where to continue."""
+    """Queue dead letters again with their parsers' current versions.
+
+    At most `args.limit` jobs are handled; `next_after` of the result is where the next request continues.
+    """
     if sum((args.job_id is not None, args.fingerprint is not None, args.all_dead)) != 1:
         raise OperationRefused(
             "No dead letters are named.", "Give one of job_id, fingerprint, all_dead.", "BAD_ARGUMENTS"
@@ -163,7 +167,7 @@ def replay(context: Context, args: ReplayArgs, actor: str) -> Steps:
 
 
 def _replay(jobs: Sequence[tuple[JobSpec, JobState]], position: int, actor: str, refused: Counter[str]) -> Part[int]:
-    """Let these ended jobs wait again, in bounded decisions. How many do; the others are counted in `refused`."""
+    """Queue ended jobs again, `JOBS_PER_DECISION` in one decision. Returns how many; the others are added to `refused`."""
     replayed = 0
     for start in range(0, len(jobs), planning.JOBS_PER_DECISION):
         part = jobs[start : start + planning.JOBS_PER_DECISION]
@@ -174,7 +178,7 @@ def _replay(jobs: Sequence[tuple[JobSpec, JobState]], position: int, actor: str,
 
 
 def close(context: Context, args: CloseArgs, actor: str) -> Steps:
-    """Failures that need no more attention, for a reason: of one job, of many, or all open ones of a cause."""
+    """Close failures that need no more attention: of one job, of many jobs, or all open ones with a fingerprint."""
     if sum(named is not None for named in (args.job_id, args.job_ids, args.fingerprint)) != 1:
         raise OperationRefused("No failures are named.", "Give one of job_id, job_ids, fingerprint.", "BAD_ARGUMENTS")
     if args.job_ids is not None:
@@ -257,7 +261,7 @@ def _refuse_open(context: Context, prefix: str, remedy: str = "Only a job that h
 
 
 def _ended_job(prefix: str) -> Part[tuple[EndedJob, int]]:
-    """The projection's row of the only job with this prefix, and the event as of which it was read."""
+    """The row of the only job whose id begins with `prefix`, and the sequence number up to which the tables were read."""
     answer = yield from ask(JOBS_BY_PREFIX, prefix)
     found = answer.rows
     if not found:
@@ -272,7 +276,7 @@ def _spec(known: EndedJob | DeadLetter | FailedInput) -> JobSpec:
 
 
 def _unknown(job_ids: Sequence[str], found: int) -> Counter[str]:
-    """How many of the jobs named are not there, under that reason."""
+    """The number of requested jobs that do not exist, as a count of refusals."""
     missing = len(set(job_ids)) - found
     return Counter({"there is no such job": missing} if missing else {})
 
@@ -281,11 +285,11 @@ def _listed(refused: Mapping[str, int]) -> list[RefusedJobs]:
     return [RefusedJobs(reason=reason, jobs=jobs) for reason, jobs in refused.items()]
 
 
-# --- inputs run again ---
+# --- reruns of many inputs ---
 
 
 def rerun_jobs(context: Context, args: JobsArgs, actor: str) -> Steps:
-    """Each job as in `rerun`, in few decisions; an input that several of them have runs once."""
+    """Rerun the input of each job as `rerun` does. An input that several of these jobs share is queued once."""
     found = yield from ask(INPUTS_OF_JOBS, args.job_ids)
     refused = _unknown(args.job_ids, len(found.rows))
     queued = yield from _rerun_inputs(context, found, actor, refused)
@@ -309,7 +313,7 @@ def rerun_failed(context: Context, args: RerunFailedArgs, actor: str) -> Steps:
 def _rerun_inputs(
     context: Context, found: Found[FailedInput], actor: str, refused: Counter[str], *, dry_run: bool = False
 ) -> Part[int]:
-    """Queue a new job for each input without an obstacle. How many there are; the others are counted in `refused`."""
+    """Queue a new job for each input that can run again. Returns how many; the others are added to `refused`."""
     olds: list[JobSpec] = []
     for row in found.rows:
         if row["obstacle"]:
