@@ -83,6 +83,8 @@ class Format:
     parts: tuple[str, ...]
     expression: str
     expression_without_offset: str | None
+    #: The kind of column that it reads: `date`, `time`, `timestamp` or `timestamp_tz`.
+    kind: str
 
     def matches_without_offset(self, text: str) -> bool:
         """Whether only the offset is missing."""
@@ -99,7 +101,7 @@ def compile_format(text: str, kind: str) -> Format:
         start = expression.index("(?P<offset>")
         end = start + len(f"(?P<offset>{_DIRECTIVES['z'][1]})")
         without = f"^{expression[:start].rstrip(' ')}{expression[end:]}$"
-    return Format(text, tuple(parts), f"^{expression}$", without)
+    return Format(text, tuple(parts), f"^{expression}$", without, kind)
 
 
 def _translate(text: str) -> tuple[str, list[str]]:
@@ -192,7 +194,7 @@ def read_with(pattern: Format, text: str, *, nanoseconds: bool = False) -> Judge
         return Judged(code=ViolationCode.PRECISION_EXCEEDED)
     if day is None:
         return Judged(clock)
-    if not set(parts) & _TIME_PARTS and "offset" not in parts and not nanoseconds:
+    if pattern.kind == "date":
         return Judged(day)
     moment = dt.datetime.combine(day, clock or dt.time())
     judged = at_offset(moment, parts["offset"]) if "offset" in parts else Judged(moment)

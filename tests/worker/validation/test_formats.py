@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ FORMATS = [
     ("time", "%I:%M:%S %p"),
     ("timestamp", "%Y%m%d-%H:%M:%S.%f"),
     ("timestamp", "%d.%m.%Y %I.%M.%S %p"),
+    ("timestamp", "%Y%m%d"),
+    ("timestamp", "%d/%m/%y"),
     ("timestamp_tz", "%d %b %Y %H:%M:%S %z"),
     ("timestamp_tz", "%Y(%m)[%d]%z %H:%M:%S"),
 ]
@@ -50,6 +53,8 @@ def test_what_python_writes_is_read_back(kind: str, pattern: str, values: list[t
     if "%f" not in pattern:
         values = [(moment.replace(microsecond=0), zone) for moment, zone in values]
     aware = [moment.replace(tzinfo=zone if kind == "timestamp_tz" else None) for moment, zone in values]
+    if not {"%H", "%I"} & set(re.findall("%.", pattern)):
+        aware = [dt.datetime.combine(each, dt.time()) for each in aware]
     wanted = {"date": dt.datetime.date, "time": dt.datetime.time}.get(kind, lambda moment: moment)
     assert judged(kind, pattern, [moment.strftime(pattern) for moment in aware]) == [wanted(each) for each in aware]
 

@@ -256,9 +256,10 @@ def _decimals_of_text(texts: pa.StringArray, data_type: DecimalType) -> pa.Array
             return texts.cast(target)
         except pa.ArrowInvalid:
             pass
-    whole = max(data_type.precision - scale, 1)
+    whole = data_type.precision - scale
+    digits = rf"0*[0-9]{{1,{whole}}}" if whole else "0+"
     fraction = rf"\.[0-9]{{0,{scale}}}0*"
-    form = rf"[+-]?(?:0*[0-9]{{1,{whole}}}(?:{fraction})?" + (rf"|\.[0-9]{{1,{scale}}}0*)" if scale else ")")
+    form = rf"[+-]?(?:{digits}(?:{fraction})?" + (rf"|\.[0-9]{{1,{scale}}}0*)" if scale else ")")
     is_sure = pc.and_(
         pc.less_equal(pc.binary_length(texts), MAX_DECIMAL_DIGITS), pc.match_substring_regex(texts, f"^{form}$")
     )
