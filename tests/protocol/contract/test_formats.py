@@ -95,7 +95,7 @@ def test_a_pattern_that_says_too_little_or_too_much_is_refused(kind: str, patter
         ("time", "%I:%M %p", "12:30 pm", dt.time(12, 30)),
         ("time", "%-I%p", "1pm", dt.time(13)),
         ("timestamp", "%F %T", "2024-02-29 12:00:01", dt.datetime(2024, 2, 29, 12, 0, 1)),
-        ("timestamp", "%F", "2024-02-29", dt.datetime(2024, 2, 29)),  # a day: midnight is the column's business
+        ("timestamp", "%F", "2024-02-29", dt.datetime(2024, 2, 29)),  # a day is its midnight
         ("timestamp_tz", "%F %T%z", "2024-02-29 12:00:00Z", dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)),
         ("timestamp_tz", "%F %T %z", "2024-02-29 12:00:00 +0530", dt.datetime(2024, 2, 29, 6, 30, tzinfo=dt.UTC)),
         ("timestamp_tz", "%F %T%z", "2024-02-29 12:00:00-05:00", dt.datetime(2024, 2, 29, 17, tzinfo=dt.UTC)),
