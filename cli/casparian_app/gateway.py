@@ -168,7 +168,7 @@ class LocalGateway:
 
 @dataclass(frozen=True, slots=True)
 class PastHome(Home):
-    """The home, but with its output views and small files in a temporary directory."""
+    """The home, but with its output views and all that they need in a temporary directory, so that the home stays as it is."""
 
     temporary: Path = Path()
 
@@ -177,12 +177,16 @@ class PastHome(Home):
         return self.temporary / "catalog.duckdb"
 
     @property
+    def empties(self) -> Path:
+        return self.temporary / "empty"
+
+    @property
     def run(self) -> Path:
         return self.temporary
 
 
 class PastGateway:
-    """A gateway to tables of the past; it changes nothing."""
+    """A gateway to tables of the past; it writes nothing into the home."""
 
     is_daemon = False
 
@@ -326,6 +330,8 @@ def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
                     f"The log ends with event {projection.seq}; there is no event {seq} yet.",
                     remedy="Name an event or a time in the past; `casparian log tail` shows the last ones.",
                 )
-            yield PastGateway(PastHome(home.root, Path(directory)), projection, projection.seq)
+            past = PastHome(home.root, Path(directory))
+            past.empties.mkdir()
+            yield PastGateway(past, projection, projection.seq)
         finally:
             projection.close()

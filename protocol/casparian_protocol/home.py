@@ -73,6 +73,11 @@ class Home:
         return self.root / "quarantine"
 
     @property
+    def empties(self) -> Path | None:
+        """Where the empty files go that give outputs without rows their columns; None: beside the rows of each version."""
+        return None
+
+    @property
     def orphans(self) -> Path:
         """Published files that belong to no commit, moved aside; on the file system of the outputs."""
         return self.quarantine / "_orphans"

@@ -161,8 +161,9 @@ def publish(
     Datasets with a file that cannot be read are left out and named in `lineage.unpublished`.
     `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
     """
-    aside = home.root / f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb"
-    _sweep(home)
+    # beside the catalog, because a rename does not cross file systems
+    aside = home.catalog_db.with_name(f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb")
+    _sweep(home.catalog_db.parent)
     try:
         with duckdb.connect(str(aside)) as db:
             db.execute("create schema quarantine")
@@ -202,7 +203,7 @@ def publish(
         aside.chmod(0o444)
         home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)
         aside.replace(home.catalog_db)
-        _sync_directory(home.root)
+        _sync_directory(home.catalog_db.parent)
     finally:
         aside.unlink(missing_ok=True)
         aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
@@ -324,7 +325,7 @@ def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
 
 def _empty(home: Home, dataset: Dataset, contract: Contract, kind: str) -> str:
     tree = home.output_version if kind == "data" else home.quarantine_version
-    directory = tree(dataset.output, dataset.version)
+    directory = tree(dataset.output, dataset.version) if home.empties is None else home.empties / kind
     path = directory / f".empty-{contract.hash()[:16]}.parquet"
     if not path.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -341,10 +342,10 @@ def _empty(home: Home, dataset: Dataset, contract: Contract, kind: str) -> str:
     return str(path)
 
 
-def _sweep(home: Home) -> None:
+def _sweep(directory: Path) -> None:
     """Remove what a publisher that died left behind."""
     per_process: dict[int, list[Path]] = defaultdict(list)
-    for path in home.root.glob(".catalog-*"):
+    for path in directory.glob(".catalog-*"):
         owner = path.name.split("-")[1]
         if owner.isdecimal():
             per_process[int(owner)].append(path)

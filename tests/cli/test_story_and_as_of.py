@@ -1,5 +1,7 @@
 """`story`, and reading commands asked about the past."""
 
+import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -159,10 +161,33 @@ def test_what_is_no_event_and_no_time_is_refused(lived: Caller, wrong: str) -> N
 
 
 def test_looking_back_changes_nothing(lived: Caller) -> None:
-    before = {path: path.stat().st_mtime_ns for path in lived.home.rglob("*") if path.is_file()}
-    lived("jobs", "--as-of", "5")
-    lived("sql", "select 1 as one from advices", "--as-of", "12")
-    assert {path: path.stat().st_mtime_ns for path in lived.home.rglob("*") if path.is_file()} == before
+    approved = str(seq_of(lived, "ContractApproved"))
+    for made in (*lived.home.rglob(".empty-*.parquet"), *lived.home.glob("catalog.duckdb")):
+        made.unlink()
+    before = _stamps(lived.home)
+    assert lived("jobs", "--as-of", "5").code == 0
+    asked = lived("sql", "select count(*) as rows from advices", "--as-of", approved, "--format", "json")
+    assert asked.document == [{"rows": 0}]
+    assert lived("sql", "select id from quarantine.advices", "--as-of", approved).code == 0
+    assert _stamps(lived.home) == before
+
+
+def test_looking_back_works_when_temporary_files_are_on_another_file_system(
+    lived: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path("/dev/shm")
+    if not os.access(other, os.W_OK) or other.stat().st_dev == lived.home.stat().st_dev:
+        pytest.skip("there is only one file system here")
+    with tempfile.TemporaryDirectory(dir=other) as directory:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(tempfile, "tempdir", directory)
+            asked = lived("sql", "select count(*) as rows from advices", "--as-of", "-0s", "--format", "json")
+        assert (asked.code, asked.document) == (0, [{"rows": 59}])
+        assert list(Path(directory).iterdir()) == []
+
+
+def _stamps(home: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in home.rglob("*")}
 
 
 def test_a_pause_while_a_job_waits_is_part_of_its_story(lived: Caller) -> None:

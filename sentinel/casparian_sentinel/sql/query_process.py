@@ -77,7 +77,7 @@ class QueryProcess:
     def __init__(self, home: Home) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
         self._pinned = home.run / f"sql-{os.getpid()}-{secrets.token_hex(4)}" / home.catalog_db.name
-        self._directories = [home.outputs, home.quarantine]
+        self._directories = [home.outputs, home.quarantine, *([home.empties] if home.empties is not None else [])]
         self._granted = _identities(self._directories)
         self._child: subprocess.Popen[bytes] | None = None
         try:
