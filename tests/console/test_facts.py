@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from casparian_console.facts.book import JobBook
 from casparian_console.facts.jobs import Job, Standing
-from casparian_console.messages import Answer, Heard, RunQuery
+from casparian_console.facts.loading import LOADS
+from casparian_console.messages import Answer, Gone, Heard, RunQuery
 from casparian_protocol.feed import FeedEvent, Gap, Silence
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.operations.daemon import Snapshot
@@ -122,6 +125,19 @@ def test_a_second_load_on_its_way_keeps_what_happens_for_both() -> None:
         driver.answer(("facts", "parsers"), PARSER_COLUMNS, [])
         assert list(driver.shell.present.registry.parsers) == [("later", "1.0.0")]
     driver.seq = now
+
+
+def test_loads_that_were_lost_with_the_daemon_do_not_keep_events_for_ever() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=list(LOADS))
+    driver.send(Gone("The daemon stopped answering.", "Start it with `casparian start`."))
+    driver.snapshot()
+    for number in range(20):
+        run_job(driver, number)
+    facts = driver.shell.present
+
+    assert (facts._awaited, facts._behind) == (Counter(), [])
+    assert (facts.jobs.journal, facts.jobs.has_journal) == ([], False)
 
 
 def test_a_replayed_job_is_no_longer_a_failure() -> None:

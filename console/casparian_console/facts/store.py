@@ -146,8 +146,11 @@ class Facts:
         return self.unlisted.identify()
 
     def gone(self, problem: str) -> None:
-        """The connection to the daemon was lost: the picture stays, marked as old."""
+        """The connection to the daemon was lost: the picture stays, marked as old. No load will be answered any more."""
         self.link, self.link_problem = "gone", problem
+        self._awaited.clear()
+        self._refused.clear()
+        self._forget_behind()
 
     def fold(self, record: FeedEvent) -> None:
         """Apply one event of the log, in order."""
@@ -223,9 +226,13 @@ class Facts:
         else:
             del self._awaited[table]
         if not self._awaited:
-            self._behind.clear()
-            self.jobs.journal.clear()
-            self.jobs.has_journal = False
+            self._forget_behind()
+
+    def _forget_behind(self) -> None:
+        """Without a load in flight, no event has to be folded again."""
+        self._behind.clear()
+        self.jobs.journal.clear()
+        self.jobs.has_journal = False
 
     # --- jobs that are counted but not loaded -------------------------------------------------------------------------
 

@@ -212,7 +212,7 @@ class Performer:
                 self._terminal.quit()
 
     def sentinel_went_away(self) -> None:
-        """Report unanswered requests as failed, except those that the next snapshot repeats."""
+        """Report unanswered requests as failed, except loads: `Gone` ends them, and the next snapshot repeats them."""
         for tag in self._queries.give_up():
             if not is_load(tag):
                 self._on_answer(Failed(tag, "The daemon stopped before it answered.", "Try again when it is back."))
