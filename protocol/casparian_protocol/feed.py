@@ -123,7 +123,7 @@ class FeedOrder:
     def needs_snapshot(self) -> bool:
         return self._is_broken
 
-    def took_snapshot(self, seq: int) -> None:
+    def on_snapshot(self, seq: int) -> None:
         self.seq = seq
         self._is_broken = False
 
@@ -195,7 +195,7 @@ class Feed:
         """The next item, or None after this time. Raises the errors of fetching a snapshot."""
         if self._order.needs_snapshot:
             taken = self._snapshot()
-            self._order.took_snapshot(taken.seq)
+            self._order.on_snapshot(taken.seq)
             self._last_heard = time.monotonic()
             return taken
         deadline = time.monotonic() + timeout_seconds

@@ -12,7 +12,7 @@ import pytest
 from casparian_console.screens.bench.trials import RunDocument
 from casparian_console.screens.discover.commands import ScanProgress, ScanReport
 from casparian_console.screens.discover.explorer import RuleTest
-from casparian_console.screens.discover.preview import Look
+from casparian_console.screens.discover.preview import PreviewDocument
 from tests.cli.calls import Caller
 
 PARSER = """
@@ -73,7 +73,7 @@ def test_a_test_of_a_parser(call: Caller) -> None:
 
 def test_a_look_into_a_file(call: Caller) -> None:
     document = call("preview", "in/day.txt", "--json", "--hex", "-n", "100").document
-    reads(Look, document)
+    reads(PreviewDocument, document)
     assert document["lines"] == ["1", "2", "x"]
 
 

@@ -65,7 +65,7 @@ def event(seq: int) -> FeedEvent:
 
 def order_at(seq: int) -> FeedOrder:
     order = FeedOrder()
-    order.took_snapshot(seq)
+    order.on_snapshot(seq)
     return order
 
 
@@ -180,7 +180,7 @@ def test_a_missing_number_is_a_gap_and_asks_for_a_snapshot() -> None:
     assert order.judge(event(8)) == Gap(5, 8)
     assert order.needs_snapshot
     assert order.judge(event(9)) is None
-    order.took_snapshot(9)
+    order.on_snapshot(9)
     assert order.judge(event(10)) == event(10)
 
 
@@ -188,7 +188,7 @@ def test_a_metric_that_counted_further_reveals_a_loss_at_the_end() -> None:
     order = order_at(5)
     assert order.judge(Metric("queue", {"seq": 5})) == Metric("queue", {"seq": 5})
     assert order.judge(Metric("queue", {"seq": 6})) == Gap(5, 7)
-    order.took_snapshot(6)
+    order.on_snapshot(6)
     assert order.judge(Metric("queue", {"seq": 9})) == Gap(6, 10)
 
 
@@ -206,7 +206,7 @@ def test_whatever_arrives_a_reader_has_every_event_or_knows_of_the_gap(arriving:
         if isinstance(item, Gap):
             assert (item.last_seq, item.next_seq) == (shown[-1], seq)
             assert seq > shown[-1] + 1
-            order.took_snapshot(seq)
+            order.on_snapshot(seq)
             shown = [seq]
         elif item is not None:
             assert item == event(seq)

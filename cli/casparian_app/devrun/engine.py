@@ -77,18 +77,18 @@ class Room:
         return admitted
 
 
-class JudgedTaker:
+class ValidatedConsumer:
     """An output with a contract: the validator of production, without a quarantine policy."""
 
     def __init__(
         self, contract: Contract, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords
     ) -> None:
-        keeper = _ObservingKeeper(observer, lineage)
+        writer = _ObservingRowWriter(observer, lineage)
         limits = ValidationLimits()
         self._judged = JudgedOutput(
             observer.output,
             contract,
-            keeper,
+            writer,
             policy=None,
             limits=limits,
             warn=observer.notes.append,
@@ -119,7 +119,7 @@ class JudgedTaker:
         self._judged.finish()
 
 
-class _ObservingKeeper:
+class _ObservingRowWriter:
     """Passes validated rows to the observer, and with lineage to the sink."""
 
     def __init__(self, observer: Observer, lineage: Lineage) -> None:
@@ -134,11 +134,11 @@ class _ObservingKeeper:
         self.observer.bad(batch, self._lineage.bad(batch))
 
 
-class UnjudgedTaker:
+class UnvalidatedConsumer:
     """An output without a contract: rows are shown as they arrive."""
 
     def __init__(self, observer: Observer, lineage: Lineage, room: Room, records: SourceRecords) -> None:
-        self._keeper = _ObservingKeeper(observer, lineage)
+        self._writer = _ObservingRowWriter(observer, lineage)
         self.observer = observer
         self._room = room
         self._records = records
@@ -164,10 +164,10 @@ class UnjudgedTaker:
         self._records.names(source_row)
         if kind is OutputKind.REJECTS:
             self.quarantined += admitted.num_rows
-            self._keeper.bad(self._records.with_text(_rejected(admitted, source_row), self._raw_budget))
+            self._writer.bad(self._records.with_text(_rejected(admitted, source_row), self._raw_budget))
         else:
             own = [name for name in admitted.schema.names if name not in FOR_PARSERS]
-            self._keeper.valid(self._aligned(with_texts(admitted.select(own))), source_row)
+            self._writer.valid(self._aligned(with_texts(admitted.select(own))), source_row)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the column types of the first one: a file has one type for each column.
@@ -187,7 +187,7 @@ class UnjudgedTaker:
         """Do nothing: there is nothing to validate."""
 
 
-DevTaker = JudgedTaker | UnjudgedTaker
+DevConsumer = ValidatedConsumer | UnvalidatedConsumer
 
 
 def _float_if_exact(column: pa.Array) -> pa.Array:
@@ -255,7 +255,7 @@ def run_input(
     finally:
         source.close()
     seconds = time.monotonic() - began_s
-    observers = {name: consumer.observer for name, consumer in run.takers.items()}
+    observers = {name: consumer.observer for name, consumer in run.consumers.items()}
     return InputRun(
         str(path),
         source.content_hash,
@@ -281,12 +281,12 @@ class _Run:
     records: SourceRecords
     accounting: RecordAccounting | None = None
     counters: StreamCounters = field(default_factory=StreamCounters)
-    takers: dict[str, DevTaker] = field(default_factory=dict)
+    consumers: dict[str, DevConsumer] = field(default_factory=dict)
 
     def parse(self, params: Mapping[str, object], python: str) -> JobError | None:
         """Run the parser to its end. Raises the errors that the worker's code finds."""
         for name in sorted(self.parser.contracts):
-            self._taker(name)
+            self._consumer(name)
         with tempfile.TemporaryDirectory(prefix="casparian-run-") as folder:
             scratch, bundle = Path(folder).resolve() / "scratch", Path(folder).resolve() / "bundle"
             scratch.mkdir()
@@ -305,7 +305,7 @@ class _Run:
             watchdog=Watchdog(
                 CancelToken(), None, None, self.log, start_seconds=_START_SECONDS, has_ended=guest.has_ended
             ),
-            find_output=self._taker,
+            find_output=self._consumer,
             log=self.log,
             counters=self.counters,
             limits=None,
@@ -322,7 +322,7 @@ class _Run:
             wrong = error_after_end(guest, stream.reader, cpu_seconds=None)
             if wrong is not None:
                 raise wrong
-        for consumer in self.takers.values():
+        for consumer in self.consumers.values():
             consumer.finish()
         if not self.room.is_full:
             self.accounting = self.records.accounting(sum(self.counters.reported.skips.values()))
@@ -330,20 +330,20 @@ class _Run:
                 raise Unaccounted(self.accounting.gap)
         return None
 
-    def _taker(self, name: str) -> DevTaker:
-        if name not in self.takers:
+    def _consumer(self, name: str) -> DevConsumer:
+        if name not in self.consumers:
             contracts = self.parser.contracts
             contract = contracts.get(name)
             if contracts and contract is None:
                 raise UndeclaredOutput(name, sorted(contracts))
             observer = Observer(name, contract, self.rows_shown, self.on_rows)
             lineage = Lineage(self.source.content_hash, DEV_JOB, time.time_ns() // 1000, self.parser.metadata.version)
-            self.takers[name] = (
-                UnjudgedTaker(observer, lineage, self.room, self.records)
+            self.consumers[name] = (
+                UnvalidatedConsumer(observer, lineage, self.room, self.records)
                 if contract is None
-                else JudgedTaker(contract, observer, lineage, self.room, self.records)
+                else ValidatedConsumer(contract, observer, lineage, self.room, self.records)
             )
-        return self.takers[name]
+        return self.consumers[name]
 
     def _spec(self, params: Mapping[str, object], scratch: Path, bundle: Path) -> GuestSpec:
         return GuestSpec(

@@ -138,7 +138,7 @@ class FeedReader:
         assert isinstance(answer, Heard)
         assert isinstance(answer.item, Snapshot)
         self._is_gone = False
-        self._order.took_snapshot(answer.item.seq)
+        self._order.on_snapshot(answer.item.seq)
         self._heard_at = time.monotonic()
         self._deliver([answer])
         self._drain()

@@ -186,7 +186,7 @@ class Bench(Protocol):
     entries: Entries
     is_right: bool
     listed: list[Entry]
-    look: Layout
+    layout: Layout
     runner: Runner
     top: int
 
@@ -198,11 +198,11 @@ class Bench(Protocol):
 
 
 def draw(bench: Bench, context: Context, width: int, height: int) -> list[Line]:
-    look = bench.look
-    look.left_width = 34 if width < 100 else min(60, width * 3 // 10)
-    look.height = height - 2
-    left = _left(bench, context, look.left_width, height)
-    right = _right(bench, context, width - look.left_width, height)
+    layout = bench.layout
+    layout.left_width = 34 if width < 100 else min(60, width * 3 // 10)
+    layout.height = height - 2
+    left = _left(bench, context, layout.left_width, height)
+    right = _right(bench, context, width - layout.left_width, height)
     return [[*a, *b] for a, b in zip(left, right, strict=True)]
 
 
@@ -224,9 +224,9 @@ def _left(bench: Bench, context: Context, width: int, height: int) -> list[Line]
         for part in _entry(bench, at, context, width - 2, is_watched=is_watched):
             lines.append(restyle(part, "selected") if is_chosen and not bench.is_right else part)
             places.append(at)
-    bench.look.entries_shown = max(1, room // 2)
+    bench.layout.entries_shown = max(1, room // 2)
     top = max(0, min(chosen_line - room // 2, len(lines) - room))
-    bench.look.places = [None, *places[top : top + room]]
+    bench.layout.places = [None, *places[top : top + room]]
     if not bench.listed:
         lines = [[("dim", " No parsers yet.")], [], [("", " casparian new parser NAME")], [("dim", " writes one, and")]]
         lines += [[("", " casparian parser register PATH")], [("dim", " registers it.")]]
@@ -248,21 +248,21 @@ def _entry(bench: Bench, at: int, context: Context, width: int, *, is_watched: b
 
 
 def _right(bench: Bench, context: Context, width: int, height: int) -> list[Line]:
-    entry, look = bench.entry(), bench.look
+    entry, layout = bench.entry(), bench.layout
     style = "accent" if bench.is_right else "border"
     if entry is None:
-        look.lines = 0
+        layout.lines = 0
         return box([], width, height, context.glyphs, style=style)
     if bench.is_result():
-        lines, title = look.result(bench, context, width - 4), f"Test of {clean(entry.name)}"
+        lines, title = layout.result(bench, context, width - 4), f"Test of {clean(entry.name)}"
     else:
         registry, now_us = context.facts.registry, context.facts.now_us
         lines = detail_lines(entry, registry, now_us, width - 4, context.glyphs)
         title = clean(entry.name.rpartition("/")[2])
-    look.lines = len(lines)
-    bench.top = max(0, min(bench.top, len(lines) - look.height))
-    shown = lines[bench.top : bench.top + look.height]
-    if len(lines) > look.height:
+    layout.lines = len(lines)
+    bench.top = max(0, min(bench.top, len(lines) - layout.height))
+    shown = lines[bench.top : bench.top + layout.height]
+    if len(lines) > layout.height:
         title += f"  {bench.top + 1}-{bench.top + len(shown)} of {len(lines)}"
     ellipsis = context.glyphs.ellipsis
     padded: list[Line] = [[("", " "), *fit(line, width - 4, ellipsis=ellipsis)] for line in shown]

@@ -117,7 +117,7 @@ class Bench(Screen):
         self.is_right = False
         #: The first visible line of the right pane.
         self.top = 0
-        self.look = drawing.Layout()
+        self.layout = drawing.Layout()
         self.listed: list[Entry] = []
         self._listed_us = 0
         self._is_listable = True
@@ -137,7 +137,7 @@ class Bench(Screen):
         self.listed = [each for each in listed if context.past_seq is None or each.kind == "registered"]
         if not self._is_chosen:
             self.cursor = Cursor()  # the first entry until the user selects one: the lists arrive one after the other
-        self.cursor.settle(self.rows(), self.look.entries_shown)
+        self.cursor.settle(self.rows(), self.layout.entries_shown)
 
     def entry(self) -> Entry | None:
         return next((entry for entry in self.listed if entry.identity == self.cursor.identity), None)
@@ -375,10 +375,10 @@ class Bench(Screen):
         self._is_chosen = True
         if self.is_right:
             cursor = Cursor(at=self.top, top=self.top)
-            last_top = max(0, self.look.lines - self.look.height)
-            if cursor.move(key, Fixed(range(last_top + 1)), self.look.height):
+            last_top = max(0, self.layout.lines - self.layout.height)
+            if cursor.move(key, Fixed(range(last_top + 1)), self.layout.height):
                 self.top = cursor.at
-        elif self.cursor.move(key, self.rows(), self.look.entries_shown):
+        elif self.cursor.move(key, self.rows(), self.layout.entries_shown):
             self.top = 0
         return []
 
@@ -387,7 +387,7 @@ class Bench(Screen):
             return None
         self._is_chosen = True
         names = [entry.name for entry in self.listed]
-        found = self.cursor.find(pattern, step, self.rows(), names.__getitem__, self.look.entries_shown)
+        found = self.cursor.find(pattern, step, self.rows(), names.__getitem__, self.layout.entries_shown)
         self.top = 0 if found else self.top
         return found
 
@@ -402,21 +402,21 @@ class Bench(Screen):
         return False
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
-        self.is_right = column >= self.look.left_width
-        place = self.look.places[row] if not self.is_right and row < len(self.look.places) else None
+        self.is_right = column >= self.layout.left_width
+        place = self.layout.places[row] if not self.is_right and row < len(self.layout.places) else None
         if place is not None:
             self._is_chosen = True
-            self.cursor.select(self.rows(), place, self.look.entries_shown)
+            self.cursor.select(self.rows(), place, self.layout.entries_shown)
             self.top = 0
             return self.toggle(context) if clicks > 1 else []
         return []
 
     def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
-        if column >= self.look.left_width:
-            self.top = max(0, min(self.top + lines, self.look.lines - self.look.height))
+        if column >= self.layout.left_width:
+            self.top = max(0, min(self.top + lines, self.layout.lines - self.layout.height))
         else:
             self._is_chosen = True
-            self.cursor.scroll(lines, self.rows(), self.look.entries_shown)
+            self.cursor.scroll(lines, self.rows(), self.layout.entries_shown)
         return []
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:

@@ -69,7 +69,7 @@ class Discover(Protocol):
     dropdowns: tuple[Dropdown, Dropdown]
     explorer: Explorer
     is_right: bool
-    look: Layout
+    layout: Layout
     preview: Preview
     scan: Scan
     window: Window
@@ -84,13 +84,13 @@ def draw(discover: Discover, context: Context, width: int, height: int) -> list[
         return _past(context, width, height)
     if discover.explorer.is_open:
         return draw_explorer(discover.explorer, context, width, height)
-    look = discover.look
-    look.sidebar_width = 20 if width < 100 else min(36, width // 5)
-    look.files_width = (width - look.sidebar_width) * (12 if width < 100 else 11) // 20
+    layout = discover.layout
+    layout.sidebar_width = 20 if width < 100 else min(36, width // 5)
+    layout.files_width = (width - layout.sidebar_width) * (12 if width < 100 else 11) // 20
     parts = [
-        _sidebar(discover, context, look.sidebar_width, height),
-        _files(discover, context, look.files_width, height),
-        _preview(discover, context, width - look.sidebar_width - look.files_width, height),
+        _sidebar(discover, context, layout.sidebar_width, height),
+        _files(discover, context, layout.files_width, height),
+        _preview(discover, context, width - layout.sidebar_width - layout.files_width, height),
     ]
     return [[*a, *b, *c] for a, b, c in zip(*parts, strict=True)]
 
@@ -101,11 +101,11 @@ def _sidebar(discover: Discover, context: Context, width: int, height: int) -> l
     scans = discover.scan.lines(context.facts.jobs, inner, context.glyphs)
     room = max(4, height - 2 - len(scans) - 8)
     lines: list[Line] = []
-    discover.look.dropdown_rows = []
+    discover.layout.dropdown_rows = []
     for dropdown in discover.dropdowns:
         top = len(lines) + 1
         lines += dropdown.lines(inner, room, context.glyphs)
-        discover.look.dropdown_rows.append((top, len(lines) + 1))
+        discover.layout.dropdown_rows.append((top, len(lines) + 1))
         lines.append([])
     window = discover.window
     if window.filter.text:
@@ -126,11 +126,11 @@ def _sidebar(discover: Discover, context: Context, width: int, height: int) -> l
 
 
 def _files(discover: Discover, context: Context, width: int, height: int) -> list[Line]:
-    look, window, cursor = discover.look, discover.window, discover.cursor
-    look.files_shown = max(1, height - 2)
+    layout, window, cursor = discover.layout, discover.window, discover.cursor
+    layout.files_shown = max(1, height - 2)
     discover.settle()
     lines: list[Line] = []
-    for at in range(cursor.top, min(cursor.top + look.files_shown, len(window))):
+    for at in range(cursor.top, min(cursor.top + layout.files_shown, len(window))):
         is_chosen = at == cursor.at
         line = _file(window.rows[at], context, width - 2, is_chosen=is_chosen)
         lines.append(restyle(line, "selected") if is_chosen else line)
@@ -167,18 +167,18 @@ def _file(file: File, context: Context, width: int, *, is_chosen: bool) -> Line:
 
 
 def _preview(discover: Discover, context: Context, width: int, height: int) -> list[Line]:
-    preview, look = discover.preview, discover.look
+    preview, layout = discover.preview, discover.layout
     inner = width - 4
     head = head_lines(preview, inner, context.glyphs)
-    look.preview_height = max(1, height - 2 - len(head) - 1)
-    body = look.body(discover, context, inner)
-    look.preview_lines = len(body)
-    preview.top = max(0, min(preview.top, len(body) - look.preview_height))
-    shown = [*head, [], *body[preview.top : preview.top + look.preview_height]]
+    layout.preview_height = max(1, height - 2 - len(head) - 1)
+    body = layout.body(discover, context, inner)
+    layout.preview_lines = len(body)
+    preview.top = max(0, min(preview.top, len(body) - layout.preview_height))
+    shown = [*head, [], *body[preview.top : preview.top + layout.preview_height]]
     ellipsis = context.glyphs.ellipsis
     padded: list[Line] = [[("", " "), *fit(line, inner, ellipsis=ellipsis)] for line in shown]
     title = "Preview"
-    if len(body) > look.preview_height:
+    if len(body) > layout.preview_height:
         title += f"  {preview.top + 1}-{preview.top + len(shown) - len(head) - 1} of {len(body)}"
     return box(padded, width, height, context.glyphs, title=title, style="accent" if discover.is_right else "border")
 

@@ -23,7 +23,7 @@ _ROWS = 100
 Key = tuple[str, int]
 
 
-class ColumnLook(TypedDict):
+class PreviewColumn(TypedDict):
     name: str
     type: str | None
 
@@ -38,7 +38,7 @@ class InnerKind(TypedDict):
     kind: str
 
 
-class Look(TypedDict, total=False):
+class PreviewDocument(TypedDict, total=False):
     """The document that `casparian preview --json` prints for a file, or the `problem` why there is none."""
 
     problem: str
@@ -47,7 +47,7 @@ class Look(TypedDict, total=False):
     kind: str | None
     encoding: str | None
     inner: InnerKind | None
-    columns: list[ColumnLook]
+    columns: list[PreviewColumn]
     records: list[list[str | None]]
     lines: list[str]
     hex: list[HexRow]
@@ -60,8 +60,8 @@ class Preview:
         self.view: View = "records"
         self.top = 0
         self.file: File | None = None
-        self._looks: OrderedDict[Key, Look] = OrderedDict()
-        self._looking: Key | None = None
+        self._documents: OrderedDict[Key, PreviewDocument] = OrderedDict()
+        self._loading: Key | None = None
         self._chunks: list[str] = []
         self.about: FileAbout | None = None
         self.jobs: list[JobOfFile] = []
@@ -71,9 +71,9 @@ class Preview:
         self._asked = ""
 
     @property
-    def look(self) -> Look:
+    def document(self) -> PreviewDocument:
         """The document of `casparian preview` for the selected file, with a `problem` if it failed; empty while waiting."""
-        return self._looks.get(_key(self.file), {}) if self.file is not None else {}
+        return self._documents.get(_key(self.file), {}) if self.file is not None else {}
 
     def choose(self, file: File | None) -> Effects:
         """Show the file under the cursor."""
@@ -93,9 +93,9 @@ class Preview:
 
     def _look(self, file: File) -> Effects:
         key = _key(file)
-        if key in self._looks or self._looking is not None:
+        if key in self._documents or self._loading is not None:
             return []
-        self._looking, self._chunks = key, []
+        self._loading, self._chunks = key, []
         args = ("preview", file.path, "--json", "--hex", "-n", str(_ROWS))
         return [RunCommand(("discover", "look", file.file_id), args, is_logged=False)]
 
@@ -127,21 +127,21 @@ class Preview:
         if isinstance(message, Output):
             self._chunks.append(message.text)
             return []
-        if self._looking is not None:
-            self._looks[self._looking] = _document("".join(self._chunks), message)
-            if len(self._looks) > _KEPT:
-                self._looks.popitem(last=False)
-        self._looking, self._chunks = None, []
+        if self._loading is not None:
+            self._documents[self._loading] = _document("".join(self._chunks), message)
+            if len(self._documents) > _KEPT:
+                self._documents.popitem(last=False)
+        self._loading, self._chunks = None, []
         return self._look(self.file) if self.file is not None else []
 
     def views(self) -> list[View]:
         """The views that have content."""
-        look = self.look
-        if not look:
+        document = self.document
+        if not document:
             return [self.view]
-        there: list[View] = ["records"] if look.get("records") else []
-        there += ["text"] if look.get("lines") else []
-        there += ["hex"] if look.get("hex") else []
+        there: list[View] = ["records"] if document.get("records") else []
+        there += ["text"] if document.get("lines") else []
+        there += ["hex"] if document.get("hex") else []
         return [*there, "about"]
 
     @property
@@ -160,7 +160,7 @@ def _key(file: File) -> Key:
     return (file.file_id, file.mtime_ns)
 
 
-def _document(text: str, message: Answer | Ended | Failed) -> Look:
+def _document(text: str, message: Answer | Ended | Failed) -> PreviewDocument:
     if isinstance(message, Failed):
         return {"problem": f"{message.problem} {message.remedy}".strip()}
     try:
@@ -169,7 +169,7 @@ def _document(text: str, message: Answer | Ended | Failed) -> Look:
         said = message.stderr if isinstance(message, Ended) else ""
         lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
         return {"problem": " ".join(lines) or "It cannot be previewed."}
-    return cast(Look, found) if isinstance(found, dict) else {"problem": "It cannot be previewed."}
+    return cast(PreviewDocument, found) if isinstance(found, dict) else {"problem": "It cannot be previewed."}
 
 
 _CELL_MAX = 24
@@ -185,16 +185,16 @@ _SIGNS = {
 
 def head_lines(preview: Preview, width: int, glyphs: Glyphs) -> list[Line]:
     """Which file, what it is, and which views there are; always three lines."""
-    file, look = preview.file, preview.look
+    file, document = preview.file, preview.document
     if file is None:
         return [[], [], []]
-    kind = clean(look.get("kind") or file.kind or "")
-    if inner := look.get("inner"):
+    kind = clean(document.get("kind") or file.kind or "")
+    if inner := document.get("inner"):
         kind = f"{kind} of {clean(inner['kind'])}"
     about = [
         size(file.size_bytes),
         *([kind] if kind else []),
-        *([clean(look["encoding"])] if look.get("encoding") else []),
+        *([clean(document["encoding"])] if document.get("encoding") else []),
     ]
     return [
         [("bold", clip_left(clean(file.rel_path), width, glyphs.ellipsis))],
@@ -205,7 +205,7 @@ def head_lines(preview: Preview, width: int, glyphs: Glyphs) -> list[Line]:
 
 def _views(preview: Preview, width: int) -> Line:
     """All of them with the shown one in brackets; where that has no room, the shown one."""
-    there = preview.views() if preview.look else []
+    there = preview.views() if preview.document else []
     if width < 28:
         return [("key", f"[{preview.shown}]"), ("dim", "  v: next" if len(there) > 1 else "")]
     line: Line = []
@@ -217,25 +217,27 @@ def _views(preview: Preview, width: int) -> Line:
 
 def body_lines(preview: Preview, waiting: Mapping[str, str], now_us: int, width: int, glyphs: Glyphs) -> list[Line]:
     """The chosen view, as many lines as it has. `waiting` says of tags why their files will never run."""
-    look = preview.look
+    document = preview.document
     if preview.file is None:
         return []
-    if problem := look.get("problem"):
+    if problem := document.get("problem"):
         return [*wrapped(str(problem), width, "bad"), [], *_about(preview, waiting, now_us, width, glyphs)]
     if preview.shown == "about":
         return _about(preview, waiting, now_us, width, glyphs)
-    if not look:
+    if not document:
         return [[("dim", f"loading{glyphs.ellipsis}")]]
     if preview.shown == "records":
-        return _records(look, width)
+        return _records(document, width)
     if preview.shown == "text":
-        return [[("dim", f"{number:>4} "), ("", clean(line))] for number, line in enumerate(look["lines"], 1)]
-    return [[("dim", f"{row['offset']:06x} "), ("", f"{row['hex']:<47} "), ("dim", row["text"])] for row in look["hex"]]
+        return [[("dim", f"{number:>4} "), ("", clean(line))] for number, line in enumerate(document["lines"], 1)]
+    return [
+        [("dim", f"{row['offset']:06x} "), ("", f"{row['hex']:<47} "), ("dim", row["text"])] for row in document["hex"]
+    ]
 
 
-def _records(look: Look, width: int) -> list[Line]:
+def _records(document: PreviewDocument, width: int) -> list[Line]:
     """A grid of the columns that fit; a single record to a screen would hide the pattern."""
-    columns, records = look["columns"], look["records"]
+    columns, records = document["columns"], document["records"]
     shown: list[tuple[int, int, bool]] = []
     left = width
     for at, column in enumerate(columns):

@@ -65,7 +65,7 @@ class Discover(Screen):
         self.scan = Scan()
         self.explorer = Explorer()
         self.is_right = False
-        self.look = drawing.Layout()
+        self.layout = drawing.Layout()
         self.prompt: PathPrompt | None = None
         self._seen_seq = 0
         self._refreshed_us = 0
@@ -85,7 +85,7 @@ class Discover(Screen):
         return next((each for each in self.dropdowns if each.is_open), None)
 
     def settle(self) -> None:
-        self.cursor.settle(self.window, self.look.files_shown)
+        self.cursor.settle(self.window, self.layout.files_shown)
 
     # --- keeping up ---------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Discover(Screen):
             if message.tag[1] == "page" and self.window.jump and message.tag[3] in ("start", "end"):
                 at = 0 if self.window.jump == "first" else len(self.window) - 1
                 self.window.jump = ""
-                self.cursor.select(self.window, at, self.look.files_shown)
+                self.cursor.select(self.window, at, self.layout.files_shown)
             self.settle()
             return self._moved()
         return []
@@ -268,8 +268,8 @@ class Discover(Screen):
             return []
         if self.is_right:
             cursor = Cursor(at=self.preview.top, top=self.preview.top)
-            last_top = max(0, self.look.preview_lines - self.look.preview_height)
-            if cursor.move(key, Fixed(range(last_top + 1)), self.look.preview_height):
+            last_top = max(0, self.layout.preview_lines - self.layout.preview_height)
+            if cursor.move(key, Fixed(range(last_top + 1)), self.layout.preview_height):
                 self.preview.top = cursor.at
             return []
         if key in ("g", "home") and self.window.has_before:
@@ -278,7 +278,7 @@ class Discover(Screen):
         if key in ("G", "end") and self.window.has_after:
             self.window.jump = "last"
             return self.window.last()
-        self.cursor.move(key, self.window, self.look.files_shown)
+        self.cursor.move(key, self.window, self.layout.files_shown)
         return self._moved()
 
     def _move_explorer(self, key: str) -> None:
@@ -296,31 +296,31 @@ class Discover(Screen):
         if self.explorer.is_open or not self.window.rows:
             return None
         rows = self.window.rows
-        return self.cursor.find(pattern, step, self.window, lambda at: rows[at].rel_path, self.look.files_shown)
+        return self.cursor.find(pattern, step, self.window, lambda at: rows[at].rel_path, self.layout.files_shown)
 
     def click(self, row: int, column: int, clicks: int, context: Context) -> Effects:
         if self.explorer.is_open or self.dropdown() is not None:
             return []
-        look = self.look
-        if column < look.sidebar_width:
-            at = next((at for at, (top, bottom) in enumerate(look.dropdown_rows) if top <= row < bottom), None)
+        layout = self.layout
+        if column < layout.sidebar_width:
+            at = next((at for at, (top, bottom) in enumerate(layout.dropdown_rows) if top <= row < bottom), None)
             return self.open_dropdown(at, context) if at is not None else []
-        self.is_right = column >= look.sidebar_width + look.files_width
-        place = row - look.first_file_row + self.cursor.top
-        if self.is_right or not 0 <= place < len(self.window) or row < look.first_file_row:
+        self.is_right = column >= layout.sidebar_width + layout.files_width
+        place = row - layout.first_file_row + self.cursor.top
+        if self.is_right or not 0 <= place < len(self.window) or row < layout.first_file_row:
             return []
-        self.cursor.select(self.window, place, look.files_shown)
+        self.cursor.select(self.window, place, layout.files_shown)
         return commands.offer(self, context) if clicks > 1 else self._moved()
 
     def scroll(self, row: int, column: int, lines: int, context: Context) -> Effects:
-        look = self.look
+        layout = self.layout
         if self.explorer.is_open:
             self.explorer.top = max(0, self.explorer.top + lines)
             return []
-        if column >= look.sidebar_width + look.files_width:
-            self.preview.top = max(0, min(self.preview.top + lines, look.preview_lines - look.preview_height))
+        if column >= layout.sidebar_width + layout.files_width:
+            self.preview.top = max(0, min(self.preview.top + lines, layout.preview_lines - layout.preview_height))
             return []
-        self.cursor.scroll(lines, self.window, look.files_shown)
+        self.cursor.scroll(lines, self.window, layout.files_shown)
         return self._moved()
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
