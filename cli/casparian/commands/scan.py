@@ -55,6 +55,12 @@ casparian scan one_file.log --tag fix --hash --json""",
     help="Skip files that .gitignore names (default: include them, so that no evidence is hidden).",
 )
 @click.option(
+    "--new-disk",
+    "accepts_new_disk",
+    is_flag=True,
+    help="Mark files as gone even if another disk is mounted there than at the last scan (default: refuse).",
+)
+@click.option(
     "--progress", "tells_progress", is_flag=True, help="Print progress as lines on stdout (with --json as NDJSON)."
 )
 @pass_app
@@ -67,6 +73,7 @@ def scan(
     hash_all: bool,
     stats: bool,
     gitignore: bool,
+    accepts_new_disk: bool,
     tells_progress: bool,
 ) -> ExitCode:
     """Find files below PATH and record what is new, changed or gone."""
@@ -79,7 +86,12 @@ def scan(
     walk = WalkOptions((*DEFAULT_EXCLUDES, *excludes), patterns, gitignore)
     with app.gateway(creates_home=True) as gateway:
         options = ScanOptions(
-            walk, hash_all, wanted_tags(gateway) | set(tags), tags, kinds="all" if stats else "tagged"
+            walk,
+            hash_all,
+            wanted_tags(gateway) | set(tags),
+            tags,
+            kinds="all" if stats else "tagged",
+            accepts_new_disk=accepts_new_disk,
         )
         totals = scan_here(app, gateway, roots, options, tells_progress=tells_progress)
         kinds = {row["kind"]: row["files"] for row in gateway.query(FilesByKind(tuple(roots)))} if stats else {}

@@ -3,7 +3,9 @@
 import os
 import random
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_worker.discovery.file_index import BadChanges, apply_changes, decode_changes, encode_changes, retag
-from casparian_worker.discovery.files import RootUnreadable, WalkOptions
+from casparian_worker.discovery.files import RootUnreadable, Unreadable, WalkOptions
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
 
 CSV_RULE = TagRule(id="r1", name="csv", pattern="**/*.csv", tag="csv")
@@ -161,6 +163,79 @@ def test_a_root_that_is_gone_is_an_error_not_a_mass_deletion(tmp_path: Path) -> 
     with pytest.raises(RootUnreadable) as caught:
         catalogue.scan()
     assert "mounted" in caught.value.remedy
+
+
+@contextmanager
+def mounted(place: Path) -> Iterator[None]:
+    """An empty file system of its own in this place."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_files_of_an_unmounted_root_have_not_vanished(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path)
+    with mounted(tmp_path):
+        put(tmp_path, "a", "deep/b")
+        catalogue.scan()
+    before = catalogue.table
+
+    put(tmp_path, "placeholder")
+    with pytest.raises(RootUnreadable) as caught:
+        catalogue.scan()
+    assert str(caught.value.problem) == (
+        f"{tmp_path} cannot be scanned: another file system is mounted there than at the last scan."
+    )
+    assert f"`casparian scan --new-disk {tmp_path}`" in caught.value.remedy
+    assert catalogue.table is before
+
+    accepted = catalogue.scan(ScanOptions(accepts_new_disk=True))
+    assert changes(accepted) == {"a": "vanished", "deep/b": "vanished", "placeholder": "new"}
+    assert catalogue.scan().change_count == 0
+
+
+def test_a_disk_mounted_again_under_another_number_has_its_changes(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path)
+    put(tmp_path, "a", "b", "deep/c")
+    catalogue.scan()
+    with mounted(tmp_path):
+        put(tmp_path, "a")
+
+        assert changes(catalogue.scan()) == {"a": "changed", "b": "vanished", "deep/c": "vanished"}
+
+
+def test_files_of_an_unmounted_directory_below_the_root_have_not_vanished(tmp_path: Path) -> None:
+    put(tmp_path, "here", "gone", "disk/under")
+    catalogue = Catalogue(tmp_path)
+    with mounted(tmp_path / "disk"):
+        put(tmp_path, "disk/a", "disk/deep/b")
+        catalogue.scan()
+    (tmp_path / "gone").unlink()
+
+    outcome = catalogue.scan()
+    assert changes(outcome) == {"disk/under": "new", "gone": "vanished"}
+    assert outcome.unreadable == [
+        Unreadable("disk/", "another file system is mounted there than at the last scan; --new-disk accepts it")
+    ]
+    assert changes(catalogue.scan(ScanOptions(accepts_new_disk=True))) == {
+        "disk/a": "vanished",
+        "disk/deep/b": "vanished",
+    }
+
+
+def test_every_file_of_a_mounted_disk_may_vanish(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path)
+    with mounted(tmp_path):
+        put(tmp_path, "a", "deep/b")
+        catalogue.scan()
+        (tmp_path / "a").unlink()
+        shutil.rmtree(tmp_path / "deep")
+
+        assert changes(catalogue.scan()) == {"a": "vanished", "deep/b": "vanished"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -338,6 +338,18 @@ class Previous:
     def file(self, row: int) -> FileRow:
         return FileRow.from_map(self._table.slice(row, 1).to_pylist()[0])
 
+    def place(self, row: int) -> tuple[str, int]:
+        """The relative path of a file, and the device that it was on."""
+        return self._table["rel_path"][row].as_py(), self._fields["device"][row].as_py()
+
+    def devices(self, *, only_seen: bool = False) -> set[int]:
+        """The devices that the files were on: of all, or of those that count as seen."""
+        devices = self._fields["device"]
+        if only_seen:
+            seen = pa.Array.from_buffers(pa.uint8(), len(self), [None, pa.py_buffer(bytes(self._seen))])
+            devices = devices.filter(seen.cast(pa.bool_()))
+        return set(devices.unique().to_pylist())
+
     def has_same_status(self, row: int, device: int, inode: int, size: int, mtime_ns: int) -> bool:
         fields = self._fields
         return bool(

@@ -143,10 +143,10 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 class RootUnreadable(CasparianError):
     """The directory to scan is missing or cannot be read. Its files are not marked as vanished."""
 
-    def __init__(self, root: str, why: str) -> None:
+    def __init__(self, root: str, why: str, remedy: str = "") -> None:
         super().__init__(
             f"{root} cannot be scanned: {why}.",
-            remedy="Check that the path is right, that its disk is mounted and that you may read it.",
+            remedy=remedy or "Check that the path is right, that its disk is mounted and that you may read it.",
         )
 
 

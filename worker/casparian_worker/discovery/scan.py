@@ -1,11 +1,12 @@
 """One scan of one root: which files are new, changed, renamed or vanished since the last scan.
 
 An unchanged tree yields an empty table. A file is vanished only if its path is really gone, not if the scan stopped early, an
-option left the file out, or a directory could not be read. The caller supplies the wanted tags and the ids of files, and stores
-the blob and its event.
+option left the file out, a directory could not be read, or its disk is no longer mounted there. The caller supplies the wanted
+tags and the ids of files, and stores the blob and its event.
 """
 
 import os
+import shlex
 import stat
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -21,6 +22,7 @@ from casparian_worker.discovery.files import (
     CacheKey,
     Found,
     InputChanged,
+    RootUnreadable,
     Unreadable,
     WalkCounts,
     WalkOptions,
@@ -32,6 +34,7 @@ from casparian_worker.discovery.files import (
 from casparian_worker.discovery.sniff import sniff_file
 
 _PROGRESS_EVERY_SECONDS = 0.1
+_OTHER_DISK = "another file system is mounted there than at the last scan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class ScanOptions:
     tags: Sequence[str] = ()
     #: The files whose first bytes are read to find their kind. Rules that need a kind get it in any case.
     kinds: Literal["all", "tagged", "none"] = "tagged"
+    #: Whether files are vanished even if another file system is mounted in place of theirs.
+    accepts_new_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,8 @@ def scan(
     be left out if there are none.
 
     `new_id(root, rel_path)` gives ids to new files (see `file_id`). `should_stop` is called often; when it returns True, the
-    outcome has what was found so far. Raises `RootUnreadable` if there is nothing to scan at all.
+    outcome has what was found so far. Raises `RootUnreadable` if there is nothing to scan at all, or if another file system is
+    mounted there than at the last scan.
     """
     for tag in options.tags:
         check_tag(tag)
@@ -268,13 +274,52 @@ class _Scan:
                 self._take_new(seen)
 
     def _settle_vanished(self) -> None:
+        """A path below an unmounted directory does not exist either. So if no known file of a device was found, its files are
+        vanished only where their directory is still on that device."""
+        absent: list[int] = []
+        devices: set[int] = set()
         for row in self.previous.unseen():
+            rel_path, device = self.previous.place(row)
+            if self._is_gone(rel_path):
+                absent.append(row)
+            else:
+                devices.add(device)
+        if not absent:
+            return
+        devices |= self.previous.devices(only_seen=True)
+        if self.options.accepts_new_disk:
+            devices = self.previous.devices()
+        elif not devices and os.stat(self.base).st_dev not in self.previous.devices():
+            scan_anyway = f"`casparian scan --new-disk {shlex.quote(path_text(self.root))}`"
+            remedy = (
+                f"Mount its disk and scan again. If the change is meant, {scan_anyway} records its files as vanished."
+            )
+            raise RootUnreadable(path_text(self.root), _OTHER_DISK, remedy)
+        unmounted: set[str] = set()
+        for row in absent:
             before = self.previous.file(row)
-            if self._is_gone(before.rel_path):
-                self.writer.add("vanished", before)
+            if before.device not in devices:
+                directory, device = self._directory_now(before.rel_path)
+                if device != before.device:
+                    unmounted.add(directory)
+                    continue
+            self.writer.add("vanished", before)
+        for directory in sorted(unmounted):
+            self.counts.note_unreadable(directory, OSError(0, f"{_OTHER_DISK}; --new-disk accepts it"))
+
+    def _directory_now(self, rel_path: str) -> tuple[str, int]:
+        """The nearest directory on the way to a file that still exists (as `Found.directory`), and its device."""
+        directory = rel_path
+        while directory:
+            directory = directory[: directory.rstrip("/").rfind("/") + 1]
+            try:
+                return directory, os.stat(self._os_path(directory)).st_dev
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        raise RootUnreadable(path_text(self.root), "it was removed during the scan")
 
     def _is_gone(self, rel_path: str) -> bool:
-        """Whether the disk confirms that a file is gone; one that is excluded, unreadable or unmounted is not."""
+        """Whether there is no file at this path; one that is excluded or unreadable is still there."""
         try:
             status = os.lstat(self._os_path(rel_path))
         except (FileNotFoundError, NotADirectoryError):
