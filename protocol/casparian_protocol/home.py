@@ -74,7 +74,7 @@ class Home:
 
     @property
     def empties(self) -> Path | None:
-        """Where the empty files go that give outputs without rows their columns; None: beside the rows of each version."""
+        """Where the empty files go that give outputs without rows their columns; None: next to the rows of each version."""
         return None
 
     @property

@@ -161,7 +161,7 @@ def publish(
     Datasets with a file that cannot be read are left out and named in `lineage.unpublished`.
     `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
     """
-    # beside the catalog, because a rename does not cross file systems
+    # next to the catalog, because a rename does not cross file systems
     aside = home.catalog_db.with_name(f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb")
     _sweep(home.catalog_db.parent)
     try:
