@@ -140,6 +140,8 @@ def replay(decision: DecisionBuilder, command: ReplayJob) -> None:
         decision.reject(f"Job {spec.job_id} cannot run again: {reason}.", _remedy(command.kind), "NOT_RUNNABLE")
     else:
         if command.kind == "rerun":
+            if spec.job_id == spec.rerun_of:
+                raise ValueError(f"the rerun of job {spec.job_id} has its id")
             decision.record(JobQueued(job=spec))
         else:
             decision.record(JobReplayed(job=spec, from_state=command.ended_as))

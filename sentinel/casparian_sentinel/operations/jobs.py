@@ -108,7 +108,7 @@ def retry(context: Context, args: JobArgs, actor: str) -> Steps:
 def retry_jobs(context: Context, args: JobsArgs, actor: str) -> Steps:
     """Retry each job as `retry` does, with up to `JOBS_PER_DECISION` jobs in one decision."""
     found = yield from ask(JOBS_BY_IDS, args.job_ids)
-    refused = _unknown(args.job_ids, len(found.rows))
+    refused = _unknown(args.job_ids, found.rows)
     again: list[tuple[JobSpec, JobState]] = []
     for row in found.rows:
         if row["status"] in _RETRIED:
@@ -207,7 +207,7 @@ def close(context: Context, args: CloseArgs, actor: str) -> Steps:
 
 def _close_jobs(context: Context, job_ids: Sequence[str], reason: str, actor: str) -> Steps:
     found = yield from ask(JOBS_BY_IDS, job_ids)
-    refused = _unknown(job_ids, len(found.rows))
+    refused = _unknown(job_ids, found.rows)
     ids: list[str] = []
     for row in found.rows:
         if row["status"] not in _FAILURES:
@@ -275,9 +275,9 @@ def _spec(known: EndedJob | DeadLetter | FailedInput) -> JobSpec:
     return JobSpec.model_validate_json(known["spec_json"])
 
 
-def _unknown(job_ids: Sequence[str], found: int) -> Counter[str]:
+def _unknown(job_ids: Sequence[str], found: Sequence[EndedJob | FailedInput]) -> Counter[str]:
     """The number of requested jobs that do not exist, as a count of refusals."""
-    missing = len(set(job_ids)) - found
+    missing = len({*job_ids} - {row["id"] for row in found})
     return Counter({"there is no such job": missing} if missing else {})
 
 
@@ -291,7 +291,7 @@ def _listed(refused: Mapping[str, int]) -> list[RefusedJobs]:
 def rerun_jobs(context: Context, args: JobsArgs, actor: str) -> Steps:
     """Rerun the input of each job as `rerun` does. An input that several of these jobs share is queued once."""
     found = yield from ask(INPUTS_OF_JOBS, args.job_ids)
-    refused = _unknown(args.job_ids, len(found.rows))
+    refused = _unknown(args.job_ids, found.rows)
     queued = yield from _rerun_inputs(context, found, actor, refused)
     return JobsAgainResult(queued=queued, refused=_listed(refused), seq=context.durable_seq())
 

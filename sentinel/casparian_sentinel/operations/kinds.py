@@ -36,7 +36,9 @@ class JobAgain(Generic[W]):
     def renew(self, context: Context, olds: Sequence[tuple[JobSpec, W]], renewed: Renewed) -> Part[None]:
         """Put each job as it would be queued now into `renewed.specs`, or the reason why it cannot be into `refused`."""
         yield from ()
-        renewed.specs.update({old.job_id: old for old, _work in olds})
+        for old, _work in olds:
+            own = {"job_id": context.new_id(), "queued_at": context.now().wall_us}
+            renewed.specs[old.job_id] = old.model_copy(update=own)
 
     def key(self, fresh: JobSpec, work: W, generation: int) -> str:
         """The key of a rerun of this generation; by default the same in all, so that only one job is open at a time."""
@@ -110,8 +112,6 @@ def next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:
 
 def same_job(fresh: JobSpec, old: JobSpec) -> JobSpec:
     """The old job itself, updated to the current registry."""
-    if fresh is old:
-        return old
     key = again_of(fresh.work).key(fresh, fresh.work, old.generation)
     kept = {"job_id": old.job_id, "generation": old.generation, "rerun_of": old.rerun_of, "priority": old.priority}
     return fresh.model_copy(update={**kept, "key": key})

@@ -78,6 +78,7 @@ def test_a_scan_is_rerun_as_it_was_queued_and_under_its_own_key(player: Player) 
     old = JobSpec(job_id="5" * 16, key="scan:x", work=ScanWork(root="/data", options={"hash": True}))
     new = rerun(player, old)
     assert (new.work, new.key, new.generation) == (old.work, old.key, 1)
+    assert (new.rerun_of, new.job_id != old.job_id) == (old.job_id, True)
 
 
 def test_a_job_whose_input_changed_is_not_rerun(player: Player) -> None:
