@@ -325,9 +325,9 @@ def check_log(folder: Path, manifest: Manifest) -> None:
         path = folder / name
         check_lines(folder / "events" / (path.stem + ".jsonl"), chain.read_segment(path))
     ended = (chain.seq, chain.batch_no, chain.sha256.hex())
-    told = (manifest["last_seq"], manifest["batch_count"], manifest["head_sha256"])
-    if ended != told:
-        raise Problem(f"the chain ends with event {ended[0]}, the manifest says event {told[0]} and another head")
+    expected = (manifest["last_seq"], manifest["batch_count"], manifest["head_sha256"])
+    if ended != expected:
+        raise Problem(f"the chain ends with event {ended[0]}, the manifest says event {expected[0]} and another head")
 
 
 def main(arguments: list[str]) -> int:

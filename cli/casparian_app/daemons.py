@@ -85,12 +85,12 @@ def _said_since_rotation(home: Home, log: BinaryIO) -> bytes:
 
 def _last_words(output: bytes) -> tuple[str, str]:
     """The problem and its remedy: the last ones that were printed, or else the last line."""
-    said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-    told = [number for number, line in enumerate(said) if line.startswith("casparian: ")]
-    if not told:
-        return (said or ["it printed nothing"])[-1], ""
-    below = itertools.takewhile(lambda line: line.startswith("  "), said[told[-1] + 1 :])
-    return said[told[-1]].removeprefix("casparian: "), " ".join(line.strip() for line in below)
+    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    places = [number for number, line in enumerate(lines) if line.startswith("casparian: ")]
+    if not places:
+        return (lines or ["it printed nothing"])[-1], ""
+    below = itertools.takewhile(lambda line: line.startswith("  "), lines[places[-1] + 1 :])
+    return lines[places[-1]].removeprefix("casparian: "), " ".join(line.strip() for line in below)
 
 
 def run_daemon(

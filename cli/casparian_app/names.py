@@ -144,9 +144,9 @@ def find_job_or_file(gateway: Gateway, named: str) -> tuple[JobRow, int]:
             remedy="`casparian jobs` lists jobs, `casparian files` files, `casparian process --dry-run` why one has no job.",
         )
     if len(files) > 1 and files[0]["path"] != path:
-        told = ", ".join(scrub(each["path"]) for each in files[:_FILES_NAMED])
+        paths = ", ".join(scrub(each["path"]) for each in files[:_FILES_NAMED])
         raise UsageProblem(
-            f"Several files end with {named[:200]!r}: {told}{', …' if len(files) > _FILES_NAMED else ''}.",
+            f"Several files end with {named[:200]!r}: {paths}{', …' if len(files) > _FILES_NAMED else ''}.",
             remedy="Give more of the path, or a job's id; `casparian jobs --file PATTERN` lists the jobs of files.",
         )
     return find_job(gateway, files[0]["job_id"]), files[0]["jobs"]

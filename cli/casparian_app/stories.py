@@ -26,7 +26,7 @@ Part = Literal["before", "job", "around"]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StoryEntry:
     """One event of a story."""
 
     seq: int
@@ -39,13 +39,13 @@ class Told:
     cause: int | None = None
 
 
-def sentence(event: Told) -> str:
+def sentence(event: StoryEntry) -> str:
     """The event and its cause in one line."""
-    teller = _TELLERS.get(event.type)
-    return teller(event) if teller is not None else f"{event.type}: {json.dumps(event.data, default=str)[:300]}"
+    say = _SENTENCES.get(event.type)
+    return say(event) if say is not None else f"{event.type}: {json.dumps(event.data, default=str)[:300]}"
 
 
-def ending(events: Sequence[Told]) -> str:
+def ending(events: Sequence[StoryEntry]) -> str:
     """The job's state at the end of the story."""
     for event in reversed(events):
         if event.part != "job":
@@ -59,13 +59,13 @@ def ending(events: Sequence[Told]) -> str:
     return "No event is recorded about it."
 
 
-def _state_behind(event: Told) -> JobState | None:
+def _state_behind(event: StoryEntry) -> JobState | None:
     """The state that an event of this type leads its job to; None if it changes none."""
     known = CATALOGUE.get(event.type)
     return known.about.leads_to[0] if known is not None and known.about.leads_to else None
 
 
-def _by(event: Told) -> str:
+def _by(event: StoryEntry) -> str:
     return "" if event.actor == "sentinel" else f" by {event.actor}"
 
 
@@ -88,7 +88,7 @@ def _spec(work: Work) -> str:
     return f"{work.subject}{shown} for {parser}"
 
 
-def _queued(event: Told) -> str:
+def _queued(event: StoryEntry) -> str:
     job = JobSpec.model_validate(event.data["job"])
     if job.rerun_of:
         cause = f", as a rerun of job {job.rerun_of}{_by(event)}"
@@ -99,11 +99,11 @@ def _queued(event: Told) -> str:
     return f"Queued {_spec(job.work)}{cause}."
 
 
-def _replayed(event: Told) -> str:
+def _replayed(event: StoryEntry) -> str:
     return f"Queued again{_by(event)}, with its counts reset; it was {event.data.get('from_state', 'ended')}."
 
 
-def _leased(event: Told) -> str:
+def _leased(event: StoryEntry) -> str:
     data = event.data
     return (
         f"Given to worker {data['worker_id']} as attempt {data['attempt']} under epoch {event.seq}"
@@ -111,13 +111,13 @@ def _leased(event: Told) -> str:
     )
 
 
-def _progressed(event: Told) -> str:
+def _progressed(event: StoryEntry) -> str:
     progress = event.data.get("progress") or {}
     total = f" of {progress['items_total']:,}" if progress.get("items_total") else ""
     return f"Progress: {progress.get('items_done') or 0:,}{total} {progress.get('unit', 'items')}."
 
 
-def _committed(event: Told) -> str:
+def _committed(event: StoryEntry) -> str:
     data = event.data
     places = ", ".join(f"{name} v{version}" for name, version in sorted((data.get("versions") or {}).items()))
     numbers = f"{count(data['rows'], 'valid row')}, {data['quarantined']:,} quarantined"
@@ -125,7 +125,7 @@ def _committed(event: Told) -> str:
     return f"Committed {numbers}{skipped} after {data['seconds']:.3f} s" + (f", into {places}." if places else ".")
 
 
-def _quarantined(event: Told) -> str:
+def _quarantined(event: StoryEntry) -> str:
     data = event.data
     shown = ", ".join(f"{rows:,} × {say_violated(code, column)}" for code, column, rows in data["counts"][:5])
     kept = "" if data.get("is_committed", True) else " (kept apart, not committed)"
@@ -136,14 +136,14 @@ def _files(paths: Sequence[str]) -> str:
     return f"{count(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'}"
 
 
-def _kept(event: Told) -> str:
+def _kept(event: StoryEntry) -> str:
     missing = event.data.get("missing")
     if missing:
         return f"Of its quarantined rows, {_files(missing)} missing: {', '.join(missing[:3])}."
     return "Its quarantined rows are in their place, apart from those of commits."
 
 
-def _completed(event: Told) -> str:
+def _completed(event: StoryEntry) -> str:
     damaged = event.data.get("damaged")
     if damaged:
         return f"Published, but {_files(damaged)} damaged: {', '.join(damaged[:3])}."
@@ -151,7 +151,7 @@ def _completed(event: Told) -> str:
     return f"Published: its files are {words}."
 
 
-def _retry(event: Told) -> str:
+def _retry(event: StoryEntry) -> str:
     data = event.data
     alone = " It will run alone on its host." if data["error"]["code"] in RETRYABLE_ONCE else ""
     return (
@@ -160,14 +160,14 @@ def _retry(event: Told) -> str:
     )
 
 
-def _dead(event: Told) -> str:
+def _dead(event: StoryEntry) -> str:
     why = {"retries": "its retries are used up", "poison": "too many workers were lost while running it"}
     data = event.data
     last = f" The last error was {_error(data)}." if data.get("error") else ""
     return f"Given up, because {why.get(data['reason'], data['reason'])}.{last}"
 
 
-def _lease_expired(event: Told) -> str:
+def _lease_expired(event: StoryEntry) -> str:
     data = event.data
     why = {
         "lost": f"its worker {data['worker_id']} was lost",
@@ -182,39 +182,39 @@ def _lease_expired(event: Told) -> str:
     return f"The attempt under epoch {data['epoch']} ended without a result, because {reason}; queued again.{burnt}"
 
 
-def _parser(event: Told) -> str:
+def _parser(event: StoryEntry) -> str:
     data = event.data
     return f"Parser {data['name']} {data['version']} was registered{_by(event)} (artifact {data['artifact'][:12]})."
 
 
-def _decided(event: Told) -> str:
+def _decided(event: StoryEntry) -> str:
     verb = "approved" if event.type == "ContractApproved" else "rejected"
     output = event.data.get("output")
     return f"The contract{f' of {output}' if output else ''} was {verb}{_by(event)}{_because(event.data)}."
 
 
-def _observed(event: Told) -> str:
+def _observed(event: StoryEntry) -> str:
     seen = [
         f"{event.data[name]:,} {name}" for name in ("new", "changed", "renamed", "vanished") if event.data.get(name)
     ]
     return f"The scan reported what it saw: {', '.join(seen) or 'nothing new'}."
 
 
-def _scan(event: Told) -> str:
+def _scan(event: StoryEntry) -> str:
     roots = ", ".join(event.data.get("roots") or [])
     return f"A scan of {roots} began{_by(event)}; the last one that saw the input change."
 
 
-def _started(event: Told) -> str:
+def _started(event: StoryEntry) -> str:
     data = event.data
     return f"The daemon started (pid {data['pid']}, version {data['version']}) while the job was running."
 
 
-def _fixed(text: str) -> Callable[[Told], str]:
+def _fixed(text: str) -> Callable[[StoryEntry], str]:
     return lambda event: text + _by(event) + _because(event.data) + "."
 
 
-_TELLERS: dict[str, Callable[[Told], str]] = {
+_SENTENCES: dict[str, Callable[[StoryEntry], str]] = {
     "ParserRegistered": _parser,
     "ContractApproved": _decided,
     "ContractRejected": _decided,
@@ -266,38 +266,38 @@ _ENDINGS = {
 _HELD = frozenset({JobState.LEASED, JobState.RUNNING, JobState.COMMITTED})
 
 
-def story(gateway: Gateway, job: JobRow) -> list[Told]:
+def story(gateway: Gateway, job: JobRow) -> list[StoryEntry]:
     """The story of `job`, in order."""
-    told = [_told(row) for row in gateway.query(JobStory(job["id"]))]
-    if not any(event.part == "job" for event in told):
+    entries = [_entry_of(row) for row in gateway.query(JobStory(job["id"]))]
+    if not any(event.part == "job" for event in entries):
         return []
-    return list(_that_matters([event for event in told if _is_of_version(event, job["parser_version"])]))
+    return list(_that_matters([event for event in entries if _is_of_version(event, job["parser_version"])]))
 
 
-def _is_of_version(event: Told, version: str | None) -> bool:
+def _is_of_version(event: StoryEntry, version: str | None) -> bool:
     """Whether the event is not about another version of the parser."""
     is_about_parser = event.part == "around" and event.type.startswith("Parser")
     return not is_about_parser or event.data.get("version") in (None, "", version)
 
 
-def with_progress(events: Iterable[Told], progress: Iterable[Any], job_id: str) -> list[Told]:
+def with_progress(events: Iterable[StoryEntry], progress: Iterable[Any], job_id: str) -> list[StoryEntry]:
     """The story with the progress of the job, taken from events of the log."""
-    told = [
-        Told(event.seq, event.ts, event.type, event.actor, event.data)
+    added = [
+        StoryEntry(event.seq, event.ts, event.type, event.actor, event.data)
         for event in progress
         if event.type == "JobProgressed" and event.data["job_id"] == job_id
     ]
-    return sorted([*events, *told], key=lambda event: event.seq)
+    return sorted([*events, *added], key=lambda event: event.seq)
 
 
-def _told(row: StoryEvent) -> Told:
+def _entry_of(row: StoryEvent) -> StoryEntry:
     data = json.loads(row["data"])
     if row["output"] is not None:
         data["output"] = row["output"]
-    return Told(row["seq"], row["ts"], row["type"], row["actor"], data, cast(Part, row["part"]), row["cause_seq"])
+    return StoryEntry(row["seq"], row["ts"], row["type"], row["actor"], data, cast(Part, row["part"]), row["cause_seq"])
 
 
-def _that_matters(events: Sequence[Told]) -> Iterator[Told]:
+def _that_matters(events: Sequence[StoryEntry]) -> Iterator[StoryEntry]:
     """Whether an event around the job belongs in the story: the end of a worker that caused one of its events, or a start or stop
     of the daemon while it ran.
 

@@ -172,8 +172,8 @@ def _status(home: Home, reducer: Reducer) -> dict[str, object]:
     reduced: dict[str, Any] = reducer.data(found.model_dump())
     reduced["intake"] = reducer.text(found.intake)
     reduced["projection"]["state"] = reducer.text(found.projection.state)
-    for one, told in zip(reduced["given_up"], found.given_up, strict=True):
-        one["reason"] = reducer.text(told.reason)
+    for one, original in zip(reduced["given_up"], found.given_up, strict=True):
+        one["reason"] = reducer.text(original.reason)
     return reduced
 
 

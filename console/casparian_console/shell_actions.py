@@ -144,8 +144,8 @@ class HelpView(TextView):
         lines: list[Line] = [[("title", name), ("dim", "" if works else "  not right now")]]
         for action in listed:
             keys = wrapped(keys_of(action), _KEY_COLUMNS, "key" if works else "dim")
-            told = wrapped(action.help, width - _KEY_COLUMNS - 3, "" if works else "dim")
-            for left, right in zip_longest(keys, told):
+            helps = wrapped(action.help, width - _KEY_COLUMNS - 3, "" if works else "dim")
+            for left, right in zip_longest(keys, helps):
                 lines.append([*fit([("", "  "), *(left or [])], _KEY_COLUMNS + 3), *(right or [])])
         return [*lines, []]
 

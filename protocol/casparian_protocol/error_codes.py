@@ -79,7 +79,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "parser or input",
         "First look at the rows: `casparian quarantine show --uncommitted --job ID`. If the parser or its contract is wrong, "
         "register a corrected version: `casparian parser register PATH`. If the file really is that bad, raise `max_pct` in "
-        "the contract, or `quarantine.max_pct` in the file that `casparian config path` names; a running daemon is told by "
+        "the contract, or `quarantine.max_pct` in the file that `casparian config path` names; a running daemon applies it after "
         "`casparian config reload`. Last, run the file again: `casparian job rerun ID` (`casparian job retry ID` would keep "
         "the old version and policy).",
     ),

@@ -250,10 +250,10 @@ def load(home: Home, environment: Mapping[str, str], flags: Mapping[str, object]
 def _removed(key: str, value: object, origin: str) -> str:
     """The message about a removed key. Raises when its value would have an effect that no longer exists."""
     only, why = REMOVED[key]
-    told = f"The setting {key} (from {origin}) was removed: {why}."
+    message = f"The setting {key} (from {origin}) was removed: {why}."
     if value != only:
-        raise SettingsError(told, remedy="Delete it there.")
-    return f"{told} Delete it there."
+        raise SettingsError(message, remedy="Delete it there.")
+    return f"{message} Delete it there."
 
 
 def _require_known(key: str, origin: str) -> None:

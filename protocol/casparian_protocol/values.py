@@ -68,7 +68,10 @@ def plain_values(column: pa.Array | pa.ChunkedArray, *, keeps_scale: bool = True
         names = [field.name for field in kind]
         rows = zip(*children, strict=True) if children else ((),) * len(column)
         present = column.is_valid().to_pylist()
-        return [dict(zip(names, row, strict=True)) if told else None for row, told in zip(rows, present, strict=True)]
+        return [
+            dict(zip(names, row, strict=True)) if is_valid else None
+            for row, is_valid in zip(rows, present, strict=True)
+        ]
     if pt.is_map(kind):
         return [_pairs(each, keeps_scale=keeps_scale) for each in column]
     if _is_list(kind):
@@ -187,8 +190,8 @@ def _moments(array: pa.Array) -> pa.StringArray:
         marks = odd.to_pylist()
         counts, given = _counts(array), text.to_pylist()
         rows = zip(counts, marks, given, strict=True)
-        told = [_far(count, kind) if mark and count is not None else each for count, mark, each in rows]
-        text = pa.array(told, pa.string())
+        texts = [_far(count, kind) if mark and count is not None else each for count, mark, each in rows]
+        text = pa.array(texts, pa.string())
     if pt.is_date32(kind):
         return text
     text = pc.replace_substring(text, " ", "T", max_replacements=1)

@@ -187,14 +187,14 @@ _PARKED_NAMED = 5
 
 def say_parked(parked: Sequence[ParkedCommit]) -> list[str]:
     """Sentences about commits whose files cannot be put in place."""
-    told = [
+    sentences = [
         f"job {one.job_id} is committed, but its files cannot be put in place: "
         f"{one.path + ': ' if one.path else ''}{one.reason} (tried {one.tries} times; it is tried again)"
         for one in parked[:_PARKED_NAMED]
     ]
     if len(parked) > _PARKED_NAMED:
-        told.append(f"and {len(parked) - _PARKED_NAMED} more jobs like that")
-    return told
+        sentences.append(f"and {len(parked) - _PARKED_NAMED} more jobs like that")
+    return sentences
 
 
 def say_poison(count: int) -> list[str]:

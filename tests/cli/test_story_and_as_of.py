@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from casparian_app.stories import Told, sentence
+from casparian_app.stories import StoryEntry, sentence
 from casparian_console.screens.jobs.detail import JobFacts
 from casparian_protocol.events import CATALOGUE
 from tests.cli.calls import Caller
@@ -67,11 +67,11 @@ def test_a_story_with_progress_reads_the_log(lived: Caller) -> None:
 
 
 def test_every_event_of_a_job_has_a_sentence_of_its_own() -> None:
-    from casparian_app.stories import _TELLERS
+    from casparian_app.stories import _SENTENCES
 
     jobs = {name for name in CATALOGUE if name.startswith(("Job", "Quarantine")) or name == "LeaseExpired"}
     jobs.discard("QuarantinePolicySet")
-    assert jobs <= set(_TELLERS)
+    assert jobs <= set(_SENTENCES)
 
 
 def test_every_event_that_a_history_has_can_be_told(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_every_event_that_a_history_has_can_be_told(tmp_path: Path) -> None:
     home = new_home(tmp_path)
     end = write_history(home, 60)
     with LogReader(RealFs(), home.log) as reader:
-        told = {e.type: sentence(Told(e.seq, e.ts, e.type, e.actor, e.data)) for e in reader.events(1, end)}
+        told = {e.type: sentence(StoryEntry(e.seq, e.ts, e.type, e.actor, e.data)) for e in reader.events(1, end)}
 
     assert told["LeaseExpired"].endswith("because its worker w1 was lost; queued again. This counts as a loss.")
     assert told["JobDeadLettered"].startswith(
@@ -95,13 +95,13 @@ def test_every_event_that_a_history_has_can_be_told(tmp_path: Path) -> None:
 def test_a_retry_after_a_failure_of_memory_says_that_the_job_will_be_alone(code: str, is_alone: bool) -> None:
     error = {"code": code, "message": "it failed", "fingerprint": "f" * 16}
     data = {"job_id": "j", "epoch": 1, "error": error, "retry_count": 1, "not_before": 1, "delay_seconds": 1.0}
-    told = sentence(Told(1, 1, "JobRetryScheduled", "sentinel", data))
+    told = sentence(StoryEntry(1, 1, "JobRetryScheduled", "sentinel", data))
 
     assert told.endswith("It will run alone on its host.") == is_alone
 
 
 def test_an_unknown_event_is_told_by_its_data() -> None:
-    assert sentence(Told(1, 1, "JobPraised", "sentinel", {"by": "me"})) == 'JobPraised: {"by": "me"}'
+    assert sentence(StoryEntry(1, 1, "JobPraised", "sentinel", {"by": "me"})) == 'JobPraised: {"by": "me"}'
 
 
 def test_jobs_before_they_were_queued_are_none(lived: Caller) -> None:

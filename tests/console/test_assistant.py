@@ -313,7 +313,7 @@ def test_all_tools_of_a_question_together_tell_only_so_much() -> None:
     talk = Conversation()
     talk.ask("much")
     for number in range(20):
-        talk.told(f"c{number}", "x" * 100_000)
+        talk.add_result(f"c{number}", "x" * 100_000)
     assert sum(len(message["content"]) for message in talk.rounds[-1]) < ROUND_CHARACTERS + 20 * 60
 
 
@@ -378,7 +378,7 @@ def test_a_long_conversation_drops_whole_rounds_from_its_beginning() -> None:
     for number in range(40):
         talk.ask(f"question {number}")
         talk.answered("", (("c", "tail_log", "{}"),))
-        talk.told("c", "x" * 10_000)
+        talk.add_result("c", "x" * 10_000)
         talk.answered("done", ())
     messages = talk.messages("Home")
     assert sum(len(message["content"]) for message in messages) <= SENT_CHARACTERS

@@ -247,15 +247,15 @@ def test_rows_of_jobs_too_short_for_a_heartbeat_are_counted_and_none_twice() -> 
     flow = Throughput()
     assert flow.per_second(1_000_000) == 0.0
     flow.fold(committed("short", 500))
-    flow.told([seen("w1", jobs=[held("a", 300)])])
+    flow.add([seen("w1", jobs=[held("a", 300)])])
     assert flow.per_second(2_000_000) == 800.0
-    flow.told([seen("w1", jobs=[held("a", 700)])])
+    flow.add([seen("w1", jobs=[held("a", 700)])])
     flow.fold(committed("0" * 16, 1000))
     assert flow.per_second(4_000_000) == 350.0  # 700 in two seconds
     assert flow.per_second(5_000_000) == 0.0
-    flow.told([seen("w1", jobs=[held("a", 50)])])
+    flow.add([seen("w1", jobs=[held("a", 50)])])
     flow.fold(JobCancelled(job_id="0" * 16, reason=""))
-    flow.told([seen("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
+    flow.add([seen("w1", jobs=[held("a", 20)])])  # the next attempt begins anew
     assert flow.per_second(6_000_000) == 70.0
 
 

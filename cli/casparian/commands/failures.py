@@ -88,7 +88,7 @@ def explain(app: App, code: str | None) -> None:
     from casparian_protocol.errors import ErrorCode
 
     if code is None:
-        rows = [(each, told.meaning, retries_of(each)) for each, told in sorted(EXPLAINED.items())]
+        rows = [(each, document.meaning, retries_of(each)) for each, document in sorted(EXPLAINED.items())]
         if app.is_json:
             as_json(app, [{"code": each, "meaning": said, "retried": retried} for each, said, retried in rows])
         else:
@@ -98,19 +98,19 @@ def explain(app: App, code: str | None) -> None:
     found = names.get(code.casefold())
     if found is None:
         raise UnknownName("error code", code, names.values(), "casparian errors explain")
-    told = {"code": found, "meaning": meaning_of(found)}
+    document = {"code": found, "meaning": meaning_of(found)}
     if found in EXPLAINED:
         job_code = ErrorCode(found)
-        told |= {
+        document |= {
             "fault": EXPLAINED[job_code].fault,
             "retried": retries_of(job_code),
             "counts_against_parser": "yes" if counts_against_parser(job_code) else "no",
             "remedy": EXPLAINED[job_code].remedy,
         }
     if app.is_json:
-        as_json(app, told)
+        as_json(app, document)
     else:
-        fields(app, [(name.replace("_", " "), value) for name, value in told.items()])
+        fields(app, [(name.replace("_", " "), value) for name, value in document.items()])
 
 
 @errors.command("show", examples="casparian errors show ERR-a1b2c3d4e5f60718\ncasparian errors show a1b2c3d4")

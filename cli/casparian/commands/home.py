@@ -235,8 +235,8 @@ def show(app: App, name: str | None) -> None:
         key: running[key] for key in chosen if running is not None and key in running and _differs(key, values, running)
     }
     if app.is_json:
-        told = {key: _setting_document(values[key], loaded.origins[key], documented[key]) for key in chosen}
-        as_json(app, {key: {**told[key], **({"daemon": stale[key]} if key in stale else {})} for key in chosen})
+        documents = {key: _setting_document(values[key], loaded.origins[key], documented[key]) for key in chosen}
+        as_json(app, {key: {**documents[key], **({"daemon": stale[key]} if key in stale else {})} for key in chosen})
         return
     rows = [
         (key, _shown(values[key]), loaded.origins[key], takes_effect(key), documented[key].allowed) for key in chosen

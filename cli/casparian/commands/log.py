@@ -13,7 +13,7 @@ import rich_click as click
 from casparian.app import POSITIVE, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import as_json, as_ndjson, cell, fields, table
 from casparian_app.sql import form_of
-from casparian_app.stories import Told, ending, sentence, with_progress
+from casparian_app.stories import StoryEntry, ending, sentence, with_progress
 from casparian_app.stories import story as story_of
 from casparian_app.texts import UsageProblem, WorkFailed, count, size, when
 
@@ -335,8 +335,8 @@ def _print_repair(app: App, facts: RepairFacts, *, is_done: bool) -> None:
 
 def _lost(cut_bytes: int, events: int) -> str:
     """What a repair would lose. A log that is gone or shorter is not cut, so there are no bytes to count."""
-    told = f"{events:,} events or more" if events else "how many events is unknown"
-    return f"{cut_bytes:,} bytes, {told}" if cut_bytes else told
+    lost = f"{events:,} events or more" if events else "how many events is unknown"
+    return f"{cut_bytes:,} bytes, {lost}" if cut_bytes else lost
 
 
 @log.command("rebuild", examples="casparian log rebuild")
@@ -431,7 +431,7 @@ def story(app: App, named: str, progress: bool) -> ExitCode:
     return ExitCode.OK
 
 
-def _verify_document(event: Told) -> dict[str, object]:
+def _verify_document(event: StoryEntry) -> dict[str, object]:
     return {
         "seq": event.seq,
         "ts": event.ts,

@@ -279,8 +279,8 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
     carried = {each.output: each.version for each in result.carried}
     for contract in result.contracts:
         origin = carried.get(contract.output)
-        told = f" (identical to the contract approved for {origin})" if origin else ""
-        print(f"  contract {contract.contract_id[:8]} {contract.output}: {contract.state}{told}", file=app.out)
+        note = f" (identical to the contract approved for {origin})" if origin else ""
+        print(f"  contract {contract.contract_id[:8]} {contract.output}: {contract.state}{note}", file=app.out)
     for line in _bundle_lines(prepared):
         print(line, file=app.out)
     for finding in prepared.findings:
@@ -325,13 +325,13 @@ def test(app: App, path: Path, update: bool) -> ExitCode:
     failed = [one for one in results if not one.is_passed]
     rewritten = [one.rewritten for one in results if one.rewritten is not None]
     if app.is_json:
-        failures = [f"{one.case}: {told}" for one in failed for told in one.differences]
+        failures = [f"{one.case}: {difference}" for one in failed for difference in one.differences]
         document = {"ran": len(results), "failed": len(failed), "failures": failures, "rewritten": rewritten}
         as_json(app, document)
         return ExitCode.FAILED if failed else ExitCode.OK
     for one in failed:
-        for told in one.differences:
-            print(f"{cell(one.case)}: {cell(told)}", file=app.out)
+        for difference in one.differences:
+            print(f"{cell(one.case)}: {cell(difference)}", file=app.out)
     for file in rewritten:
         print(f"rewritten: {cell(str(file))}", file=app.out)
     if failed:

@@ -275,8 +275,8 @@ def _asked_lines(asked: Sequence[Asked], skipped: Sequence[Skipped], lost: Seque
             (one.not_hashed, "not hashed yet"),
         ]
         new = one.files - sum(number for number, _ in parts)
-        told = [f"{number:,} {words}" for number, words in [(new, "new"), *parts] if number]
-        yield f"{cell(one.parser)}: {count(one.files, 'file')}: {', '.join(told)}"
+        counts = [f"{number:,} {words}" for number, words in [(new, "new"), *parts] if number]
+        yield f"{cell(one.parser)}: {count(one.files, 'file')}: {', '.join(counts)}"
     for each in skipped:
         yield f"not queued: {count(each.files, 'file')} for {cell(each.parser)}: {cell(each.reason)}"
     for tag in lost:

@@ -251,7 +251,7 @@ def _accounting_checks(truth: Truth, found: Found) -> Iterator[Check]:
     yield Check("lines in the files, counted again", truth.total.line_count, found.lines_in_files)
     accounted = sum(one.lines_accounted for one in found.files.values())
     yield Check("lines that are a row, a bad row or a skip", truth.total.line_count, accounted)
-    wrong = [told for one in truth.files for told in _file_differences(one, found.files.get(one.name))]
+    wrong = [difference for one in truth.files for difference in _file_differences(one, found.files.get(one.name))]
     agreeing = sum(1 for one in truth.files if not _file_differences(one, found.files.get(one.name)))
     yield Check("files whose own numbers all agree", len(truth.files), agreeing, tuple(wrong[:_DETAILS_MAX]))
 
@@ -293,13 +293,13 @@ def _file_differences(expected: FileTruth, found: FileFound | None) -> list[str]
         ("quarantined rows", expected.quarantined_rows, found.quarantined_rows),
         ("skips", expected.skips, found.skips),
     ]
-    told = [f"{expected.name}: {what}: {each}" for what, a, b in named for each in _differing(a, b)]
+    differences = [f"{expected.name}: {what}: {each}" for what, a, b in named for each in _differing(a, b)]
     if found.lines_accounted != expected.line_count:
-        told.append(f"{expected.name}: {found.lines_accounted} of {expected.line_count} lines accounted for")
+        differences.append(f"{expected.name}: {found.lines_accounted} of {expected.line_count} lines accounted for")
     counted = (found.valid_rows.total(), found.quarantined_rows.total(), found.skips.total())
     if found.reported != counted:
-        told.append(f"{expected.name}: its job reports {found.reported}, published are {counted}")
-    return told
+        differences.append(f"{expected.name}: its job reports {found.reported}, published are {counted}")
+    return differences
 
 
 def _agreeing(expected: Counter[str], found: Counter[str]) -> int:

@@ -277,10 +277,10 @@ def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is
             for item in feed:
                 if interrupts:
                     raise KeyboardInterrupt
-                told = _told(view, item) if isinstance(item, FeedEvent) else None
+                line = _ending_line(view, item) if isinstance(item, FeedEvent) else None
                 view.apply(item)
-                if told:
-                    screen.say(told)
+                if line:
+                    screen.say(line)
                 screen.redraw()
                 if view.is_idle:
                     return queued
@@ -307,7 +307,7 @@ def _remembered() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _told(view: RunView, event: FeedEvent) -> str | None:
+def _ending_line(view: RunView, event: FeedEvent) -> str | None:
     """One line for a job that has ended."""
     job = view.open.get(event.data.get("job_id", ""))
     name = PurePath(job.input).name if job else ""

@@ -80,7 +80,7 @@ class Conversation:
             ]
         self.rounds[-1].append(said)
 
-    def told(self, call: str, text: str) -> None:
+    def add_result(self, call: str, text: str) -> None:
         """Record a tool's answer."""
         used = sum(len(message["content"]) for message in self.rounds[-1] if message["role"] == "tool")
         room = max(0, min(TOOL_CHARACTERS, ROUND_CHARACTERS - used))
@@ -93,14 +93,14 @@ class Conversation:
         """The messages for the model: its role, what the user sees now, and as many of the last rounds as fit."""
         room = SENT_CHARACTERS - len(SYSTEM) - len(seen)
         kept: list[list[ChatMessage]] = []
-        for told in reversed(self.rounds):
-            room -= sum(_length(message) for message in told)
+        for messages in reversed(self.rounds):
+            room -= sum(_length(message) for message in messages)
             if room < 0 and kept:
                 break
-            kept.append(told)
+            kept.append(messages)
         self.rounds = kept[::-1]
         system: ChatMessage = {"role": "system", "content": f"{SYSTEM}\n\n{seen}"}
-        return (system, *(message for told in self.rounds for message in told))
+        return (system, *(message for messages in self.rounds for message in messages))
 
 
 def _length(message: ChatMessage) -> int:
@@ -235,7 +235,7 @@ class Turns:
                 planned = tools.plan(name, arguments, as_of=str(context.past_seq or ""))
             except tools.BadCall as problem:
                 self.talk.show("tool", f"{name}: {problem}")
-                self.talk.told(call, str(problem))
+                self.talk.add_result(call, str(problem))
                 continue
             if isinstance(planned, tools.Command):
                 return self._run(call, planned)
@@ -244,7 +244,7 @@ class Turns:
                 self.request = planned
                 return []
             self.talk.show("tool", f"{planned.cli}: nothing can be changed now")
-            self.talk.told(
+            self.talk.add_result(
                 call, "Nothing can be changed now: the console shows the past, or the daemon does not answer."
             )
         return self._next_turn(context)
@@ -263,24 +263,24 @@ class Turns:
                 self._call.length += len(text.encode("utf-8", "replace"))
                 return []
             case Ended(code=code, stderr=stderr, is_cut=is_cut):
-                told = "".join(self._call.text)
+                result = "".join(self._call.text)
                 cut = "\n(cut: the output is longer)" if is_cut else ""
                 if code:
                     said = _last_line(stderr) or f"it ended with {code}"
                     self._call.entry.text += f"\n  failed: {said}"
-                    told = f"It ended with {code}.\n{stderr}\n{told}"
+                    result = f"It ended with {code}.\n{stderr}\n{result}"
                 else:
                     self._call.entry.text += f"\n  {size(self._call.length)}{' (cut)' if is_cut else ''}"
-                return self._told(told + cut, context)
+                return self._answer_call(result + cut, context)
             case Failed(problem=problem, remedy=remedy):
                 self._call.entry.text += f"\n  failed: {problem}"
-                return self._told(f"{problem} {remedy}", context)
+                return self._answer_call(f"{problem} {remedy}", context)
         return []
 
-    def _told(self, text: str, context: Any) -> Effects:
+    def _answer_call(self, text: str, context: Any) -> Effects:
         assert self._call is not None
         self._tag = None
-        self.talk.told(self._call.id, text)
+        self.talk.add_result(self._call.id, text)
         return self._next_call(context)
 
     # --- the user's decisions -----------------------------------------------------------------------------------------
@@ -313,16 +313,16 @@ class Turns:
             return []
         self.request = None
         self._call.entry.text += "\n  you refused"
-        return self._told("The user refused.", context)
+        return self._answer_call("The user refused.", context)
 
     def _asked(self, message: Any, context: Any) -> Effects:
         assert self._call is not None
         if isinstance(message, Done):
             self._call.entry.text += "\n  done"
-            return self._told(f"The user agreed; it is done: {message.result.model_dump_json()}", context)
+            return self._answer_call(f"The user agreed; it is done: {message.result.model_dump_json()}", context)
         if isinstance(message, Failed):
             self._call.entry.text += f"\n  failed: {message.problem}"
-            return self._told(f"The user agreed, but it failed: {message.problem} {message.remedy}", context)
+            return self._answer_call(f"The user agreed, but it failed: {message.problem} {message.remedy}", context)
         return []
 
     # --- stopping -----------------------------------------------------------------------------------------------------
@@ -336,12 +336,12 @@ class Turns:
             self._wanted = []
             self.talk.answered(self._answer.text if self._answer is not None else "", ())
         if self._call is not None:
-            self.talk.told(
+            self.talk.add_result(
                 self._call.id,
                 _STOPPED if tag is None or tag[1] != "ask" else "This was requested; its outcome is not known.",
             )
         for call, _name, _arguments in self._wanted:
-            self.talk.told(call, _STOPPED)
+            self.talk.add_result(call, _STOPPED)
         self.request, self._call, self._wanted = None, None, []
         self.talk.show("note", "(stopped)")
         return [StopCommand(tag)] if tag is not None and tag[1] != "ask" else []

@@ -31,28 +31,28 @@ class Throughput:
     """Rows read per second: the growth that heartbeats report, and at a commit the rows not reported before."""
 
     #: job id → (epoch, rows reported).
-    _told: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _reported: dict[str, tuple[int, int]] = field(default_factory=dict)
     _fresh: int = 0
     _since_us: int = 0
 
-    def told(self, workers: Iterable[WorkerView]) -> None:
+    def add(self, workers: Iterable[WorkerView]) -> None:
         """Take in the progress of the jobs that the workers report."""
         for worker in workers:
             for held in worker.jobs:
                 rows = int(held.progress.payload.get("rows", 0)) if held.progress is not None else 0
-                epoch, before = self._told.get(held.job_id, (held.epoch, 0))
+                epoch, before = self._reported.get(held.job_id, (held.epoch, 0))
                 self._fresh += max(0, rows - (before if epoch == held.epoch else 0))
-                self._told[held.job_id] = (held.epoch, rows)
+                self._reported[held.job_id] = (held.epoch, rows)
 
     def fold(self, event: Event) -> None:
         if isinstance(event, JobOutputsCommitted):
-            before = self._told.pop(event.job_id, (0, 0))[1]
+            before = self._reported.pop(event.job_id, (0, 0))[1]
             self._fresh += max(0, event.rows + event.quarantined - before)
         elif isinstance(event, _ENDS):
-            self._told.pop(event.job_id, None)
+            self._reported.pop(event.job_id, None)
 
     def fork(self) -> Throughput:
-        return Throughput(self._told.copy(), self._fresh, self._since_us)
+        return Throughput(self._reported.copy(), self._fresh, self._since_us)
 
     def per_second(self, now_us: int) -> float:
         """The rate since the last call; 0 the first time."""

@@ -116,7 +116,7 @@ class Output:
 _CHANGES_FILES = (FilesObserved, FilesRevised, FilesTagged, ScanFinished, TagRuleAdded, TagRuleRemoved)
 
 
-class Told(NamedTuple):
+class RegistryItem(NamedTuple):
     """An event, with the parser ("" without one) and the last error of the job that it is about."""
 
     seq: int
@@ -242,38 +242,38 @@ class Registry:
         elif table == "files":
             self.files, self.file_bytes, self.untagged = rows[0]["files"], rows[0]["bytes"], rows[0]["untagged"]
 
-    def fold(self, told: Told, tables: Iterable[str] = TABLES) -> None:
+    def fold(self, item: RegistryItem, tables: Iterable[str] = TABLES) -> None:
         """Apply an event to those of `tables` whose last answer is older than it."""
         for table in tables:
-            if told.seq > self._loaded.get(table, -1):
-                _FOLDS[table](self, told)
+            if item.seq > self._loaded.get(table, -1):
+                _FOLDS[table](self, item)
 
-    def _fold_sources(self, told: Told) -> None:
-        match told.event:
+    def _fold_sources(self, item: RegistryItem) -> None:
+        match item.event:
             case SourceAdded() as event:
                 self.sources[event.source_id] = Source(event.source_id, event.name, event.path, event.poll_seconds)
             case SourceRemoved(source_id=source_id):
                 self.sources.pop(source_id, None)
 
-    def _fold_files(self, told: Told) -> None:
-        event = told.event
+    def _fold_files(self, item: RegistryItem) -> None:
+        event = item.event
         if isinstance(event, FilesObserved):
             self.files += event.new - event.vanished
             self.untagged += event.new - event.tagged
         if isinstance(event, _CHANGES_FILES):
             self.stale.add("files")
 
-    def _fold_waiting(self, told: Told) -> None:
-        if isinstance(told.event, _CHANGES_FILES):
+    def _fold_waiting(self, item: RegistryItem) -> None:
+        if isinstance(item.event, _CHANGES_FILES):
             self.stale.add("waiting")
 
-    def _fold_parsers(self, told: Told) -> None:
-        match told.event:
+    def _fold_parsers(self, item: RegistryItem) -> None:
+        match item.event:
             case ParserRegistered() as event:
                 self.parsers[event.name, event.version] = Parser(
                     event.name,
                     event.version,
-                    registered_at=told.at,
+                    registered_at=item.at,
                     artifact=event.artifact,
                     topics=event.topics,
                     outputs=tuple(event.outputs),
@@ -296,22 +296,22 @@ class Registry:
                 for parser in self._versions(name, version):
                     parser.paused = event.reason or "paused"
                     parser.breaker = "open" if version else parser.breaker
-                    parser.probe_at = told.at + cooldown_us if version and cooldown_us else 0
+                    parser.probe_at = item.at + cooldown_us if version and cooldown_us else 0
             case ParserHalfOpened(name=name, version=version):
                 for parser in self._versions(name, version):
                     parser.breaker, parser.probe_at = "half_open", 0
             case ParserResumed(name=name, version=version):
                 for parser in self._versions(name, version):
                     parser.paused, parser.breaker, parser.probe_at = "", "closed", 0
-            case JobCompleted() | JobFailed() | JobDeadLettered() if told.parser:
-                self._count_run(told)
+            case JobCompleted() | JobFailed() | JobDeadLettered() if item.parser:
+                self._count_run(item)
 
     def _versions(self, name: str, version: str = "") -> list[Parser]:
         """The versions of a parser, or the one."""
         return [each for each in self.parsers.values() if each.name == name and version in ("", each.version)]
 
-    def _fold_contracts(self, told: Told) -> None:
-        match told.event:
+    def _fold_contracts(self, item: RegistryItem) -> None:
+        match item.event:
             case ContractProposed() as event:
                 self.contracts[event.contract_id] = Contract(
                     event.contract_id,
@@ -321,17 +321,17 @@ class Registry:
                     "proposed",
                     event.columns,
                     event.contract_hash,
-                    told.at,
+                    item.at,
                 )
             case ContractApproved(contract_id=contract_id) if contract := self.contracts.get(contract_id):
                 contract.state = "approved"
             case ContractRejected(contract_id=contract_id) if contract := self.contracts.get(contract_id):
                 contract.state = "rejected"
 
-    def _fold_outputs(self, told: Told) -> None:
-        match told.event:
+    def _fold_outputs(self, item: RegistryItem) -> None:
+        match item.event:
             case JobOutputsCommitted() as event:
-                self._committed(event, told)
+                self._committed(event, item)
                 self.stale.add("outputs")  # only the tables know which earlier rows it supersedes
             case ContentsRecognised():
                 self.stale.add("outputs")
@@ -339,32 +339,32 @@ class Registry:
                 output.version = event.version
                 self.stale.add("outputs")
 
-    def _count_run(self, told: Told) -> None:
+    def _count_run(self, item: RegistryItem) -> None:
         """Count an ended PARSE job. The totals cover all versions of a name, as in the projection."""
-        is_success = isinstance(told.event, JobCompleted)
-        for known in self._versions(told.parser):
+        is_success = isinstance(item.event, JobCompleted)
+        for known in self._versions(item.parser):
             known.runs += 1
             known.successes += is_success
-            known.last_run_at = told.at
-            known.last_failure = known.last_failure if is_success else told.problem
+            known.last_run_at = item.at
+            known.last_failure = known.last_failure if is_success else item.problem
 
-    def _committed(self, event: JobOutputsCommitted, told: Told) -> None:
+    def _committed(self, event: JobOutputsCommitted, item: RegistryItem) -> None:
         manifest = event.manifest or Manifest()
         for name, version in event.versions.items():
             output = self.outputs.setdefault(name, Output(name))
             output.version = output.version or version  # the first commit; later an event says which version is live
-            output.parser = max(output.parser, told.parser)
+            output.parser = max(output.parser, item.parser)
             if accounting := manifest.outputs.get(name):
                 output.rows += accounting.valid
                 output.quarantined += accounting.quarantined
-            output.last_commit = told.at
+            output.last_commit = item.at
             for file in manifest.files:
                 if file.kind == "data" and file.output == name:
                     output.files += 1
                     output.bytes += file.bytes
 
 
-_FOLDS: dict[str, Callable[[Registry, Told], None]] = {
+_FOLDS: dict[str, Callable[[Registry, RegistryItem], None]] = {
     "sources": Registry._fold_sources,
     "files": Registry._fold_files,
     "waiting": Registry._fold_waiting,

@@ -16,7 +16,7 @@ from casparian_console.facts.book import JobBook, Settled
 from casparian_console.facts.jobs import STALLED_US, BucketKey, Job, Standing
 from casparian_console.facts.loading import Totals, Unlisted
 from casparian_console.facts.readings import SAMPLES, Sample, Throughput
-from casparian_console.facts.registry import TABLES, Registry, Told
+from casparian_console.facts.registry import TABLES, Registry, RegistryItem
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol import wording
 from casparian_protocol.events import (
@@ -68,7 +68,7 @@ _LOAD_AGAIN_US = 3_000_000
 class _Behind(NamedTuple):
     """An event that came while a load was in flight, and how it changes the totals."""
 
-    told: Told
+    item: RegistryItem
     settled: tuple[Settled, ...]
 
 
@@ -165,7 +165,7 @@ class Facts:
         if is_unknown or (isinstance(event, JobCompleted) and self.jobs.is_partial(Standing.FAILED)):
             self.registry.stale.add("groups")  # only the tables know which bucket lost a job
         self._processes(event)
-        self._told(record, event, settled)
+        self._apply(record, event, settled)
 
     def refused(self, tag: Tag) -> None:
         """A load failed, for instance while the projector starts. It is sent again later."""
@@ -207,17 +207,17 @@ class Facts:
             for record in self.unlisted.on_answer(self.jobs, answer):
                 self._refold(record)
             return
-        later = [each for each in self._behind if each.told.seq > answer.seq]
+        later = [each for each in self._behind if each.item.seq > answer.seq]
         if table == "jobs":
             self.jobs.know(map(loading.job_of, answer.rows), answer.seq)
         elif table == "groups":
             self.totals = loading.take_groups(self.jobs, answer.rows, answer.seq)
             for each in later:
-                self.totals.settle(each.told.seq, each.settled)
+                self.totals.settle(each.item.seq, each.settled)
         else:
             self.registry.on_answer(table, answer)
             for each in later:
-                self.registry.fold(each.told, (table,))
+                self.registry.fold(each.item, (table,))
         self._arrived(table)
 
     def _arrived(self, table: str) -> None:
@@ -259,16 +259,16 @@ class Facts:
         at, self.jobs.seq = self.jobs.seq, record.seq
         settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
         self.jobs.seq = at
-        self._told(record, event, settled)
+        self._apply(record, event, settled)
 
-    def _told(self, record: FeedEvent, event: Event, settled: tuple[Settled, ...]) -> None:
+    def _apply(self, record: FeedEvent, event: Event, settled: tuple[Settled, ...]) -> None:
         """Apply an event to everything but the jobs."""
         job = self.jobs.get(event.subject) if isinstance(event, JobEvent) else None
-        told = Told(record.seq, record.ts, event, *((job.parser, job.error_message) if job is not None else ()))
-        self.registry.fold(told)
+        item = RegistryItem(record.seq, record.ts, event, *((job.parser, job.error_message) if job is not None else ()))
+        self.registry.fold(item)
         self.totals.settle(record.seq, settled)
         if self._awaited:
-            self._behind.append(_Behind(told, settled))
+            self._behind.append(_Behind(item, settled))
         if not isinstance(event, _COMMON):
             self.recent.append(record)
 
@@ -325,9 +325,9 @@ class Facts:
             case IntakeResumed():
                 self._intake(OPEN_INTAKE)
 
-    def _intake(self, told: str) -> None:
+    def _intake(self, reason: str) -> None:
         """Set whether new work is taken, from an event, a snapshot or a metric."""
-        self.intake_paused = "" if told == OPEN_INTAKE else told
+        self.intake_paused = "" if reason == OPEN_INTAKE else reason
 
     def _reading(self, reading: Reading | None) -> None:
         if reading is not None:
@@ -353,7 +353,7 @@ class Facts:
         self.given_up = reading.given_up
         if reading.stalled_after_seconds:
             self.stalled_after_us = round(reading.stalled_after_seconds * 1e6)
-        self._throughput.told(reading.workers)
+        self._throughput.add(reading.workers)
         for held in (held for worker in reading.workers for held in worker.jobs):
             job = self.jobs.get(held.job_id)
             if job is None or held.progress is None or job.epoch != held.epoch:

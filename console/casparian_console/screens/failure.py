@@ -75,8 +75,8 @@ def failure_lines(failure: Failure, width: int) -> list[Line]:
         lines += wrapped(place + inside, width)
     for name, value in sorted(known.items()):
         if name not in _PLACE and value not in (None, "", [], {}):
-            told = value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
-            lines += wrapped(f"{clean(name).replace('_', ' ')}: {clean(told)}", width, "dim")
+            shown = value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+            lines += wrapped(f"{clean(name).replace('_', ' ')}: {clean(shown)}", width, "dim")
     lines += wrapped(f"Try: {failure.suggestion}", width, "accent")
     trace = [line for line in failure.trace.replace("\t", "    ").splitlines() if line.strip()]
     for line in trace[:_TRACE_LINES]:

@@ -363,8 +363,8 @@ def _running(context: Context, bucket: Bucket, width: int) -> Line:
     job = bucket.first
     what = f"{bucket.parser} {bucket.version}" if bucket.parser else "scan"
     words = [job.input.rpartition("/")[2] or job.input, *progress_words(job.progress)] if job is not None else []
-    told = f" {context.glyphs.dot} ".join(clean(word) for word in words)
-    text = f"{clean(what)}: {told if bucket.size == 1 else count(bucket.size, 'job')}"
+    shown = f" {context.glyphs.dot} ".join(clean(word) for word in words)
+    text = f"{clean(what)}: {shown if bucket.size == 1 else count(bucket.size, 'job')}"
     return [("accent", f"  {context.glyphs.running} "), ("", clip(text, width - 6, context.glyphs.ellipsis))]
 
 

@@ -83,7 +83,7 @@ class Chats:
         try:
             calls = self._converse(effect, assistant, turn)
             if calls:
-                self._tell(tag, turn, ToolCalls(tag, calls))
+                self._send(tag, turn, ToolCalls(tag, calls))
             last: Message = Ended(tag, 0)
         except ServerRefused as error:
             last = Failed(tag, f"The assistant's server refused: {error}.", "Check [assistant] endpoint and model.")
@@ -92,12 +92,12 @@ class Chats:
             last = Failed(
                 tag, f"The assistant at {assistant.endpoint} does not answer: {why}.", "Is its server running?"
             )
-        except Exception as error:  # noqa: BLE001 -- a thread's last word: told, never silent
+        except Exception as error:  # noqa: BLE001 -- reported to the user: nothing else would show it
             last = Failed(tag, f"The assistant's answer cannot be read: {type(error).__name__}: {error}.")
         finally:
             if turn.connection is not None:
                 turn.connection.close()
-        self._tell(tag, turn, last, is_last=True)
+        self._send(tag, turn, last, is_last=True)
 
     def _converse(self, effect: Chat, assistant: Assistant, turn: _Turn) -> tuple[tuple[str, str, str], ...]:
         """Send the request and pass on text as it arrives. Returns the model's tool calls."""
@@ -119,24 +119,24 @@ class Chats:
         if response.status != 200:
             raise ServerRefused(f"{response.status} {response.reason}: {_words(response.read(_REFUSAL_BYTES))}")
         calls = _Calls()
-        told = 0
+        length = 0
         for delta in _deltas(response):
             if turn.is_stopped:
                 break
             calls.add(delta.get("tool_calls") or [])
             text = delta.get("content") or ""
-            if text and told < _ANSWER_LIMIT_CHARACTERS:
-                told += len(text)
-                self._tell(effect.tag, turn, Output(effect.tag, text))
+            if text and length < _ANSWER_LIMIT_CHARACTERS:
+                length += len(text)
+                self._send(effect.tag, turn, Output(effect.tag, text))
         return calls.whole()
 
-    def _tell(self, tag: Tag, turn: _Turn, message: Message, *, is_last: bool = False) -> None:
+    def _send(self, tag: Tag, turn: _Turn, message: Message, *, is_last: bool = False) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has already ended
-            self._loop.call_soon_threadsafe(self._told, tag, turn, message, is_last)
+            self._loop.call_soon_threadsafe(self._deliver, tag, turn, message, is_last)
 
     # --- on the loop --------------------------------------------------------------------------------------------------
 
-    def _told(self, tag: Tag, turn: _Turn, message: Message, is_last: bool) -> None:
+    def _deliver(self, tag: Tag, turn: _Turn, message: Message, is_last: bool) -> None:
         if turn.is_stopped:
             return
         if is_last and self._turns.get(tag) is turn:

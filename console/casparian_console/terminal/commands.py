@@ -125,13 +125,13 @@ class Commands:
                 self._end(process)
             said, is_cut = await asyncio.gather(self._stderr(process), self._stdout(process, effect, running))
             code = await process.wait()
-            self._tell(running, Ended(tag, code, said, is_cut))
+            self._send(running, Ended(tag, code, said, is_cut))
             if spare is not None:
                 self.warm_up()
         except OSError as error:
-            self._tell(running, Failed(tag, f"The command did not start: {error.strerror or error}."))
-        except Exception as error:  # noqa: BLE001 -- a task's last word: told, never silent
-            self._tell(running, Failed(tag, f"The command was lost: {type(error).__name__}: {error}."))
+            self._send(running, Failed(tag, f"The command did not start: {error.strerror or error}."))
+        except Exception as error:  # noqa: BLE001 -- reported to the user: nothing else would show it
+            self._send(running, Failed(tag, f"The command was lost: {type(error).__name__}: {error}."))
         finally:
             if self._running.get(tag) is running:
                 del self._running[tag]
@@ -140,22 +140,22 @@ class Commands:
         """Pass on whole lines. True: the rest was left out."""
         assert process.stdout is not None
         pending: list[bytes] = []
-        told_bytes = 0
+        sent_bytes = 0
         is_cut = False
         while piece := await process.stdout.read(_PIECE_BYTES):
             if is_cut:
                 continue  # keep reading, so that the command can end
-            if told_bytes + len(piece) > effect.limit_bytes:
-                piece, is_cut = piece[: effect.limit_bytes - told_bytes], True
-            told_bytes += len(piece)
+            if sent_bytes + len(piece) > effect.limit_bytes:
+                piece, is_cut = piece[: effect.limit_bytes - sent_bytes], True
+            sent_bytes += len(piece)
             whole, newline, rest = piece.rpartition(b"\n")
             if not newline:
                 pending.append(piece)
                 continue
-            self._tell(running, Output(effect.tag, b"".join([*pending, whole, newline]).decode("utf-8", "replace")))
+            self._send(running, Output(effect.tag, b"".join([*pending, whole, newline]).decode("utf-8", "replace")))
             pending = [rest] if rest else []
         if pending:
-            self._tell(running, Output(effect.tag, b"".join(pending).decode("utf-8", "replace")))
+            self._send(running, Output(effect.tag, b"".join(pending).decode("utf-8", "replace")))
         return is_cut
 
     async def _stderr(self, process: asyncio.subprocess.Process) -> str:
@@ -166,7 +166,7 @@ class Commands:
             kept += piece[: _STDERR_LIMIT_BYTES - len(kept)]
         return kept.decode("utf-8", "replace")
 
-    def _tell(self, running: _Running, message: Message) -> None:
+    def _send(self, running: _Running, message: Message) -> None:
         if not running.is_stopped:
             self._on_answer(message)
 
@@ -248,7 +248,7 @@ class Past:
             last = self._read(effect, reading)
         except (OSError, ValueError, KeyError, TypeError) as error:
             last = Failed(effect.tag, f"The log could not be read: {type(error).__name__}: {error}.", _REMEDY)
-        self._tell(effect.tag, reading, last, is_last=True)
+        self._send(effect.tag, reading, last, is_last=True)
 
     def _read(self, effect: LoadPast, reading: _Reading) -> Message:
         arguments = [*self._prefix, "log", "export", "-", "--from", str(effect.from_seq)]
@@ -269,20 +269,20 @@ class Past:
                     break
                 stretch.append(_event(json.loads(line)))
                 if len(stretch) == STRETCH_EVENTS:
-                    self._tell(effect.tag, reading, PastEvents(effect.tag, tuple(stretch)))
+                    self._send(effect.tag, reading, PastEvents(effect.tag, tuple(stretch)))
                     stretch = []
             said = process.stderr.read().decode("utf-8", "replace")[:_STDERR_LIMIT_CHARACTERS]
         if stretch:
-            self._tell(effect.tag, reading, PastEvents(effect.tag, tuple(stretch)))
+            self._send(effect.tag, reading, PastEvents(effect.tag, tuple(stretch)))
         return Ended(effect.tag, process.returncode, said)
 
-    def _tell(self, tag: Tag, reading: _Reading, message: Message, *, is_last: bool = False) -> None:
+    def _send(self, tag: Tag, reading: _Reading, message: Message, *, is_last: bool = False) -> None:
         with contextlib.suppress(RuntimeError):  # the loop ended before this thread
-            self._loop.call_soon_threadsafe(self._told, tag, reading, message, is_last)
+            self._loop.call_soon_threadsafe(self._deliver, tag, reading, message, is_last)
 
     # --- on the loop --------------------------------------------------------------------------------------------------
 
-    def _told(self, tag: Tag, reading: _Reading, message: Message, is_last: bool) -> None:
+    def _deliver(self, tag: Tag, reading: _Reading, message: Message, is_last: bool) -> None:
         if reading.is_stopped:
             return
         if is_last and self._reading.get(tag) is reading:

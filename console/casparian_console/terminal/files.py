@@ -67,7 +67,7 @@ class Files:
             await work
         except OSError as error:
             self._on_answer(_refused(tag, error))
-        except Exception as error:  # noqa: BLE001 -- a task's last word: told, never silent
+        except Exception as error:  # noqa: BLE001 -- reported to the user: nothing else would show it
             self._on_answer(Failed(tag, f"The console could not do this: {type(error).__name__}: {error}."))
 
     # --- on the thread ------------------------------------------------------------------------------------------------

@@ -106,15 +106,15 @@ class Asker:
                     if isinstance(error, NoSentinel) and client is not None:
                         client.close()  # its socket may still receive the late answer
                         client = None
-                except Exception as error:  # noqa: BLE001 -- a thread's last word: told, never silent
+                except Exception as error:  # noqa: BLE001 -- reported to the user: nothing else would show it
                     answer = Failed(tag, f"The console could not do this: {type(error).__name__}: {error}.")
-                if not self._tell(line, answer):
+                if not self._send(line, answer):
                     return
         finally:
             if client is not None:
                 client.close()
 
-    def _tell(self, line: _Line, answer: Message) -> bool:
+    def _send(self, line: _Line, answer: Message) -> bool:
         """Pass an answer to the loop. False: the loop has ended."""
         try:
             self._loop.call_soon_threadsafe(self._answered, line, answer)

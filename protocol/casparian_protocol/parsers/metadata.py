@@ -278,9 +278,9 @@ def accept_parameter(declared: Mapping[str, JsonValue], name: str, value: JsonVa
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if default is not None and type(value) is not type(default):
-        told = f" (from {origin})" if origin else ""
+        source = f" (from {origin})" if origin else ""
         raise ParameterRefused(
-            f"The parameter {name}{told} is {_as_json(value)}; it must be {_kind_of_default(default)}, as its default"
+            f"The parameter {name}{source} is {_as_json(value)}; it must be {_kind_of_default(default)}, as its default"
             f" {_as_json(default)} is.",
             remedy=_how_to_write(name, default),
         )

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from casparian_app.gateway import Gateway
-from casparian_app.stories import Told, ending, sentence, story, with_progress
+from casparian_app.stories import StoryEntry, ending, sentence, story, with_progress
 from casparian_protocol.queries.jobs import JobRow, StoryEvent
 
 JOB = "a" * 16
@@ -16,8 +16,8 @@ ANN = "user:ann@cli"
 LOST: dict[str, Any] = {"job_id": JOB, "epoch": 5, "worker_id": "w1", "reason": "lost", "is_loss": True}
 
 
-def told(type: str, seq: int = 9, actor: str = "sentinel", **data: Any) -> Told:
-    return Told(seq, 0, type, actor, data)
+def item(type: str, seq: int = 9, actor: str = "sentinel", **data: Any) -> StoryEntry:
+    return StoryEntry(seq, 0, type, actor, data)
 
 
 def spec(**more: Any) -> dict[str, Any]:
@@ -33,56 +33,56 @@ def spec(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        (told("JobQueued", job=spec()), "Queued /in/a.fix (content cccccccccccc) for fix 1.0."),
+        (item("JobQueued", job=spec()), "Queued /in/a.fix (content cccccccccccc) for fix 1.0."),
         (
-            told("JobQueued", job=spec(tag="fix")),
+            item("JobQueued", job=spec(tag="fix")),
             "Queued /in/a.fix (content cccccccccccc) for fix 1.0, because the file has the tag 'fix', which its parser takes.",
         ),
         (
-            told("JobQueued", actor=ANN, job=spec(rerun_of="b" * 16)),
+            item("JobQueued", actor=ANN, job=spec(rerun_of="b" * 16)),
             f"Queued /in/a.fix (content cccccccccccc) for fix 1.0, as a rerun of job {'b' * 16} by {ANN}.",
         ),
         (
-            told("JobReplayed", actor=ANN, job=spec(), from_state="FAILED"),
+            item("JobReplayed", actor=ANN, job=spec(), from_state="FAILED"),
             f"Queued again by {ANN}, with its counts reset; it was FAILED.",
         ),
         (
-            told("JobLeased", seq=5, job_id=JOB, worker_id="w1", attempt=2, sandbox="none"),
+            item("JobLeased", seq=5, job_id=JOB, worker_id="w1", attempt=2, sandbox="none"),
             "Given to worker w1 as attempt 2 under epoch 5 (sandbox none).",
         ),
         (
-            told("JobProgressed", job_id=JOB, progress={"items_done": 1200, "items_total": 5000, "unit": "rows"}),
+            item("JobProgressed", job_id=JOB, progress={"items_done": 1200, "items_total": 5000, "unit": "rows"}),
             "Progress: 1,200 of 5,000 rows.",
         ),
         (
-            told("JobOutputsCommitted", rows=1, quarantined=2, skipped=3, seconds=0.5, versions={"orders": 1, "fills": 2}),
+            item("JobOutputsCommitted", rows=1, quarantined=2, skipped=3, seconds=0.5, versions={"orders": 1, "fills": 2}),
             "Committed 1 valid row, 2 quarantined, 3 skipped after 0.500 s, into fills v2, orders v1.",
         ),
         (
-            told("QuarantineKept", missing=["quarantine/x"]),
+            item("QuarantineKept", missing=["quarantine/x"]),
             "Of its quarantined rows, 1 file is missing: quarantine/x.",
         ),
-        (told("JobCompleted", status="COMPLETED", damaged=["a", "b"]), "Published, but 2 files are damaged: a, b."),
-        (told("JobCompleted", status="COMPLETED", damaged=[]), "Published: its files are in place."),
+        (item("JobCompleted", status="COMPLETED", damaged=["a", "b"]), "Published, but 2 files are damaged: a, b."),
+        (item("JobCompleted", status="COMPLETED", damaged=[]), "Published: its files are in place."),
         (
-            told("JobFailed", error={"code": "INVALID_DATA", "exception": "ValueError", "message": "bad", "fingerprint": "ab12"}),
+            item("JobFailed", error={"code": "INVALID_DATA", "exception": "ValueError", "message": "bad", "fingerprint": "ab12"}),
             "Failed permanently with INVALID_DATA: ValueError: bad (ERR-ab12); a retry would not help.",
         ),
         (
-            told("JobDeadLettered", reason="poison", error={"code": "WORKER_LOST", "message": "gone"}),
+            item("JobDeadLettered", reason="poison", error={"code": "WORKER_LOST", "message": "gone"}),
             "Given up, because too many workers were lost while running it. The last error was WORKER_LOST: gone.",
         ),
         (
-            told("LeaseExpired", **LOST),
+            item("LeaseExpired", **LOST),
             "The attempt under epoch 5 ended without a result, because its worker w1 was lost; queued again."
             " This counts as a loss.",
         ),
-        (told("ParserPaused", actor=ANN, reason="wrong"), f"The parser was paused by {ANN}: wrong."),
-        (told("Invented", what=1), 'Invented: {"what": 1}'),
+        (item("ParserPaused", actor=ANN, reason="wrong"), f"The parser was paused by {ANN}: wrong."),
+        (item("Invented", what=1), 'Invented: {"what": 1}'),
     ],
-    ids=lambda each: each.type if isinstance(each, Told) else "",
+    ids=lambda each: each.type if isinstance(each, StoryEntry) else "",
 )  # fmt: skip
-def test_an_event_is_told_in_one_sentence_with_what_caused_it(event: Told, words: str) -> None:
+def test_an_event_is_told_in_one_sentence_with_what_caused_it(event: StoryEntry, words: str) -> None:
     assert sentence(event) == words
 
 
@@ -101,19 +101,19 @@ def test_an_event_is_told_in_one_sentence_with_what_caused_it(event: Told, words
     ],
 )
 def test_a_story_ends_with_how_the_job_stands(types: list[str], words: str) -> None:
-    assert ending([told(type, seq) for seq, type in enumerate(types, 1)]) == words
+    assert ending([item(type, seq) for seq, type in enumerate(types, 1)]) == words
 
 
 def test_what_happened_around_a_job_does_not_end_its_story() -> None:
-    around = Told(3, 0, "SentinelStopped", "sentinel", {}, "around")
+    around = StoryEntry(3, 0, "SentinelStopped", "sentinel", {}, "around")
 
-    assert ending([told("JobLeased", 2), around]) == "It is running."
+    assert ending([item("JobLeased", 2), around]) == "It is running."
 
 
 class Tables:
     """Answers the query of a story with these events."""
 
-    def __init__(self, *events: Told) -> None:
+    def __init__(self, *events: StoryEntry) -> None:
         self.rows = [
             StoryEvent(
                 seq=event.seq,
@@ -132,21 +132,21 @@ class Tables:
         return self.rows
 
 
-def story_of(*events: Told) -> list[int]:
-    """The sequences of what is told."""
+def story_of(*events: StoryEntry) -> list[int]:
+    """The sequences of what is entry."""
     job = cast(JobRow, {"id": JOB, "parser_version": "1.0"})
     return [event.seq for event in story(cast(Gateway, Tables(*events)), job)]
 
 
-def around(seq: int, type: str, **data: Any) -> Told:
-    return Told(seq, 0, type, "sentinel", data, "around")
+def around(seq: int, type: str, **data: Any) -> StoryEntry:
+    return StoryEntry(seq, 0, type, "sentinel", data, "around")
 
 
 def test_the_end_of_a_worker_is_told_when_it_led_to_an_event_of_the_job() -> None:
-    expired = Told(8, 0, "LeaseExpired", "sentinel", LOST, cause=7)
+    expired = StoryEntry(8, 0, "LeaseExpired", "sentinel", LOST, cause=7)
 
     assert story_of(
-        told("JobLeased", 5, worker_id="w1"),
+        item("JobLeased", 5, worker_id="w1"),
         around(6, "WorkerLost", worker_id="w2"),
         around(7, "WorkerLost", worker_id="w1"),
         expired,
@@ -155,10 +155,10 @@ def test_the_end_of_a_worker_is_told_when_it_led_to_an_event_of_the_job() -> Non
 
 def test_of_logs_without_causes_the_end_of_the_worker_that_had_the_job_is_told() -> None:
     assert story_of(
-        told("JobLeased", 5, worker_id="w1"),
+        item("JobLeased", 5, worker_id="w1"),
         around(6, "WorkerLost", worker_id="w2"),
         around(7, "WorkerLost", worker_id="w1"),
-        told("LeaseExpired", 8, **LOST),
+        item("LeaseExpired", 8, **LOST),
         around(9, "WorkerLeft", worker_id="w1"),
     ) == [5, 7, 8]
 
@@ -166,17 +166,17 @@ def test_of_logs_without_causes_the_end_of_the_worker_that_had_the_job_is_told()
 def test_starts_and_stops_of_the_sentinel_are_told_while_a_worker_had_the_job() -> None:
     assert story_of(
         around(3, "SentinelStarted", pid=1),
-        told("JobQueued", 4, job=spec()),
-        told("JobLeased", 5, worker_id="w1"),
+        item("JobQueued", 4, job=spec()),
+        item("JobLeased", 5, worker_id="w1"),
         around(6, "SentinelStopped"),
-        told("JobFailed", 7),
+        item("JobFailed", 7),
         around(8, "SentinelStopped"),
     ) == [4, 5, 6, 7]
 
 
 def test_what_happened_to_another_version_of_the_parser_is_left_out() -> None:
     assert story_of(
-        told("JobQueued", 4, job=spec()),
+        item("JobQueued", 4, job=spec()),
         around(5, "ParserPaused", name="fix", version="2.0"),
         around(6, "ParserPaused", name="fix", version="1.0"),
         around(7, "ParserPaused", name="fix", version=""),
@@ -188,8 +188,8 @@ def test_without_an_event_of_the_job_there_is_no_story() -> None:
 
 
 def test_progress_comes_where_it_happened_and_only_that_of_the_job() -> None:
-    progress = [told("JobProgressed", 6, job_id=JOB), told("JobProgressed", 7, job_id="b" * 16), told("JobDue", 8)]
+    progress = [item("JobProgressed", 6, job_id=JOB), item("JobProgressed", 7, job_id="b" * 16), item("JobDue", 8)]
 
-    found = with_progress([told("JobLeased", 5), told("JobFailed", 9)], progress, JOB)
+    found = with_progress([item("JobLeased", 5), item("JobFailed", 9)], progress, JOB)
 
     assert [(event.seq, event.type) for event in found] == [(5, "JobLeased"), (6, "JobProgressed"), (9, "JobFailed")]

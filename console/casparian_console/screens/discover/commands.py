@@ -155,14 +155,14 @@ class Scan:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             try:
-                told = json.loads(line)
+                document = json.loads(line)
             except ValueError:
                 continue  # a line that the scan did not print
-            if isinstance(told, dict):
-                if "progress" in told:
-                    self.progress = cast(ScanProgress, told["progress"])
+            if isinstance(document, dict):
+                if "progress" in document:
+                    self.progress = cast(ScanProgress, document["progress"])
                 else:
-                    self._result = cast(ScanReport, told)
+                    self._result = cast(ScanReport, document)
 
     def lines(self, jobs: JobBook, width: int, glyphs: Glyphs) -> list[Line]:
         """Describe the running scans, of this console and of the daemon."""

@@ -377,7 +377,7 @@ def _matches(explorer: Explorer, context: Context, width: int, height: int) -> l
 
 
 def _match(rel_path: str, fields: dict[str, str], width: int, glyphs: Glyphs) -> Line:
-    told = "  ".join(f"{clean(name)}={clean(value)}" for name, value in fields.items())
-    room = max(width // 2, width - len(told) - 2) if told else width
+    shown = "  ".join(f"{clean(name)}={clean(value)}" for name, value in fields.items())
+    room = max(width // 2, width - len(shown) - 2) if shown else width
     path = clip_left(clean(rel_path), room, glyphs.ellipsis)
-    return fit([("", f" {path}"), ("accent", f"  {told}" if told else "")], width + 2, ellipsis=glyphs.ellipsis)
+    return fit([("", f" {path}"), ("accent", f"  {shown}" if shown else "")], width + 2, ellipsis=glyphs.ellipsis)

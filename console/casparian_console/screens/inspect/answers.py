@@ -330,8 +330,8 @@ class Export:
         if isinstance(message, Ended):
             self.is_running = False
             if message.code == 0:
-                told = [line for line in message.stderr.splitlines() if "written to" in line]
-                context.say(told[-1] if told else f"Written to {self._path}.", "ok")
+                written = [line for line in message.stderr.splitlines() if "written to" in line]
+                context.say(written[-1] if written else f"Written to {self._path}.", "ok")
             else:
                 context.say(f"Nothing was written: {' '.join(map(str.strip, problem_lines(message.stderr)))}", "bad")
         elif isinstance(message, Failed):

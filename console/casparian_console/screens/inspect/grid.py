@@ -245,8 +245,8 @@ class Grid:
 def distinct(identities: Sequence[Hashable]) -> list[Hashable]:
     """Number repeated identities, so that each identifies one row."""
     seen: dict[Hashable, int] = {}
-    told: list[Hashable] = []
+    unique: list[Hashable] = []
     for identity in identities:
         count = seen[identity] = seen.get(identity, 0) + 1
-        told.append(identity if count == 1 else (identity, count))
-    return told
+        unique.append(identity if count == 1 else (identity, count))
+    return unique

@@ -98,8 +98,8 @@ class Outputs(ListView):
         self.height = max(1, height - 2)
         self._list(context)
         rows, bad = sum(each.rows for each in self._listed), sum(each.quarantined for each in self._listed)
-        told = f"  {count(len(self._listed), 'table')} {context.glyphs.dot} {short(rows)} rows"
-        left: Line = [("title", "Outputs"), ("", told)]
+        summary = f"  {count(len(self._listed), 'table')} {context.glyphs.dot} {short(rows)} rows"
+        left: Line = [("title", "Outputs"), ("", summary)]
         if bad:
             left.append(("warn", f" {context.glyphs.dot} {short(bad)} quarantined"))
         if context.past_seq is not None:  # only the tables know which rows were superseded by then

@@ -352,10 +352,10 @@ class OneColumn(View):
         if not known.is_known:
             return [("dim", " loading…")]
         estimated = "about " if known.is_estimated else ""
-        told = [f"{known.nulls:,} NULL", f"{estimated}{count(known.distinct, 'different value')}"]
-        told += [f"{name} {cell_text(bound, known.column.kind)}" for name, bound in (("min", known.low), ("max", known.high))
+        parts = [f"{known.nulls:,} NULL", f"{estimated}{count(known.distinct, 'different value')}"]
+        parts += [f"{name} {cell_text(bound, known.column.kind)}" for name, bound in (("min", known.low), ("max", known.high))
                  if bound is not None]  # fmt: skip
-        return fit([("warn" if known.nulls else "", f" {told[0]}"), ("", f"  {'  '.join(told[1:])}")], width)
+        return fit([("warn" if known.nulls else "", f" {parts[0]}"), ("", f"  {'  '.join(parts[1:])}")], width)
 
     def _listed(self) -> str:
         table = self.question.table

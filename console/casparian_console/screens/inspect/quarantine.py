@@ -335,14 +335,14 @@ class BadRows(View):
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         question = self.question
         below = min(14, max(9, height // 3))
-        told: list[Line] = [[("bad", f" {line}")] for line in question.problem[:3]]
-        self._rows_at = 1 + len(told)
+        problems: list[Line] = [[("bad", f" {line}")] for line in question.problem[:3]]
+        self._rows_at = 1 + len(problems)
         room = height - below - 1 - self._rows_at
         self._rows_end = self._rows_at + room
         grid = self.rows.draw(width, room, context.glyphs) if question.table is not None else []
         if question.table is not None and not question.table.rows:
             grid.append([("dim", "  No rows.")])
-        lines = [headline([("title", clean(self.title))], self._state(context), width), *told]
+        lines = [headline([("title", clean(self.title))], self._state(context), width), *problems]
         lines += block(grid, width, room)
         what = "lineage of the selected row" if self.has_lineage else "what is wrong with the selected row"
         lines.append(divider(what, "", width, context.glyphs, is_focused=False))
@@ -355,9 +355,9 @@ class BadRows(View):
         if question.table is None:
             return ""
         shown = count(len(question.table.rows), "row")
-        told = [f"the first {shown}{question.hint}" if question.table.is_cut else shown, self.rows.window()]
-        told += [f"where {clean(self.condition)[:40]}"] if self.condition else []
-        return ", ".join(part for part in told if part)
+        parts = [f"the first {shown}{question.hint}" if question.table.is_cut else shown, self.rows.window()]
+        parts += [f"where {clean(self.condition)[:40]}"] if self.condition else []
+        return ", ".join(part for part in parts if part)
 
     def _below(self, context: Context, width: int) -> list[Line]:
         row = self.rows.selected

@@ -264,9 +264,11 @@ class Sql(View):
                 ("state", ", ".join(state)),
             ]
         lines: list[Line] = []
-        for name, told in shown:
+        for name, columns in shown:
             lines.append([("", "  "), ("title", clip(name, width - 3, context.glyphs.ellipsis))])
-            lines += [[("", "    "), *part] for part in wrapped(told or "no columns are known yet", width - 6, "dim")]
+            lines += [
+                [("", "    "), *part] for part in wrapped(columns or "no columns are known yet", width - 6, "dim")
+            ]
         more = len(lines) - height
         return [*lines[: height - 1], [("dim", f"    {more + 1} more lines")]] if more > 0 else lines
 
@@ -304,5 +306,5 @@ class Sql(View):
             else count(len(table.rows), "row")
         )
         old = " of an earlier query" if question.problem else ""
-        told = [shown + old, self.answer.window(), duration(question.seconds(context.facts.now_us))]
-        return ", ".join(part for part in told if part)
+        parts = [shown + old, self.answer.window(), duration(question.seconds(context.facts.now_us))]
+        return ", ".join(part for part in parts if part)

@@ -96,29 +96,29 @@ def _is_comparable(kind: str) -> bool:
 def profile(table: str, columns: Sequence[Column], rows: int) -> str:
     """The query for one row: the count, then for each column its non-NULL values, distinct values, minimum, maximum and
     histogram."""
-    bounds, told = ["1 as one"], ["count(*)"]
+    bounds, columns_sql = ["1 as one"], ["count(*)"]
     for at, column in enumerate(columns):
         quoted, number = name(column.name), _as_number(column)
         distinct = "count(distinct {})" if rows <= EXACT_ROWS else "approx_count_distinct({})"
-        told += [f"count({quoted})", distinct.format(quoted)]
+        columns_sql += [f"count({quoted})", distinct.format(quoted)]
         if _is_comparable(column.kind):
-            told += [f"left({side}({quoted})::varchar, {_SHOWN_CHARACTERS})" for side in ("min", "max")]
+            columns_sql += [f"left({side}({quoted})::varchar, {_SHOWN_CHARACTERS})" for side in ("min", "max")]
         else:
-            told += ["null", "null"]
+            columns_sql += ["null", "null"]
         if number is not None:
             finite = f"case when isfinite({number}) then {number} end"
             bounds += [f"min({finite}) as low{at}", f"max({finite}) as high{at}"]
             share = f"({finite} - low{at}) / nullif(high{at} - low{at}, 0)"
-            told.append(f"histogram(case when {finite} is not null then "
+            columns_sql.append(f"histogram(case when {finite} is not null then "
                         f"least({BUCKETS - 1}, coalesce(floor({share} * {BUCKETS}), 0))::integer end)")  # fmt: skip
         elif column.kind in ("string", "boolean"):
             bounds.append(f"approx_count_distinct({quoted}) as few{at}")
-            told.append(
+            columns_sql.append(
                 f"histogram(case when few{at} <= {FEW_VALUES} then left({quoted}::varchar, {_SHOWN_CHARACTERS}) end)"
             )
         else:
-            told.append("null")
-    return f"with bounds as (select {', '.join(bounds)} from {table})\nselect {', '.join(told)} from {table}, bounds"
+            columns_sql.append("null")
+    return f"with bounds as (select {', '.join(bounds)} from {table})\nselect {', '.join(columns_sql)} from {table}, bounds"
 
 
 KEYWORDS = (
@@ -209,15 +209,15 @@ def coloured(line: Line, wrong: range | None = None) -> Line:
 
 def error_place(problem: Sequence[str], text: str) -> range | None:
     """The characters of the query that an error is about; None if the error gives no place."""
-    told = " ".join(problem)
-    if found := _START.search(told):
+    message = " ".join(problem)
+    if found := _START.search(message):
         return _word_at(text, int(found.group(1)))
-    if found := _LINE.search(told):
+    if found := _LINE.search(message):
         row, column = int(found.group(1)), int(found.group(2))
         lines = text.split("\n")
         if row <= len(lines):
             return _word_at(text, sum(len(line) + 1 for line in lines[: row - 1]) + max(0, column - 1))
-    for found in _NAMED_WRONG.finditer(told):
+    for found in _NAMED_WRONG.finditer(message):
         wanted = re.search(rf"(?<!\w){re.escape(found.group(1))}(?!\w)", text, re.IGNORECASE)
         if wanted is not None:
             return range(wanted.start(), wanted.end())

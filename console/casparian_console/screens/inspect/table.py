@@ -245,13 +245,15 @@ class OneTable(View):
         lines += block(upper, width, self._top)
         below = _LINEAGE_LINES if self.has_lineage and not self._is_over_columns else 0
         room = height - len(lines) - 1 - below
-        told: list[Line] = [[("bad", f" {line}")] for line in self.sample.problem[:3]]
-        self._rows_at = len(lines) + 1 + len(told)
-        grid = self.rows.draw(width, room - len(told), glyphs, is_focused=self.is_in_rows) if self.sample.table else []
+        problems: list[Line] = [[("bad", f" {line}")] for line in self.sample.problem[:3]]
+        self._rows_at = len(lines) + 1 + len(problems)
+        grid = (
+            self.rows.draw(width, room - len(problems), glyphs, is_focused=self.is_in_rows) if self.sample.table else []
+        )
         if self.sample.table is not None and not self.sample.table.rows:
             grid.append([("dim", "  No rows." if not self.condition else "  No row fulfils the condition.")])
         lines.append(divider("rows", self._state(), width, glyphs, is_focused=self.is_in_rows))
-        lines += block([*told, *grid], width, room)
+        lines += block([*problems, *grid], width, room)
         if below:
             lines.append(divider("lineage of the selected row", "", width, glyphs, is_focused=False))
             lines += self._lineage(context)
@@ -294,12 +296,12 @@ class OneTable(View):
         what = (
             f"the first {short(len(table.rows))}{self.sample.hint}" if table.is_cut else f"all {short(len(table.rows))}"
         )
-        told = [what, self.rows.window()]
+        parts = [what, self.rows.window()]
         if self.rows.sorting:
-            told.append(f"sorted by {clean(self.rows.sorting[0])}")
+            parts.append(f"sorted by {clean(self.rows.sorting[0])}")
         if self.condition:
-            told.append(f"where {clean(self.condition)[:40]}")
-        return ", ".join(part for part in told if part)
+            parts.append(f"where {clean(self.condition)[:40]}")
+        return ", ".join(part for part in parts if part)
 
 
 def _data_columns(table: Table) -> list[int]:

@@ -160,8 +160,8 @@ def row_words(grid: Grid | None) -> str:
     if grid is None or row is None:
         return "no row selected"
     cells = zip(grid.table.columns, grid.table.rows[row], strict=True)
-    told = [f"{column.name}={cell_text(value, column.kind, 60)}" for column, value in cells if value is not None]
-    return ", ".join(told[:12]) or NULL
+    words = [f"{column.name}={cell_text(value, column.kind, 60)}" for column, value in cells if value is not None]
+    return ", ".join(words[:12]) or NULL
 
 
 _ONWARD = frozenset({"j", "down", "G", "end", "pgdn"})

@@ -150,8 +150,8 @@ def _failed(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]
     room = look.width - line_width(why) - len(cause) - 1
     message = clip(f": {clean(last.error_message)}", room, glyphs.ellipsis) if last.error_message else ""
     is_whole = look.job_list.size(group) == look.job_list.total(group)
-    which, told = ("first", look.job_list.known(group, -1) or last) if is_whole else ("last", last)
-    where = clip_left(clean(told.input), look.width - len(_INDENT) - len(which) - 3, glyphs.ellipsis)
+    which, job = ("first", look.job_list.known(group, -1) or last) if is_whole else ("last", last)
+    where = clip_left(clean(job.input), look.width - len(_INDENT) - len(which) - 3, glyphs.ellipsis)
     return [head, [*why, ("", message), ("dim", cause)], [("dim", f"{_INDENT}{which}: "), ("", where)]]
 
 
@@ -160,10 +160,10 @@ def _open(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     glyph = ("accent", look.glyphs.running) if running else ("dim", look.glyphs.waiting)
     first = look.job_list.known(group, 0)
     if first is not None and (running + waiting == 1 or card_height(group) == 1):
-        state, told = _job_progress(look, first), _job_numbers(look, first)
+        state, numbers = _job_progress(look, first), _job_numbers(look, first)
     else:
         backlog = backlog_of(group, look.facts)
-        state, told = (
+        state, numbers = (
             _bar(look, _share(look, group) if running or backlog.ended else None),
             _backlog_numbers(look, group, running, waiting),
         )
@@ -171,9 +171,9 @@ def _open(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     glyph = ("warn", look.glyphs.paused) if held else glyph
     head = _head(look, group, glyph, _what(look, group), state, is_selected)
     if card_height(group) == 1:
-        return [_head(look, group, glyph, _what(look, group), [*told, ("", " ")], is_selected)]
+        return [_head(look, group, glyph, _what(look, group), [*numbers, ("", " ")], is_selected)]
     name = f"{_name(first)}  " if first is not None and running + waiting == 1 else ""
-    return [head, [("", _INDENT), ("", name), *held, *told, *_worries(look, group)]]
+    return [head, [("", _INDENT), ("", name), *held, *numbers, *_worries(look, group)]]
 
 
 def _bar(look: CardContext, share: float | None) -> Line:
@@ -234,10 +234,10 @@ def _done(look: CardContext, group: JobGroup, is_selected: bool) -> list[Line]:
     bad, rows = sum(bucket.quarantined for bucket in buckets), sum(bucket.rows for bucket in buckets)
     written = size(sum(bucket.bytes for bucket in buckets))
     where = f"outputs/{_few(outputs, 2)} ({written})" if outputs else "no output"
-    told: Line = [("", f"{_INDENT}{_jobs(look, group)} {glyphs.arrow} {where}")]
-    told += [("warn", f"{dot}{count(bad, 'row')} quarantined")] if bad else []
-    told.append(("dim", f"{dot}{count(rows, 'row')}"))
-    return [head, told, _sql(look, outputs)]
+    detail: Line = [("", f"{_INDENT}{_jobs(look, group)} {glyphs.arrow} {where}")]
+    detail += [("warn", f"{dot}{count(bad, 'row')} quarantined")] if bad else []
+    detail.append(("dim", f"{dot}{count(rows, 'row')}"))
+    return [head, detail, _sql(look, outputs)]
 
 
 def _sql(look: CardContext, outputs: Sequence[str]) -> Line:
@@ -314,9 +314,9 @@ def _job_numbers(look: CardContext, job: Job) -> Line:
             dead = f"dead letter ({clean(job.reason)}){dot}" if job.state == "DEAD_LETTER" else ""
             return [("bad", f"{dead}{clean(job.error_code)}"), ("", f" {clean(job.error_message)}")]
         case Standing.DONE:
-            told: Line = [("", f"{pad_left(count(job.rows, 'row'), 14)}")]
-            told += [("warn", f"{dot}{job.quarantined:,} quarantined")] if job.quarantined else []
-            return [*told, ("dim", f"{dot}{duration(job.seconds)}")]
+            numbers: Line = [("", f"{pad_left(count(job.rows, 'row'), 14)}")]
+            numbers += [("warn", f"{dot}{job.quarantined:,} quarantined")] if job.quarantined else []
+            return [*numbers, ("dim", f"{dot}{duration(job.seconds)}")]
         case Standing.CANCELLED:
             return [("dim", f"closed: {clean(job.error_code)}" if job.is_closed else clean(job.reason))]
     if job.state == "RETRY_WAIT":

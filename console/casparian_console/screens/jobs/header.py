@@ -132,16 +132,16 @@ def _waiting(look: CardContext, width: int) -> list[Line]:
     """What blocks work: paused parsers, contracts that wait for approval."""
     registry = look.facts.registry
     paused = sorted({clean(parser.name) for parser in registry.paused_parsers})
-    told = [f"paused: {', '.join(paused)}"] if paused else []
-    told += (
+    parts = [f"paused: {', '.join(paused)}"] if paused else []
+    parts += (
         [f"{count(len(registry.waiting_contracts), 'contract')} waiting for approval"]
         if registry.waiting_contracts
         else []
     )
     retrying = look.facts.jobs.by_state["RETRY_WAIT"]
-    told += [f"{count(retrying, 'job')} to be retried"] if retrying else []
-    text = f" {look.glyphs.dot} ".join(told)
-    return [fit([("warn", f" {look.glyphs.paused} {text}")] if told else [], width, ellipsis=look.glyphs.ellipsis)]
+    parts += [f"{count(retrying, 'job')} to be retried"] if retrying else []
+    text = f" {look.glyphs.dot} ".join(parts)
+    return [fit([("warn", f" {look.glyphs.paused} {text}")] if parts else [], width, ellipsis=look.glyphs.ellipsis)]
 
 
 def _rule(look: CardContext, width: int) -> Line:

@@ -270,19 +270,19 @@ def _throughput(reading: Reading, glyphs: Glyphs, width: int, height: int) -> li
         return [[("dim", "no samples yet")]]
     mean, highest = sum(rates) / len(rates), max(rates)
     trend, style = (glyphs.up, "ok") if reading.rows_now > mean else (glyphs.down, "dim")
-    told: Line = [
+    numbers: Line = [
         ("", f"{pad_left(short(mean), 6)} rows/s avg "),
         ("bold", f"{pad_left(short(reading.rows_now), 6)} now "),
         (style, trend if reading.rows_now != mean else " "),
     ]
     if width >= 48 and reading.bytes_now:
-        told.append(("dim", f"  {size(int(reading.bytes_now))}/s"))
+        numbers.append(("dim", f"  {size(int(reading.bytes_now))}/s"))
     rows = max(1, height - 3)
     drawn = chart(rates, width, rows, glyphs)
     scale: Line = [("dim", f"{_span(reading)}, highest {short(highest)} rows/s")]
     if reading.running and not highest:
         scale = [("dim", "No rows were reported yet: a parser reports them batch by batch.")]
-    return [told, *([("accent", row)] for row in drawn), scale]
+    return [numbers, *([("accent", row)] for row in drawn), scale]
 
 
 def _workers(reading: Reading, glyphs: Glyphs, width: int, height: int) -> list[Line]:
@@ -327,8 +327,10 @@ def _sinks_lines(reading: Reading, glyphs: Glyphs, width: int, height: int) -> l
         name = pad(
             clip(clean(sink.name if sink.is_total else f"  {sink.name}"), name_width, glyphs.ellipsis), name_width
         )
-        told: Line = [(column.style_of(sink), f" {pad_left(column.text_of(sink), column.width)}") for column in columns]
-        lines.append([("bold" if sink.is_total else "accent", name), *told])
+        cells: Line = [
+            (column.style_of(sink), f" {pad_left(column.text_of(sink), column.width)}") for column in columns
+        ]
+        lines.append([("bold" if sink.is_total else "accent", name), *cells])
     if any(column.name == "errors" for column in columns):
         lines += [[], [("dim", "errors, p50, p99 since the daemon's start")]]
     return lines
