@@ -169,10 +169,14 @@ class LocalSentinel:
         import duckdb
 
         from casparian_sentinel.projection.answers import is_damage
+        from casparian_sentinel.projection.database import ProjectionError, is_failed_write
 
         try:
             return ask(self._caught_up())
         except duckdb.Error as cause:
+            if is_failed_write(cause):
+                problem = f"The tables cannot be written: {str(cause).splitlines()[0]}."
+                raise ProjectionError(problem, remedy=f"Free some space on the disk of {self.home.root}.") from cause
             if self._projection is None or not is_damage(cause):
                 raise
             _log.warning("rebuilding %s from the log: %s", self.home.state_db.name, str(cause).splitlines()[0])

@@ -38,7 +38,7 @@ class LoopState(TypedDict):
 
 
 class Report(TypedDict, total=False):
-    """From the projector: how far the tables are, the state of its loop, why the process ends."""
+    """From the projector: how far the tables are, the state of its loop, why it ends or cannot write."""
 
     applied: int
     poison: int

@@ -26,6 +26,7 @@ from casparian_protocol.packing import MalformedMessage, unpack
 from casparian_protocol.queries import Query, UnknownQuery, query_of
 from casparian_protocol.values import plain_values
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
+from casparian_sentinel.projection.database import is_failed_write
 from casparian_sentinel.projection.queries import select_of
 from casparian_sentinel.sql.second_look import DEPTH_LIMIT, is_too_deep
 
@@ -42,11 +43,11 @@ _DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, 
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the error means that the database is damaged, because no question alone can cause it.
+    """Whether the error means that the database is damaged, because no question alone can cause it, nor a full disk.
 
     A wrong checksum of a page is reported as a plain `duckdb.Error`; the Python binding has no class for it.
     """
-    return isinstance(error, _DAMAGE) or type(error) is duckdb.Error
+    return (isinstance(error, _DAMAGE) or type(error) is duckdb.Error) and not is_failed_write(error)
 
 
 class Question(BaseModel):

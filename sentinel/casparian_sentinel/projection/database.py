@@ -8,6 +8,7 @@ position in the tables as a JSON map, or null. `jobs`, `files`, `registry` and `
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -71,6 +72,24 @@ class ProjectionError(CasparianError):
     """The tables cannot be opened or queried."""
 
 
+#: DuckDB has no class for a failed write: a commit, a statement and a checkpoint report one with three different classes.
+_WRITE_FAILURES = (duckdb.TransactionException, duckdb.IOException, duckdb.FatalException)
+_WRITE_FAILED = re.compile(
+    r'Could not (write|truncate|sync) file "[^"\n]*": |Cannot open file "[^"\n]*": (No space left|Disk quota exceeded)'
+)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_failed_write(error: Exception) -> bool:
+    """Whether a file could not be written, in most cases because the disk is full. Neither the event nor the file is at fault.
+
+    After a `FatalException` the connection is of no use any more; the file can be opened again.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return isinstance(error, _WRITE_FAILURES) and _WRITE_FAILED.search(str(error)) is not None
+
+
 def boot_id() -> str:
     """The kernel's id of this boot. After another boot, data written without syncs is not trusted."""
     try:
@@ -80,13 +99,15 @@ def boot_id() -> str:
 
 
 def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
-    """Open the existing tables, or create new ones if the existing ones cannot be trusted."""
+    """Open the existing tables, or create new ones if the existing ones cannot be trusted. Raises if nothing can be written."""
     if not path.exists():
         return create(path, boot_id)
     reason = "it cannot be read"
     try:
         db = _connect_patiently(path)
     except duckdb.Error as cause:
+        if is_failed_write(cause):
+            raise
         reason = str(cause).splitlines()[0]
     else:
         try:
@@ -98,6 +119,9 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
             if row and row[0] != SCHEMA_FINGERPRINT:
                 reason = "it was made by another version"
         except duckdb.Error as cause:
+            if is_failed_write(cause):
+                db.close()
+                raise
             reason = str(cause).splitlines()[0]
         db.close()
     _log.warning("rebuilding %s from the log: %s", path.name, reason)

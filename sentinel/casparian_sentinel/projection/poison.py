@@ -20,6 +20,7 @@ from casparian_protocol.bounds import MICROSECONDS_MAX
 from casparian_sentinel.blobs import BlobDamaged, BlobMissing
 from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection.answers import is_damage
+from casparian_sentinel.projection.database import is_failed_write
 
 _MAY_PASS = (
     duckdb.OutOfMemoryException,
@@ -71,7 +72,7 @@ class Suspects:
 
 def may_pass(error: Exception) -> bool:
     """Whether the error says nothing about the event that was being applied."""
-    return isinstance(error, _MAY_PASS) or is_damage(error)
+    return isinstance(error, _MAY_PASS) or is_failed_write(error) or is_damage(error)
 
 
 class PoisonRow(TypedDict):

@@ -32,10 +32,18 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import LogCorrupt, LogReader, Position
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import LoopState, Report, Watermark
-from casparian_sentinel.projection.answers import BadQuestion, Pending, error, published, read_question, working
-from casparian_sentinel.projection.database import PositionFile, boot_id, discard
+from casparian_sentinel.projection.answers import (
+    BadQuestion,
+    Pending,
+    error,
+    is_damage,
+    published,
+    read_question,
+    working,
+)
+from casparian_sentinel.projection.database import PositionFile, boot_id, discard, is_failed_write
 from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
-from casparian_sentinel.projection.poison import StartAgain
+from casparian_sentinel.projection.poison import BREAKS, StartAgain
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 
@@ -45,6 +53,8 @@ _VIEWS_EVERY_SECONDS = 1.0
 _VIEWS_AGAIN_SECONDS = 5.0
 _REPORT_EVERY_SECONDS = 0.05
 _SAY_EVERY_SECONDS = 2.0
+#: How long to wait after the tables could not be written.
+_WRITE_AGAIN_SECONDS = 1.0
 #: The garbage collector visits every live object, and a fold creates many objects but keeps few, so it runs rarely.
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
@@ -166,6 +176,9 @@ class Projector:
         self._published_at = 0.0
         #: Why the last attempt to write the catalog failed; empty if it succeeded.
         self._not_published = ""
+        #: While the tables cannot be written: why, and when (monotonic) to try again.
+        self._not_written = ""
+        self._write_again_at_s = -math.inf
         self._is_ready = False
         self._pulse = Pulse(lambda report: _send_report(control, report))
 
@@ -204,7 +217,7 @@ class Projector:
         self._projection.close()
 
     def _idle_milliseconds(self) -> int:
-        if self._is_behind():
+        if self._is_behind() and not self._not_written:
             return 0
         if self._lanes.is_busy:
             return 50
@@ -228,17 +241,37 @@ class Projector:
             self._lanes.sentinel = received["asker"]
 
     def _advance(self) -> None:
-        """Apply durable events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
-        if self._watermark is None:
+        """Apply durable events. On a full disk the tables stay as they are and answer, and this tries again each second."""
+        if self._watermark is None or time.monotonic() < self._write_again_at_s:
             return
+        try:
+            self._apply_durable(self._watermark)
+        except (duckdb.Error, OSError) as cause:
+            if not is_failed_write(cause) or isinstance(cause, BREAKS):
+                raise
+            self._write_again_at_s = time.monotonic() + _WRITE_AGAIN_SECONDS
+            words = f"the tables cannot be written, and this is tried again: {str(cause).splitlines()[0]}"
+            if not self._not_written:
+                _log.error("%s", words)
+                _send_report(self._control, Report(error=words))
+            self._not_written = words
+            return
+        if self._not_written:
+            self._not_written = ""
+            _log.warning("the tables can be written again")
+            if self._is_ready:
+                _send_report(self._control, Report(ready=True, seq=self._projection.seq))
+
+    def _apply_durable(self, watermark: Position) -> None:
+        """Apply events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
         until = time.monotonic() + self._batch_seconds
         seq_before = self._projection.seq
         try:
             try:
-                _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
+                _apply(self._projection, self._reader, watermark, self._batch_events, until)
             except duckdb.OutOfMemoryException:  # memory of questions is released first, because events have priority
                 self._lanes.interrupt_all("The query was stopped: the tables needed its memory.")
-                _apply(self._projection, self._reader, self._watermark, self._batch_events, until)
+                _apply(self._projection, self._reader, watermark, self._batch_events, until)
         except LogCorrupt:
             if self._projection.head is None:
                 raise
@@ -394,8 +427,8 @@ def run(home: Home, control_fd: int, batch_events: int, batch_milliseconds: int)
         problem = str(cause).splitlines()[0]
         _log.error("%s", problem)
         _send_report(control, Report(error=problem))
-        if isinstance(cause, duckdb.Error):
-            discard(home.state_db)  # it cannot be trusted any more, and the next projector rebuilds it
+        if is_damage(cause):
+            discard(home.state_db)  # the next projector rebuilds it
         return 1
     return 0
 

@@ -81,6 +81,9 @@ class Projection:
         try:
             self._load()
         except duckdb.Error as cause:  # damage may be anywhere in the file
+            if database.is_failed_write(cause):
+                self._db.close()
+                raise
             _log.warning("rebuilding %s from the log: %s", path.name, str(cause).splitlines()[0])
             self._db.close()
             self._db = database.create(path, boot_id)
@@ -113,6 +116,11 @@ class Projection:
     def close(self) -> None:
         try:
             self._db.execute("update cf_position set is_clean = true")
+        except duckdb.Error as cause:
+            if not database.is_failed_write(
+                cause
+            ):  # otherwise the tables are only rebuilt after a restart of the machine
+                raise
         finally:
             self._db.close()
             if self._position_file is not None:
@@ -144,7 +152,7 @@ class Projection:
         try:
             self._apply_whole(events, head)
         except poison.BREAKS as error:
-            if not self._suspects.note(events, error):
+            if database.is_failed_write(error) or not self._suspects.note(events, error):
                 raise
             _log.error("the tables failed at event %d and are rebuilt: %s", events[0].seq, error)
             self.rebuild()

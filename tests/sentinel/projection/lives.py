@@ -36,7 +36,9 @@ class History:
 
     def opening(self) -> list[Fact]:
         """Sources, rules, a scan, a parser with its contract, a worker: one event of each kind but those of jobs."""
-        changes = self.blobs.put(_changes([("new", f"file{n}", ["advice"] if n % 2 else []) for n in range(20)])).digest
+        changes = self.blobs.put(
+            file_changes([("new", f"file{n}", ["advice"] if n % 2 else []) for n in range(20)])
+        ).digest
         tags = self.blobs.put(_ipc(pa.table({"id": ["file0", "file2"], "tag": ["late", "late"]}))).digest
         contract = {
             "scope_id": "s",
@@ -64,7 +66,7 @@ class History:
         self._add("ScanStarted", **scan, roots=["/data"], source_id="src1")
         self._add("FilesObserved", **scan, blob=changes, **counts)
         self._add("ScanFinished", **scan, complete=True, files=20, bytes=200, unchanged=0, unreadable=0, seconds=0.5)
-        revised = self.blobs.put(_changes([("retagged", "file4", ["advice"])])).digest
+        revised = self.blobs.put(file_changes([("retagged", "file4", ["advice"])])).digest
         self._add("FilesRevised", blob=revised, retagged=1, rehashed=0)
         self._add("FilesTagged", tag="late", is_removed=False, tag_source="manual", blob=tags, files=2)
         self._add("FilesTagged", tag="late", is_removed=True, tag_source="manual", file_ids=["file0"], files=1)
@@ -251,7 +253,7 @@ def write_history(
     return writer.durable.position
 
 
-def _changes(rows: list[tuple[str, str, list[str]]]) -> bytes:
+def file_changes(rows: list[tuple[str, str, list[str]]]) -> bytes:
     table = pa.table(
         {
             "change": [change for change, _id, _tags in rows],

@@ -73,7 +73,7 @@ class ProjectorPhase(StrEnum):
     AWAY = "away"
     #: It keeps dying, so it is restarted less often.
     GIVEN_UP = "given_up"
-    #: It stopped and reported why.
+    #: It reported why it stopped, or why the tables cannot be written.
     BROKEN = "broken"
 
 
