@@ -60,7 +60,8 @@ class Gateway(Protocol):
         ...
 
     def query(self, query: Query[RowT]) -> list[RowT]:
-        """The rows of a named query, at least as new as this gateway's last operation. Times are µs UTC."""
+        """The rows of a named query, at least as new as this gateway's last operation and the last event of its open feed. Times
+        are µs UTC."""
         ...
 
     def query_table(self, query: Query[Any]) -> pa.Table:
@@ -93,12 +94,18 @@ class RemoteGateway:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.home = client.home
-        self._seq = client.seq_at_connect
+        self._performed_seq = client.seq_at_connect
+        self._feed: Feed | None = None
+
+    @property
+    def _seq(self) -> int:
+        """The last event that this gateway's caller knows of."""
+        return max(self._performed_seq, self._feed.seq if self._feed is not None else 0)
 
     def perform(self, call: Call[R]) -> R:
         result = self.client.perform(call)
         if isinstance(result, Done | PingResult):
-            self._seq = max(self._seq, result.seq)
+            self._performed_seq = max(self._performed_seq, result.seq)
         return result
 
     def query(self, query: Query[RowT]) -> list[RowT]:
@@ -123,8 +130,14 @@ class RemoteGateway:
     def upload(self, content: bytes) -> str:
         return self.client.upload(content)
 
-    def feed(self) -> AbstractContextManager[Feed]:
-        return self.client.follow()
+    @contextmanager
+    def feed(self) -> Iterator[Feed]:
+        with self.client.follow() as feed:
+            self._feed = feed
+            try:
+                yield feed
+            finally:
+                self._performed_seq, self._feed = self._seq, None
 
 
 class LocalGateway:

@@ -9,10 +9,10 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from casparian_app.gateway import Gateway, read_blob
 from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, is_whole_job_id, known, need, unknown
@@ -181,10 +181,32 @@ def _parked(gateway: Gateway, job: JobRow) -> ParkedCommit | None:
     return next((one for one in parked if one.job_id == job["id"]), None)
 
 
-def log_file(gateway: Gateway, job_id: str) -> Path | None:
-    """The newest log of a job, `logs/<date>/<job_id>.log`; None if it has none."""
-    found = sorted(gateway.home.logs.glob(f"*/{job_id}.log"), key=lambda path: path.parent.name)
-    return found[-1] if found else None
+class LogTail:
+    """What is appended to the newest log of a job, `logs/<date>/<job_id>.log`. An attempt on another day writes another file."""
+
+    def __init__(self, home: Home, job_id: str) -> None:
+        self._logs = home.logs
+        self._job_id = job_id
+        self._path: Path | None = None
+        self._file: TextIO | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        return self._file is not None
+
+    def appended(self) -> Iterator[str]:
+        """What was written since the last call, line by line; the last line may be incomplete."""
+        newest = max(self._logs.glob(f"*/{self._job_id}.log"), key=lambda path: path.parent.name, default=None)
+        if self._file is not None:
+            yield from self._file
+        if newest is not None and newest != self._path:
+            self.close()
+            self._path, self._file = newest, newest.open(encoding="utf-8", errors="replace")
+            yield from self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def policy_words(policy: Mapping[str, object]) -> str:

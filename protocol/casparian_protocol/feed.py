@@ -191,6 +191,11 @@ class Feed:
         """The descriptor for a poller; when it is readable, call `next(0)` until it returns None."""
         return self._socket
 
+    @property
+    def seq(self) -> int:
+        """The last event that this feed has reported."""
+        return self._order.seq or 0
+
     def next(self, timeout_seconds: float) -> FeedItem | None:
         """The next item, or None after this time. Raises the errors of fetching a snapshot."""
         if self._order.needs_snapshot:

@@ -39,3 +39,15 @@ def test_several_jobs_are_retried_rerun_and_closed_by_one_command_each(lived: Ca
         1,
         ["1 job queued again", "1 job not queued again: it has not ended"],
     )
+
+
+def test_a_rerun_of_all_failures_that_is_refused_in_part_makes_the_command_fail(lived: Caller) -> None:
+    assert lived("parser", "retire", "advice@1.0.0").code == 0
+
+    tried = lived("job", "rerun", "--failed", "--dry-run", "--json")
+    done = lived("job", "rerun", "--failed")
+
+    (refused,) = tried.document["refused"]
+    assert (tried.code, tried.document) == (1, {"rerun": 0, "refused": [refused], "dry_run": True})
+    assert (done.code, done.out) == (1, "0 failed inputs queued again\n")
+    assert done.err.splitlines() == [f"1 failed input not queued again: {refused['reason']}"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -19,10 +19,10 @@ from casparian_app.jobs import (
     FILTER_WORDS,
     Changed,
     JobFilter,
+    LogTail,
     cancel_jobs,
     close_jobs,
     job_details,
-    log_file,
     policy_words,
     replay_dead,
     rerun_failed,
@@ -31,10 +31,17 @@ from casparian_app.jobs import (
     retry_jobs,
 )
 from casparian_app.names import find_job, find_job_or_file
-from casparian_app.texts import UsageProblem, count, when_short
-from casparian_protocol.jobs import WORKS
+from casparian_app.texts import NoDaemon, UsageProblem, count, when_short
+from casparian_protocol.jobs import ENDED, PENDING, WORKS, JobState
 from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
+
+if TYPE_CHECKING:
+    from casparian_protocol.feed import Feed
+
+_REDRAW_SECONDS = 0.25
+#: The events that end a job.
+_ENDS = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
 
 
 @click.group(
@@ -133,20 +140,30 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
 
 def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCode:
     """Redraw when the feed reports a change, at most four times a second."""
-    from casparian_protocol.feed import FeedEvent
+    with gateway.feed() as feed:
+        for _change in changes(feed, _REDRAW_SECONDS):
+            if app.is_json:
+                as_ndjson(app, gateway.query(chosen.query(limit)))
+            else:
+                click.clear()
+                _print_jobs(app, gateway, chosen, limit)
+    return ExitCode.OK
+
+
+def changes(feed: Feed, pause_seconds: float) -> Iterator[None]:
+    """Yield when events or a snapshot have arrived: at once, or when this time has passed since the caller took the last ones."""
+    from casparian_protocol.feed import SILENCE_SECONDS, FeedEvent
     from casparian_protocol.wire.operations.daemon import Snapshot
 
-    with gateway.feed() as feed:
-        drawn_at = 0.0
-        for item in feed:
-            if isinstance(item, Snapshot | FeedEvent) and time.monotonic() - drawn_at >= 0.25:
-                if app.is_json:
-                    as_ndjson(app, gateway.query(chosen.query(limit)))
-                else:
-                    click.clear()
-                    _print_jobs(app, gateway, chosen, limit)
-                drawn_at = time.monotonic()
-    return ExitCode.OK
+    not_before, is_changed = 0.0, False
+    while True:
+        wait_seconds = not_before - time.monotonic() if is_changed else SILENCE_SECONDS
+        if wait_seconds <= 0:
+            is_changed = False
+            yield
+            not_before = time.monotonic() + pause_seconds
+        elif isinstance(feed.next(wait_seconds), Snapshot | FeedEvent):
+            is_changed = True
 
 
 @click.group(cls=Group)
@@ -189,36 +206,44 @@ def job_named(app: App, gateway: Gateway, named: str) -> JobRow:
 @pass_app
 def logs(app: App, named: str, follow: bool, lines: int) -> ExitCode:
     """Print the log of a job: what the parser and the worker wrote. Of a FILE, print that of its newest job."""
-    with app.gateway() as gateway:
+    with app.gateway(is_patient=follow) as gateway:
         found = job_named(app, gateway, named)
-        path = log_file(gateway, found["id"])
-        if path is None:
-            app.say("No log yet." if found["status"] in ("QUEUED", "RETRY_WAIT") else "That job has no log.")
-            return ExitCode.OK
-        with path.open(encoding="utf-8", errors="replace") as log:
-            for line in deque(log, maxlen=lines or None):
-                app.out.write(line)
+        has_ended = JobState(found["status"]) in ENDED
+        with closing(LogTail(gateway.home, found["id"])) as log:
+            app.out.writelines(deque(log.appended(), maxlen=lines or None))
             app.out.flush()
-            if follow and gateway.is_daemon:
-                _follow(app, gateway, found["id"], log)
+            if not log.has_begun and (has_ended or not follow):
+                app.say("That job has no log." if has_ended else "No log yet.")
+            if follow and not has_ended:
+                _follow(app, gateway, found, log)
     return ExitCode.OK
 
 
-def _follow(app: App, gateway: Gateway, job_id: str, log: Any) -> None:
-    """Print what is appended, until the feed reports that the job has ended."""
+def _follow(app: App, gateway: Gateway, found: JobRow, log: LogTail) -> None:
+    """Print what is appended until the job has ended, as the feed reports it; a snapshot does not list every waiting job."""
     from casparian_protocol.feed import FeedEvent
     from casparian_protocol.wire.operations.daemon import Snapshot
 
-    ends = {"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"}
+    job_id, status = found["id"], found["status"]
+    if not gateway.is_daemon:
+        raise NoDaemon(
+            f"Job {job_id[:8]} is {status} and no daemon is running, so there is nothing to follow.",
+            remedy="Start one with `casparian start`.",
+        )
+    if JobState(status) in PENDING:
+        app.say(f"job {job_id[:8]} is {status}; waiting until it runs (Ctrl-C ends)")
     with gateway.feed() as feed:
         for item in feed:
-            app.out.write(log.read())
+            if isinstance(item, FeedEvent):
+                if item.data.get("job_id") != job_id:
+                    continue
+                has_ended = item.type in _ENDS
+            else:
+                has_ended = isinstance(item, Snapshot) and JobState(find_job(gateway, job_id)["status"]) in ENDED
+            app.out.writelines(log.appended())
             app.out.flush()
-            if isinstance(item, FeedEvent) and item.type in ends and item.data.get("job_id") == job_id:
-                break
-            if isinstance(item, Snapshot) and job_id not in {job.job_id for job in item.jobs}:
-                break
-    app.out.write(log.read())
+            if has_ended:
+                return
 
 
 @job.command("retry", examples="casparian job retry 3f2a91c0\ncasparian job retry 3f2a91c0 a1b2c3d4")
@@ -302,7 +327,7 @@ def _counting(app: App) -> Iterator[Callable[[Changed], None]]:
 
 
 def _report(app: App, done: Changed, name: str, verb: str, *, requested: int | None = None) -> ExitCode:
-    """How many of many jobs are changed, and how many not and why; it is a failure when one could not be."""
+    """Report how many jobs were changed, and how many not and why. It is a failure if one was refused."""
     if app.is_json:
         stopping = {} if requested is None else {"requested": requested}
         as_json(app, {name: done.jobs, **stopping, "refused": done.refusals()})
@@ -311,6 +336,10 @@ def _report(app: App, done: Changed, name: str, verb: str, *, requested: int | N
         app.say(f"{count(done.jobs, 'job')} {verb}{asked}")
         for why, jobs_left in done.refused.items():
             app.say(f"{count(jobs_left, 'job')} not {verb}: {cell(why)}")
+    return _verdict(done)
+
+
+def _verdict(done: Changed) -> ExitCode:
     return ExitCode.FAILED if done.refused else ExitCode.OK
 
 
@@ -335,11 +364,11 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
         done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint, on_changed=on_changed)
     if app.is_json:
         as_json(app, {"replayed": done.jobs, "refused": done.refusals()})
-        return ExitCode.OK
-    print(f"{count(done.jobs, 'dead letter')} {'is' if done.jobs == 1 else 'are'} queued again", file=app.out)
-    for reason, refused in done.refused.items():
-        app.say(f"{count(refused, 'job')} stay{'s' if refused == 1 else ''} dead: {cell(reason)}")
-    return ExitCode.OK
+    else:
+        print(f"{count(done.jobs, 'dead letter')} queued again", file=app.out)
+        for reason, refused in done.refused.items():
+            app.say(f"{count(refused, 'dead letter')} not queued again: {cell(reason)}")
+    return _verdict(done)
 
 
 @job.command(
@@ -395,14 +424,14 @@ def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bo
         done = rerun_failed(gateway, parser, code, is_trial=dry_run, on_changed=on_changed)
     if app.is_json:
         as_json(app, {"rerun": done.jobs, "refused": done.refusals(), "dry_run": dry_run})
-        return ExitCode.OK
+        return _verdict(done)
     verb = "would run again" if dry_run else "queued again"
     print(f"{count(done.jobs, 'failed input')} {verb}", file=app.out)
     for reason, refused in done.refused.items():
-        app.say(f"{count(refused, 'failed input')} not: {cell(reason)}")
+        app.say(f"{count(refused, 'failed input')} {'would not run again' if dry_run else 'not queued again'}: {cell(reason)}")
     if not done.jobs and not done.refused:
         app.say("No open failures; `casparian errors list --all` shows the closed ones.")
-    return ExitCode.OK
+    return _verdict(done)
 
 
 COMMANDS: dict[str, click.Command] = {"jobs": jobs, "job": job}

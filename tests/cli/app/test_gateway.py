@@ -24,8 +24,8 @@ from casparian_protocol.queries.registry import LastEventSeq, ParserVersions
 from casparian_protocol.queries.selections import Selection
 from casparian_protocol.wire.operations import OPERATIONS
 from casparian_protocol.wire.operations.base import Call, Result
-from casparian_protocol.wire.operations.daemon import DRAIN, RELOAD, SETTINGS, STOP
-from casparian_protocol.wire.operations.jobs import QUEUE
+from casparian_protocol.wire.operations.daemon import DRAIN, PING, RELOAD, SETTINGS, STOP
+from casparian_protocol.wire.operations.jobs import CANCEL, QUEUE, RERUN
 from casparian_protocol.wire.operations.registry import RESCAN
 from tests.cli.app.conftest import copy_of, running
 
@@ -102,6 +102,34 @@ def test_a_snapshot_comes_first_on_the_feed(daemon_home: Home) -> None:
 
     with open_gateway(daemon_home) as gateway, gateway.feed() as feed:
         assert isinstance(next(iter(feed)), Snapshot)
+
+
+def test_a_query_during_a_feed_is_as_new_as_the_last_event_of_the_feed(daemon_home: Home) -> None:
+    with open_gateway(daemon_home) as gateway, open_gateway(daemon_home) as other, gateway.feed() as feed:
+        job_id = other.query(JobsListed(limit=1))[0]["id"]
+        made = other.perform(RERUN(job_id=job_id)).job_id
+        while feed.seq < other.perform(PING()).seq:
+            feed.next(5.0)
+        (queued,) = (job for job in gateway.query(JobsListed()) if job["id"] == made)
+        assert queued["status"] == "QUEUED"
+        other.perform(CANCEL(job_id=made, reason="test"))
+
+
+def test_the_log_of_a_queued_job_is_followed_until_the_job_ends(daemon_home: Home) -> None:
+    with open_gateway(daemon_home) as gateway:
+        job_id = gateway.perform(RERUN(job_id=gateway.query(JobsListed(limit=1))[0]["id"])).job_id
+        command = [sys.executable, "-m", "casparian", "--home", str(daemon_home.root), "job", "logs", job_id, "-f"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None and following.stderr is not None
+            said = following.stderr.readline()
+            log = daemon_home.logs / "2026-01-31" / f"{job_id}.log"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text("a line\n")
+            line = following.stdout.readline()
+            gateway.perform(CANCEL(job_id=job_id, reason="test"))
+            code = following.wait(30)
+    assert said == f"job {job_id[:8]} is QUEUED; waiting until it runs (Ctrl-C ends)\n"
+    assert (line, code) == ("a line\n", 0)
 
 
 # --- one answer, whoever gives it ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from casparian_app.jobs import (
     Cancelled,
     Changed,
     JobFilter,
+    LogTail,
     UnknownState,
     cancel_jobs,
     close_jobs,
     job_details,
-    log_file,
     policy_words,
     recorded_jobs,
     replay_dead,
@@ -147,10 +148,25 @@ def test_the_document_of_a_job_speaks_in_words_and_unpacks_what_is_json(gateway:
 
 
 def test_the_log_of_a_job_is_found_by_its_id(gateway: Gateway) -> None:
-    failed = by_input(gateway)["boom.txt"]
-    log = log_file(gateway, failed)
-    assert log is not None and log.name == f"{failed}.log"
-    assert log_file(gateway, "0" * 16) is None
+    with closing(LogTail(gateway.home, by_input(gateway)["boom.txt"])) as log:
+        assert "no idea what this is" in "".join(log.appended())
+        assert (list(log.appended()), log.has_begun) == ([], True)
+    with closing(LogTail(gateway.home, "0" * 16)) as none:
+        assert (list(none.appended()), none.has_begun) == ([], False)
+
+
+def test_a_log_is_followed_into_the_file_of_the_next_day(tmp_path: Path) -> None:
+    first, second = (tmp_path / "logs" / day / "1f.log" for day in ("2026-01-31", "2026-02-01"))
+    first.parent.mkdir(parents=True)
+    first.write_text("one\ntw")
+    with closing(LogTail(Home(tmp_path), "1f")) as log:
+        assert list(log.appended()) == ["one\n", "tw"]
+        with first.open("a") as appending:
+            appending.write("o\n")
+        second.parent.mkdir()
+        second.write_text("three\n")
+        assert list(log.appended()) == ["o\n", "three\n"]
+        assert list(log.appended()) == []
 
 
 # --- policies in words ---
