@@ -153,8 +153,8 @@ def test_a_tool_that_fails_is_told_to_both() -> None:
     talk = Talk()
     talk.ask("look")
     talk.call("show_job", job_id="abcd1234")
-    talk.came_to("", 3, "casparian: There is no job abcd1234.\n  casparian jobs lists them.\n")
-    assert "failed: casparian: There is no job" in talk.side(200, 60)
+    talk.came_to("", 3, "as of event 35\ncasparian: There is no job abcd1234.\n  casparian jobs lists them.\n")
+    assert "failed: There is no job abcd1234." in talk.side(200, 60)
     assert "It ended with 3." in talk.told and "There is no job abcd1234" in talk.told
 
 

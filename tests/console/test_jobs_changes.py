@@ -50,7 +50,7 @@ def test_one_failed_job_is_retried_at_once_and_the_command_is_shown(day: Driver)
 def test_a_group_is_retried_after_a_question_that_names_how_many(day: Driver) -> None:
     assert not asks(day.press("j", "j", "R"))
     text = day.text(100, 40)
-    assert "Let 3 jobs of fix 1.0.0 try again?" in text
+    assert "Retry 3 jobs of fix 1.0.0?" in text
     assert "venue_nyse_20240102.log" in text
     asked = asks(day.press("y"))
 
@@ -180,7 +180,7 @@ def test_dead_letters_are_listed_alone_and_replayed_one_by_cause_or_all() -> Non
     assert "SCHEMA_MISMATCH" not in text and "READY" not in text
 
     driver.press("g", "R")
-    assert "Let all dead letters with ERR-dddddddd try again? 3 are known here." in driver.text(100, 40)
+    assert "Replay all dead letters with ERR-dddddddd? 3 are known here." in driver.text(100, 40)
     (ask,) = asks(driver.press("y"))
     assert ask.call.packed() == {"fingerprint": "d" * 16, "after": ""}
     assert ask.cli == f"casparian jobs replay --fingerprint ERR-{'d' * 16}"
@@ -190,7 +190,7 @@ def test_dead_letters_are_listed_alone_and_replayed_one_by_cause_or_all() -> Non
     assert (ask.call.packed(), ask.cli) == ({"job_id": job_id(802)}, f"casparian jobs replay {job_id(802)}")
 
     driver.press("A")
-    assert "Let all 4 dead letters of this home try again?" in driver.text(100, 40)
+    assert "Replay all 4 dead letters of this home?" in driver.text(100, 40)
     (ask,) = asks(driver.press("y"))
     assert ask.call.packed() == {"all_dead": True, "after": ""}
 
@@ -209,7 +209,17 @@ def test_a_replay_goes_on_with_the_next_page_and_counts_what_stays_dead() -> Non
     assert more.call.packed() == {"fingerprint": "d" * 16, "after": "0" * 16}
     driver.done(more, replayed=1, refused=[], next_after="")
 
-    assert "1,001 dead letters are queued again; 7 jobs stay dead: the parser is retired." in driver.text(120, 40)
+    assert "1,001 dead letters are queued again; 7 not: the parser is retired." in driver.text(120, 40)
+
+
+def test_a_dead_letter_whose_replay_was_refused_is_not_said_to_be_queued() -> None:
+    driver = work_day()
+    dead_letters(driver, 800, 3, "d" * 16)
+    driver.press("alt-j", "d", "g", " ", "j")
+    (ask,) = asks(driver.press("R"))
+    driver.done(ask, replayed=0, refused=[{"reason": "the parser is retired", "jobs": 1}], next_after="")
+
+    assert "0 dead letters are queued again; 1 not: the parser is retired." in driver.text(120, 40)
 
 
 def test_without_dead_letters_the_list_says_so(day: Driver) -> None:

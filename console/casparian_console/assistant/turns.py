@@ -266,7 +266,7 @@ class Turns:
                 result = "".join(self._call.text)
                 cut = "\n(cut: the output is longer)" if is_cut else ""
                 if code:
-                    said = _last_line(stderr) or f"it ended with {code}"
+                    said = _problem(stderr) or f"it ended with {code}"
                     self._call.entry.text += f"\n  failed: {said}"
                     result = f"It ended with {code}.\n{stderr}\n{result}"
                 else:
@@ -352,6 +352,8 @@ class Turns:
         return self._tag
 
 
-def _last_line(stderr: str) -> str:
+def _problem(stderr: str) -> str:
+    """The line that says what is wrong: messages may come before it, and its remedy after it."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    return clean(lines[0]) if lines else ""
+    found = next((line for line in lines if line.startswith("casparian: ")), lines[-1] if lines else "")
+    return clean(found.removeprefix("casparian: "))

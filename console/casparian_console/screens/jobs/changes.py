@@ -69,16 +69,6 @@ def named(jobs: Sequence[Job]) -> list[str]:
     return [*lines, f"  and {len(jobs) - _NAMED:,} more"] if len(jobs) > _NAMED else lines
 
 
-def replay_one(job: Job) -> RunOperation:
-    tag = ("jobs", "replay-one", job.job_id)
-    return RunOperation(
-        tag,
-        REPLAY(job_id=job.job_id),
-        f"casparian jobs replay {job.job_id}",
-        "{replayed} dead letter is queued again.",
-    )
-
-
 @dataclass
 class Batch:
     """One operation on many jobs, in progress."""
@@ -168,7 +158,7 @@ class Changes:
         is_whole_cause = chosen.group.key[4] == jobs[0].fingerprint != "" and not chosen.has_text_filter
         if is_whole_cause and all(job.state == "DEAD_LETTER" for job in jobs):
             return self.replay(chosen, context)
-        return self._ask("retry", jobs, f"Let {chosen.words('job')} try again?", context)
+        return self._ask("retry", jobs, f"Retry {chosen.words('job')}?", context)
 
     def rerun(self, chosen: Chosen, context: Context) -> Effects:
         question = f"Run {chosen.words('input')} again, with the parser's current version?"
@@ -187,11 +177,11 @@ class Changes:
         jobs = chosen.jobs
         if len(jobs) == 1:
             self.stay()
-            return [replay_one(jobs[0])]
+            return self.replay_one(jobs[0])
         cause = jobs[0].fingerprint
         if not cause:
-            return self._ask("retry", jobs, f"Let {count(len(jobs), 'dead letter')} try again?", context)
-        question = f"Let all dead letters with {self.shown(cause)} try again? {len(jobs):,} are known here."
+            return self._ask("retry", jobs, f"Retry {count(len(jobs), 'dead letter')}?", context)
+        question = f"Replay all dead letters with {self.shown(cause)}? {len(jobs):,} are known here."
 
         def start() -> Effects:
             self.stay()
@@ -200,7 +190,7 @@ class Changes:
         return context.open(Confirm("Replay", question, start, named(jobs)))
 
     def replay_all(self, context: Context) -> Effects:
-        question = f"Let all {count(context.facts.dead, 'dead letter')} of this home try again?"
+        question = f"Replay all {count(context.facts.dead, 'dead letter')} of this home?"
         return context.open(Confirm("Replay", question, self.replay_page, [f"home: {clean(context.home)}"]))
 
     def _ask(self, op: str, jobs: list[Job], question: str, context: Context) -> Effects:
@@ -244,6 +234,11 @@ class Changes:
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 
+    def replay_one(self, job: Job) -> Effects:
+        self._replayed, self._refused = 0, Counter()
+        cli = f"casparian jobs replay {job.job_id}"
+        return [RunOperation(("jobs", "replay", "", job.job_id), REPLAY(job_id=job.job_id), cli)]
+
     def replay_page(self, *, fingerprint: str = "", after: str = "") -> Effects:
         """Replay one page of all dead letters, or of those of a cause; the answer may lead to the next page."""
         if not after:
@@ -258,10 +253,11 @@ class Changes:
         result = message.result
         assert isinstance(result, ReplayResult)
         self._replayed += result.replayed
-        self._refused.update({each.reason: each.jobs for each in result.refused})
+        for each in result.refused:
+            self._refused[each.reason] += each.jobs
         text = f"{count(self._replayed, 'dead letter')} {'is' if self._replayed == 1 else 'are'} queued again"
         for reason, jobs in self._refused.most_common(2):
-            text += f"; {count(jobs, 'job')} stay dead: {clean(reason)}"
+            text += f"; {jobs:,} not: {clean(reason)}"
         context.say(f"{text}.", "warn" if self._refused else "ok")
         after = result.next_after
         return self.replay_page(fingerprint=message.tag[2], after=after) if after else []
