@@ -428,7 +428,9 @@ def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bo
     verb = "would run again" if dry_run else "queued again"
     print(f"{count(done.jobs, 'failed input')} {verb}", file=app.out)
     for reason, refused in done.refused.items():
-        app.say(f"{count(refused, 'failed input')} {'would not run again' if dry_run else 'not queued again'}: {cell(reason)}")
+        app.say(
+            f"{count(refused, 'failed input')} {'would not run again' if dry_run else 'not queued again'}: {cell(reason)}"
+        )
     if not done.jobs and not done.refused:
         app.say("No open failures; `casparian errors list --all` shows the closed ones.")
     return _verdict(done)
