@@ -242,15 +242,15 @@ def judge_log(objection: CasparianError | None) -> Check:
 
 def judge_published(facts: PublishedFacts) -> Check:
     if facts.why_not:
-        remedy = "Run `casparian sql 'select 1'`, which makes the catalog again, then doctor once more."
+        remedy = "Run `casparian sql 'select 1'`, which rebuilds the catalog, then doctor once more."
         return Check("outputs", Verdict.WARN, f"not checked: catalog.duckdb cannot be used: {facts.why_not}", remedy)
     if facts.damaged:
         named = ", ".join(facts.damaged)
         remedy = (
-            f"`casparian verify {facts.damaged[0]}` names them and their jobs. Bring them back from a backup, or make their "
-            "rows again: `casparian job rerun ID`."
+            f"`casparian verify {facts.damaged[0]}` names them and their jobs. Restore them from a backup, or rerun the "
+            "jobs that wrote them: `casparian job rerun ID`."
         )
-        return Check("outputs", Verdict.FAIL, f"published files are missing or cut short: of {named}", remedy)
+        return Check("outputs", Verdict.FAIL, f"published files of {named} are missing or truncated", remedy)
     seen = f"{facts.files:,} published files exist; `casparian verify OUTPUT` compares their digests"
     return Check("outputs", Verdict.OK, seen)
 
@@ -338,4 +338,4 @@ def _settings(home: Home) -> tuple[Settings, Check]:
         settings = load(home, dict(os.environ)).settings
     except SettingsError as wrong:
         return Settings(), Check("settings", Verdict.FAIL, wrong.problem, wrong.remedy)
-    return settings, Check("settings", Verdict.OK, "right")
+    return settings, Check("settings", Verdict.OK, "valid")

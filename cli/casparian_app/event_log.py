@@ -212,8 +212,8 @@ def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Com
         return None, "not asked for" if wanted is False else "the log is damaged or empty"
     if wanted is None and found.event_count > _CHEAP_EVENTS:
         return None, f"the log has more than {_CHEAP_EVENTS:,} events; --tables compares them anyway"
-    if (beside := _compared_beside_a_daemon(home)) is not None:
-        return beside, None
+    if (compared := _compared_while_a_daemon_runs(home)) is not None:
+        return compared, None
     try:
         lock = HomeLock.acquire(home.lock_file, "command")
     except (LogInUse, PermissionError) as cause:
@@ -227,7 +227,7 @@ def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Com
     return compared, compared.not_compared
 
 
-def _compared_beside_a_daemon(home: Home) -> Comparison | None:
+def _compared_while_a_daemon_runs(home: Home) -> Comparison | None:
     """Compare the running daemon's tables as of one event with a replay up to it; None if no daemon runs."""
     try:
         client = Client.connect(home)

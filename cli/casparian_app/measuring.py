@@ -92,7 +92,7 @@ class PublishedFacts:
     """The files that `catalog.duckdb` names: whether they exist, and whether their last bytes are intact."""
 
     files: int = 0
-    #: Outputs with a file that is missing or cut short; sorted.
+    #: Outputs with a file that is missing or truncated; sorted.
     damaged: tuple[str, ...] = ()
     #: Why `catalog.duckdb` cannot be read; empty when it can.
     why_not: str = ""

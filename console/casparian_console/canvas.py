@@ -239,7 +239,7 @@ def spread(left: Line, right: Line, width: int) -> Line:
     return [*fit(left, width - right_width), *right]
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, divider: Line) -> list[Line]:
+def side_by_side(left: Sequence[Line], right: Sequence[Line], left_width: int, divider: Line) -> list[Line]:
     """Two blocks of equal height side by side."""
     return [[*fit(a, left_width), *divider, *b] for a, b in zip(left, right, strict=True)]
 

@@ -39,8 +39,8 @@ _ODD = {
     r"\b(?:goes|go|went) on\b": "continues, keeps running",
     r"(?<![`\w])Pure\.": "nothing: the package's docstring says it once",
 }
-#: The packages in which no odd phrase is left.
-_CLEAN = ("sentinel", "shim", "worker")
+#: The packages in which no odd phrase may stand.
+_CLEAN = _PACKAGES
 
 
 @cache

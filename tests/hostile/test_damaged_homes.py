@@ -134,7 +134,7 @@ def test_a_query_over_a_damaged_file_names_the_rerun_that_brings_its_rows_back(
         assert refused.code == 1
         assert "Correct the query" not in refused.stderr
         assert "`casparian verify visits`" in refused.stderr
-        assert "cut short: of visits" in home.run("doctor", status=1).stdout
+        assert "published files of visits are missing" in home.run("doctor", status=1).stdout
         # A catalogue that was made anew meanwhile leaves the output out, and names `verify` for the id.
         assert re.search(rf"`casparian job rerun ({job_id}|ID)`", refused.stderr)
         assert f"job {job_id}: NOT REPRODUCED" in home.run("verify", "visits", status=1).stdout
@@ -159,7 +159,7 @@ def test_an_output_whose_folder_is_gone_is_said_to_be_damaged_until_it_is_brough
         assert "visits cannot be shown" in refused.stderr and "`casparian verify visits`" in refused.stderr
         assert home.sql("select count(*) as n from wards") == [{"n": WARDS}]
         doctor = home.run("doctor", status=1).stdout
-        assert "published files are missing or cut short: of visits" in doctor
+        assert "published files of visits are missing or truncated" in doctor
         assert [row["output"] for row in home.sql("select output from lineage.unpublished")] == ["visits"]
     finally:
         home.run("stop")

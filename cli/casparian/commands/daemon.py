@@ -36,7 +36,7 @@ casparian start            # stays in the foreground; Ctrl-C drains, twice stops
     metavar="N",
     help="Start N local worker processes (default: daemon.max_concurrent_workers, or one for each core).",
 )
-@click.option("--no-workers", is_flag=True, help="Start no local workers; they join with `casparian worker`.")
+@click.option("--no-workers", is_flag=True, help="Start no local workers; start them yourself with `casparian worker`.")
 @click.option(
     "--foreground/--detach",
     default=True,

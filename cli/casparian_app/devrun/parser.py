@@ -199,5 +199,5 @@ def _file(name: str, text: str) -> str:
 def _contract_files(found: ParserFiles) -> dict[str, str]:
     """The files `<output>.schema.json` next to the parser, for the outputs that it declares, or all if it declares none."""
     declared = [f"{output}{CONTRACT_SUFFIX}" for output in found.metadata.outputs]
-    beside = sorted(name for name in found.files if name.endswith(CONTRACT_SUFFIX) and "/" not in name)
-    return {name: found.files[name].decode("utf-8") for name in declared or beside if name in found.files}
+    contracts = sorted(name for name in found.files if name.endswith(CONTRACT_SUFFIX) and "/" not in name)
+    return {name: found.files[name].decode("utf-8") for name in declared or contracts if name in found.files}

@@ -155,7 +155,7 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
         return False
     problem = item.problem or kind_of(job.work).problem(state, job.work, item)
     if problem:
-        _fail(decision, job, own_error("PROTOCOL_ERROR", problem))
+        _fail_without_files(decision, job, own_error("PROTOCOL_ERROR", problem))
         return False
     _commit(decision, job, item)
     return True
@@ -255,7 +255,7 @@ def on_fail(decision: DecisionBuilder, command: FailReceived) -> None:
         cancelled(decision, job)
     else:
         retries = _may_retry(job, message.error)
-        failed = _retry(decision, job, message.error) if retries else _fail_for_good(decision, job, command)
+        failed = _retry(decision, job, message.error) if retries else _fail_and_keep_quarantine(decision, job, command)
         if message.error.code in _NOT_IN_PLACE:
             decision.do(PlanFiles())
         if paused := after_failure(decision, job, message.error, failed):
@@ -317,18 +317,18 @@ def dead_letter(
     return seq
 
 
-def _fail(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
+def _fail_without_files(decision: DecisionBuilder, job: OpenJob, error: JobError) -> int:
     """Fail the job without keeping any of its files; returns the sequence number of the event."""
     failed = decision.record(JobFailed(job_id=job.job_id, epoch=job.epoch, error=fitted(error)))
     decision.do(DropStaging(job.job_id, job.epoch))
     return failed
 
 
-def _fail_for_good(decision: DecisionBuilder, job: OpenJob, command: FailReceived) -> int:
+def _fail_and_keep_quarantine(decision: DecisionBuilder, job: OpenJob, command: FailReceived) -> int:
     """Fail the job and keep the quarantine that its worker offers; returns the sequence number of the event."""
     kept, error, blob = command.message.uncommitted, command.message.error, command.uncommitted_blob
     if kept is None or not kept.files or kind_of(job.work).problem_of_kept(job.work, kept):
-        return _fail(decision, job, error)
+        return _fail_without_files(decision, job, error)
     if not blob and needs_blob(kept):
         raise ValueError(f"the kept quarantine of job {job.job_id} must be stored as a blob before the core decides")
     failed = decision.record(
@@ -367,7 +367,9 @@ def abandon(decision: DecisionBuilder, command: AbandonAttempt) -> None:
     if job.is_cancel_requested:
         cancelled(decision, job)
         return
-    _fail(decision, job, internal_error(f"The end of this attempt could not be recorded: {command.reason}"))
+    _fail_without_files(
+        decision, job, internal_error(f"The end of this attempt could not be recorded: {command.reason}")
+    )
 
 
 # --- given back, recalled, lost with its worker, cancelled ---

@@ -99,7 +99,7 @@ def fold(state: State, decision: Decision) -> None:
         apply(state, seq, ts, event)
         seq += 1
     if decision.presence is not None:
-        decision.presence.keep()
+        decision.presence.apply()
 
 
 def step(state: State, presence: WorkerPresence, command: c.Command, now: c.Now, cause: Cause = 0) -> Decision:

@@ -98,46 +98,46 @@ V = TypeVar("V")
 class Draft(Mapping[K, V], Generic[K, V]):
     """A map as a decision changes it: the original, with entries added and removed."""
 
-    __slots__ = ("_before", "put", "taken")
+    __slots__ = ("_before", "put", "removed")
 
     def __init__(self, before: dict[K, V]) -> None:
         self._before = before
         self.put: dict[K, V] = {}
-        self.taken: set[K] = set()
+        self.removed: set[K] = set()
 
     def __getitem__(self, key: K) -> V:
         if key in self.put:
             return self.put[key]
-        if key in self.taken:
+        if key in self.removed:
             raise KeyError(key)
         return self._before[key]
 
     def __iter__(self) -> Iterator[K]:
-        before, put, taken = self._before, self.put, self.taken
-        if not put and not taken:
+        before, put, removed = self._before, self.put, self.removed
+        if not put and not removed:
             return iter(before)
-        return iter([*(key for key in before if key not in taken), *(key for key in put if key not in before)])
+        return iter([*(key for key in before if key not in removed), *(key for key in put if key not in before)])
 
     def __len__(self) -> int:
-        return sum(1 for _ in self) if self.put or self.taken else len(self._before)
+        return sum(1 for _ in self) if self.put or self.removed else len(self._before)
 
     def __setitem__(self, key: K, value: V) -> None:
         self.put[key] = value
-        self.taken.discard(key)
+        self.removed.discard(key)
 
     def drop(self, key: K) -> None:
         """Remove the key if it is there."""
         self.put.pop(key, None)
-        self.taken.add(key)
+        self.removed.add(key)
 
-    def keep(self) -> None:
-        for key in self.taken:
+    def apply(self) -> None:
+        for key in self.removed:
             self._before.pop(key, None)
         self._before.update(self.put)
 
 
 class PresenceDraft:
-    """The presence of workers as one decision leaves it; `keep` applies it."""
+    """The presence of workers as one decision leaves it; `apply` puts it into effect."""
 
     __slots__ = (
         "_due",
@@ -203,12 +203,12 @@ class PresenceDraft:
         if self.breaker.cooldown_seconds:
             self.cooling[parser, version] = since_s + self.breaker.cooldown_seconds
 
-    def keep(self) -> None:
+    def apply(self) -> None:
         """Apply the draft."""
         presence = self._presence
         for draft in (self.workers, self.jobs, self.rejoin_until, self.cooling):
-            if draft.put or draft.taken:
-                draft.keep()
+            if draft.put or draft.removed:
+                draft.apply()
         scheduled, taken = self._due
         for _ in range(taken):
             heappop(presence.due)

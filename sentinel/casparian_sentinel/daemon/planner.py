@@ -62,7 +62,7 @@ async def digest_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
 
 
 class Polls:
-    """The looks at polled sources. Call its methods only in the event loop."""
+    """Decides when each polled source is scanned next. Call its methods only in the event loop."""
 
     def __init__(
         self,

@@ -103,9 +103,9 @@ class LogInUse(CasparianError):
     is_about_connecting = True
 
     def __init__(self, lock_path: Path, owner_pid: int | None, role: str = "sentinel") -> None:
-        owner = f"pid {owner_pid}" if owner_pid is not None else "of unknown pid"
+        owner = f"pid {owner_pid}" if owner_pid is not None else "pid unknown"
         if role == "command":
-            problem = f"Another casparian command ({owner}) works on this home: it holds {lock_path}."
+            problem = f"Another casparian command ({owner}) is using this home: it holds {lock_path}."
             remedy = (
                 "Try again when it has ended. With a daemon (`casparian start`) commands need not wait for each other."
             )

@@ -36,7 +36,7 @@ _LINEAGE_COLUMNS = ("_cf_source_hash", "_cf_job_id", "_cf_processed_at", "_cf_pa
 _BAD_COLUMNS = ("_cf_violations", "_cf_violation_type", "_cf_error_msg", "_cf_output_row_index", "_cf_raw")
 _EDITOR_LEAST = 4
 _COMPLETIONS_SHOWN = 6
-#: The width from which the names of tables and columns are listed beside the editor.
+#: The width from which the names of tables and columns are listed next to the editor.
 _WITH_NAMES = 120
 
 

@@ -87,8 +87,8 @@ def _is_monitoring(screen: Jobs, _context: Context) -> bool:
 
 
 def _has_panes(screen: Jobs, context: Context) -> bool:
-    beside = screen.part in ("list", "detail") and screen.detail.is_open and screen.is_wide(context)
-    return beside or screen.part == "monitoring"
+    has_both = screen.part in ("list", "detail") and screen.detail.is_open and screen.is_wide(context)
+    return has_both or screen.part == "monitoring"
 
 
 def _is_closed(screen: Jobs, context: Context) -> bool:

@@ -1,6 +1,6 @@
 """The mode Jobs: its open part, its selection, and the routing of keys and answers. `actions` defines the keys.
 
-One part has the focus at a time: the log of a job, Monitoring, the detail (beside the list if there is room), or the list.
+One part has the focus at a time: the log of a job, Monitoring, the detail (next to the list if there is room), or the list.
 `Esc` leaves them in that order, then the dead letters, then the filter.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from casparian_console.canvas import Line, beside, block, clean
+from casparian_console.canvas import Line, block, clean, side_by_side
 from casparian_console.facts import Job
 from casparian_console.listing import CardCursor, Match
 from casparian_console.messages import Effects, Ended, Failed, Output, Tagged
@@ -27,7 +27,7 @@ from casparian_console.screens.jobs.monitoring import Monitoring
 
 #: How many rows before the end of the loaded rows of an open group the next page is queried.
 _AHEAD = 100
-#: The width from which the detail is beside the list.
+#: The width from which the detail is next to the list.
 _WIDE = 120
 #: The width from which the detail is open by default.
 _ROOMY = 160
@@ -367,7 +367,7 @@ class Jobs(Screen):
             return [*head, *listed]
         divider: Line = [("accent" if self.detail.is_focused else "border", context.glyphs.corners[5])]
         right = self._detail(context, width - left - 1, rest)
-        return [*head, *beside(listed, right, left, divider)]
+        return [*head, *side_by_side(listed, right, left, divider)]
 
     @staticmethod
     def _list_width(width: int) -> int:
