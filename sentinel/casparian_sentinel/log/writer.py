@@ -1,7 +1,7 @@
 """Writing the log: the lock that allows only one writer, and the appender.
 
 `HomeLock` owns `run/sentinel.lock`. The kernel releases the lock when its holder ends; pid and role in the file are only for
-messages.
+messages, so the lock can also be taken on a full disk.
 
 `LogWriter` appends each batch with one write, syncs on demand, and begins a new segment when one is full. `append` may run while
 `sync` runs in another thread: a sync covers what was written before it started. Nothing may be answered, dispatched or published
@@ -86,18 +86,19 @@ class HomeLock:
                 if owner_role == "sentinel" or time.monotonic() >= deadline:
                     raise LogInUse(path, owner_pid, owner_role)
                 time.sleep(_LOOK_AGAIN_SECONDS)  # the kernel has no lock with a deadline
+            _write_owner(descriptor, f"{os.getpid()} {role}")
         except BaseException:
             os.close(descriptor)
             raise
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d %s\n" % (os.getpid(), role.encode()), 0)
         return cls(path, descriptor)
 
     def release(self) -> None:
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            try:
+                _write_owner(descriptor, "")
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +115,12 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _write_owner(descriptor: int, words: str) -> None:
+    """Write a line of a fixed length, which keeps the file's block: a full disk refuses only the very first line."""
+    with contextlib.suppress(OSError):
+        os.pwrite(descriptor, words.ljust(_LINE_BYTES - 1).encode() + b"\n", 0)
 
 
 def _read_owner(descriptor: int) -> tuple[int | None, Role]:

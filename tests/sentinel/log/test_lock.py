@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from casparian_sentinel.log.errors import LogInUse
 from casparian_sentinel.log.writer import HomeLock
+from tests.crash.mounts import filled, move_onto_tmpfs
 
 HOLD = """
 import sys
@@ -45,7 +46,7 @@ def test_the_lock_of_a_living_process_is_refused_with_its_pid_and_falls_with_it(
         holder.wait()
 
     with HomeLock.acquire(path):
-        assert path.read_text() == f"{os.getpid()} sentinel\n"
+        assert path.read_text().split() == [str(os.getpid()), "sentinel"]
 
 
 def test_a_released_lock_is_free_and_names_nobody(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_released_lock_is_free_and_names_nobody(tmp_path: Path) -> None:
     lock.release()
     lock.release()
 
-    assert path.read_text() == ""
+    assert path.read_text().split() == []
     HomeLock.acquire(path).release()
 
 
@@ -69,4 +70,22 @@ def test_a_command_is_waited_for(tmp_path: Path) -> None:
         threading.Timer(0.1, holder.stdin.close).start()
 
         with HomeLock.acquire(path, patience_seconds=60):
-            assert path.read_text() == f"{os.getpid()} sentinel\n"
+            assert path.read_text().split() == [str(os.getpid()), "sentinel"]
+
+
+def test_a_full_disk_does_not_keep_the_lock_from_being_taken_and_released(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    path = place / "sentinel.lock"
+    with ExitStack() as stack:
+        move_onto_tmpfs(stack, place, "1m")
+        HomeLock.acquire(path).release()
+        new = place / "new.lock"
+        with filled(place):
+            with HomeLock.acquire(path):
+                assert path.read_text().split() == [str(os.getpid()), "sentinel"]  # its block was kept
+            with HomeLock.acquire(new, "command"):
+                assert new.read_text() == ""
+                with pytest.raises(LogInUse):
+                    HomeLock.acquire(new)
+            HomeLock.acquire(new).release()
