@@ -7,6 +7,7 @@ projector, another child, has its own module.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -94,7 +95,10 @@ class Watched:
 
 
 class Child(Watched):
-    """A child process, started in a new session, so that Ctrl-C at the terminal reaches only the sentinel, which passes it on."""
+    """A child process, started in a new session, so that Ctrl-C at the terminal reaches only the sentinel, which passes it on.
+
+    Raises `OSError` if it cannot be started.
+    """
 
     def __init__(
         self,
@@ -106,6 +110,8 @@ class Child(Watched):
         pass_descriptors: Sequence[int] = (),
     ) -> None:
         self._clock = clock
+        self.started_at_s = clock.monotonic_seconds()
+        self._ended_at_s: float | None = None
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -117,14 +123,21 @@ class Child(Watched):
         )
         #: None while it runs; a negative number is the signal that killed it.
         self.exit_code: int | None = None
-        self.started_at_s = clock.monotonic_seconds()
-        super().__init__(self._process.pid, os.pidfd_open(self._process.pid), on_exit)
+        try:
+            pidfd = os.pidfd_open(self._process.pid)
+        except OSError:
+            self._process.kill()
+            self._process.wait()
+            raise
+        super().__init__(self._process.pid, pidfd, on_exit)
 
     @property
     def lived_seconds(self) -> float:
-        return self._clock.monotonic_seconds() - self.started_at_s
+        until_s = self._clock.monotonic_seconds() if self._ended_at_s is None else self._ended_at_s
+        return until_s - self.started_at_s
 
     def _how(self) -> str:
+        self._ended_at_s = self._clock.monotonic_seconds()
         self.exit_code = self._process.wait()
         return describe_exit(self.exit_code)
 
@@ -170,7 +183,11 @@ class LocalWorkers:
         self._command = command
         self._names = [f"local-{number}" for number in range(1, count + 1)]
         self._running: dict[str, Watched] = {}
+        self._first_backoff_seconds = first_backoff_seconds
         self._backoffs = {name: Backoff(first_backoff_seconds) for name in self._names}
+        #: Workers that could not be started, for want of descriptors, memory or processes.
+        self._unstarted: dict[str, Backoff] = {}
+        self._are_pids_noted = True
         self._given_up: dict[str, str] = {}
         #: When each worker was last heard from; a new one has a full lease to send hello.
         self._heard_s: dict[str, float] = {}
@@ -201,6 +218,8 @@ class LocalWorkers:
 
         `heard_s` is the monotonic time at which the sentinel last heard from each connected worker.
         """
+        if not self._are_pids_noted:
+            self._write_pids()
         now_s = self._clock.monotonic_seconds()
         for name, process in self._running.items():
             last_s = self._heard_s[name] = max(self._heard_s.get(name, now_s), heard_s.get(name, 0.0))
@@ -251,9 +270,18 @@ class LocalWorkers:
     def _start(self, name: str) -> None:
         if self._is_closing or name in self._running or not self._may_restart():
             return
-        self._running[name] = Child(
-            self._command(self._home, name), self._clock, lambda how: self._exited(name, how), output=self._output
-        )
+        try:
+            self._running[name] = Child(
+                self._command(self._home, name), self._clock, lambda how: self._exited(name, how), output=self._output
+            )
+        except OSError as cause:  # what is lacking may come back, so the worker is not given up
+            wait_seconds = self._unstarted.setdefault(name, Backoff(self._first_backoff_seconds)).died_after(0.0)
+            logger.warning(
+                "Worker %s cannot be started: %s; tried again in %.1f s.", name, cause.strerror, wait_seconds
+            )
+            asyncio.get_running_loop().call_later(wait_seconds, self._start, name)
+            return
+        self._unstarted.pop(name, None)
         self._write_pids()
 
     def _exited(self, name: str, how: str) -> None:
@@ -285,9 +313,19 @@ class LocalWorkers:
             self._on_hopeless()
 
     def _write_pids(self) -> None:
+        """Note the pids for the next sentinel. On a full disk this is repeated each second; the workers run on."""
         aside = self._pids_path.with_suffix(".new")
-        aside.write_text(json.dumps(self.pids), encoding="ascii")
-        aside.replace(self._pids_path)
+        try:
+            aside.write_text(json.dumps(self.pids), encoding="ascii")
+            aside.replace(self._pids_path)
+        except OSError as cause:
+            if self._are_pids_noted:
+                logger.warning("The pids of the workers cannot be written to %s: %s", self._pids_path, cause.strerror)
+            self._are_pids_noted = False
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+        else:
+            self._are_pids_noted = True
 
 
 def read_pids(path: Path) -> dict[str, int]:

@@ -16,7 +16,8 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -89,10 +90,11 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
     os.umask(0o077)
     make_home(home)
     with HomeLock.acquire(home.lock_file, patience_seconds=_COMMANDS_END_SECONDS):
-        record_sockets(home)
         output = open_daemon_log(home.daemon_log)
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:
+            with _logged_if_full(home.sockets_record):
+                record_sockets(home)
             booted = boot_home(home, settings, fs, tables_in_a_process)
             clear_unknown_scratch(home, booted.log.end.seq)
             logger.info("Log open at event %d; %d events folded.", booted.log.end.seq, booted.folded_events)
@@ -109,6 +111,15 @@ def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs:
                 logger.removeHandler(handler)
             os.close(output)
             options.service.close()
+
+
+@contextmanager
+def _logged_if_full(path: Path) -> Iterator[None]:
+    """A file that only informs others may be missing; the daemon also starts when the disk is full."""
+    try:
+        yield
+    except OSError as cause:
+        logger.warning("%s cannot be written: %s", path, cause.strerror)
 
 
 def version() -> str:
@@ -141,8 +152,8 @@ async def live(shell: Shell) -> int:
         if shell.failure is None:
             await _end_cleanly(shell)
     finally:
-        await _close(shell)
-    return 0 if shell.failure is None else 1
+        is_closed = await _close(shell)
+    return 0 if shell.failure is None and is_closed else 1
 
 
 def _why_stopping(shell: Shell) -> str:
@@ -175,8 +186,9 @@ def _announce(shell: Shell) -> None:
     """Write the pid file, then notify the process that waits."""
     pid_file = shell.home.pid_file
     aside = pid_file.with_suffix(".new")
-    aside.write_text(f"{os.getpid()}\n", encoding="ascii")
-    aside.replace(pid_file)
+    with _logged_if_full(pid_file):
+        aside.write_text(f"{os.getpid()}\n", encoding="ascii")
+        aside.replace(pid_file)
     descriptor = shell.options.ready_descriptor
     if descriptor is not None:
         try:
@@ -220,23 +232,39 @@ async def _publish(shell: Shell) -> None:
         logger.warning("catalog.duckdb was not brought up to date: %s", cause or "no answer in time")
 
 
-async def _close(shell: Shell) -> None:
-    """Release all resources; children first, the log last."""
-    shell.planner.close()
-    shell.orphans.close()
-    shell.snapshotter.close()
-    await shell.workers.close(grace_seconds=0.0)
-    await shell.projector.close()
-    shell.promoter.close()
-    shell.queries.close()
-    shell.journal.close()
-    shell.threads.shutdown(wait=True)
-    shell.context.uploads.close()
-    shell.bus.close()
-    shell.feed.close()
-    shell.zmq.destroy(linger=0)
-    _remove_sockets(shell.home)
-    shell.home.pid_file.unlink(missing_ok=True)
+async def _close(shell: Shell) -> bool:
+    """Release all resources: children first, the log last. After an error the others are still released; returns False."""
+    parts: tuple[Callable[[], Awaitable[None] | None], ...] = (
+        shell.planner.close,
+        shell.orphans.close,
+        shell.snapshotter.close,
+        lambda: shell.workers.close(grace_seconds=0.0),
+        shell.projector.close,
+        shell.promoter.close,
+        shell.queries.close,
+        shell.journal.close,
+        lambda: shell.threads.shutdown(wait=True),
+        shell.context.uploads.close,
+        shell.bus.close,
+        shell.feed.close,
+        lambda: shell.zmq.destroy(linger=0),
+        lambda: _remove_sockets(shell.home),
+        lambda: shell.home.pid_file.unlink(missing_ok=True),
+        lambda: _close_log(shell),
+    )
+    is_closed = True
+    for close in parts:
+        try:
+            closing = close()
+            if closing is not None:
+                await closing
+        except Exception as error:
+            logger.error("A part of the sentinel could not be closed.", exc_info=error)
+            is_closed = False
+    return is_closed
+
+
+def _close_log(shell: Shell) -> None:
     if shell.failure is None:
         shell.snapshotter.write_last(shell.journal.durable)
     shell.booted.log.close(seal=shell.failure is None)

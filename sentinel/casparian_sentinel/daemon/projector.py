@@ -134,6 +134,15 @@ class Projector:
         return self._backoff.is_hopeless and self._phase is not ProjectorPhase.READY
 
     def start(self) -> None:
+        """Start the child. A failure is handled as if the child had ended at once."""
+        if self._is_closing:
+            return
+        try:
+            self._spawn()
+        except OSError as cause:  # no file descriptors, memory or processes
+            self._handle_end(f"could not be started: {cause.strerror}", lived_seconds=0.0)
+
+    def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         argv = [sys.executable, "-m", "casparian_sentinel.projection", "--home", str(self._home.root)]
@@ -144,6 +153,9 @@ class Projector:
             self._child = Child(
                 argv, self._clock, self._exited, output=self._output, pass_descriptors=[theirs.fileno()]
             )
+        except OSError:
+            ours.close()
+            raise
         finally:
             theirs.close()
         self._control = ours
@@ -237,13 +249,16 @@ class Projector:
             self._control = None
 
     def _exited(self, how: str) -> None:
+        self._handle_end(how, lived_seconds=self._child.lived_seconds if self._child else 0.0)
+
+    def _handle_end(self, how: str, *, lived_seconds: float) -> None:
         self._disconnect()
         self._ended.set()
         if self._is_closing:
             return
         self._ended.clear()
         self._set_phase(ProjectorPhase.AWAY, f"away: {how}")
-        wait_seconds = self._backoff.died_after(self._child.lived_seconds if self._child else 0.0)
+        wait_seconds = self._backoff.died_after(lived_seconds)
         if (
             self._backoff.is_hopeless
         ):  # its resources (space, permissions) may come back, so it is still tried, at long intervals
@@ -255,15 +270,7 @@ class Projector:
         else:
             logger.warning("The projector %s; started again in %.1f s.", how, wait_seconds)
         self._on_away(how)
-        self._loop.call_later(wait_seconds, self._start_again)
-
-    def _start_again(self) -> None:
-        if self._is_closing:
-            return
-        try:
-            self.start()
-        except OSError as cause:  # no file descriptors or memory: handled as if it had ended at once
-            self._exited(f"could not be started: {cause.strerror}")
+        self._loop.call_later(wait_seconds, self.start)
 
 
 class ProjectionQueries:

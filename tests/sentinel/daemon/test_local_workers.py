@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from casparian_protocol.client import Client
 from casparian_protocol.home import Home
-from casparian_sentinel.daemon.children import GIVE_UP_AFTER, Backoff, describe_exit, read_pids
+from casparian_sentinel.daemon.children import GIVE_UP_AFTER, Backoff, Child, LocalWorkers, describe_exit, read_pids
+from casparian_sentinel.daemon.projector import Projector
+from casparian_sentinel.ports import RealClock
+from tests.crash.mounts import filled, move_onto_tmpfs
 from tests.ending import await_end
 from tests.sentinel.daemon.world import PATIENCE_SECONDS, Daemon, event_types, new_home, until
 
@@ -96,3 +105,124 @@ def test_a_worker_that_was_stopped_is_replaced_when_its_lease_is_over(tmp_path: 
     await_end([first["pid"]])
     assert "was silent for" in daemon.said()
     assert daemon.stop() == 0
+
+
+# --- want of space, descriptors or processes
+
+
+def test_on_a_full_disk_the_daemon_starts_replaces_a_killed_worker_and_stops_cleanly(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    home.run.mkdir(mode=0o700, exist_ok=True)
+    with ExitStack() as stack:
+        move_onto_tmpfs(stack, home.run, "1m")
+        with filled(home.run):
+            daemon = start(home)
+            with daemon.client() as client:
+                first = until(lambda: only_worker(client), "the worker says hello")
+                os.kill(first["pid"], signal.SIGKILL)
+                until(lambda: (found := only_worker(client)) and found["pid"] != first["pid"], "it is replaced")
+            assert daemon.stop() == 0
+        assert "The pids of the workers cannot be written" in daemon.said()
+        assert "Stopped at event" in daemon.said()
+        assert [path.name for path in home.run.iterdir() if path.is_socket()] == []
+
+
+def test_when_a_part_cannot_be_closed_the_others_are_and_the_log_is_sealed(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    daemon = Daemon(home, "--workers", "0", module=("-m", "tests.sentinel.daemon.unclosable_daemon"))
+    assert daemon.stop() == 1
+    assert "a fault of ours" in daemon.said()
+    assert "Stopped at event" in daemon.said()
+    assert [path.name for path in home.run.iterdir() if path.is_socket() or path == home.pid_file] == []
+
+
+def local_workers(home: Home, command: Callable[[Home, str], list[str]]) -> LocalWorkers:
+    return LocalWorkers(
+        home,
+        1,
+        RealClock(),
+        2,
+        on_gone=lambda worker_id, how: None,
+        on_hopeless=lambda: None,
+        may_restart=lambda: True,
+        command=command,
+        first_backoff_seconds=0.001,
+    )
+
+
+async def come(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 -- nothing announces it
+            await asyncio.sleep(0.005)
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    tries = [["/nowhere/python"], ["/nowhere/python"], ["/bin/sleep", "1000"]]
+
+    async def life() -> None:
+        workers = local_workers(new_home(tmp_path), lambda home, name: tries.pop(0))
+        workers.start()
+        await come(lambda: workers.pids)
+        assert (tries, workers.given_up) == ([], [])
+        await workers.close(grace_seconds=0.0)
+        assert workers.pids == {}
+
+    asyncio.run(life())
+
+
+def test_pids_that_a_full_disk_refused_are_written_when_there_is_room(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    home.run.mkdir(mode=0o700, exist_ok=True)
+
+    async def life() -> None:
+        workers = local_workers(home, lambda home, name: ["/bin/sleep", "1000"])
+        with filled(home.run):
+            workers.start()
+            assert read_pids(home.run / "workers.json") == {}
+        workers.end_silent({}, 60.0)
+        assert read_pids(home.run / "workers.json") == workers.pids
+        await workers.close(grace_seconds=0.0)
+
+    with ExitStack() as stack:
+        move_onto_tmpfs(stack, home.run, "1m")
+        asyncio.run(life())
+
+
+class SetClock(RealClock):
+    now_s = 0.0
+
+    def monotonic_seconds(self) -> float:
+        return self.now_s
+
+
+def test_the_life_of_a_child_ends_with_the_child() -> None:
+    clock, ends = SetClock(), list[str]()
+
+    async def life() -> None:
+        child = Child(["/bin/true"], clock, ends.append, output=2)
+        await come(lambda: ends)
+        clock.now_s += 100
+        assert (ends, child.lived_seconds) == (["exited with 0"], 0.0)
+
+    asyncio.run(life())
+
+
+def test_a_projector_that_cannot_be_started_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SetClock()
+
+    async def life() -> None:
+        monkeypatch.setattr(sys, "executable", "/bin/true")
+        projector = Projector(
+            new_home(tmp_path), clock, 2, on_applied=lambda seq: None, on_away=aways.append, first_backoff_seconds=0.001
+        )
+        projector.start()
+        await come(lambda: aways)
+        clock.now_s += 100  # the next starts fail long after the child has ended
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        await come(lambda: projector.is_given_up)
+        await projector.close()
+
+    aways = list[str]()
+    asyncio.run(life())
