@@ -15,7 +15,7 @@ def _fails(promoter: Promoter) -> None:
     raise OSError("a fault of ours")
 
 
-Promoter.close = _fails  # type: ignore[method-assign]
+Promoter.close = _fails  # type: ignore[assignment]
 
 if __name__ == "__main__":
     sys.exit(main())
