@@ -14,6 +14,7 @@ from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.queries import planning
+from casparian_sentinel.projection.store import Projection
 from casparian_worker.discovery.scan import ScanOptions, file_id, scan
 from tests.sentinel.projection.lives import new_home, open_writer
 
@@ -80,3 +81,24 @@ def test_scan_after_scan_the_tables_follow_the_disk(home: Home, tmp_path: Path) 
             planning.PLAN_FILES, [["advice"], "", "advice", False, first["path"], first["id"], 10]
         )
         assert behind.column("path").to_pylist() == [str(root / "c.csv")]
+
+
+@pytest.mark.parametrize(
+    ("select", "given"),
+    [(planning.INPUTS_OF_JOBS, (["new", "old", "other"],)), (planning.FAILED_INPUTS, ("", "", "", 10))],
+)
+def test_an_input_runs_again_by_the_newest_job_whose_file_is_there(
+    tmp_path: Path, select: planning.RowSelect[planning.FailedInput], given: tuple[object, ...]
+) -> None:
+    with Projection(tmp_path / "state.duckdb", lambda _digest: b"", "boot") as tables:
+        db = tables.cursor()
+        db.execute(
+            "insert into scout_files (id, content_hash, status) values ('gone', 'c', 'vanished'), ('f', 'c', 'seen')"
+        )
+        db.execute(
+            "insert into cf_unsettled_jobs (id, job_type, plugin_name, content_hash, file_version_id, spec_json, status,"
+            " queued_seq) values ('old', 'PARSE', 'p', 'c', 'f', '', 'FAILED', 1),"
+            " ('other', 'PARSE', 'p', 'd', 'f2', '', 'FAILED', 2), ('new', 'PARSE', 'p', 'c', 'gone', '', 'FAILED', 3)"
+        )
+        runs = [row["id"] for row in tables.rows(select, *given) if not row["obstacle"]]
+    assert runs == ["old", "other"]

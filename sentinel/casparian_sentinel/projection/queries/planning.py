@@ -198,49 +198,56 @@ select obstacle from (
 ) where obstacle <> ''
 """)
 
-#: The newest failure of each input that no success closed, and why it cannot run again (empty if it can). Parameters:
-#: parser or '', error code or '', id to continue after, limit.
+#: The newest failure of each input that no success closed, of those that can run again if any can, and why it cannot (empty
+#: if it can). Parameters: parser or '', error code or '', id to continue after, limit.
 FAILED_INPUTS = RowSelect[FailedInput](f"""
 with failed as (
-    select id, plugin_name, content_hash, file_version_id, spec_json, error_code, row_number() over (
-        partition by plugin_name, content_hash order by queued_seq desc) as age
+    select id, plugin_name, content_hash, file_version_id, spec_json, error_code, queued_seq
     from cf_processing_queue
     where status in ('FAILED', 'DEAD_LETTER') and closed_at is null and job_type in {PUBLISHES_CONTENTS}
         and $1 in ('', plugin_name)
 ), open as (
     select distinct plugin_name, content_hash from cf_processing_queue
     where status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')
+), judged as (
+    select f.*, case
+        when o.content_hash is not null then 'its input is queued already'
+        {_FILE_OBSTACLES}
+        else '' end as obstacle
+    from failed f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
+    left join scout_files s on s.id = f.file_version_id
+), chosen as (
+    select *, row_number() over (
+        partition by plugin_name, content_hash order by obstacle = '' desc, queued_seq desc) as place
+    from judged
 )
-select f.id, f.spec_json, case
-    when o.content_hash is not null then 'its input is queued already'
-    {_FILE_OBSTACLES}
-    else '' end as obstacle
-from failed f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
-left join scout_files s on s.id = f.file_version_id
-where f.age = 1 and $2 in ('', f.error_code) and f.id > $3 order by f.id limit $4
+select id, spec_json, obstacle from chosen
+where place = 1 and $2 in ('', error_code) and id > $3 order by id limit $4
 """)
 
 #: Jobs, and what keeps the input of each from being run again (empty: nothing; of several jobs of one input only the newest
 #: has nothing): ids (list).
 INPUTS_OF_JOBS = RowSelect[FailedInput](f"""
 with asked as (
-    select id, plugin_name, content_hash, file_version_id, spec_json, status, job_type, row_number() over (
-        partition by plugin_name, coalesce(content_hash, id) order by queued_seq desc) as age
+    select id, plugin_name, content_hash, file_version_id, spec_json, status, job_type, queued_seq
     from cf_processing_queue where id in (select unnest(?::varchar[]))
 ), open as (
     select distinct plugin_name, content_hash from cf_processing_queue
     where status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT')
         and content_hash in (select content_hash from asked)
+), judged as (
+    select f.*, case
+        when f.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT') then 'it has not ended'
+        when o.content_hash is not null then 'its input is queued already'
+        {_FILE_OBSTACLES}
+        else '' end as obstacle
+    from asked f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
+    left join scout_files s on s.id = f.file_version_id and f.job_type in {PUBLISHES_CONTENTS}
 )
-select f.id, f.spec_json, case
-    when f.status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT') then 'it has not ended'
-    when o.content_hash is not null then 'its input is queued already'
-    {_FILE_OBSTACLES}
-    when f.age > 1 then 'a newer job of the same input is among these'
-    else '' end as obstacle
-from asked f left join open o on o.plugin_name = f.plugin_name and o.content_hash = f.content_hash
-left join scout_files s on s.id = f.file_version_id and f.job_type in {PUBLISHES_CONTENTS}
-order by f.id
+select id, spec_json, case when obstacle = '' and row_number() over (
+        partition by plugin_name, coalesce(content_hash, id), obstacle = '' order by queued_seq desc) > 1
+    then 'a newer job of the same input is among these' else obstacle end as obstacle
+from judged order by id
 """)
 
 #: Directories with wanted files that cannot be planned because their hash is not known. Parameters: topics (list), path prefix.
