@@ -314,8 +314,8 @@ def _show(app: App, answer: pa.Table, form: str | None) -> None:
     else:
         left_out = draw_grid(app.out, names, rows, width=width, types=types)
         if left_out:
-            said = f"{count(len(left_out), 'column')} left out: {listed([cell(name) for name in left_out], most=40)}"
-            app.say(f"{said}\n--columns a,b picks columns, --record shows rows as records")
+            summary = f"{count(len(left_out), 'column')} left out: {listed([cell(name) for name in left_out], most=40)}"
+            app.say(f"{summary}\n--columns a,b picks columns, --record shows rows as records")
     if answer.num_rows > len(rows):
         app.say(f"(the first {len(rows):,} of {answer.num_rows:,} rows; --format csv or --out gives all)")
 

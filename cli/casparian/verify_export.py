@@ -297,10 +297,10 @@ def check_lines(lines: Path, events: Iterator[list[Any]]) -> None:
         for seq, ts, kind, version, actor, data in events:
             line = file.readline()
             facts = {name: value for name, value in data.items() if name != CAUSE_KEY}
-            said = {"seq": seq, "ts": ts, "type": kind, "v": version, "actor": actor, "data": finite(facts)}
-            said["cause"] = data.get(CAUSE_KEY) or None
+            record = {"seq": seq, "ts": ts, "type": kind, "v": version, "actor": actor, "data": finite(facts)}
+            record["cause"] = data.get(CAUSE_KEY) or None
             try:  # older exports have no causes
-                is_same = {"cause": None, **json.loads(line)} == said
+                is_same = {"cause": None, **json.loads(line)} == record
             except ValueError:
                 is_same = False
             if not is_same:
@@ -336,9 +336,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--key", help="the public key you trust: its line (RW...), instead of the folder's own")
     options = parser.parse_args(arguments)
     problems: list[str] = []
-    is_signed, said = False, ""
+    is_signed, signature_text = False, ""
     try:
-        is_signed, said = check_signature(options.folder, options.key)
+        is_signed, signature_text = check_signature(options.folder, options.key)
     except (Problem, OSError) as wrong:
         problems.append(str(wrong))
     try:
@@ -354,7 +354,7 @@ def main(arguments: list[str]) -> int:
     if problems:
         return 1
     print(f"intact: events {manifest['first_seq']} to {manifest['last_seq']}, head {manifest['head_sha256']}")
-    print(said)
+    print(signature_text)
     return 0 if is_signed else 3
 
 

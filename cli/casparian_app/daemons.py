@@ -68,9 +68,9 @@ def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes
             return child
         status = child.wait()
         log.seek(began)
-        said = log.read(65_536) + _said_since_rotation(home, log)
+        printed = log.read(65_536) + _said_since_rotation(home, log)
     kind = HomeNotOurs if status == _HOME_NOT_OURS_STATUS else DaemonDidNotStart
-    problem, remedy = _last_words(said)
+    problem, remedy = _last_words(printed)
     raise kind(
         f"The daemon did not start (exit {status}): {problem}",
         remedy=f"{remedy} {home.daemon_log} has its output.".lstrip(),

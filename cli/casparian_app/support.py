@@ -115,8 +115,8 @@ def gather(home: Home, event_count: int, reducer: Reducer) -> Iterator[tuple[str
     events = _or_why_not(lambda: _events(home, event_count, reducer), reducer)
     lines = events if isinstance(events, list) else [events]
     yield "events.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
-    said = _or_why_not(lambda: _daemon_log(home, reducer), reducer)
-    yield "daemon.log", said if isinstance(said, str) else json.dumps(said) + "\n"
+    log_lines = _or_why_not(lambda: _daemon_log(home, reducer), reducer)
+    yield "daemon.log", log_lines if isinstance(log_lines, str) else json.dumps(log_lines) + "\n"
 
 
 def _or_why_not(part: Callable[[], Any], reducer: Reducer) -> Any:
@@ -235,14 +235,14 @@ def _events(home: Home, count: int, reducer: Reducer) -> list[dict[str, object]]
 
 def _daemon_log(home: Home, reducer: Reducer) -> str:
     """The end of the daemon's log, preceded by the rotated file if the present one is short."""
-    said = b""
+    tail = b""
     for path in (home.daemon_log, old_name(home.daemon_log, 1)):
-        if len(said) < LOG_TAIL_BYTES and path.exists():
+        if len(tail) < LOG_TAIL_BYTES and path.exists():
             with path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - (LOG_TAIL_BYTES - len(said))))
-                said = file.read(LOG_TAIL_BYTES - len(said)) + said
-    lines = said.decode("utf-8", "backslashreplace").splitlines()
+                file.seek(max(0, size - (LOG_TAIL_BYTES - len(tail))))
+                tail = file.read(LOG_TAIL_BYTES - len(tail)) + tail
+    lines = tail.decode("utf-8", "backslashreplace").splitlines()
     return "".join(f"{reducer.text(line[:4096])}\n" for line in lines)
 
 
@@ -308,11 +308,11 @@ class Reducer:
         )
         text = _ONE_THING.sub(lambda found: found[0] if _KEPT in found[0] else keep(self.token(found[0])), text)
         pieces = re.split(f"({_KEPT}\\d+{_KEPT})", text)
-        said = [
+        parts = [
             kept[int(piece.strip(_KEPT))] if piece.startswith(_KEPT) else _WORD.sub(self._word, piece)
             for piece in pieces
         ]
-        return re.sub(r" +", " ", "".join(said)).strip()
+        return re.sub(r" +", " ", "".join(parts)).strip()
 
     def data(self, value: Any, key: str = "", *, is_foreign: bool = False) -> Any:
         """Reduce an event's data: keep fields, counts, ids and constants; replace texts by tokens."""

@@ -34,7 +34,7 @@ class RunOperation:
     call: Call[Result]
     cli: str
     #: The text of the message line when the operation is done; `{name}` is replaced from the result.
-    said: str = ""
+    done_text: str = ""
     #: The operation and arguments that undo this one, if there is one, and their command line.
     undo: RunOperation | None = None
 

@@ -233,11 +233,11 @@ class Shell:
             outcome = f"failed: {message.problem}"
         else:
             outcome = "ok"
-            if asked is not None and asked.said:
+            if asked is not None and asked.done_text:
                 known = {name: clean(value) for name, value in message.result.model_dump().items()}
                 self.undo = asked.undo
                 hint = "   (U takes it back)" if asked.undo is not None else ""
-                self.say(asked.said.format_map(_Blanks(known)) + hint, "ok")
+                self.say(asked.done_text.format_map(_Blanks(known)) + hint, "ok")
         if asked is not None:
             self.commands.settle(asked.cli, outcome)
 

@@ -67,11 +67,11 @@ def say_violated(code: str, column: str | None) -> str:
 
 def say_violation(code: str, column: str | None, got: object, expected: str | None) -> str:
     """The violation with its values: `type_mismatch in price: got 'x', expected int64`. A parser's reason is a sentence."""
-    said = say_violated(code, column)
+    sentence = say_violated(code, column)
     if code == _PARSER_REJECTED:
-        return f"{said}: {got}" if got else said
+        return f"{sentence}: {got}" if got else sentence
     given = f": got {got!r}" if got is not None else ""
-    return f"{said}{given}" + (f", expected {expected}" if expected else "")
+    return f"{sentence}{given}" + (f", expected {expected}" if expected else "")
 
 
 # --- versions that wait -----------------------------------------------------------------------------------------------
@@ -88,9 +88,9 @@ _SHOWN = 3
 
 def why_waits(problems: Sequence[Mapping[str, object]], left_out: int = 0) -> str:
     """The first reasons in words: `orders.price: its type was string and is int64; …`."""
-    said = [f"{_place(problem)}{problem['what']}" for problem in problems[:_SHOWN]]
-    more = len(problems) - len(said) + left_out
-    return "; ".join(said) + (f"; {more} more" if more else "")
+    sentences = [f"{_place(problem)}{problem['what']}" for problem in problems[:_SHOWN]]
+    more = len(problems) - len(sentences) + left_out
+    return "; ".join(sentences) + (f"; {more} more" if more else "")
 
 
 def _place(problem: Mapping[str, object]) -> str:

@@ -625,7 +625,7 @@ def test_in_the_past_only_what_events_tell_is_shown_and_nothing_is_asked_of_the_
     text = driver.text()
 
     assert asked == []
-    assert "Files, as the events up to here tell" in text
+    assert "Files, as the events up to here show" in text
     assert "desk" in text
     assert "cme/b.log" not in text
 

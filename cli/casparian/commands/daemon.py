@@ -234,7 +234,7 @@ def _queue(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
 
 def _queue_without_daemon(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
     """The queue of a home without a daemon. Jobs that the log calls running were interrupted when their daemon ended."""
-    shown = [(name, said) for name, said in _queue(queue) if name != "running"]
+    shown = [(name, jobs) for name, jobs in _queue(queue) if name != "running"]
     cut_off = queue.get("running", 0)
     return (
         [*shown, ("interrupted", f"{cut_off:,} when the daemon ended; `casparian start` takes them up again")]

@@ -90,7 +90,7 @@ def explain(app: App, code: str | None) -> None:
     if code is None:
         rows = [(each, document.meaning, retries_of(each)) for each, document in sorted(EXPLAINED.items())]
         if app.is_json:
-            as_json(app, [{"code": each, "meaning": said, "retried": retried} for each, said, retried in rows])
+            as_json(app, [{"code": each, "meaning": meaning, "retried": retried} for each, meaning, retried in rows])
         else:
             table(app, ("code", "means", "retried"), rows, empty="")
         return
@@ -371,8 +371,8 @@ def show_rows(
         )
         print(f"job {cell(row['_cf_job_id'])[:8]} · {place}", file=app.out)
         for violation in row["_cf_violations"] or []:
-            said = say_violation(*(violation[name] for name in ("code", "column", "got", "expected")))
-            print(f"  {cell(said)}", file=app.out)
+            sentence = say_violation(*(violation[name] for name in ("code", "column", "got", "expected")))
+            print(f"  {cell(sentence)}", file=app.out)
         if row["_cf_raw"]:
             print(f"  raw: {cell(row['_cf_raw'])[:500]}", file=app.out)
     if len(rows) == limit:

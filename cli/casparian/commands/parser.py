@@ -341,7 +341,7 @@ def test(app: App, path: Path, update: bool) -> ExitCode:
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def _change(app: App, name: str, change: Callable[[], Call[Done]], said: str) -> ExitCode:
+def _change(app: App, name: str, change: Callable[[], Call[Done]], done_text: str) -> ExitCode:
     """Change the parser with this name and report the result."""
     with app.gateway() as gateway:
         need(gateway, "parser", name)
@@ -349,7 +349,7 @@ def _change(app: App, name: str, change: Callable[[], Call[Done]], said: str) ->
     if app.is_json:
         as_json(app, result)
     else:
-        app.say(said)
+        app.say(done_text)
     return ExitCode.OK
 
 

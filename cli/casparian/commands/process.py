@@ -407,8 +407,8 @@ def _print_outcome(app: App, ended: Outcome, seconds: float) -> None:
     if ended.failed_earlier:
         print(f"{ended.failed_earlier:,} failed earlier and have not been run again since", file=app.out)
     for failure in ended.failures:
-        said = f"{cell(failure['error_code'])}: {_cut(cell(failure['error_message']))}"
-        print(f"  {failure['id'][:8]} {cell(failure['input'])}: {said}", file=app.out)
+        reason = f"{cell(failure['error_code'])}: {_cut(cell(failure['error_message']))}"
+        print(f"  {failure['id'][:8]} {cell(failure['input'])}: {reason}", file=app.out)
     if (more := ended.failed - len(ended.failures)) > 0:
         print(f"  … {more:,} more: `casparian jobs --status failed` and `casparian jobs --dead-letter`", file=app.out)
     if ended.failed:

@@ -184,9 +184,9 @@ _WORDS_SHOWN = 600
 class CommandFailed(WorkFailed):
     """A command of the demo failed."""
 
-    def __init__(self, words: list[str], status: int, said: str) -> None:
+    def __init__(self, words: list[str], status: int, printed: str) -> None:
         super().__init__(
-            f"`{' '.join(words)}` ended with {status}: {said.strip()[-_WORDS_SHOWN:]}",
+            f"`{' '.join(words)}` ended with {status}: {printed.strip()[-_WORDS_SHOWN:]}",
             remedy="This is a bug. Run `casparian doctor` to rule out the machine, and please report it.",
         )
 

@@ -286,10 +286,10 @@ class Story:
 
     def _verify(self) -> None:
         noted = self._step("The log: every decision, hash-chained", ["log", "verify"])
-        status, said = self._session.call("log", "verify")
-        noted |= {"exit": status, "said": said}
+        status, printed = self._session.call("log", "verify")
+        noted |= {"exit": status, "said": printed}
         self._found.log_status = status
-        self._narrator.prose(said)
+        self._narrator.prose(printed)
         self._found.lines_in_files = sum(_count_lines(path) for path in sorted(self._place.logs.iterdir()))
 
 

@@ -72,13 +72,13 @@ class Conversation:
 
     def answered(self, text: str, calls: Sequence[tuple[str, str, str]]) -> None:
         """Record the end of the model's turn: its text and its tool calls."""
-        said: ChatMessage = {"role": "assistant", "content": text}
+        message: ChatMessage = {"role": "assistant", "content": text}
         if calls:
-            said["tool_calls"] = [
+            message["tool_calls"] = [
                 {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
                 for call, name, arguments in calls
             ]
-        self.rounds[-1].append(said)
+        self.rounds[-1].append(message)
 
     def add_result(self, call: str, text: str) -> None:
         """Record a tool's answer."""
@@ -266,8 +266,8 @@ class Turns:
                 result = "".join(self._call.text)
                 cut = "\n(cut: the output is longer)" if is_cut else ""
                 if code:
-                    said = _problem(stderr) or f"it ended with {code}"
-                    self._call.entry.text += f"\n  failed: {said}"
+                    problem_text = _problem(stderr) or f"it ended with {code}"
+                    self._call.entry.text += f"\n  failed: {problem_text}"
                     result = f"It ended with {code}.\n{stderr}\n{result}"
                 else:
                     self._call.entry.text += f"\n  {size(self._call.length)}{' (cut)' if is_cut else ''}"
@@ -306,7 +306,7 @@ class Turns:
             return []
         self.request = None
         tag = self._new_tag("ask")
-        return [RunOperation(tag, request.call, request.cli, said="Done, as the assistant asked.")]
+        return [RunOperation(tag, request.call, request.cli, done_text="Done, as the assistant asked.")]
 
     def _declined(self, request: tools.Request, context: Any) -> Effects:
         if self.request is not request or self._call is None:

@@ -123,9 +123,9 @@ class Commands:
             process = running.process = spare or await self._start(effect.args, asyncio.subprocess.DEVNULL)
             if running.is_stopped:  # stopped while it was starting
                 self._end(process)
-            said, is_cut = await asyncio.gather(self._stderr(process), self._stdout(process, effect, running))
+            stderr, is_cut = await asyncio.gather(self._stderr(process), self._stdout(process, effect, running))
             code = await process.wait()
-            self._send(running, Ended(tag, code, said, is_cut))
+            self._send(running, Ended(tag, code, stderr, is_cut))
             if spare is not None:
                 self.warm_up()
         except OSError as error:
@@ -271,10 +271,10 @@ class Past:
                 if len(stretch) == STRETCH_EVENTS:
                     self._send(effect.tag, reading, PastEvents(effect.tag, tuple(stretch)))
                     stretch = []
-            said = process.stderr.read().decode("utf-8", "replace")[:_STDERR_LIMIT_CHARACTERS]
+            stderr = process.stderr.read().decode("utf-8", "replace")[:_STDERR_LIMIT_CHARACTERS]
         if stretch:
             self._send(effect.tag, reading, PastEvents(effect.tag, tuple(stretch)))
-        return Ended(effect.tag, process.returncode, said)
+        return Ended(effect.tag, process.returncode, stderr)
 
     def _send(self, tag: Tag, reading: _Reading, message: Message, *, is_last: bool = False) -> None:
         with contextlib.suppress(RuntimeError):  # the loop ended before this thread

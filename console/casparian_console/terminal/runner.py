@@ -383,12 +383,12 @@ class Runner:
             return self.shell.view(width, height)
         except Exception as error:  # noqa: BLE001 -- as above
             self._failed("a frame", error)
-            said: list[Line] = [
+            message: list[Line] = [
                 [("bad", f" {self.shell.message[0]}")],
                 [],
                 [("", " Esc leaves this view, Ctrl-C quits.")],
             ]
-            return block(said, width, height)
+            return block(message, width, height)
 
     def _cancel_drawing(self) -> None:
         if self._drawing is not None:

@@ -243,8 +243,8 @@ def _is_open(hint: Any) -> bool:
 
 
 def _meaning_of(hint: Any) -> str:
-    said = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, str)]
-    return said[0] if said else ""
+    texts = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, str)]
+    return texts[0] if texts else ""
 
 
 def _bare(hint: Any) -> Any:

@@ -180,13 +180,18 @@ def tables_in_a_process(path: Path) -> Head | None:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TABLES_SECONDS, check=True
         )
-        said = json.loads(done.stdout)
+        position = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError, OSError) as cause:
         logger.warning("The position of %s cannot be read (%s).", path.name, cause)
         return None
-    if said is None:
+    if position is None:
         return None
-    return Head(Position(said["segment"], said["offset"]), said["batch_no"], said["seq"], bytes.fromhex(said["sha256"]))
+    return Head(
+        Position(position["segment"], position["offset"]),
+        position["batch_no"],
+        position["seq"],
+        bytes.fromhex(position["sha256"]),
+    )
 
 
 def _position(fs: Fs, path: Path) -> Head | None:
@@ -252,9 +257,11 @@ def _signed_heads(fs: Fs, home: Home) -> Iterator[tuple[Path, tuple[bytes, Head]
         if not name.endswith(".json"):
             continue
         try:
-            said = json.loads(_content(fs, folder / name, _SIGNED_LIMIT_BYTES) or b"")
-            head = Head(NOWHERE, int(said["batch_no"]), int(said["seq"]), bytes.fromhex(said["head_sha256"]))
-            yield folder / name, (bytes.fromhex(said["chain_id"]), head)
+            document = json.loads(_content(fs, folder / name, _SIGNED_LIMIT_BYTES) or b"")
+            head = Head(
+                NOWHERE, int(document["batch_no"]), int(document["seq"]), bytes.fromhex(document["head_sha256"])
+            )
+            yield folder / name, (bytes.fromhex(document["chain_id"]), head)
         except (ValueError, KeyError, TypeError):
             continue
 

@@ -297,8 +297,8 @@ def reply_frames(request_id: str, result: dict[str, object]) -> list[bytes]:
 
 
 def error_frames(request_id: str, error: CasparianError, code: str) -> list[bytes]:
-    said = ReplyError(problem=error.problem[:8000], remedy=error.remedy[:8000], code=code)
-    return encode(Reply(id=request_id, ok=False, error=said))
+    reply_error = ReplyError(problem=error.problem[:8000], remedy=error.remedy[:8000], code=code)
+    return encode(Reply(id=request_id, ok=False, error=reply_error))
 
 
 class Outbox:

@@ -228,8 +228,8 @@ class LocalWorkers:
                 self._greeted.add(name)
             allowed_s = max(allowed_seconds, _START_SECONDS) if may_be_starting else allowed_seconds
             if now_s - last_s > allowed_s and process.is_running:
-                said = "Worker %s (pid %d) was silent for %.0f s and is killed."
-                logger.warning(said, name, process.pid, now_s - last_s)
+                text = "Worker %s (pid %d) was silent for %.0f s and is killed."
+                logger.warning(text, name, process.pid, now_s - last_s)
                 self._heard_s[name] = now_s  # its end is noticed in a moment
                 process.kill()
 

@@ -53,12 +53,12 @@ async def digest_in_a_process(root: str, passed_over: tuple[str, ...]) -> str:
     )
     try:
         async with asyncio.timeout(_LOOK_SECONDS):
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return said.decode("ascii", "replace")
+    return output.decode("ascii", "replace")
 
 
 class Polls:

@@ -210,25 +210,25 @@ class Projector:
                 self._disconnect()
                 return
             try:
-                said = unpack(data, limit_bytes=_CONTROL_LIMIT_BYTES)
+                report = unpack(data, limit_bytes=_CONTROL_LIMIT_BYTES)
             except MalformedMessage as malformed:
                 logger.warning("The projector sent an unexpected message: %s", malformed.reason)
                 continue
-            if isinstance(said, dict):
-                self._apply_report(cast(Report, said))
+            if isinstance(report, dict):
+                self._apply_report(cast(Report, report))
 
-    def _apply_report(self, said: Report) -> None:
-        if said.get("ready"):
+    def _apply_report(self, report: Report) -> None:
+        if report.get("ready"):
             self._set_phase(ProjectorPhase.READY, "ready")
             self._beat = Beat(self._clock.monotonic_seconds())
-        if isinstance(beat := said.get("beat"), dict):
+        if isinstance(beat := report.get("beat"), dict):
             self._beat = Beat(self._clock.monotonic_seconds(), beat.get("busy_ago"), beat.get("idle", 0.0))
-        if "error" in said:
-            self._set_phase(ProjectorPhase.BROKEN, f"error: {said['error']}")
-            logger.error("Projector: %s", said["error"])
-        if isinstance(poison := said.get("poison"), int):
+        if "error" in report:
+            self._set_phase(ProjectorPhase.BROKEN, f"error: {report['error']}")
+            logger.error("Projector: %s", report["error"])
+        if isinstance(poison := report.get("poison"), int):
             self.poison_events = poison
-        seq = said.get("applied", said.get("seq"))
+        seq = report.get("applied", report.get("seq"))
         if (
             isinstance(seq, int)
             and self._phase in (ProjectorPhase.STARTING, ProjectorPhase.READING)

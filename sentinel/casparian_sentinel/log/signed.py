@@ -119,8 +119,8 @@ def _problem(fs: Fs, directory: Path, name: str, end: Head, public_key: bytes) -
     try:
         content = _content(fs, folder / name)
         verify(content, _content(fs, folder / f"{name}.minisig").decode(), public_key_line(public_key))
-        said = json.loads(content)
-        seq, sha256 = int(said["seq"]), bytes.fromhex(said["head_sha256"])
+        document = json.loads(content)
+        seq, sha256 = int(document["seq"]), bytes.fromhex(document["head_sha256"])
     except SignatureUnfit as unfit:
         return unfit.problem
     except (OSError, KeyError, TypeError, ValueError) as cause:

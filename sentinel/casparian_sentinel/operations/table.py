@@ -18,9 +18,9 @@ UNKNOWN = "user:unknown@client"
 _ACTOR = re.compile(r"user:[^\s@:\x00-\x1f\x7f]{1,64}@[a-z][a-z0-9_-]{0,31}")
 
 
-def actor_of(said: str) -> str:
+def actor_of(claimed: str) -> str:
     """The actor as the client states it, if it has the right form; a client cannot speak as the sentinel or as a worker."""
-    return said if _ACTOR.fullmatch(said) and said.isprintable() else UNKNOWN
+    return claimed if _ACTOR.fullmatch(claimed) and claimed.isprintable() else UNKNOWN
 
 
 #: The handler of an operation that `takes_bytes` gets the bytes as its last argument.

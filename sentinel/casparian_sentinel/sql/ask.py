@@ -130,14 +130,14 @@ def sweep(home: Home) -> None:
 
 def _run(process: QueryProcess, order: Order, timeout_seconds: float, state_tables: frozenset[str]) -> pa.Table:
     try:
-        status, said = process.run(order, timeout_seconds)
+        status, stderr = process.run(order, timeout_seconds)
     except subprocess.TimeoutExpired as cause:
         raise QueryFailed(
             f"The query took longer than {timeout_seconds:.0f} s and was stopped.",
             remedy="Reduce the query: add a filter or a LIMIT.",
         ) from cause
     if status != 0:
-        problem = _problem(said, status)
+        problem = _problem(stderr, status)
         raise QueryFailed(problem, remedy=_remedy(problem, state_tables))
     with pa.memory_map(order.answer) as source:  # stays mapped after its directory is gone
         return pa.ipc.open_stream(source).read_all()

@@ -112,10 +112,10 @@ class QueryProcess:
         """Its exit status and its stderr. Raises `subprocess.TimeoutExpired` if it ran out of time."""
         assert self._child is not None
         try:
-            _out, said = self._child.communicate(order.to_json().encode(), timeout_seconds)
+            _out, stderr = self._child.communicate(order.to_json().encode(), timeout_seconds)
         finally:
             self._child.kill()  # no effect if it has ended; otherwise it was too slow, or the caller was interrupted
-        return self._child.wait(), said
+        return self._child.wait(), stderr
 
     def close(self) -> None:
         if self._child is not None:

@@ -59,9 +59,9 @@ class TimeIsUp(CasparianError):
 class GuestEnded(CasparianError):
     """A guest exited before its end of stream."""
 
-    def __init__(self, code: ErrorCode, ended: GuestExit, said: str, *, is_by_others: bool = False) -> None:
+    def __init__(self, code: ErrorCode, ended: GuestExit, how: str, *, is_by_others: bool = False) -> None:
         super().__init__(
-            f"The guest {said} before its end of stream; its output was discarded.",
+            f"The guest {how} before its end of stream; its output was discarded.",
             remedy="`casparian job logs ID` shows what the parser printed last.",
         )
         self.code = code
@@ -138,18 +138,18 @@ def error_of_exit(ended: GuestExit, *, cpu_seconds: int | None) -> CasparianErro
         case 2:
             return GuestEnded(ErrorCode.CONNECTION_RESET, ended, "exited with status 2 (a transient failure)")
         case 76:
-            said = (
+            how = (
                 "exited with status 76 (a signal handler raised while rows were being sent, so that they are cut short)"
             )
-            return GuestEnded(ErrorCode.PARSER_ERROR, ended, said)
+            return GuestEnded(ErrorCode.PARSER_ERROR, ended, how)
         case _ if ended.status == -signal.SIGXFSZ:
-            said = "wrote a file beyond its limit and was killed by SIGXFSZ"
-            return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, said)
+            how = "wrote a file beyond its limit and was killed by SIGXFSZ"
+            return GuestEnded(ErrorCode.LIMIT_EXCEEDED, ended, how)
         case _ if (
             ended.status == -signal.SIGKILL
         ):  # this is how the kernel frees memory, and it does not say which process it chose
-            said = f"{ended.said} (by the kernel, when memory ran out, or by another process)"
-            return GuestEnded(ErrorCode.OOM_RISK, ended, said, is_by_others=True)
+            how = f"{ended.said} (by the kernel, when memory ran out, or by another process)"
+            return GuestEnded(ErrorCode.OOM_RISK, ended, how, is_by_others=True)
         case status if status in _SIGNALS_OF_OTHERS:
             return GuestEnded(
                 ErrorCode.CONNECTION_RESET, ended, f"{ended.said} (not by this worker)", is_by_others=True
@@ -177,22 +177,22 @@ def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool)
         places.append(f"at {file[:_CONTEXT_CHARACTERS]}:{line}")
     if line := _line(context.get("input_line")):
         places.append(f"while reading line {line:,} of the input")
-    said = f"{report.exception}: {report.message}" if report.message else f"{report.exception}, without a message"
-    said = f"{said} ({', '.join(places)})" if places else said
+    message = f"{report.exception}: {report.message}" if report.message else f"{report.exception}, without a message"
+    message = f"{message} ({', '.join(places)})" if places else message
     if code is ErrorCode.DEPENDENCY_MISSING and not is_dev:
         named = context.get("module")
         module = named[:_CONTEXT_CHARACTERS] if isinstance(named, str) and named else "that module"
-        said += (
+        message += (
             f". Parsers can use only Python's standard library and pyarrow so far: remove {module}, or "
             "put its source into the parser's directory."
         )
     if code is ErrorCode.FILE_NOT_FOUND and (name := _missing_in(bundle, report.message)):
-        said += (
+        message += (
             f". The parser's bundle does not contain {name}: if it is next to the parser, name it there with "
             f"`include = {json.dumps([name], ensure_ascii=False)}`"
             + ("; otherwise it is missing in production too." if is_dev else " and register a new version.")
         )
-    return said
+    return message
 
 
 def _missing_in(bundle: Path, message: str) -> str:

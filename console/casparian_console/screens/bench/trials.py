@@ -438,10 +438,10 @@ def _rows(rows: Sequence[dict[str, object]], width: int, glyphs: Glyphs) -> list
 def _talk(trial: Trial) -> list[Line]:
     """What the parser printed; the command's own closing messages are shown above."""
     printed, _, _ = f"\n{trial.talk}".partition("\ncasparian: ")
-    said = [line for line in printed.splitlines() if line.strip() and not line.startswith("In production ")]
-    if not said:
+    output = [line for line in printed.splitlines() if line.strip() and not line.startswith("In production ")]
+    if not output:
         return []
-    left_out = len(said) - _TALK_LINES
+    left_out = len(output) - _TALK_LINES
     lines: list[Line] = [[], [("title", "Printed")]]
     lines += [[("dim", f"  {left_out:,} lines before")]] if left_out > 0 else []
-    return [*lines, *([("dim", f"  {clean(line)}")] for line in said[-_TALK_LINES:])]
+    return [*lines, *([("dim", f"  {clean(line)}")] for line in output[-_TALK_LINES:])]

@@ -146,8 +146,8 @@ class Scan:
         if isinstance(message, Ended) and self._result:
             context.say(f"{self.path}: {_words(self._result)}", "ok" if self._result.get("is_complete") else "warn")
             return True
-        said = message.stderr if isinstance(message, Ended) else f"{message.problem} {message.remedy}"
-        lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
+        printed = message.stderr if isinstance(message, Ended) else f"{message.problem} {message.remedy}"
+        lines = [line.strip().removeprefix("casparian: ") for line in printed.splitlines() if line.strip()]
         context.say(" ".join(lines) or "The scan ended without a message.", "bad")
         return True
 

@@ -187,7 +187,7 @@ def _past(context: Context, width: int, height: int) -> list[Line]:
     """The past: the file index knows only the present, so this shows what events say."""
     registry = context.facts.registry
     lines: list[Line] = [
-        [("title", "Files, as the events up to here tell")],
+        [("title", "Files, as the events up to here show")],
         [],
         [
             (

@@ -237,8 +237,8 @@ class Explorer:
 
     def _command_ended(self, what: str, message: Ended | Failed, context: Context) -> None:
         text, self._chunks = "".join(self._chunks), []
-        said = message.stderr if isinstance(message, Ended) else f"casparian: {message.problem} {message.remedy}"
-        words = " ".join(line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip())
+        printed = message.stderr if isinstance(message, Ended) else f"casparian: {message.problem} {message.remedy}"
+        words = " ".join(line.strip().removeprefix("casparian: ") for line in printed.splitlines() if line.strip())
         if isinstance(message, Failed) or message.code:
             self.problem = words or "The command failed without a message."
             self.phase = "edit" if self.phase == "test" and not self.tested else self.phase

@@ -166,8 +166,8 @@ def _document(text: str, message: Answer | Ended | Failed) -> PreviewDocument:
     try:
         found = json.loads(text)
     except ValueError:
-        said = message.stderr if isinstance(message, Ended) else ""
-        lines = [line.strip().removeprefix("casparian: ") for line in said.splitlines() if line.strip()]
+        printed = message.stderr if isinstance(message, Ended) else ""
+        lines = [line.strip().removeprefix("casparian: ") for line in printed.splitlines() if line.strip()]
         return {"problem": " ".join(lines) or "It cannot be previewed."}
     return cast(PreviewDocument, found) if isinstance(found, dict) else {"problem": "It cannot be previewed."}
 

@@ -228,8 +228,8 @@ class Discover(Screen):
             case "tag" | "untag" if isinstance(message, Done):
                 self._is_stale, self._refreshed_us = True, 0
             case "tagged" if isinstance(message, Ended):
-                said = " ".join(line.strip().removeprefix("casparian: ") for line in message.stderr.splitlines())
-                context.say(said or "done", "bad" if message.code else "ok")
+                printed = " ".join(line.strip().removeprefix("casparian: ") for line in message.stderr.splitlines())
+                context.say(printed or "done", "bad" if message.code else "ok")
                 self._is_stale, self._refreshed_us = True, 0
             case "path" if isinstance(message, Listing) and self.prompt is not None:
                 self.prompt.on_answer(message)

@@ -223,12 +223,16 @@ class Finding:
 
     def words(self, facts: Facts, wanted: Filter) -> str:
         """The filter in words, and whether all its jobs are listed; empty without a filter."""
-        query, said = self.query(wanted), wanted.words()
+        query, description = self.query(wanted), wanted.words()
         if query is None or not wanted.is_by_job:
-            return said
+            return description
         if self.is_pending(facts, wanted):
-            return f"{said}; asking the daemon for all of them"
-        return f"{said}; the latest {query.limit:,} of them" if (facts.found.get(query) or 0) >= query.limit else said
+            return f"{description}; asking the daemon for all of them"
+        return (
+            f"{description}; the latest {query.limit:,} of them"
+            if (facts.found.get(query) or 0) >= query.limit
+            else description
+        )
 
     def pending_words(self, facts: Facts, wanted: Filter) -> str:
         """Where the search has looked so far, while the daemon is asked for the rest."""

@@ -201,13 +201,13 @@ def _verdict(
     """The status of a version for the answer: `said` in words, and `remedy` if something can be done about it."""
     name = f"{line.name} {version.version}"
     if state == "current":
-        said, remedy = f"{name} is current: new and changed files go to it; processed ones are not touched", ""
+        status, remedy = f"{name} is current: new and changed files go to it; processed ones are not touched", ""
     elif state == "older":
-        said = f"{name} may run but is older than {current}, which stays current"
+        status = f"{name} may run but is older than {current}, which stays current"
         remedy = f"`casparian parser use {line.name}@{version.version} --reason TEXT` makes it current."
     else:
         left = f"new files still go to {current}" if current else "no version takes new files yet"
-        said = f"{name} waits, {left}: {why_waits(problems)}"
+        status = f"{name} waits, {left}: {why_waits(problems)}"
         like = _like(decision.state, line, problems)
         remedy = what_to_do(line.name, version.version, problems, may_be_chosen=may_choose, like=like)
     return {
@@ -215,7 +215,7 @@ def _verdict(
         "version": version.version,
         "state": state,
         "current": current,
-        "said": said,
+        "said": status,
         "remedy": remedy,
         "problems": list(problems[:_PROBLEMS_IN_EVENT]),
     }
