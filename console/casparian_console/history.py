@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterator
 
 from casparian_console.facts import Facts
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.packing import pack, unpack
+from casparian_protocol.wording import last_event_at
 
 _CHUNK_EVENTS = 512
 #: Far more than 512 events of 16 KiB, the log's limit for one event.
@@ -32,8 +32,6 @@ class History:
         #: chunk → its unpacked events, for the chunks that were used last.
         self._open: dict[int, list[FeedEvent]] = {}
         self._times = array("q")
-        #: The highest time up to each event. Clocks may be set back, and a binary search needs an order.
-        self._latest = array("q")
         self._jobs = array("Q")
 
     def __len__(self) -> int:
@@ -51,7 +49,6 @@ class History:
             return False
         self._tail.append(event)
         self._times.append(event.ts)
-        self._latest.append(max(event.ts, self._latest[-1]) if self._latest else event.ts)
         self._jobs.append(_job_number(event))
         if len(self._tail) == _CHUNK_EVENTS:
             rows = [[each.seq, each.ts, each.type, each.v, each.actor, each.data] for each in self._tail]
@@ -77,8 +74,8 @@ class History:
         return self._times[seq - self.first]
 
     def last_at(self, at_us: int) -> int:
-        """The last event at or before the time; the first event if all are later."""
-        return self.first + max(0, bisect_right(self._latest, at_us) - 1)
+        """The last event that is not newer than the time, as `--as-of` shows it; 0 if all are newer."""
+        return last_event_at(enumerate(self._times, self.first), at_us)
 
     def neighbour(self, seq: int, step: int) -> int | None:
         """The next (`step` 1) or previous (-1) event of the same job. From an event without a job: the nearest event of any

@@ -262,3 +262,11 @@ def read_moment(text: str, now_us: int, day_us: int) -> Moment:
         return Moment(at_us=round(moment.timestamp() * 1_000_000))
     except (ValueError, OverflowError, OSError) as cause:
         raise NotAMoment(stripped) from cause
+
+
+def last_event_at(stamps: Iterable[tuple[int, int]], at_us: int) -> int:
+    """Of events in order (sequence, time), the last one that is not newer than that time; 0 if all are newer.
+
+    Clocks may be set back. Then the answer contains events with a later time, but always the event whose time was asked for.
+    """
+    return max((seq for seq, ts in stamps if ts <= at_us), default=0)

@@ -371,7 +371,7 @@ def test_a_clock_that_was_set_back_does_not_hide_events() -> None:
     history = History()
     for seq, at in enumerate((100, 200, 50, 300), 1):
         history.append(FeedEvent(seq, at, "IntakeResumed", 1, "test", {}))
-    assert [history.last_at(at) for at in (10, 100, 250, 300, 999)] == [1, 1, 3, 4, 4]
+    assert [history.last_at(at) for at in (10, 50, 100, 250, 300, 999)] == [0, 3, 3, 3, 4, 4]
 
 
 def test_groups_of_the_past_stand_as_they_stood() -> None:

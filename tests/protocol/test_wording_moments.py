@@ -2,7 +2,7 @@
 
 import pytest
 
-from casparian_protocol.wording import Moment, NotAMoment, read_moment
+from casparian_protocol.wording import Moment, NotAMoment, last_event_at, read_moment
 
 #: 2026-03-05T14:00:00Z
 NOON_US = 1_772_719_200_000_000
@@ -31,3 +31,9 @@ def test_a_moment_is_a_sequence_a_time_or_an_age(text: str, moment: Moment) -> N
 def test_anything_else_is_refused_with_examples(text: str) -> None:
     with pytest.raises(NotAMoment, match=r"write 4711, 14:05, 2026-03-05T14:05 \(UTC\), -15m"):
         read_moment(text, NOON_US, NOON_US)
+
+
+def test_a_time_always_reaches_the_event_that_has_it_though_the_clock_was_set_back() -> None:
+    stamps = list(enumerate((10, 100, 20, 30), 5))
+    assert [last_event_at(stamps, at) for at in (9, 10, 20, 30, 50, 100)] == [0, 5, 7, 8, 8, 8]
+    assert last_event_at([], 50) == 0

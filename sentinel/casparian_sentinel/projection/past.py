@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from casparian_protocol.home import Home
+from casparian_protocol.wording import last_event_at
 from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import Head, LogReader, LogRecord, Position
@@ -59,12 +60,10 @@ def fold_from_scratch(home: Home, path: Path, seq: int, end: Position) -> Projec
 
 
 def last_seq_at(home: Home, microseconds: int, end: Position) -> int:
-    """The last event that is not newer than that time, or 0 if all are; the clock may have jumped between events."""
-    found = 0
+    """The last event that is not newer than that time, or 0 if all are."""
     with LogReader(RealFs(), home.log) as reader:
-        for _head, events in reader.event_batches(reader.start(), end):
-            found = max((event.seq for event in events if event.ts <= microseconds), default=found)
-    return found
+        batches = reader.event_batches(reader.start(), end)
+        return last_event_at(((event.seq, event.ts) for _head, events in batches for event in events), microseconds)
 
 
 def publish_past_output_views(home: Home, projection: Projection) -> dict[str, str]:
