@@ -282,10 +282,17 @@ def _misused(wrong: click.ClickException) -> Failure:
 
 def _refused_by_the_system(error: OSError) -> Failure:
     """An error of the operating system, such as a full disk, that no command explained better."""
-    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    paths = " → ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes))
     code = errno.errorcode.get(error.errno or 0, "OS_ERROR")
-    remedy = "Check the free space and the permissions there; -v shows the traceback."
-    return Failure(code, f"{place}{error.strerror or error}.", remedy, ExitCode.FAILED)
+    remedy = _SYSTEM_REMEDIES.get(code, "Run again with -v for the traceback.")
+    return Failure(code, f"{paths}{': ' if paths else ''}{error.strerror or error}.", remedy, ExitCode.FAILED)
+
+
+_FULL = (
+    "Free some space: `df` shows the file systems of the home, of $TMPDIR and of the output; -v shows the traceback."
+)
+_DENIED = "`ls -ld` shows who may write there; -v shows the traceback."
+_SYSTEM_REMEDIES = {"ENOSPC": _FULL, "EDQUOT": _FULL, "EACCES": _DENIED, "EPERM": _DENIED, "EROFS": _DENIED}
 
 
 def _give_up_unwritten() -> None:

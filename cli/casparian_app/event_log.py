@@ -208,8 +208,12 @@ def _checked_seals(home: Home) -> list[SealCheck]:
 
 def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Comparison | None, str | None]:
     """The comparison, or why there is none. Raises `LogInUse` if it was requested and another command has the home."""
-    if wanted is False or not found.is_sound or not found.event_count:
-        return None, "not asked for" if wanted is False else "the log is damaged or empty"
+    if wanted is False:
+        return None, "not asked for"
+    if not found.is_sound:
+        return None, "the log is damaged"
+    if not found.event_count:
+        return None, "the log is empty"
     if wanted is None and found.event_count > _CHEAP_EVENTS:
         return None, f"the log has more than {_CHEAP_EVENTS:,} events; --tables compares them anyway"
     if (compared := _compared_while_a_daemon_runs(home)) is not None:

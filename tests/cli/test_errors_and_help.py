@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
+from casparian.app import ExitCode, run
 from casparian.main import casparian
 from casparian_app.names import hint
 from casparian_app.texts import listed
@@ -159,3 +161,32 @@ def test_a_column_that_a_state_table_does_not_have_is_answered_with_the_nearest_
     assert "There is no column statuss in cf_jobs." in told.err
     assert "Did you mean status?" in told.err and "`casparian sql 'describe cf_jobs'`" in told.err
     assert lived("sql", "describe cf_jobs").out.count("VARCHAR") > 3
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device.", "Free some space: `df` shows"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/in"),
+            "/data/in: Permission denied.",
+            "`ls -ld` shows who may write there",
+        ),
+        (
+            OSError(errno.EXDEV, "Invalid cross-device link", "/a/x", None, "/b/x"),
+            "/a/x → /b/x: Invalid cross-device link.",
+            "Run again with -v for the traceback.",
+        ),
+    ],
+)
+def test_an_error_of_the_system_names_its_paths_and_a_remedy_that_fits(
+    error: OSError, problem: str, remedy: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    assert run(failing, []) == ExitCode.FAILED
+    said = capfd.readouterr().err.splitlines()
+    assert said[0] == f"casparian: {problem}"
+    assert said[1].startswith(f"  {remedy}")

@@ -38,6 +38,12 @@ def flip(path: Path, at: float = 0.5) -> None:
 # --- verify
 
 
+def test_an_empty_log_is_called_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    call = Caller(tmp_path / "home", capfd)
+    call("init")
+    assert call("log", "verify") == Answer(0, "The log is empty: there is nothing to verify yet.\n", "")
+
+
 def test_the_tables_are_equal_to_a_fold_from_scratch(lived: Caller) -> None:
     lived("jobs")  # catches up
     found = lived("log", "verify", "--tables", "--json").document

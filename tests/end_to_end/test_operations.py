@@ -132,7 +132,7 @@ def test_below_the_floor_new_work_is_refused_in_words_and_what_runs_finishes(wor
     free = os.statvfs(small_disk)
     (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - 8 * 1024 * 1024))
     wait_for(lambda: world.ask("status")["sentinel"]["intake"] != "open", "intake is paused")
-    assert "below the floor of 16.0 MiB" in world.run("status").stdout
+    assert "below the floor of 16.0 MiB; no new job starts until there is room again" in world.run("status").stdout
     world.write("more.txt", lines(2))
     world.run("scan", world.inbox / "more.txt", "--tag", "advice")
     refused = world.run("process", status=1)

@@ -18,7 +18,7 @@ from casparian_protocol import wording
 from casparian_protocol.home import is_home, make_home
 from casparian_protocol.settings import load
 from casparian_protocol.wire import ProjectorPhase
-from casparian_protocol.wire.operations.daemon import PING, STOP
+from casparian_protocol.wire.operations.daemon import OPEN_INTAKE, PING, STOP
 
 if TYPE_CHECKING:
     from casparian_app.daemons import PastStatus, Status
@@ -243,6 +243,9 @@ def _queue_without_daemon(queue: Mapping[str, int]) -> list[tuple[str, Any]]:
     )
 
 
+_NO_NEW_WORK = "; no new job starts until there is room again"
+
+
 def _say_behind(tables: ProjectionView) -> str:
     """How far the tables are behind the log; unknown until they are open."""
     if tables.phase == ProjectorPhase.STARTING:
@@ -259,7 +262,7 @@ def _print_daemon(app: App, found: Status) -> None:
             ("daemon", f"running, pid {daemon.pid}, version {daemon.version}"),
             ("home", daemon.home),
             ("event", f"{daemon.seq:,}{_say_behind(tables)}"),
-            ("intake", daemon.intake),
+            ("intake", daemon.intake + ("" if daemon.intake == OPEN_INTAKE else _NO_NEW_WORK)),
             *([("planning", "checking which pending files can be queued")] if daemon.planning else []),
             *_queue(found.queue),
         ],

@@ -181,6 +181,9 @@ def verify_log(app: App, wants_tables: bool | None) -> ExitCode:
     if not found.has_key:
         app.say("seals not checked: the home's key is missing; minisign can check them with the public key")
     _raise_for(found)
+    if not log.event_count:
+        print("The log is empty: there is nothing to verify yet.", file=app.out)
+        return ExitCode.OK
     print(f"intact: {_extent(found)}, checked in {found.seconds:.1f} s", file=app.out)
     if found.seals:
         print(f"seals: {count(len(found.seals), 'seal')}, all match this log", file=app.out)

@@ -239,7 +239,7 @@ def _move(fs: Fs, source: int, name: str, target: int) -> str:
         except FileExistsError:
             continue
         return kept_as
-    raise AssertionError("counting ends nowhere")
+    raise AssertionError("unreachable: itertools.count() never ends")
 
 
 def _directories(fs: Fs, directory: Path) -> list[str]:
