@@ -243,6 +243,29 @@ def test_a_filter_finds_jobs_behind_a_full_list_and_keeps_them_while_it_is_on() 
     assert [job.job_id for job in screen_of(driver).job_list.members(shown)] == [job_id(5990)]
 
 
+def test_jobs_that_are_queued_again_stay_in_the_filtered_list() -> None:
+    driver, found = filtered("/599")
+    driver.send(Answer(found.tag, driver.seq, [found_job(5990), found_job(5991)]))
+    driver.text(120, 40)
+    for number in (5990, 5991):
+        driver.event("JobCancelled", job_id=job_id(number), reason="no")
+    assert "2 jobs cancelled" in driver.text(120, 40)
+    for number in (5990, 5991):
+        path = f"/data/{number}.log"
+        driver.event("JobReplayed", **queued(job_id(number), path=path), from_state="CANCELLED")
+    driver.event("JobQueued", **queued(job_id(7000), path="/data/5997.log"))  # a new one that passes the filter
+    driver.text(120, 40)
+
+    (shown,) = screen_of(driver).job_list.order
+    assert [job.input for job in screen_of(driver).job_list.members(shown)] == [
+        "/data/599.log",
+        "/data/5990.log",
+        "/data/5991.log",
+        "/data/5997.log",
+    ]
+    assert driver.shell.present.waiting == 6_001
+
+
 def test_a_filter_finds_an_old_job_that_is_done_and_no_longer_known() -> None:
     driver = Driver()
     driver.snapshot()

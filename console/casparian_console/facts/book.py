@@ -124,6 +124,8 @@ class JobBook:
         self.stretches: dict[Kin, Stretch] = {}
         #: Buckets whose jobs are listed. Their jobs are not evicted beyond `KEPT` until `let_go`.
         self.pinned: set[BucketKey] = set()
+        #: Pinned buckets in which jobs are looked for: a job that is queued there is loaded wherever it stands in the queue.
+        self.searched: set[BucketKey] = set()
         #: Nothing is evicted. Used where a job cannot be loaded again, as in the past.
         self.keeps_all = keeps_all
         #: How events changed the sums while an answer about them is awaited.
@@ -155,7 +157,7 @@ class JobBook:
         fresh.stretches = {
             kin: Stretch(each.ended, each.began_at, each.recent.copy()) for kin, each in self.stretches.items()
         }
-        fresh.pinned, fresh.journal = self.pinned.copy(), self.journal[:]
+        fresh.pinned, fresh.searched, fresh.journal = self.pinned.copy(), self.searched.copy(), self.journal[:]
         fresh.revision, fresh._latest = next(_REVISIONS), {}
         self._era, fresh._era = object(), object()  # from here on neither book owns the shared objects
         return fresh
@@ -343,7 +345,7 @@ class JobBook:
         self._count(bucket, job, 1)
         if job.state in OPEN_STATES:
             self.by_state[job.state] += 1
-        if is_behind_unknown and not self.keeps_all:
+        if is_behind_unknown and bucket.key not in self.searched and not self.keeps_all:
             del self.by_id[job.job_id]
             return
         bucket.list_all([job])

@@ -322,8 +322,9 @@ class Unlisted:
             asked += self.more(book, bucket.key)
         return asked
 
-    def pin(self, book: JobBook, keys: Collection[BucketKey]) -> None:
+    def pin(self, book: JobBook, keys: Collection[BucketKey], searched: Collection[BucketKey]) -> None:
         """Mark these buckets as listed and the others as not listed, which evicts all but the first of their jobs."""
+        book.searched = set(searched)
         for key in book.pinned - set(keys):
             book.let_go(key)
             for state in states_of(key[0]):

@@ -249,9 +249,12 @@ class Facts:
         """Query the next page of a bucket of ended jobs, unless a query is in flight or all are loaded."""
         return self.unlisted.more(self.jobs, key)
 
-    def pin(self, keys: Collection[BucketKey]) -> None:
-        """Mark these buckets as listed and the others as not listed, which evicts all but the first of their jobs."""
-        self.unlisted.pin(self.jobs, keys)
+    def pin(self, keys: Collection[BucketKey], searched: Collection[BucketKey] = ()) -> None:
+        """Mark these buckets as listed and the others as not listed, which evicts all but the first of their jobs.
+
+        In the `searched` ones, jobs that are queued from now on stay loaded, so that a filter can list them.
+        """
+        self.unlisted.pin(self.jobs, {*keys, *searched}, searched)
 
     def _refold(self, record: FeedEvent) -> None:
         """Fold an event that had to wait until its job was loaded."""

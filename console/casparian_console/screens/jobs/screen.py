@@ -167,7 +167,8 @@ class Jobs(Screen):
         self.follow(context)
         spans = self.job_list.spans()
         listed = self.job_list.order if self.filter.is_by_job else [span.group for span in spans]
-        facts.pin(self.finding.pinned(facts, self.filter) | {key for group in listed for key in group.bucket_keys})
+        searched = self.finding.pinned(facts, self.filter)
+        facts.pin({key for group in listed for key in group.bucket_keys}, searched)
         asked = self.finding.ask(facts, self.filter)
         if (sought := self.finding.take_missed(facts, self.filter)) is not None:
             context.say(*found_words(sought, self._go_to_match(sought, 1)))
