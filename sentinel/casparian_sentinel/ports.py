@@ -71,6 +71,20 @@ def rename_without_replacing(source: int, name: str, target: int, new_name: str)
     os.unlink(name, dir_fd=source)
 
 
+def complete_rename(source: int, name: str, target: int, new_name: str) -> bool:
+    """Remove the old name if both names are the same file, which `rename_without_replacing` leaves where it has to link and
+    unlink, and dies in between. Returns whether they were."""
+    try:
+        old = os.stat(name, dir_fd=source, follow_symlinks=False)
+        new = os.stat(new_name, dir_fd=target, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if not os.path.samestat(old, new):
+        return False
+    os.unlink(name, dir_fd=source)
+    return True
+
+
 _PRIVATE_FILE = 0o600
 _PRIVATE_DIRECTORY = 0o700
 
@@ -152,6 +166,10 @@ class Fs(Protocol):
 
     def rename_new(self, source: int, name: str, target: int, new_name: str) -> None:
         """Rename between two open directories. Raises `FileExistsError` if the new name is taken."""
+        ...
+
+    def complete_rename(self, source: int, name: str, target: int, new_name: str) -> bool:
+        """Complete a `rename_new` that may have been interrupted. Returns whether both names were still there."""
         ...
 
     def make_new_directory(self, path: Path) -> None:
@@ -277,6 +295,9 @@ class RealFs:
 
     def rename_new(self, source: int, name: str, target: int, new_name: str) -> None:
         rename_without_replacing(source, name, target, new_name)
+
+    def complete_rename(self, source: int, name: str, target: int, new_name: str) -> bool:
+        return complete_rename(source, name, target, new_name)
 
     def make_new_directory(self, path: Path) -> None:
         path.mkdir(mode=_PRIVATE_DIRECTORY)

@@ -463,6 +463,9 @@ class SimFs:
             raise FileExistsError(errno.EEXIST, "exists", new_name)
         self._change((above, name, None), (below, new_name, node))
 
+    def complete_rename(self, source: int, name: str, target: int, new_name: str) -> bool:
+        return False  # this disk renames in one step
+
     def make_new_directory(self, path: Path) -> None:
         self._try("create", path)
         above = self._directory(path.parent)

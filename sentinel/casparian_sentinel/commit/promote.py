@@ -131,6 +131,7 @@ def _moved_from_staging(
     """
     try:
         with directory_below(fs, home.staging, *staged_by(home, *attempt)) as source:
+            fs.complete_rename(source, file.name, target, place.name)
             if _digest_or_none(fs, source, file.name) != file.digest:
                 return False
             try:
@@ -237,7 +238,8 @@ def _move(fs: Fs, source: int, name: str, target: int) -> str:
         try:
             fs.rename_new(source, name, target, kept_as)
         except FileExistsError:
-            continue
+            if not fs.complete_rename(source, name, target, kept_as):
+                continue
         return kept_as
     raise AssertionError("unreachable: itertools.count() never ends")
 

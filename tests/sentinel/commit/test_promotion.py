@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import PART_NAMES, PLAIN_PART_NAMES, Manifest, OutputAccounting, StagedFile, published_path
+from casparian_sentinel import ports
 from casparian_sentinel.commit.offers import problem_of_files
 from casparian_sentinel.commit.promote import (
     Promotion,
@@ -106,6 +107,41 @@ def test_a_crash_between_renames_is_completed(home: Home, crash_before: int) -> 
 
     assert promote_group(FS, home, [promotion(manifest)]) == [Promoted(JOB, EPOCH)]
     assert len(published(home)) == 3
+
+
+def test_a_crash_between_link_and_unlink_is_completed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_libc", None)  # as on file systems that cannot rename without replacing
+    manifest = stage(home, "data.orders.0.parquet", "quarantine.orders.0.parquet")
+
+    for _ in manifest.files:
+        with monkeypatch.context() as dying, pytest.raises(PromotionStopped):
+            dying.setattr(os, "unlink", _fail)
+            promote_group(FS, home, [promotion(manifest)])
+
+    assert promote_group(FS, home, [promotion(manifest)]) == [Promoted(JOB, EPOCH)]
+    assert published(home) == [part(manifest, 0), part(manifest, 1)]
+    assert [(home.root / path).stat().st_nlink for path in published(home)] == [1, 1]
+
+
+def test_a_file_moved_aside_has_one_name_after_a_crash_between_link_and_unlink(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "_libc", None)
+    (home.outputs / "orders" / "v1").mkdir(parents=True)
+    (home.outputs / "orders" / "v1" / "stray").write_bytes(b"stray")
+    with monkeypatch.context() as dying, pytest.raises(OSError, match="error"):
+        dying.setattr(os, "unlink", _fail)
+        move_aside(FS, home, ["outputs/orders/v1/stray"])
+
+    aside = move_aside(FS, home, ["outputs/orders/v1/stray"])
+
+    assert aside == ["quarantine/_orphans/outputs/orders/v1/stray"]
+    assert (home.root / aside[0]).stat().st_nlink == 1
+    assert not list((home.outputs / "orders" / "v1").iterdir())
+
+
+def _fail(*_arguments: object, **_more: object) -> None:
+    raise OSError(5, "Input/output error")
 
 
 def test_a_missing_file_is_damaged_and_named(home: Home) -> None:
