@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from casparian_protocol.jobs import StagedFile
 from casparian_worker.sinks import StagedParquet, WriterSettings
 from casparian_worker.slots import Syncer
-from casparian_worker.staging import IN_MEMORY_BYTES, StagingDirectory, remove_attempt, sync_together
+from casparian_worker.staging import IN_MEMORY_BYTES, RealDisk, StagingDirectory, remove_attempt, sync_together
 
 JOB = "0123456789abcdef"
 
@@ -231,6 +231,37 @@ def test_a_file_that_the_system_refuses_is_an_os_error(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     directory.remove()
+
+
+def test_a_mistake_while_attempts_are_synced_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    class CountingDisk(RealDisk):
+        opened = 0
+
+        def open_directory(self, path: Path) -> int:
+            self.opened += 1
+            return super().open_directory(path)
+
+        def open_below(self, directory: int, name: str) -> int:
+            self.opened += 1
+            return super().open_below(directory, name)
+
+        def create(self, directory: int, name: str) -> int:
+            self.opened += 1
+            return super().create(directory, name)
+
+        def close(self, descriptor: int) -> None:
+            self.opened -= 1
+            super().close(descriptor)
+
+    disk = CountingDisk()
+    attempts = [StagingDirectory(tmp_path, JOB, epoch, disk) for epoch in (1, 2)]
+    for attempt in attempts:
+        attempt.create("changes").write(bytes(IN_MEMORY_BYTES + 1))  # and it is not closed, which is the mistake
+    assert disk.opened == 8
+
+    with pytest.raises(AssertionError, match="closed first"):
+        sync_together(attempts)
+    assert disk.opened == 0
 
 
 def test_waiting_attempts_are_synced_in_one_group(tmp_path: Path) -> None:

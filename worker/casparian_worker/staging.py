@@ -372,7 +372,18 @@ def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
 
 
 def sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
-    """Sync a group of attempts, with one sync for what they share. Returns None for each attempt, or why it is not durable."""
+    """Sync a group of attempts, with one sync for what they share. Returns None for each attempt, or why it is not durable.
+
+    Their descriptors are closed in any case.
+    """
+    try:
+        return _sync_together(directories)
+    finally:
+        for directory in directories:
+            directory.close()
+
+
+def _sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
     outcomes: list[OSError | None] = []
     for directory in directories:
         try:
@@ -388,8 +399,6 @@ def sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | Non
         for directory in with_files:
             directory.count_refusal()
         outcomes = [outcome or cause for outcome in outcomes]
-    for directory in directories:
-        directory.close()
     return outcomes
 
 

@@ -38,6 +38,8 @@ class Commands:
         self._on_answer = on_answer
         self._running: dict[Tag, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        #: The processes being started, each by its own task.
+        self._starting: set[asyncio.Task[asyncio.subprocess.Process]] = set()
         #: Processes of `casparian sql --warm`, loaded and waiting for a query on stdin; the oldest first.
         self._spares: list[asyncio.subprocess.Process] = []
         self._warming: asyncio.Task[None] | None = None
@@ -67,6 +69,8 @@ class Commands:
         for tag in list(self._running):
             self.stop(tag)
         await self.warmed()
+        if self._starting:  # their commands were stopped before they had processes to interrupt
+            await asyncio.wait(self._starting)
         for spare in self._spares:
             self._end(spare)
         if self._ending:
@@ -104,6 +108,12 @@ class Commands:
         return None
 
     async def _start(self, args: Sequence[str], stdin: int) -> asyncio.subprocess.Process:
+        starting = asyncio.get_running_loop().create_task(self._process(args, stdin))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return await starting
+
+    async def _process(self, args: Sequence[str], stdin: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self._prefix,
             *args,
@@ -118,6 +128,8 @@ class Commands:
 
     async def _run(self, effect: RunCommand, running: _Running) -> None:
         tag = effect.tag
+        if running.is_stopped:
+            return
         try:
             spare = self._from_spare(effect)
             process = running.process = spare or await self._start(effect.args, asyncio.subprocess.DEVNULL)

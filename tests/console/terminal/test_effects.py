@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -217,6 +217,26 @@ except KeyboardInterrupt:
         assert stage.performer.pending == 0
 
     on_stage(tmp_path, tell, script=script)
+
+
+@pytest.mark.parametrize("turns_of_the_loop", [0, 1, 2])
+def test_a_command_that_is_being_started_does_not_outlive_the_console(tmp_path: Path, turns_of_the_loop: int) -> None:
+    mark = f"mark of {tmp_path}"
+
+    async def tell(stage: Stage) -> None:
+        stage.performer.perform(RunCommand(TAG, (mark,)))
+        for _ in range(turns_of_the_loop):
+            await asyncio.sleep(0)
+        await stage.performer.close()
+        assert [line for line in _command_lines() if mark.encode() in line] == []
+
+    on_stage(tmp_path, tell, script="import time; time.sleep(60)")
+
+
+def _command_lines() -> Iterator[bytes]:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            yield file.read_bytes()
 
 
 def test_a_newer_command_of_the_same_asker_takes_the_place_of_the_older(tmp_path: Path) -> None:

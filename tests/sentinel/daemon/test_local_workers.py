@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -64,6 +65,20 @@ def test_workers_of_a_killed_sentinel_are_not_started_twice(tmp_path: Path) -> N
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(PATIENCE_SECONDS) == 0
     await_end([worker["pid"]])  # the orphan
+
+
+def test_a_child_that_cannot_be_watched_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids = []
+
+    def refuse(pid: int) -> int:
+        pids.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        Child(["sleep", "60"], RealClock(), lambda how: None, output=2)
+
+    assert not Path(f"/proc/{pids[0]}").exists()
 
 
 def test_workers_that_only_die_are_given_up_loudly(tmp_path: Path) -> None:

@@ -42,6 +42,20 @@ def python(source: str) -> Started:
     )
 
 
+def test_a_child_that_nobody_could_wait_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids = []
+
+    def refuse(pid: int, leads_group: bool) -> Child:
+        pids.append(pid)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(children, "_child_of", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        python("import time; time.sleep(60)")
+
+    assert not Path(f"/proc/{pids[0]}").exists()
+
+
 def test_a_child_that_ends_is_noticed_and_its_status_and_use_are_known(child_class: type[Child]) -> None:
     started = python("input(); import sys; sys.exit(7)")
     assert isinstance(started.child, child_class)

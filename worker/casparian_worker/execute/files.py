@@ -170,13 +170,15 @@ def check_scratch(scratch: Path, bytes_max: int) -> None:
 def held_scratch(scratch: Path) -> Iterator[Path]:
     """A new private directory, locked while it is in use and removed afterwards."""
     scratch.mkdir(mode=0o700)
-    lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock: int | None = None
     try:
+        lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield scratch
     finally:
         remove_scratch(scratch)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def sweep(root: Path, now_seconds: float) -> list[str]:

@@ -120,7 +120,15 @@ def _start(popen: Callable[[], subprocess.Popen[bytes]], leads_group: bool) -> S
         process = popen()
         _ours.add(process.pid)
     process.returncode = 0  # this module reaps it; a garbage-collected Popen must not
-    child = _child_of(process.pid, leads_group)
+    try:
+        child = _child_of(process.pid, leads_group)
+    except BaseException:  # no thread could be started: nobody would wait for it
+        _send(process.pid, signal.SIGKILL, leads_group)
+        _reaped(process.pid)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        raise
     return Started(child, process.stdin, process.stdout, process.stderr)
 
 

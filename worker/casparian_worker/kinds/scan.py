@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,22 +49,20 @@ class ScanFailed(CasparianError):
 def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
     """Write the file index below `root`, as of that position, to an Arrow file; returns False if it is empty."""
     last, last_id, writer, is_gone = "", "", None, False
-    with Client(home, actor="worker") as client:
+    with ExitStack() as opened:
+        client = opened.enter_context(Client(home, actor="worker"))
         while True:
             query = KnownFiles(root, is_gone, last, last_id, _PAGE_ROWS)
             page = pa.ipc.open_stream(client.ask_arrow(query, at_least_seq=at_least_seq)).read_all()
             if page.num_rows:
-                writer = writer or pa.ipc.new_file(str(into), page.schema)
+                writer = writer or opened.enter_context(pa.ipc.new_file(str(into), page.schema))
                 writer.write_table(page)
                 last, last_id = (page[column][page.num_rows - 1].as_py() for column in ("path", "id"))
             if page.num_rows < _PAGE_ROWS:
                 if is_gone:
                     break
                 last, last_id, is_gone = "", "", True
-    if writer is None:
-        return False
-    writer.close()
-    return True
+    return writer is not None
 
 
 class ScanProcess:
@@ -82,7 +81,7 @@ class ScanProcess:
         self._child, self._out = started.child, started.stdout
         self.pid = self._child.pid
         self._on_told = on_told
-        with started.stdin as stdin:
+        with suppress(BrokenPipeError), started.stdin as stdin:  # a child that has ended is noticed by `final_message`
             stdin.write(json.dumps(order).encode())
 
     def stop(self) -> None:
