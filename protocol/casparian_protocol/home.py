@@ -214,10 +214,17 @@ def make_home(home: Home) -> None:
 
 
 def record_sockets(home: Home) -> None:
-    """Record where the sockets of a daemon in this environment are. The caller holds the home's lock."""
+    """Record where the sockets of a daemon in this environment are. The caller holds the home's lock.
+
+    If the disk refuses, there is no record, and clients look where a daemon of their own environment would put the sockets.
+    """
     aside = home.sockets_record.with_suffix(".new")
-    aside.write_text(f"{home.sockets_here}\n", encoding="utf-8")
-    aside.replace(home.sockets_record)
+    try:
+        aside.write_text(f"{home.sockets_here}\n", encoding="utf-8")
+        aside.replace(home.sockets_record)
+    except OSError:
+        home.sockets_record.unlink(missing_ok=True)  # an earlier daemon's, which may be elsewhere
+        aside.unlink(missing_ok=True)
 
 
 # --- the daemon's log -------------------------------------------------------------------------------------------------
@@ -242,7 +249,8 @@ def old_name(path: Path, number: int) -> Path:
 def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: int) -> bool:
     """Rotate the log of `descriptor` if it is full. Returns whether it was. The caller holds the home's lock.
 
-    If a step fails, its `OSError` is raised and the log is still written to `path`; old logs may have been renumbered by then.
+    If the disk refuses, the `OSError` is raised and the log continues in the same file. Old logs may have other numbers then, but
+    the next call goes on from there: however often this fails, one old log at most is removed.
     """
     if os.fstat(descriptor).st_size < max_bytes:
         return False
@@ -250,8 +258,10 @@ def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: 
     fresh.unlink(missing_ok=True)
     new = open_daemon_log(fresh)
     try:
-        _make_room(path, keep_files)
-        os.link(path, old_name(path, 1))
+        first = old_name(path, 1)
+        if not (first.exists() and first.samefile(path)):  # otherwise the last call, or its process, ended here
+            _make_room(path, keep_files)
+            os.link(path, first)
         fresh.replace(path)
         os.dup2(new, descriptor, inheritable=False)
     finally:
@@ -286,12 +296,13 @@ def follow(path: Path, descriptors: Sequence[int] = STANDARD_DESCRIPTORS) -> boo
 
 
 def _make_room(path: Path, keep_files: int) -> None:
-    """Renumber every old file upwards; those beyond the number to keep are removed."""
+    """Free the number 1: renumber the old files before the first free number; those beyond the number to keep are removed."""
     numbers = [number for number in range(1, OLD_FILES_MAX + 1) if old_name(path, number).exists()]
+    free = next(number for number in range(1, OLD_FILES_MAX + 2) if number not in numbers)
     for number in reversed(numbers):
-        if number >= keep_files:
+        if number > keep_files or number == keep_files < free:
             old_name(path, number).unlink()
-        else:
+        elif number < free:
             old_name(path, number).replace(old_name(path, number + 1))
 
 
@@ -312,6 +323,6 @@ def _identities_of_old_files(path: Path) -> set[tuple[int, int]]:
     for number in range(1, OLD_FILES_MAX + 1):
         try:
             found.add(_identity(old_name(path, number).stat()))
-        except OSError:
-            break
+        except OSError:  # a free number
+            continue
     return found

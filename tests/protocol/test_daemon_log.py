@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from casparian_protocol.home import follow, old_name, open_daemon_log, rotate_if_large
 
 WRITER = """
@@ -54,6 +56,45 @@ def test_the_set_number_of_old_files_is_kept(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["daemon.log", "daemon.log.1", "daemon.log.2"]
     assert old_name(path, 1).read_text() == "5" * 100
     assert old_name(path, 2).read_text() == "4" * 100
+
+
+def test_a_disk_that_refuses_a_rotation_again_and_again_costs_no_old_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "daemon.log"
+    ours = open_daemon_log(path)
+    for text in ("a", "b"):
+        os.write(ours, text.encode() * 100)
+        assert rotate_if_large(path, ours, max_bytes=100, keep_files=3)
+    os.write(ours, b"c" * 100)
+
+    steps: list[tuple[object, str]] = [(os, "link"), (Path, "replace")]
+    for owner, step in steps:
+        for _ in range(3):
+            with monkeypatch.context() as refusing, pytest.raises(OSError, match="No space"):
+                refusing.setattr(owner, step, _refuse)
+                rotate_if_large(path, ours, max_bytes=100, keep_files=3)
+        assert path.read_text() == "c" * 100
+    assert rotate_if_large(path, ours, max_bytes=100, keep_files=3)
+    os.close(ours)
+
+    assert [old_name(path, number).read_text()[0] for number in (1, 2, 3)] == ["c", "b", "a"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["daemon.log", *(f"daemon.log.{n}" for n in (1, 2, 3))]
+
+
+def test_a_rotation_that_ended_after_its_link_is_completed(tmp_path: Path) -> None:
+    path = tmp_path / "daemon.log"
+    ours = open_daemon_log(path)
+    os.write(ours, b"a" * 100)
+    os.link(path, old_name(path, 1))
+
+    assert rotate_if_large(path, ours, max_bytes=100, keep_files=3)
+    os.close(ours)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["daemon.log", "daemon.log.1"]
+
+
+def _refuse(*_arguments: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_output_that_somebody_sent_elsewhere_is_left_alone(tmp_path: Path) -> None:

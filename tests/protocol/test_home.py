@@ -1,5 +1,6 @@
 """Where the sockets of a home may lie: in a directory that is private to this user, all the way."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ def test_a_home_with_two_names_has_its_sockets_in_one_place(deep_home: Home, tmp
     assert short.sockets == deep_home.sockets
     record_sockets(short)
     assert deep_home.sockets == short.sockets == short.run
+
+
+def test_a_disk_that_takes_no_record_leaves_no_wrong_one(deep_home: Home) -> None:
+    make_home(deep_home)
+    deep_home.sockets_record.write_text("/of/an/earlier/daemon\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        record_sockets(deep_home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert deep_home.sockets == deep_home.sockets_here
+    assert [each.name for each in deep_home.run.iterdir() if each.is_file()] == []
 
 
 @pytest.mark.parametrize("record", [b"", b"relative/path", b"/" + b"x" * 300, b"\xff\xfe"])

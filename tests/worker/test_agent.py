@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from casparian_protocol.wire.messages import (
     Started,
     Want,
 )
+from tests.crash.mounts import filled, move_onto_tmpfs
 from tests.worker.small_sentinel import SmallSentinel, WorkerProcess, held
 from tests.worker.test_execute import wait_until_gone
 
@@ -83,6 +85,25 @@ def test_a_failure_is_told_with_its_code_until_it_is_recorded(sentinel: SmallSen
         worker.process.send_signal(signal.SIGTERM)
         sentinel.hear(Bye)
         assert worker.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("folder", ["artifacts", "logs", ".staging"])
+def test_a_job_on_a_full_disk_fails_with_its_code_and_the_next_one_runs(
+    sentinel: SmallSentinel, tmp_path: Path, folder: str
+) -> None:
+    place = sentinel.home.root / folder
+    with ExitStack() as stack:
+        move_onto_tmpfs(stack, place, "256k")
+        stack.enter_context(WorkerProcess(sentinel.home))
+        sentinel.join()
+        job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
+        with filled(place):
+            sentinel.assign(job)
+            assert sentinel.hear(Fail).error.code == "DISK_FULL"
+        sentinel.send(Failed(jobs=[held(job)]))
+
+        sentinel.assign(sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=6))
+        assert sentinel.hear(Finish).jobs[0].epoch == 6
 
 
 def test_a_cancelled_job_is_stopped_released_and_leaves_nothing(sentinel: SmallSentinel, tmp_path: Path) -> None:

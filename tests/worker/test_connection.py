@@ -43,6 +43,16 @@ def test_a_lost_sentinel_is_told_once_and_waited_for_without_end() -> None:
     assert contact.status == LEFT
 
 
+def test_a_terminal_or_disk_that_takes_no_text_ends_no_worker() -> None:
+    def refuse(text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    contact = Contact("home /h", refuse, 30.0, Clock())
+    contact.welcomed()
+    contact.lost()
+    assert contact.keeps_waiting()
+
+
 def test_a_managed_worker_says_nothing_to_anybody() -> None:
     clock = Clock()
     contact = Contact("home /h", None, 0.0, clock)

@@ -11,6 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 import zmq
 
@@ -85,6 +87,11 @@ class WorkerBus:
         self._on_message(message, attachments)
 
 
+def _told(tell: Callable[[str], None], text: str) -> None:
+    with suppress(OSError):  # a full disk or a closed terminal ends no worker
+        tell(text)
+
+
 #: Exit statuses of a worker, the same as those of every command.
 LEFT, REFUSED, NO_SENTINEL = 0, 1, 3
 DEFAULT_WAIT_SECONDS = 30.0
@@ -104,7 +111,7 @@ class Contact:
     ) -> None:
         """`whom` is the sentinel it waits for; `tell` is None for a managed worker."""
         self._whom = whom
-        self._tell = tell
+        self._tell = None if tell is None else partial(_told, tell)
         self._wait_seconds = wait_seconds
         self._monotonic = monotonic
         self._began_s = monotonic()

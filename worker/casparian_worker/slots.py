@@ -211,7 +211,7 @@ class JobRunner:
                 _require_packable(outcome)
         except Stopped as stopped:
             outcome = stopped
-        except CasparianError as error:
+        except (CasparianError, OSError) as error:  # an OSError: the disk, when a bundle is unpacked
             outcome = Failed(of_exception(error, "environment"))
         except Exception as accident:  # noqa: BLE001 -- a bug ends only this lease, and is reported
             outcome = Failed(of_exception(accident, "worker"))

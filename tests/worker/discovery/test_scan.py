@@ -3,7 +3,9 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +16,11 @@ import pytest
 from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, TagRule
+from casparian_worker.discovery.child import ScanOrder
 from casparian_worker.discovery.file_index import BadChanges, apply_changes, decode_changes, encode_changes, retag
 from casparian_worker.discovery.files import RootUnreadable, Unreadable, WalkOptions
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
+from casparian_worker.kinds.scan import ScanProcess
 
 CSV_RULE = TagRule(id="r1", name="csv", pattern="**/*.csv", tag="csv")
 
@@ -143,6 +147,38 @@ def test_a_scan_that_was_cut_short_deletes_nothing(tmp_path: Path) -> None:
     assert not outcome.is_complete
     assert changes(outcome) == {"a/4": "new"}
     assert changes(catalogue.scan()) == {"c/3": "vanished"}
+
+
+ORDER: ScanOrder = {
+    "root": "",
+    "previous": "",
+    "changes": "",
+    "rules": [],
+    "wanted_tags": [],
+    "options": {},
+    "source_id": None,
+    "scan_id": "s1",
+}
+
+
+def test_a_full_disk_is_the_reason_why_a_scan_failed(tmp_path: Path) -> None:
+    put(tmp_path, "a")
+    child = ScanProcess({**ORDER, "root": str(tmp_path), "changes": "/dev/full"}, lambda said: None)
+
+    assert child.final_message(lambda: None) == {
+        "failed": "The changes cannot be written: [Errno 28] No space left on device.",
+        "remedy": "`casparian doctor` shows how much space is left on the home's disk.",
+        "code": "DISK_FULL",
+    }
+    child.end()
+
+
+def test_a_child_that_ends_before_it_reads_its_task_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    child = ScanProcess({**ORDER, "wanted_tags": ["more than a pipe holds"] * 100_000}, lambda said: None)
+
+    assert child.final_message(lambda: None) is None
+    assert child.end() in (0, -signal.SIGKILL)
 
 
 def test_what_an_option_leaves_out_has_not_vanished(tmp_path: Path) -> None:

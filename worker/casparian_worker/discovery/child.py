@@ -15,9 +15,10 @@ from typing import TextIO, TypedDict, final
 import pyarrow as pa
 
 from casparian_protocol.bounds import Json
-from casparian_protocol.errors import CasparianError
+from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.tagging import RuleSet, TagRule
 from casparian_shim import process
+from casparian_shim.errors import code_for_exception
 from casparian_worker.discovery.files import DEFAULT_EXCLUDES, RootUnreadable, WalkOptions, path_os
 from casparian_worker.discovery.scan import ScanOptions, ScanOutcome, ScanProgress, file_id, scan
 from casparian_worker.guest.launch import die_with
@@ -56,7 +57,7 @@ class ScanDone(TypedDict):
 
 @final
 class ScanRefused(TypedDict):
-    """The final message if there was nothing to scan."""
+    """The final message if there was nothing to scan, or the result could not be written."""
 
     failed: str
     remedy: str
@@ -138,6 +139,12 @@ def main() -> int:
     except CasparianError as error:
         kind = "FILE_NOT_FOUND" if isinstance(error, RootUnreadable) else error.code.value
         _tell(sys.stdout, {"failed": error.problem, "remedy": error.remedy, "code": kind})
+        return 1
+    except OSError as error:  # of the home's disk: what cannot be read below the root is only counted
+        is_full = code_for_exception(error) is ErrorCode.DISK_FULL
+        code = ErrorCode.DISK_FULL if is_full else ErrorCode.SINK_UNAVAILABLE
+        remedy = "`casparian doctor` shows how much space is left on the home's disk."
+        _tell(sys.stdout, {"failed": f"The changes cannot be written: {error}.", "remedy": remedy, "code": code.value})
         return 1
     return 0
 
