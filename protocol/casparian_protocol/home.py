@@ -250,7 +250,7 @@ def rotate_if_large(path: Path, descriptor: int, *, max_bytes: int, keep_files: 
     """Rotate the log of `descriptor` if it is full. Returns whether it was. The caller holds the home's lock.
 
     If the disk refuses, the `OSError` is raised and the log continues in the same file. Old logs may have other numbers then, but
-    the next call goes on from there: however often this fails, one old log at most is removed.
+    the next call continues from there: however often this fails, at most one old log is removed.
     """
     if os.fstat(descriptor).st_size < max_bytes:
         return False

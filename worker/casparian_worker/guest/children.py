@@ -122,7 +122,7 @@ def _start(popen: Callable[[], subprocess.Popen[bytes]], leads_group: bool) -> S
     process.returncode = 0  # this module reaps it; a garbage-collected Popen must not
     try:
         child = _child_of(process.pid, leads_group)
-    except BaseException:  # no thread could be started: nobody would wait for it
+    except BaseException:  # no thread could be started to wait for it
         _send(process.pid, signal.SIGKILL, leads_group)
         _reaped(process.pid)
         for pipe in (process.stdin, process.stdout, process.stderr):
