@@ -29,6 +29,7 @@ from casparian_protocol.events import (
 from casparian_protocol.feed import FeedEvent, FeedItem, Metric, Silence
 from casparian_protocol.job_life import JobLife, advance, target_of
 from casparian_protocol.jobs import ENDED, JobState
+from casparian_protocol.packing import MalformedMessage
 from casparian_protocol.wire import Progress
 from casparian_protocol.wire.operations.daemon import OpenJob, Reading, Snapshot, TroubleReading, WorkersReading
 from casparian_shim.safe import scrub
@@ -92,7 +93,10 @@ class RunView:
         elif isinstance(item, FeedEvent):
             self._fold(item.seq, item.ts, item.decoded())
         elif isinstance(item, Metric):
-            self._read(item.decoded())
+            try:
+                self._read(item.decoded())
+            except MalformedMessage as error:  # of an earlier or later daemon; the next one would say the same
+                self.note = self.note or f"What the daemon published cannot be read: {error.reason}."
 
     def _read(self, reading: Reading | None) -> None:
         if isinstance(reading, WorkersReading):

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from casparian.app import App
+from casparian.commands.outputs import await_query
 from casparian.render import only_columns, print_answer
 from casparian_app.names import UnknownName
 from casparian_app.sql import TSV_NULL, TargetExists, TargetUnwritable, UnknownForm, form_of, write_answer
+from casparian_app.texts import UsageProblem
 from tests.cli.calls import Caller
 
 WIDE = pa.table({f"column_number_{number}": [f"value {number}", "x" * number] for number in range(46)})
@@ -217,3 +219,15 @@ def test_a_process_in_reserve_has_loaded_all_that_its_query_needs(lived: Caller)
     assert len(done.stdout.splitlines()) > 1
     heavy = {"duckdb", "pyarrow", "sqlglot"}  # the rest opens a home without a daemon
     assert heavy.isdisjoint(done.stderr.split()), done.stderr
+
+
+@pytest.mark.parametrize("line", ["7", "[]", "{}", "{", '{"sql": 7}', '{"sql": "select 1", "limit": "many"}'])
+def test_a_process_in_reserve_refuses_a_line_that_is_not_a_query(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+    with pytest.raises(UsageProblem, match=r"^The line is not a valid query: "):
+        await_query()
+
+
+def test_a_process_in_reserve_reads_a_query_with_or_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"sql": "select 1", "limit": 5}\n{"sql": "select 2"}\n'))
+    assert [await_query(), await_query(), await_query()] == [("select 1", 5), ("select 2", None), None]

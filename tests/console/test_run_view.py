@@ -111,6 +111,11 @@ def test_a_run_has_no_hope_only_when_every_local_worker_is_given_up_and_no_other
     assert watch(queued(1), Metric("workers", {**values, "local_workers": 0, "given_up": []})).hopeless == ""
 
 
+def test_a_metric_of_another_version_is_noted_and_the_run_goes_on() -> None:
+    view = watch(queued(1), Metric("workers", {"seq": 1, "workers": [{"id": "x"}]}))
+    assert view.note.startswith("What the daemon published cannot be read: ") and view.left == 1
+
+
 def test_a_run_says_that_the_daemon_has_no_worker_when_it_starts_none_itself() -> None:
     none = {"seq": 1, "workers": [], "local_workers": 0, "given_up": []}
     view = watch(queued(1), Metric("workers", none))

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import rich_click as click
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from casparian.app import POSITIVE, TIMEOUT, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import FORMS, as_json, fields, only_columns, print_answer, section, table
@@ -243,13 +244,28 @@ def sql(
     return ExitCode.OK
 
 
+class _WarmQuery(BaseModel):
+    """What the console writes to a process that was started in advance."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    sql: str
+    limit: int | None = None
+
+
 def await_query() -> tuple[str, int | None] | None:
     """The `sql` and `limit` from a line of JSON that the console writes to stdin; None when stdin ends."""
     line = sys.stdin.readline()
     if not line.strip():
         return None
-    order = json.loads(line)
-    return str(order["sql"]), order.get("limit")
+    try:
+        order = _WarmQuery.model_validate_json(line)
+    except ValidationError as invalid:
+        raise UsageProblem(
+            f"The line is not a valid query: {invalid.errors()[0]['msg']}.",
+            remedy='Write one line such as {"sql": "select 1", "limit": 100} to stdin.',
+        ) from invalid
+    return order.sql, order.limit
 
 
 COMMANDS: dict[str, click.Command] = {"outputs": outputs, "sql": sql}

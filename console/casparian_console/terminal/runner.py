@@ -58,6 +58,8 @@ class FeedReader:
         self._is_gone = False
         self._heard_at = time.monotonic()
         self._said_silence_at = 0.0
+        #: The names of metrics that could not be read; each is reported once.
+        self._illegible: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._asker = Asker("snapshot", home, actor, self._on_answer)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -179,11 +181,24 @@ class FeedReader:
         self._heard_at = time.monotonic()
         try:
             item = self._order.judge(decode(frames))
+            if isinstance(item, Metric) and not self._is_legible(item):
+                return []
         except MalformedMessage as error:
-            return [Failed(("feed", "message"), f"The daemon published what cannot be read: {error}.")]
+            return [Failed(("feed", "message"), f"The daemon published what cannot be read: {error.reason}.")]
         if item is None or (isinstance(item, Metric) and self._order.needs_snapshot):
             return []
         return [Heard(item)]
+
+    def _is_legible(self, metric: Metric) -> bool:
+        """Whether the reading can be read; raises `MalformedMessage` for the first of its name that cannot."""
+        try:
+            metric.decoded()
+        except MalformedMessage:
+            if metric.name in self._illegible:
+                return False
+            self._illegible.add(metric.name)
+            raise
+        return True
 
     def _listen_for_silence(self) -> None:
         if self._socket.closed:

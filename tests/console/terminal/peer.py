@@ -56,6 +56,9 @@ class Peer:
         self._said.put(encode_event(FeedEvent(self.seq, 1_700_000_000_000_000, kind, 1, "sentinel", {})))
         return self.seq
 
+    def measure(self, name: str, values: dict[str, Any]) -> None:
+        self._said.put(encode_metric(Metric(name, {"seq": self.seq, **values})))
+
     def _work(self) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         bus, feed = context.socket(zmq.ROUTER), context.socket(zmq.XPUB)

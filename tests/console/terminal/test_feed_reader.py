@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from casparian_console.messages import Gone, Heard, Message
+from casparian_console.messages import Failed, Gone, Heard, Message
 from casparian_console.terminal import runner
 from casparian_console.terminal.runner import FeedReader
 from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
@@ -125,6 +125,23 @@ def test_a_gap_is_said_and_closed_by_a_new_snapshot(tmp_path: Path) -> None:
             peer.publish()
             await listener.until(lambda: listener.items(FeedEvent))
             assert [event.seq for event in listener.items(FeedEvent)] == [10]
+
+        listening(peer, tell)
+
+
+def test_a_metric_of_another_version_is_reported_once_and_the_others_are_heard(tmp_path: Path) -> None:
+    with Peer(tmp_path) as peer:
+
+        async def tell(listener: Listener) -> None:
+            await listener.until(lambda: listener.has_joined)
+            for _ in range(3):
+                peer.measure("workers", {"workers": [{"id": "x"}]})
+            peer.publish()
+            await listener.until(lambda: listener.items(FeedEvent))
+            assert [one.problem for one in listener.heard if isinstance(one, Failed)] == [
+                "The daemon published what cannot be read: metric.workers: Field required."
+            ]
+            assert {metric.name for metric in listener.items(Metric)} == {"queue"}
 
         listening(peer, tell)
 
