@@ -315,6 +315,13 @@ def test_a_cancelled_guest_is_gone_in_two_seconds_though_it_ignores_the_signal(d
     assert not list(desk.home.scratch.iterdir())
 
 
+def test_an_attempt_that_was_stopped_is_not_failed_by_a_full_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_worker.kinds.parse.joblog_path", lambda *_: Path("/dev/full"))
+    desk.stop.request(StopCause.CANCELLED)
+    with pytest.raises(Stopped):
+        desk.run("def parse(path): yield {}")
+
+
 def test_a_wish_to_stop_before_the_start_starts_nothing(desk: Desk) -> None:
     stop = CancelToken()
     stop.request(StopCause.SHUTDOWN)

@@ -12,7 +12,7 @@ import secrets
 import time
 import zoneinfo
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
@@ -124,10 +124,17 @@ class _Attempt:
     records: SourceRecords | None = None
 
     def run(self) -> Outcome:
-        """Run the attempt. A log that cannot be written fails it, like outputs that cannot be written."""
+        """Run the attempt. A log that cannot be written fails it, like outputs that cannot be written, unless it was stopped."""
         try:
-            with closing(self._open_log()) as log:
-                return self._run_and_log(log)
+            log = self._open_log()
+            try:
+                outcome = self._run_and_log(log)
+            except BaseException:
+                with suppress(OSError):
+                    log.close()
+                raise
+            log.close()
+            return outcome
         except OSError as cause:  # raised by the log; any other error is already an outcome
             return Failed(of_exception(cause, "environment"))
         finally:
