@@ -191,7 +191,7 @@ logger = logging.getLogger(__name__)
 def remove_scratch(scratch: Path) -> None:
     """Remove a scratch directory at any depth, including directories whose permissions the guest removed.
 
-    Entries that cannot be removed are left for the next sweep.
+    Entries that cannot be removed are left for the next call.
     """
     try:
         remove_tree(scratch)

@@ -163,7 +163,7 @@ def publish(
     """
     # next to the catalog, because a rename does not cross file systems
     aside = home.catalog_db.with_name(f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb")
-    _sweep(home.catalog_db.parent)
+    _remove_leftovers(home.catalog_db.parent)
     try:
         with duckdb.connect(str(aside)) as db:
             db.execute("create schema quarantine")
@@ -342,8 +342,8 @@ def _empty(home: Home, dataset: Dataset, contract: Contract, kind: str) -> str:
     return str(path)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what a publisher that died left behind."""
+def _remove_leftovers(directory: Path) -> None:
+    """Remove the unfinished catalogs of publishers that have died."""
     per_process: dict[int, list[Path]] = defaultdict(list)
     for path in directory.glob(".catalog-*"):
         owner = path.name.split("-")[1]

@@ -46,7 +46,7 @@ from casparian_sentinel.daemon.projector import ProjectionQueries, Projector
 from casparian_sentinel.daemon.promoter import Promoter
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.daemon.snapshots import Snapshotter
-from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSweep, Upkeep
+from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSearch, Upkeep
 from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.daemon import queue_counts, readings
 from casparian_sentinel.operations.steps import Context, EndDaemon
@@ -221,7 +221,7 @@ class Shell:
     def _make_duties(self, output: int) -> None:
         """Create the other duties of every second."""
         upkeep = Upkeep(self.home, self.settings.daemon, output, self.threads, self.tasks, self._is_over)
-        self.orphans = OrphanSweep(
+        self.orphans = OrphanSearch(
             self.home,
             self.fs,
             self.queries,

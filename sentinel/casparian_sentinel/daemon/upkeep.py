@@ -1,7 +1,7 @@
 """The daemon's care of its own disk: when work is refused, what is removed, and what is moved aside.
 
 `IntakeWatch` checks whether the disk has room for new work. `Upkeep` rotates the daemon's log and removes leftovers that will
-never be finished. `OrphanSweep` looks once for published files that no commit of this log names. A live attempt is never touched.
+never be finished. `OrphanSearch` looks once for published files without a commit in this log. A live attempt is never touched.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ where path not in (select path from cf_output_files)
 """
 
 
-class OrphanSweep:
+class OrphanSearch:
     """The search for orphaned files. Call its methods only in the event loop."""
 
     def __init__(
@@ -272,13 +272,13 @@ class OrphanSweep:
     def each_second(self) -> None:
         self._wait_seconds = max(0, self._wait_seconds - 1)
         if self._running is None and not self._wait_seconds and self._may_ask():
-            self._running = self._tasks.run("orphans", self._sweep())
+            self._running = self._tasks.run("orphans", self._search())
 
     def close(self) -> None:
         if self._running is not None:
             self._running.cancel()
 
-    async def _sweep(self) -> None:
+    async def _search(self) -> None:
         try:
             moved = await self.run()
         except (ProjectionAway, RequestRefused, OSError) as cause:

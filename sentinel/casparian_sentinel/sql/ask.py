@@ -87,7 +87,7 @@ def ask(
     called only for tables that the query reads, with the names of the columns that it may need.
     """
     guarded = check(sql, known)
-    sweep(home)
+    remove_abandoned(home)
     with prepared if prepared is not None and prepared.is_fit else QueryProcess(home) as process:
         try:
             process.pin(home.catalog_db)
@@ -111,7 +111,7 @@ def ask(
         return _run(process, order, timeout_seconds, guarded.state_tables)
 
 
-def sweep(home: Home) -> None:
+def remove_abandoned(home: Home) -> None:
     """Remove the scratch directories of killed callers and their links to the catalog."""
     left = [
         *Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"),
@@ -121,7 +121,7 @@ def sweep(home: Home) -> None:
     for path in left:
         owner = path.name.removeprefix("casparian-").split("-")[1]
         if owner.isdecimal() and Path(f"/proc/{os.getpid()}").exists() and not Path(f"/proc/{owner}").exists():
-            with suppress(OSError):  # another process sweeps too, or the directory belongs to another user
+            with suppress(OSError):  # another process does this too, or the directory belongs to another user
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:

@@ -181,7 +181,7 @@ def held_scratch(scratch: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def sweep(root: Path, now_seconds: float) -> list[str]:
+def remove_abandoned(root: Path, now_seconds: float) -> list[str]:
     """Remove the directories of dead workers: those that no process has locked, except very new ones."""
     removed: list[str] = []
     for path in sorted(root.iterdir()):
@@ -383,7 +383,7 @@ class Housekeeping:
     def clean_up(self) -> None:
         """Remove old files; may run in any thread. It never raises for errors of the disk: the next hour tries again."""
         try:
-            sweep(self._home.scratch, time.time())
+            remove_abandoned(self._home.scratch, time.time())
             rotate(self._home, self._settings, time.time())
         except OSError as cause:
             logger.warning("Old logs and scratch directories could not be removed: %s", cause)
