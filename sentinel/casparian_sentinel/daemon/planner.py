@@ -3,7 +3,7 @@
 `Planner` runs one plan at a time; changes during a plan lead to one more. `operations.planning` owns what a plan does. `Polls`
 compares a digest of a polled source's tree with that of its last scan, and queues a scan if they differ. Polling leaves no event,
 job or row, so it costs nothing in the log. After a start each source is scanned once. A scan that failed is repeated a few times
-for the same tree, then waits for a change.
+for the same tree, then waits for a change. A tree whose digest cannot be computed is scanned a few times, then once an hour.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from casparian_sentinel.operations import planning
 PASSED_OVER = (".git", "node_modules", "__pycache__", ".cache", ".Trash")
 TRIES_OF_A_TREE = 3
 _LOOK_SECONDS = 600.0
+_UNSEEN_SECONDS = 3600
 
 #: (root, names to leave out) → the digest of the tree.
 TreeDigest = Callable[[str, tuple[str, ...]], Awaitable[str]]
@@ -40,6 +41,7 @@ class _Poll:
     digest: str = ""
     job_id: str = ""
     tries: int = 0
+    scanned_at_us: int = 0
     due_s: float = float("-inf")
     looked_at_us: int = 0
     is_looking: bool = False
@@ -101,12 +103,13 @@ class Polls:
         poll.looked_at_us = now_us
         if self._state.intake_paused is not None or source.source_id not in self._state.sources:
             return
-        if digest and digest == poll.digest and not self._may_try_again(poll):
+        may_scan_again = self._may_try_again(poll) if digest else _may_scan_unseen(poll, now_us)
+        if digest == poll.digest and not may_scan_again:
             return
         job_id = self._queue_scan(source)
         if job_id:  # otherwise the open scan may have begun before the change, and the next look decides
             poll.tries = poll.tries + 1 if digest == poll.digest else 1
-            poll.digest, poll.job_id = digest, job_id
+            poll.digest, poll.job_id, poll.scanned_at_us = digest, job_id, now_us
 
     async def _digest(self, source: Source) -> str:
         """The digest of the source's tree; empty if it could not be computed, which a scan must then explain."""
@@ -126,6 +129,11 @@ class Polls:
         if poll.job_id in self._state.jobs or poll.tries >= TRIES_OF_A_TREE:
             return False
         return self._state.answered.get(poll.job_id, (0, ""))[1] != COMMITTED
+
+
+def _may_scan_unseen(poll: _Poll, now_us: int) -> bool:
+    """Whether to scan a tree without a digest again: a few times, then once an hour, since nothing shows whether it changed."""
+    return poll.tries < TRIES_OF_A_TREE or now_us - poll.scanned_at_us >= _UNSEEN_SECONDS * 1_000_000
 
 
 DEBOUNCE_SECONDS = 0.2

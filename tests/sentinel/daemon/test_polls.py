@@ -22,6 +22,7 @@ class Played:
         self.queued: list[str] = []
         self.errors: list[BaseException] = []
         self.now_s = 0.0
+        self.is_unseen = False
         self.tasks = Tasks(lambda name, error: self.errors.append(error))
         self.polls = Polls(self.state, self.tasks, self._queue, self._look)
 
@@ -30,7 +31,7 @@ class Played:
         return self.queued[-1]
 
     async def _look(self, root: str, passed_over: tuple[str, ...]) -> str:
-        return digest_of(root, frozenset(passed_over))
+        return "" if self.is_unseen else digest_of(root, frozenset(passed_over))
 
     async def poll(self, ended: str = COMMITTED) -> int:
         """One poll later, with the last scan ended so; how many were queued so far."""
@@ -76,6 +77,19 @@ def test_a_scan_that_failed_is_repeated_a_few_times_and_again_when_something_cha
         assert count == TRIES_OF_A_TREE
         (tmp_path / "new.txt").touch()
         assert await played.poll(ended=FAILED) == TRIES_OF_A_TREE + 1
+
+    play(story, tmp_path)
+
+
+def test_a_tree_without_a_digest_is_scanned_a_few_times_then_once_an_hour(tmp_path: Path) -> None:
+    async def story(played: Played) -> None:
+        played.is_unseen = True
+        counts = [await played.poll() for _ in range(20)]
+        assert counts == [*range(1, TRIES_OF_A_TREE + 1), *[TRIES_OF_A_TREE] * (20 - TRIES_OF_A_TREE)]
+        played.now_s += 3600
+        assert [await played.poll() for _ in range(3)] == [TRIES_OF_A_TREE + 1] * 3
+        played.is_unseen = False
+        assert [await played.poll() for _ in range(3)] == [TRIES_OF_A_TREE + 2] * 3
 
     play(story, tmp_path)
 
