@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+import msgpack
 import zmq
 
 from casparian_protocol.errors import CasparianError
@@ -93,6 +94,7 @@ class Lanes:
     #: The directory for answers that are files; files that are not taken are removed.
     files: Path | None = None
     damage: duckdb.Error | None = None
+    _files_looked_at_s: float = field(default_factory=time.monotonic)
     _waiting: dict[bytes, deque[Pending]] = field(default_factory=dict)
     _running: list[_Running] = field(default_factory=list)
     _answers: queue.SimpleQueue[tuple[_Running, list[bytes]]] = field(default_factory=queue.SimpleQueue)
@@ -133,6 +135,8 @@ class Lanes:
         """Send finished answers, stop questions that took too long, and send `working` to the other askers."""
         self._send_answers(bus)
         now = time.monotonic()
+        if now - self._files_looked_at_s > _FILE_SECONDS:
+            self.remove_files()
         for one in self._running:
             limit_seconds = self.query_seconds * (_DUMP_FACTOR if one.pending.question.format == "dump" else 1)
             if not one.stopped and now - one.began_s > limit_seconds:
@@ -151,12 +155,13 @@ class Lanes:
                     del self._waiting[peer]
 
     def remove_files(self) -> None:
-        """Remove files whose askers have left, or that an earlier projector left behind."""
+        """Remove files that no asker took in time, or that an earlier projector left behind."""
+        self._files_looked_at_s = time.monotonic()
         now = time.time()
         for path in self.files.iterdir() if self.files is not None and self.files.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # taken meanwhile, or tried again a minute later
                 if now - path.stat().st_mtime > _FILE_SECONDS * (_DUMP_FACTOR if path.is_dir() else 1):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    _remove(path)
 
     def interrupt_all(self, why: str) -> None:
         """Stop all readers and wait until they have released their memory, because applying events has priority."""
@@ -233,8 +238,13 @@ class Lanes:
             self._running.remove(one)
             if one.stopped and made[0] == b"error":
                 made = error(one.pending.question.id, one.stopped, "Narrow it down, or ask for less at once.")
-            if not send(bus, one.peer, made) and one.pending.question.format in ("file", "dump"):
-                self.remove_files()
+            if not send(bus, one.peer, made) and made[0] == b"rows" and (path := msgpack.unpackb(made[1]).get("path")):
+                with contextlib.suppress(OSError):
+                    _remove(Path(path))
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def send(bus: zmq.Socket[bytes], peer: bytes, frames: list[bytes]) -> bool:

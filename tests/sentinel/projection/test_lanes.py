@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import msgpack
 import pytest
 import zmq
 
+from casparian_sentinel.projection import lanes
 from casparian_sentinel.projection.answers import read_question
 from casparian_sentinel.projection.lanes import Lanes
 from casparian_sentinel.sql.second_look import is_too_deep
@@ -20,14 +23,14 @@ ENDLESS = "select count(*) from range(10000000000) a, range(1000) b"
 class Table:
     """A projector's loop without a projection."""
 
-    def __init__(self, query_seconds: float) -> None:
+    def __init__(self, query_seconds: float, files: Path | None = None) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.bus = self.context.socket(zmq.ROUTER)
         self.bus.set(zmq.ROUTER_MANDATORY, 1)
         self.bus.bind("inproc://tables")
         self.db = duckdb.connect()
         self.dealers: list[zmq.Socket[bytes]] = []
-        self.lanes = Lanes(query_seconds=query_seconds)
+        self.lanes = Lanes(query_seconds=query_seconds, files=files)
 
     def asker(self) -> zmq.Socket[bytes]:
         dealer = self.context.socket(zmq.DEALER)
@@ -131,3 +134,41 @@ def test_one_asker_may_not_pile_up_questions_without_end(table: Table) -> None:
 )
 def test_depth_is_read_from_the_text(sql: str, is_deep: bool) -> None:
     assert is_too_deep(sql) is is_deep
+
+
+@pytest.mark.parametrize("form", ["file", "dump"])
+def test_the_file_of_an_asker_who_left_is_removed_at_once(tmp_path: Path, form: str) -> None:
+    table = Table(query_seconds=10.0, files=tmp_path)
+    try:
+        table.db.execute("create table cf_position as select 1 as seq, '' as sha256")
+        other, asker = table.asker(), table.asker()
+        asker.send_multipart([b"query", msgpack.packb({"id": "q", "sql": "select 1 as one", "format": form})])
+        other.send_multipart([b"query", msgpack.packb({"id": "o", "sql": "select 1 as one", "format": form})])
+        while table.bus.poll(50):
+            table.lanes.add(read_question(table.bus.recv_multipart()))
+        table.lanes.start(lambda: (table.db.cursor(), 1))
+        asker.close(linger=0)
+        taken = table.answer_of(other)
+        deadline = time.monotonic() + 20
+        while table.lanes.is_busy and time.monotonic() < deadline:
+            table.turn()
+        assert [str(path) for path in tmp_path.iterdir()] == [taken["path"]]
+    finally:
+        table.close()
+
+
+def test_a_file_that_nobody_takes_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(query_seconds=10.0, files=tmp_path)
+    try:
+        old, young = tmp_path / "old.arrows", tmp_path / "young.arrows"
+        for path in (old, young):
+            path.touch()
+        os.utime(old, (0, 0))
+        table.turn()
+        assert old.exists()
+        monkeypatch.setattr(lanes, "_FILE_SECONDS", 0.0)
+        os.utime(young, (time.time() + 60, time.time() + 60))
+        table.turn()
+        assert [path.name for path in tmp_path.iterdir()] == ["young.arrows"]
+    finally:
+        table.close()
