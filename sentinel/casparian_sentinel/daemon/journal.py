@@ -56,6 +56,16 @@ class StateBroken(CasparianError):
         )
 
 
+class StillFull(CasparianError):
+    """The log has had no room for a while, so the last decisions are not recorded; nobody was told about them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk is full: the last changes and the end of the sentinel are not recorded.",
+            remedy="Free some space, then start the sentinel again; it continues from what was recorded.",
+        )
+
+
 class Engine:
     def __init__(
         self,
@@ -230,13 +240,21 @@ class GroupCommit:
         self._pending.append(entry)
         self._schedule()
 
-    async def flush(self) -> None:
-        """Return when everything that was added is durable and released, including lazy events."""
+    async def flush(self, *, patience_seconds: float | None = None) -> None:
+        """Return when everything that was added is durable and released, including lazy events.
+
+        Raises `StillFull` if the log has no room and there is none after `patience_seconds`. A slow disk is always awaited.
+        """
+        began_s = self._loop.time()
         while not self._is_failed and (self._pending or self._writing):
             self._schedule()
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._idle_waiters.append(waiter)
-            await waiter
+            while not waiter.done():
+                await asyncio.wait([waiter], timeout=None if patience_seconds is None else _FULL_RETRY_SECONDS)
+                is_over = patience_seconds is not None and self._loop.time() - began_s >= patience_seconds
+                if not waiter.done() and self._is_waiting_for_room and is_over:
+                    raise StillFull
 
     def restore_reserve(self) -> bool:
         """Whether the log has its reserve of disk space (again). This waits for the disk, so call it in a thread."""
@@ -270,6 +288,8 @@ class GroupCommit:
         self._write(batches_of(self._writing))
 
     def _write(self, batches: list[list[bytes]]) -> None:
+        if self._is_closed:  # it waited for room
+            return
         if not batches:
             self._written(None)
             return

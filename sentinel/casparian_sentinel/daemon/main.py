@@ -31,6 +31,7 @@ from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.core import commands
 from casparian_sentinel.daemon.boot import boot_home, tables_in_a_process
+from casparian_sentinel.daemon.journal import StillFull
 from casparian_sentinel.daemon.options import Options, ServiceManager
 from casparian_sentinel.daemon.projector import ProjectionAway
 from casparian_sentinel.daemon.shell import Shell
@@ -43,6 +44,8 @@ from casparian_shim.safe import scrub
 #: How long a starting daemon waits for a command that works on the home without a daemon.
 _COMMANDS_END_SECONDS = 10.0
 _GOODBYE_SECONDS = 5.0
+#: How long an end waits for room for its last events on a full disk.
+_ROOM_SECONDS = 5.0
 _VIEWS_SECONDS = 30.0
 
 logger = logging.getLogger("casparian_sentinel")
@@ -218,7 +221,11 @@ async def _end_cleanly(shell: Shell) -> None:
         return
     reason = "idle" if shell.options.until_idle and not shell.drain_requested.is_set() else "asked to stop"
     engine.submit(commands.RecordStop(reason))
-    await shell.journal.flush()
+    try:
+        await shell.journal.flush(patience_seconds=0.0 if shell.stop_requested.is_set() else _ROOM_SECONDS)
+    except StillFull as full:
+        shell.fail(full)
+        return
     if shell.has_published and not shell.stop_requested.is_set():
         await _publish(shell)
 

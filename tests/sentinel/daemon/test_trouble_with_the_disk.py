@@ -60,6 +60,22 @@ def test_a_full_disk_pauses_intake_keeps_readers_going_and_heals_without_a_resta
     assert daemon.stop() == 0
 
 
+def test_a_sentinel_whose_log_has_no_room_stops_without_a_seal(tmp_path: Path) -> None:
+    home, switch = new_home(tmp_path), tmp_path / "disk"
+    daemon = failing_daemon(home, switch)
+    with daemon.client() as client:
+        switch.write_text("ENOSPC")
+        with pytest.raises(NoSentinel):
+            add_source(client, "during", timeout_seconds=0.5)
+        assert daemon.stop() == 1
+        assert "the end of the sentinel are not recorded" in daemon.said()
+    switch.unlink()
+    again = failing_daemon(home, switch)
+    with again.client() as client:
+        assert event_types(client) == ["SentinelStarted", "SentinelStarted"]
+    assert again.stop() == 0
+
+
 def test_a_failed_sync_ends_the_sentinel_without_an_answer(tmp_path: Path) -> None:
     home, switch = new_home(tmp_path), tmp_path / "disk"
     daemon = failing_daemon(home, switch)
