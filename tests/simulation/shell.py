@@ -231,7 +231,10 @@ class SimShell(Shell):
         self.outbox = cast(Any, SimOutbox(world, self.sockets))
         self.inbox.connect(self.bus, self.outbox)
         self.bus.socket.after_drain(self._dispatch)
-        self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, world.clock, -1)
+        folded = booted.folded_events
+        self.snapshotter = Snapshotter(
+            home, self.fs, booted.log.chain_id, booted.state, world.clock, -1, folded_events=folded
+        )
         self.workers = cast(Any, NoWorkers())
 
     def _on_durable(self, entries: Sequence[Entry]) -> None:

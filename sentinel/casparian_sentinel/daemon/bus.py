@@ -331,10 +331,16 @@ class Outbox:
 
 
 class FeedPublisher:
-    def __init__(self, context: ZmqContext, endpoint: str, readings: Callable[[], Sequence[Reading]]) -> None:
-        """Bind the socket; `readings` computes the current readings."""
+    def __init__(
+        self,
+        context: ZmqContext,
+        endpoint: str,
+        readings: Callable[[], Sequence[Reading]],
+        on_error: Callable[[str, Exception], None],
+    ) -> None:
+        """Bind the socket; `readings` computes the current readings. `on_error(place, error)` is called when it fails."""
         prepare_endpoint(endpoint)
-        self._readings = readings
+        self._readings, self._on_error = readings, on_error
         self._path = Path(endpoint.removeprefix(_IPC))
         self._topics: set[bytes] = set()
         #: Sequence number of the newest event that was published, or skipped because it has no subscribers.
@@ -361,9 +367,14 @@ class FeedPublisher:
             self.seq = max(self.seq, first + len(decision.events) - 1)
 
     def publish_metrics(self) -> None:
-        if self._topics:
+        """Send the current readings. An error in one of them affects neither the sentinel nor the subscriber."""
+        if not self._topics:
+            return
+        try:
             for reading in self._readings():
                 self._socket.send(encode_metric(Metric.of(reading)))
+        except Exception as error:  # noqa: BLE001 -- called by a tick, and when a console subscribes
+            self._on_error("publishing metrics", error)
 
     def close(self) -> None:
         self._socket.close()

@@ -159,7 +159,9 @@ class Shell:
     def _make_readers(self, clock: Clock, output: int) -> None:
         """Create the readers of the log (feed, projector, snapshots) and the promoter."""
         home, booted = self.home, self.booted
-        self.feed = FeedPublisher(self.zmq, home.feed_endpoint, lambda: readings(self.context, self.feed.seq))
+        self.feed = FeedPublisher(
+            self.zmq, home.feed_endpoint, lambda: readings(self.context, self.feed.seq), self.internal.note
+        )
         self.feed.seq = booted.log.end.seq
         self.queries = ProjectionQueries(
             self.zmq, home, lambda: self.projector.state if self.projector.is_given_up else ""
@@ -174,7 +176,9 @@ class Shell:
             settings=self.settings.projection,
             first_backoff_seconds=self.options.first_backoff_seconds,
         )
-        self.snapshotter = Snapshotter(home, self.fs, booted.log.chain_id, booted.state, clock, output)
+        self.snapshotter = Snapshotter(
+            home, self.fs, booted.log.chain_id, booted.state, clock, output, folded_events=booted.folded_events
+        )
         self._make_promoter(clock)
 
     def _make_promoter(self, clock: Clock) -> None:
@@ -402,7 +406,7 @@ class Shell:
         if self._ticks % _EACH_SECOND == 0:
             self.intake.look()
             self._guarded("scanning what is due", self.planner.scan_due_sources)
-            self._guarded("publishing metrics", self.feed.publish_metrics)
+            self.feed.publish_metrics()
             self._guarded("the snapshot", self.snapshotter.tick, self.journal.durable)
             for duty in self.each_second:
                 self._guarded("a duty of each second", duty)

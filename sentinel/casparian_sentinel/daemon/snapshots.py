@@ -135,14 +135,17 @@ WORTHWHILE_EVENTS = 20_000
 
 
 class Snapshotter:
-    def __init__(self, home: Home, fs: Fs, chain_id: bytes, state: State, clock: Clock, output: int) -> None:
+    def __init__(
+        self, home: Home, fs: Fs, chain_id: bytes, state: State, clock: Clock, output: int, *, folded_events: int
+    ) -> None:
+        """`folded_events` is how many events the start had to fold, because no snapshot contained them."""
         self._home = home
         self._fs = fs
         self._chain_id = chain_id
         self._state = state
         self._clock = clock
         self._output = output
-        self._last_seq = state.seq
+        self._last_seq = state.seq - folded_events
         self._last_s = clock.monotonic_seconds()
         self._child: Child | None = None
         self._is_closed = False

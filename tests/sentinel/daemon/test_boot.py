@@ -15,8 +15,16 @@ from casparian_protocol.settings import LogSettings, Settings
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import State
 from casparian_sentinel.daemon.boot import boot_home
-from casparian_sentinel.daemon.snapshots import Snapshotter, make_snapshot, pack_snapshot, write_snapshot
+from casparian_sentinel.daemon.snapshots import (
+    INTERVAL_SECONDS,
+    WORTHWHILE_EVENTS,
+    Snapshotter,
+    make_snapshot,
+    pack_snapshot,
+    write_snapshot,
+)
 from casparian_sentinel.local import LocalSentinel
+from casparian_sentinel.log import Head
 from casparian_sentinel.log.errors import LogInUse
 from casparian_sentinel.log.recovery import LogReplaced
 from casparian_sentinel.operations.steps import OperationRefused
@@ -135,7 +143,7 @@ def test_a_snapshot_that_is_made_or_given_up_at_the_end_leaves_nothing_in_the_lo
                 super()._ended(how)
                 gone.set()
 
-        snapshotter = Watched(home, RealFs(), found.log.chain_id, found.state, RealClock(), output)
+        snapshotter = Watched(home, RealFs(), found.log.chain_id, found.state, RealClock(), output, folded_events=0)
         snapshotter.start(found.log.durable)
         if is_left:
             snapshotter.close()
@@ -146,6 +154,34 @@ def test_a_snapshot_that_is_made_or_given_up_at_the_end_leaves_nothing_in_the_lo
     assert caplog.records == []
     assert home.snapshot_file.exists() is not is_left
     os.close(output)
+    found.log.close(seal=True)
+
+
+@pytest.mark.parametrize(
+    ("folded_events", "is_due"), [(0, False), (WORTHWHILE_EVENTS - 1, False), (WORTHWHILE_EVENTS, True)]
+)
+def test_events_that_the_start_had_to_fold_are_soon_in_a_snapshot(
+    home: Home, folded_events: int, *, is_due: bool
+) -> None:
+    add_sources(home, "a")
+    found = boot_home(home, SETTINGS, RealFs())
+    started: list[Head] = []
+
+    class Clock(RealClock):
+        now_s = 0.0
+
+        def monotonic_seconds(self) -> float:
+            return self.now_s
+
+    class Noting(Snapshotter):
+        def start(self, durable: Head) -> None:
+            started.append(durable)
+
+    clock = Clock()
+    snapshotter = Noting(home, RealFs(), found.log.chain_id, found.state, clock, 2, folded_events=folded_events)
+    clock.now_s += INTERVAL_SECONDS
+    snapshotter.tick(found.log.durable)
+    assert started == [found.log.durable] * is_due
     found.log.close(seal=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,20 @@ from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
+import zmq
 
 from casparian_protocol.bounds import Scalar
 from casparian_protocol.events import Event, JobDeadLettered, JobDue, JobFailed, ParserPaused
 from casparian_protocol.jobs import JobError, Manifest, OutputAccounting, ViolationCount
 from casparian_protocol.tagging import TagRule
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.operations.daemon import ParkedCommit
+from casparian_protocol.wire.operations.daemon import ParkedCommit, Reading
 from casparian_sentinel import core as c
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import Kept, Promoted, handlers
 from casparian_sentinel.core.decision import Decision, Promote, Rejected
 from casparian_sentinel.core.folding import UnfoldableLog
+from casparian_sentinel.daemon.bus import FeedPublisher
 from casparian_sentinel.daemon.failures import BURST_LINES, FailureLines, InternalErrors
 from casparian_sentinel.daemon.journal import INTERNAL_TRIES, Engine, Entry, StateBroken
 from casparian_sentinel.daemon.promoter import Promoter, perform
@@ -409,3 +411,34 @@ def test_a_poisonous_finish_never_becomes_a_loop_of_crashes(tmp_path: Path) -> N
 
 def test_the_trouble_of_a_status_survives_json(desk: Desk) -> None:
     assert json.loads(desk.engine.internal.view().model_dump_json()) == {"count": 0, "places": {}, "last": ""}
+
+
+def test_a_reading_that_fails_when_a_console_subscribes_is_noted_and_harms_nobody(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/feed.sock"
+    noted: list[str] = []
+    broken: list[object] = []
+
+    def fail() -> Sequence[Reading]:
+        raise ZeroDivisionError("a fault of ours")
+
+    async def life() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: broken.append(context))
+        came = asyncio.Event()
+
+        def note(place: str, error: Exception) -> None:
+            noted.append(f"{place}: {error}")
+            came.set()
+
+        context: zmq.Context[zmq.Socket[bytes]]
+        with zmq.Context() as context, context.socket(zmq.SUB) as console:
+            feed = FeedPublisher(context, endpoint, fail, note)
+            console.connect(endpoint)
+            console.subscribe(b"")
+            await asyncio.wait_for(came.wait(), 20)
+            feed.publish_metrics()
+            feed.close()
+            console.close(linger=0)
+
+    asyncio.run(life())
+    assert noted == ["publishing metrics: a fault of ours"] * 2
+    assert broken == []
