@@ -57,7 +57,7 @@ class StateBroken(CasparianError):
 
 
 class StillFull(CasparianError):
-    """The log has had no room for a while, so the last decisions are not recorded; nobody was told about them."""
+    """The log has had no room for a while, so the last decisions are not recorded."""
 
     def __init__(self) -> None:
         super().__init__(
