@@ -53,6 +53,24 @@ def lines_of(folder: str) -> list[tuple[str, str]]:
     ]
 
 
+@cache
+def lines_of_pages() -> list[tuple[str, str]]:
+    """(place, line) of every line of the pages for users and contributors; decisions and the changelog are history."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages += sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "decisions")
+    return [
+        (f"{page.relative_to(ROOT)}:{number}", line)
+        for page in pages
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1)
+    ]
+
+
+@pytest.mark.parametrize("phrase", _ODD)
+def test_no_page_has_an_odd_phrase(phrase: str) -> None:
+    odd = re.compile(phrase)
+    assert [place for place, line in lines_of_pages() if odd.search(line)] == [], f"write: {_ODD[phrase]}"
+
+
 @pytest.mark.parametrize("phrase", _ODD)
 def test_no_clean_package_has_an_odd_phrase(phrase: str) -> None:
     odd = re.compile(phrase)
