@@ -126,6 +126,8 @@ def _or_why_not(part: Callable[[], Any], reducer: Reducer) -> Any:
         return {"missing": reducer.text(error.problem)}
     except OSError as cause:
         return {"missing": reducer.text(cause.strerror or type(cause).__name__)}
+    except Exception as fault:  # noqa: BLE001 -- whatever is wrong with one part, the others are what a supporter needs
+        return {"missing": f"internal error: {type(fault).__name__}"}  # its message may quote the user's data
 
 
 def _versions() -> dict[str, object]:

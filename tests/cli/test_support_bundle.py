@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from casparian_app.support import Reducer, own_folders, vocabulary
+from casparian_app.support import Reducer, _or_why_not, own_folders, vocabulary
 from tests.cli.calls import Caller
 
 PLANTED = (
@@ -52,6 +52,13 @@ def plant(home: Path) -> None:
     (home / "logs" / "daemon.log").write_text("\n".join(said) + "\n")
     with (home / "config.toml").open("a") as config:
         config.write("\n# password: hunter2\n")
+
+
+def test_a_part_that_fails_in_an_unforeseen_way_leaves_only_its_type(reducer: Reducer) -> None:
+    def part() -> None:
+        raise ValueError("Mueller;4711.99")
+
+    assert _or_why_not(part, reducer) == {"missing": "internal error: ValueError"}
 
 
 def test_nothing_of_the_users_is_in_it_and_what_helps_is(lived: Caller, tmp_path: Path) -> None:
