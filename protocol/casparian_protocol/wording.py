@@ -224,6 +224,7 @@ _SEQUENCE = re.compile(r"@?([0-9][0-9,]{0,25})\Z")
 _AGO = re.compile(r"-\s*((?:[0-9]+(?:\.[0-9]+)?\s*[smhd]\s*)+)(?:ago)?\Z", re.IGNORECASE)
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])", re.IGNORECASE)
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?Z?\Z", re.IGNORECASE)
+_FRACTION = re.compile(r"[.,][0-9]")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MOMENT_HINT = "4711, 14:05, 2026-03-05T14:05 (UTC), -15m (before now)"
 
@@ -244,7 +245,10 @@ class Moment:
 
 
 def read_moment(text: str, now_us: int, day_us: int) -> Moment:
-    """Read a moment; a time of day is on the (UTC) day of `day_us`, to the end of that second. Raises `NotAMoment`."""
+    """Read a moment. A time of day is on the (UTC) day of `day_us`. Raises `NotAMoment`.
+
+    A time without a fraction includes its whole second, because lists show times to the second.
+    """
     stripped = text.strip()
     if found := _SEQUENCE.match(stripped):
         return Moment(seq=int(found[1].replace(",", "")))
@@ -255,10 +259,12 @@ def read_moment(text: str, now_us: int, day_us: int) -> Moment:
         if found := _CLOCK.match(stripped):
             hour, minute, second = int(found[1]), int(found[2]), int(found[3] or 0)
             day = datetime.fromtimestamp(day_us / 1_000_000, UTC)
-            moment = day.replace(hour=hour, minute=minute, second=second, microsecond=999_999)
+            moment = day.replace(hour=hour, minute=minute, second=second, microsecond=0)
         else:
             moment = datetime.fromisoformat(stripped)
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        if not _FRACTION.search(stripped):
+            moment = moment.replace(microsecond=999_999)
         return Moment(at_us=round(moment.timestamp() * 1_000_000))
     except (ValueError, OverflowError, OSError) as cause:
         raise NotAMoment(stripped) from cause

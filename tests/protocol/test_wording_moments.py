@@ -14,10 +14,12 @@ SECOND_US = 1_000_000
     [
         ("4711", Moment(seq=4711)),
         ("@4,711", Moment(seq=4711)),
-        ("2026-03-05T14:00", Moment(at_us=NOON_US)),
-        ("2026-03-05T15:00+01:00", Moment(at_us=NOON_US)),
-        ("2026-03-05", Moment(at_us=NOON_US - 14 * 3600 * SECOND_US)),
-        ("14:05", Moment(at_us=NOON_US + 301 * SECOND_US - 1)),  # the end of that second
+        ("2026-03-05T14:00:00.0", Moment(at_us=NOON_US)),
+        ("2026-03-05T15:00:00.25+01:00", Moment(at_us=NOON_US + SECOND_US // 4)),
+        ("2026-03-05T14:05", Moment(at_us=NOON_US + 301 * SECOND_US - 1)),  # the end of that second
+        ("2026-03-05T15:05:00+01:00", Moment(at_us=NOON_US + 301 * SECOND_US - 1)),
+        ("14:05", Moment(at_us=NOON_US + 301 * SECOND_US - 1)),
+        ("2026-03-05", Moment(at_us=NOON_US - 14 * 3600 * SECOND_US + SECOND_US - 1)),
         ("-15m", Moment(at_us=NOON_US - 900 * SECOND_US)),
         (" -1h 30m ago", Moment(at_us=NOON_US - 5400 * SECOND_US)),
         ("-99999999d", Moment(at_us=0)),
