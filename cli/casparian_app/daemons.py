@@ -68,7 +68,7 @@ def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes
             return child
         status = child.wait()
         log.seek(began)
-        printed = log.read(65_536) + _said_since_rotation(home, log)
+        printed = log.read(65_536) + _printed_since_rotation(home, log)
     kind = HomeNotOurs if status == _HOME_NOT_OURS_STATUS else DaemonDidNotStart
     problem, remedy = _last_words(printed)
     raise kind(
@@ -77,7 +77,7 @@ def spawn_daemon(home: Home, arguments: Sequence[str]) -> subprocess.Popen[bytes
     )
 
 
-def _said_since_rotation(home: Home, log: BinaryIO) -> bytes:
+def _printed_since_rotation(home: Home, log: BinaryIO) -> bytes:
     """The text in the new file, if the log was rotated meanwhile."""
     with home.daemon_log.open("rb") as present:
         return b"" if os.path.sameopenfile(present.fileno(), log.fileno()) else present.read(65_536)

@@ -33,7 +33,7 @@ _log = logging.getLogger("casparian.projector")
 QUERY_SECONDS = 10.0
 #: A question that runs longer than this counts as long, and its asker is sent `working` from time to time.
 LONG_SECONDS = 0.5
-TELL_EVERY_SECONDS = 0.5
+WORKING_EVERY_SECONDS = 0.5
 _LANES = 4
 _LANES_OF_THE_SENTINEL = 2
 _LANES_OF_ONE = 2
@@ -131,7 +131,7 @@ class Lanes:
             one.thread.start()
         self._make_room()
 
-    def tell(self, bus: zmq.Socket[bytes]) -> None:
+    def send_news(self, bus: zmq.Socket[bytes]) -> None:
         """Send finished answers, stop questions that took too long, and send `working` to the other askers."""
         self._send_answers(bus)
         now = time.monotonic()
@@ -141,14 +141,14 @@ class Lanes:
             limit_seconds = self.query_seconds * (_DUMP_FACTOR if one.pending.question.format == "dump" else 1)
             if not one.stopped and now - one.began_s > limit_seconds:
                 one.stopped = f"The query took longer than {limit_seconds:.0f} s and was stopped."
-            elif not one.stopped and now - one.notified_s > TELL_EVERY_SECONDS:
+            elif not one.stopped and now - one.notified_s > WORKING_EVERY_SECONDS:
                 one.notified_s = now
                 if not send(bus, one.peer, working(one.pending.question.id)):
                     one.stopped = "its client has left"
             if one.stopped:
                 one.interrupt()
         for peer, waiting in list(self._waiting.items()):
-            if waiting and now - waiting[0].notified_s > TELL_EVERY_SECONDS:
+            if waiting and now - waiting[0].notified_s > WORKING_EVERY_SECONDS:
                 for pending in waiting:
                     pending.notified_s = now
                 if not all(send(bus, peer, working(pending.question.id)) for pending in waiting):

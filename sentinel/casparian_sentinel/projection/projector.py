@@ -42,7 +42,7 @@ from casparian_sentinel.projection.answers import (
     working,
 )
 from casparian_sentinel.projection.database import PositionFile, boot_id, discard, is_failed_write
-from casparian_sentinel.projection.lanes import TELL_EVERY_SECONDS, WAITING_LIMIT, Lanes, StubbornQuery, send
+from casparian_sentinel.projection.lanes import WAITING_LIMIT, WORKING_EVERY_SECONDS, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import BREAKS, StartAgain
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
@@ -204,7 +204,7 @@ class Projector:
                     self._take_questions(bus)
                 self._advance()
                 self._start_due(bus)
-                self._lanes.tell(bus)
+                self._lanes.send_news(bus)
                 if self._lanes.damage is not None:
                     raise self._lanes.damage
                 self._publish_when_due()
@@ -349,7 +349,7 @@ class Projector:
     def _is_there(self, bus: zmq.Socket[bytes], pending: Pending) -> bool:
         """Whether the asker of a waiting question is still there, which sending it `working` shows."""
         now = time.monotonic()
-        if now - pending.notified_s < TELL_EVERY_SECONDS:
+        if now - pending.notified_s < WORKING_EVERY_SECONDS:
             return True
         pending.notified_s = now
         return send(bus, pending.peer, working(pending.question.id))

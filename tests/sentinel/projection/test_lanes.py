@@ -50,7 +50,7 @@ class Table:
         while self.bus.poll(10):
             self.lanes.add(read_question(self.bus.recv_multipart()))
         self.lanes.start(lambda: (self.db.cursor(), 1))
-        self.lanes.tell(self.bus)
+        self.lanes.send_news(self.bus)
 
     def answer_of(self, dealer: zmq.Socket[bytes], seconds: float = 20.0) -> dict[str, object]:
         deadline = time.monotonic() + seconds

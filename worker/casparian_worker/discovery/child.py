@@ -64,7 +64,7 @@ class ScanRefused(TypedDict):
     code: str
 
 
-ScanSaid = ScanProgressed | ScanDone | ScanRefused
+ScanLine = ScanProgressed | ScanDone | ScanRefused
 
 
 def options_of(options: Mapping[str, Json], wanted_tags: list[str]) -> ScanOptions:
@@ -114,18 +114,18 @@ def run(order: ScanOrder, out: TextIO) -> None:
         options_of(order["options"], order["wanted_tags"]),
         rules,
         lambda root, rel_path: file_id(root, rel_path, order["scan_id"]),
-        on_progress=lambda progress: _tell(out, _progress(progress)),
+        on_progress=lambda progress: _print(out, _progress(progress)),
     )
     with open(order["changes"], "wb") as file:
         file.write(outcome.blob if outcome.change_count else b"")
-    _tell(out, {"done": facts_of(outcome), "rows": outcome.change_count})
+    _print(out, {"done": facts_of(outcome), "rows": outcome.change_count})
 
 
 def _progress(progress: ScanProgress) -> ScanProgressed:
     return {"files": progress.files, "bytes": progress.bytes}
 
 
-def _tell(out: TextIO, what: ScanSaid) -> None:
+def _print(out: TextIO, what: ScanLine) -> None:
     out.write(json.dumps(what) + "\n")
     out.flush()
 
@@ -138,13 +138,13 @@ def main() -> int:
         run(json.load(sys.stdin), sys.stdout)
     except CasparianError as error:
         kind = "FILE_NOT_FOUND" if isinstance(error, RootUnreadable) else error.code.value
-        _tell(sys.stdout, {"failed": error.problem, "remedy": error.remedy, "code": kind})
+        _print(sys.stdout, {"failed": error.problem, "remedy": error.remedy, "code": kind})
         return 1
     except OSError as error:  # of the home's disk: what cannot be read below the root is only counted
         is_full = code_for_exception(error) is ErrorCode.DISK_FULL
         code = ErrorCode.DISK_FULL if is_full else ErrorCode.SINK_UNAVAILABLE
         remedy = "`casparian doctor` shows how much space is left on the home's disk."
-        _tell(sys.stdout, {"failed": f"The changes cannot be written: {error}.", "remedy": remedy, "code": code.value})
+        _print(sys.stdout, {"failed": f"The changes cannot be written: {error}.", "remedy": remedy, "code": code.value})
         return 1
     return 0
 

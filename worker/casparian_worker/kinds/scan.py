@@ -26,7 +26,7 @@ from casparian_protocol.jobs import CHANGES, Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.queries.files import KnownFiles
 from casparian_shim.frames import Progress
-from casparian_worker.discovery.child import ScanDone, ScanOrder, ScanSaid
+from casparian_worker.discovery.child import ScanDone, ScanLine, ScanOrder
 from casparian_worker.execute.failures import of_exception
 from casparian_worker.execute.files import held_scratch
 from casparian_worker.execute.run import Failed, Finished, JobRun, Outcome
@@ -68,7 +68,7 @@ def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
 class ScanProcess:
     """The running child."""
 
-    def __init__(self, order: ScanOrder, on_told: Callable[[ScanSaid], None]) -> None:
+    def __init__(self, order: ScanOrder, on_line: Callable[[ScanLine], None]) -> None:
         started = children.start(
             lambda: subprocess.Popen(
                 [sys.executable, "-m", "casparian_worker.discovery.child", str(os.getpid())],
@@ -80,19 +80,19 @@ class ScanProcess:
         assert started.stdin is not None and started.stdout is not None
         self._child, self._out = started.child, started.stdout
         self.pid = self._child.pid
-        self._on_told = on_told
+        self._on_line = on_line
         with suppress(BrokenPipeError), started.stdin as stdin:  # a child that has ended is noticed by `final_message`
             stdin.write(json.dumps(order).encode())
 
     def stop(self) -> None:
         self._child.signal(signal.SIGKILL)
 
-    def final_message(self, check: Callable[[], None]) -> ScanSaid | None:
+    def final_message(self, check: Callable[[], None]) -> ScanLine | None:
         """The final message; None if the child sent none. `check` is called between messages and may raise."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         rest = b""
-        last: ScanSaid | None = None
+        last: ScanLine | None = None
         while True:
             check()
             if not poll.poll(TICK_SECONDS * 1000):
@@ -102,9 +102,9 @@ class ScanProcess:
                 return last
             *lines, rest = (rest + data).split(b"\n")
             if lines:
-                said: ScanSaid = json.loads(lines[-1])
-                last = said
-                self._on_told(said)
+                line: ScanLine = json.loads(lines[-1])
+                last = line
+                self._on_line(line)
 
     def end(self) -> int:
         self.stop()
@@ -145,9 +145,9 @@ def _scan(run: JobRun, scratch: Path) -> ScanDone:
     has_previous = known_files(run.context.home, work.root, run.assignment.epoch, previous)
     run.stop.check()
 
-    def note(said: ScanSaid) -> None:
-        if "files" in said:
-            run.counters.reported = Progress(done=said["files"], unit="files", metrics={"bytes": said["bytes"]})
+    def note(line: ScanLine) -> None:
+        if "files" in line:
+            run.counters.reported = Progress(done=line["files"], unit="files", metrics={"bytes": line["bytes"]})
 
     child = ScanProcess(
         {
@@ -162,7 +162,7 @@ def _scan(run: JobRun, scratch: Path) -> ScanDone:
         },
         note,
     )
-    last: ScanSaid | None = None
+    last: ScanLine | None = None
     try:
         run.stop.attach(child)
         run.on_started(child.pid)
