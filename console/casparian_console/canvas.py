@@ -91,6 +91,11 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
+def short_count(number: int, noun: str) -> str:
+    """`1 row`, `12.3K rows`: for cards and bars."""
+    return f"{short(number)} {noun if number == 1 else noun + 's'}"
+
+
 def size(number: int) -> str:
     """Bytes with a binary unit: `512 B`, `8.1 MiB`."""
     value = float(number)

@@ -119,7 +119,7 @@ def _cut_off(shell: Shell, width: int) -> Line:
             "`casparian status` looks at it.",
         )
     else:
-        what, remedy = "The daemon does not answer.", "`casparian start` starts it; the console reconnects by itself."
+        what, remedy = f"{facts.absence}.", "`casparian start` starts it; the console reconnects by itself."
     left: Line = [("alarm bold", f" {what} "), ("alarm", f" {remedy} ")]
     return spread(fit(left, max(0, width - 22), "alarm"), [("alarm", f"as of event {facts.seq:,} ".rjust(22))], width)
 

@@ -35,10 +35,10 @@ from casparian_console.messages import (
     Tick,
 )
 from casparian_console.overlays import Choose, Confirm, Overlay, Prompt, TextView
-from casparian_console.screen import Action, Screen, idle_words, matches
+from casparian_console.screen import Action, Screen, idle_words, key_name, matches
 from casparian_console.screens import SCREENS
 from casparian_console.shell_actions import CommandLog
-from casparian_console.travel import Travel
+from casparian_console.travel import STILL_READING, Travel
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.wire.operations import BadArguments
 
@@ -301,7 +301,9 @@ class Shell:
         if action.is_change and self.past_seq is not None:
             self.say(f"Nothing can be changed in the past ({action.label}). Esc returns to now.", "warn")
         elif action.is_change and not self.can_change:
-            self.say(f"The daemon does not answer, so nothing can be changed ({action.label}).", "warn")
+            self.say(f"{self.present.absence}, so nothing can be changed ({action.label}).", "warn")
+        elif action.owner == "travel" and self.travel.seq is None:
+            self.say(f"{STILL_READING} {key_name(action.keys[0])} ({action.label}) works after that.", "dim")
         else:
             self.say(idle_words(action, self.current.selected_words(self)), "dim")
 

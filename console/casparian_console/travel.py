@@ -60,6 +60,7 @@ def _cursors(thing: Any, seen: set[int]) -> Iterator[Cursor]:
 
 
 _WIDE = 110
+STILL_READING = "The log is still being read:"
 _ABOUT = ("name", "parser", "worker_id", "output", "contract_id", "scan_id", "source_id", "tag", "reason")
 
 
@@ -214,6 +215,8 @@ class Travel:
         if not len(self.history):
             context.say("The log holds no event yet: there is no past.", "warn")
             return self.leave(context)
+        if context.message[0].startswith(STILL_READING):
+            context.say("")  # it is true no longer
         if self.seq is None:
             self._past.go(max(self.history.first, self.history.last - 1))  # makes the first step back quick
             self.go(self.history.last)
@@ -333,8 +336,8 @@ def _is_there(travel: Any, _context: Any) -> bool:
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("travel.back", ("left",), "before", "One event back", lambda t, c: t.step(-1), _is_there, 94),
-    Action("travel.on", ("right",), "after", "One event on", lambda t, c: t.step(1), _is_there, 93),
+    Action("travel.back", ("left",), "before", "Go one event back", lambda t, c: t.step(-1), _is_there, 94),
+    Action("travel.on", ("right",), "after", "Go one event on", lambda t, c: t.step(1), _is_there, 93),
     Action("travel.play", (" ",), "play", "Play the log, or stop", lambda t, c: t.play(c), _is_there, 92),
     Action(
         "travel.jump",
@@ -349,7 +352,7 @@ ACTIONS: tuple[Action, ...] = (
         "travel.earlier",
         ("[",),
         "its last",
-        "What happened to the same job before",
+        "Go to the previous event of the same job",
         lambda t, c: t.neighbour(-1, c),
         _is_there,
         70,
@@ -358,7 +361,7 @@ ACTIONS: tuple[Action, ...] = (
         "travel.later",
         ("]",),
         "its next",
-        "What happened to the same job after",
+        "Go to the next event of the same job",
         lambda t, c: t.neighbour(1, c),
         _is_there,
         69,
@@ -369,7 +372,7 @@ ACTIONS: tuple[Action, ...] = (
         "travel.far_back",
         ("ctrl-left", "s-left"),
         "100 back",
-        "A hundred events back",
+        "Go a hundred events back",
         lambda t, c: t.step(-HUNDRED),
         _is_there,
         45,
@@ -378,7 +381,7 @@ ACTIONS: tuple[Action, ...] = (
         "travel.far_on",
         ("ctrl-right", "s-right"),
         "100 on",
-        "A hundred events on",
+        "Go a hundred events on",
         lambda t, c: t.step(HUNDRED),
         _is_there,
         44,
@@ -387,10 +390,12 @@ ACTIONS: tuple[Action, ...] = (
         "travel.start",
         ("home",),
         "start",
-        "The first event of the log",
+        "Go to the first event of the log",
         lambda t, c: t.step(-(1 << 62)),
         _is_there,
         35,
     ),
-    Action("travel.end", ("end",), "end", "The last event of the log", lambda t, c: t.step(1 << 62), _is_there, 34),
+    Action(
+        "travel.end", ("end",), "end", "Go to the last event of the log", lambda t, c: t.step(1 << 62), _is_there, 34
+    ),
 )

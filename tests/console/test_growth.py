@@ -279,14 +279,14 @@ def test_a_filter_finds_an_old_job_that_is_done_and_no_longer_known() -> None:
     assert "3-of.log" in driver.text(120, 40)
 
 
-def test_that_no_job_is_like_the_filter_is_said_after_the_tables_have_answered() -> None:
+def test_that_no_job_matches_is_said_after_the_tables_have_answered() -> None:
     driver, found = filtered("no-such")
     before = driver.text(120, 40)
-    assert "No job is like that in the 5,000 jobs listed of 6,000; the daemon is asked for all of them…" in before
+    assert "No job matches in the 5,000 jobs listed of 6,000; asking for all…" in before
     assert "asking the daemon for all of them" in before.splitlines()[1]
     driver.send(Answer(found.tag, driver.seq, []))
 
-    assert "No job is like that.  Esc shows all of them again." in driver.text(120, 40)
+    assert "No job matches.  Esc shows all of them again." in driver.text(120, 40)
 
 
 def test_more_jobs_than_an_answer_has_are_told() -> None:
@@ -309,7 +309,7 @@ def test_a_search_asks_for_jobs_that_are_not_listed_and_goes_to_the_one_that_is_
     driver = many_waiting(6_000, 5_000)
     driver.press("alt-j", "/", *"5999.log", "enter")
     (found,) = asked(driver.shell.settle(), JobsMatching)
-    where = "“5999.log” is not in the 5,000 jobs listed of 6,000; the daemon is asked for all of them…"
+    where = "“5999.log” is not in the 5,000 jobs listed of 6,000; asking for all…"
     assert where in driver.text(120, 40)
     driver.send(Answer(found.tag, driver.seq, [found_job(5999)]))
     text = driver.text(120, 40)
@@ -333,9 +333,9 @@ def test_the_end_of_a_cut_list_says_that_it_is_cut() -> None:
     driver.press("alt-j")
     driver.text(120, 40)
     driver.press(" ", "G")
-    assert "The list is cut: the first 5,000 of 6,000 jobs. `f` and `/` look in all of them." in driver.text(120, 40)
+    assert "The first 5,000 of 6,000 jobs are listed; `f` and `/` look in all." in driver.text(80, 24)
     driver.press("k")
-    assert "The list is cut" not in driver.text(120, 40)
+    assert "are listed;" not in driver.text(120, 40)
 
 
 def test_a_job_that_another_screen_names_and_nobody_knows_is_asked_for_and_then_selected() -> None:

@@ -10,6 +10,7 @@ from casparian_console.messages import Click, Paste, Scroll
 from casparian_console.screens.jobs import Jobs
 from tests.console.driving import Driver, complete, fail, job_id, matches_snapshot, queued, run_job
 from tests.console.jobs_scene import fail_many, progressed, work_day
+from tests.console.test_growth import many_waiting
 
 
 def jobs_of(driver: Driver) -> Jobs:
@@ -238,7 +239,7 @@ def test_x_hides_what_is_completed_and_shows_it_again(day: Driver) -> None:
 
 
 def test_the_filter_dialog_takes_status_type_parser_and_text(day: Driver) -> None:
-    day.press("f", "f", "down", "P", "down", "f", "down")
+    day.press("f", "right", "right", "down", "right", "down", "right", "up")
     day.send(Paste("NYSE_20240102"))
     day.press("enter")
 
@@ -250,9 +251,52 @@ def test_the_filter_dialog_takes_status_type_parser_and_text(day: Driver) -> Non
     assert "swift" in day.text(100, 40)
 
 
+def test_letters_typed_in_the_filter_dialog_are_its_text_on_every_line(day: Driver) -> None:
+    day.press("f", *"failed", "enter")
+
+    assert "only “failed”" in day.text(140, 40)
+
+
+def test_cancelled_jobs_are_neither_done_nor_speed_nor_parsed() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for number in range(30):
+        driver.event("JobQueued", **queued(job_id(number)))
+    for number in range(20):
+        driver.event("JobCancelled", job_id=job_id(number), reason="no")
+    driver.press("alt-j")
+    live = driver.text(120, 24)
+
+    assert "0/10 jobs · 0 running · 10 queued\n" in live
+    assert "  0/10 parsed" in live
+    assert "jobs/s" not in live and "ETA" not in live
+    for number in range(5):
+        driver.event("JobReplayed", **queued(job_id(number)), from_state="CANCELLED")
+    assert "0/15 jobs · 0 running · 15 queued" in driver.text(120, 24)
+
+
+def test_a_filtered_group_counts_what_passes_the_filter_of_all() -> None:
+    driver = Driver()
+    driver.snapshot()
+    for number in range(30):
+        driver.event("JobQueued", **queued(job_id(number), path=f"/data/f{number:02d}"))
+    driver.press("alt-j", "f", *"/f1", "enter")
+
+    assert "10 of 30 jobs · 0 running · 10 queued" in driver.text(120, 24)
+
+
+@pytest.mark.parametrize("jobs", [1_380, 87_360, 101_000, 294_990])
+def test_the_words_of_the_header_are_apart_at_eighty_columns(jobs: int) -> None:
+    driver = many_waiting(jobs, 10)
+    driver.press("alt-j")
+
+    line = driver.lines(80, 24)[1]
+    assert f"· {jobs:,} queued  " in line and f"  0/{jobs:,} parsed " in line
+
+
 def test_a_text_filter_follows_what_happens(day: Driver) -> None:
     day.press("f", "down", "down", "down", *"wanted", "enter")
-    assert "No job is like that." in day.text()
+    assert "No job matches." in day.text()
     made = run_job(day, 700, path="/data/wanted.log")
     run_job(day, 701, path="/data/other.log")
     assert "wanted.log" in day.text()

@@ -269,6 +269,17 @@ def test_a_lost_daemon_is_a_bar_over_the_screen_with_the_command_and_the_screen_
     assert driver.lines()[1] == before[1]
 
 
+def test_a_daemon_that_was_stopped_is_not_said_to_be_lost() -> None:
+    driver = live()
+    driver.event("SentinelStopped", reason="asked to stop")
+    driver.send(Gone("No daemon answers for /home/op (no answer in time)."))
+    assert "The daemon was stopped." in driver.lines()[1]
+
+    driver.snapshot()
+    driver.send(Gone("No daemon answers for /home/op (no answer in time)."))
+    assert "The daemon does not answer." in driver.lines()[1]
+
+
 def test_a_lost_worker_is_announced() -> None:
     driver = live()
     driver.event("WorkerLost", worker_id="w2", reason="its process was killed by SIGKILL")

@@ -11,7 +11,7 @@ from casparian_console.history import KEPT, History, Past
 from casparian_console.listing import Cursor
 from casparian_console.messages import Effect, Ended, Heard, LoadPast, PastEvents, StopCommand
 from casparian_console.screen import Screen
-from casparian_console.travel import Places
+from casparian_console.travel import ACTIONS, Places
 from casparian_protocol.feed import FeedEvent
 from casparian_protocol.wire.operations.daemon import Snapshot
 from tests.console.driving import SECOND_US, Driver, complete, fail, job_id, matches_snapshot, queued, run_job
@@ -155,6 +155,8 @@ def test_leaving_while_the_log_is_read_stops_it_and_late_stretches_are_ignored()
     assert "PAST  loading the log: 12 events to read; Esc stops it" in driver.text()
     driver.send(PastEvents(asked.tag, tuple(driver.log[:4])))
     assert "reading the log: 4 of 12 events (33 %)" in driver.text()
+    driver.press("t")
+    assert "The log is still being read: t (go to) works after that." in driver.text()
 
     assert driver.press("esc") == [StopCommand(asked.tag)]
 
@@ -162,6 +164,17 @@ def test_leaving_while_the_log_is_read_stops_it_and_late_stretches_are_ignored()
     assert driver.at is None and "PAST" not in driver.text()
     driver.travel()
     assert driver.at == 12 and driver.state_of(2) == "FAILED"
+
+
+def test_that_the_log_is_being_read_is_said_only_until_it_is_read() -> None:
+    driver = traveller()
+    asked = driver.leave_now()
+    driver.press("t")
+    assert "still being read" in driver.text()
+    driver.read([asked])
+    assert "still being read" not in driver.text()
+    driver.press("left")
+    assert driver.at == 11
 
 
 def test_a_log_that_cannot_be_read_is_said_and_now_stays() -> None:
@@ -292,7 +305,7 @@ def test_keys_of_the_past_are_in_help_and_footer_only_there() -> None:
     driver.travel()
     assert "before" in "".join(driver.lines(120, 40)[-2:])
     driver.press("?")
-    assert "What happened to the same job before" in driver.text(120, 60)
+    assert "Go to the previous event of the same job" in driver.text(120, 60)
 
 
 def test_hostile_text_in_an_event_is_shown_harmless() -> None:
@@ -454,3 +467,8 @@ def test_the_bar_of_the_past_is_one_strip() -> None:
     driver.travel()
     for width in (80, 120, 200):
         assert {style.split()[0] for style, text in driver.shell.view(width, 40)[1] if text} == {"past"}
+
+
+def test_what_a_key_of_the_past_would_do_is_a_sentence() -> None:
+    for action in ACTIONS:
+        assert action.help.split()[0] in {"Go", "Play"}, action.help

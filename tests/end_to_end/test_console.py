@@ -85,6 +85,14 @@ def test_a_killed_sentinel_is_said_and_a_new_one_is_found(daemon: World, screen:
     assert "1 failed" in screen.text()
 
 
+def test_a_stopped_sentinel_is_not_said_to_be_lost(daemon: World, screen: Screen) -> None:
+    daemon.run("stop")
+    screen.wait("The daemon was stopped.")
+
+    daemon.serve(workers=1)
+    screen.wait("live @")
+
+
 def test_a_mute_sentinel_is_said_within_three_seconds(daemon: World, screen: Screen) -> None:
     os.kill(daemon.daemon_pid(), signal.SIGSTOP)
     try:

@@ -84,7 +84,7 @@ def _bucket_order(bucket: Bucket) -> tuple[int, int, BucketKey]:
 
 @dataclass(slots=True)
 class Stretch:
-    """A stretch of uninterrupted work of one kin: how many jobs ended in it, and when in the last minute."""
+    """A stretch of uninterrupted work of one kin: how many jobs succeeded or failed in it, and when in the last minute."""
 
     ended: int = 0
     began_at: int = 0
@@ -388,7 +388,7 @@ class JobBook:
         is_open, was_open = job.standing in _OPEN_STANDINGS, was in _OPEN_STANDINGS
         if is_open and not was_open and self.open_of(job.kin) <= 1:
             self.stretches[job.kin] = Stretch(began_at=job.queued_at)
-        elif was_open and not is_open:
+        elif was_open and job.standing in (Standing.DONE, Standing.FAILED):  # a cancelled job was not worked on
             self.stretches.setdefault(job.kin, Stretch()).note_end(job.at)
 
     def _bucket(self, key: BucketKey) -> Bucket:

@@ -32,6 +32,7 @@ from casparian_protocol.events import (
     JobReplayed,
     JobStarted,
     SentinelStarted,
+    SentinelStopped,
     WorkerJoined,
     WorkerLeft,
     WorkerLost,
@@ -81,6 +82,8 @@ class Facts:
         self.link: Link = "connecting"
         self.link_problem = ""
         self.silent_seconds = 0.0
+        #: Whether the daemon said that it stops, in order.
+        self.was_stopped = False
         self.jobs = JobBook()
         self.unlisted = Unlisted()
         #: The queries of filters and searches, with the number of jobs found; None until the answer.
@@ -278,7 +281,7 @@ class Facts:
     # --- the parts ----------------------------------------------------------------------------------------------------
 
     def _restart(self, taken: Snapshot) -> list[RunQuery]:
-        self.seq, self.link, self.link_problem = taken.seq, "live", ""
+        self.seq, self.link, self.link_problem, self.was_stopped = taken.seq, "live", "", False
         self.jobs.seq = taken.seq
         self.unlisted.begin_anew()
         self.found.clear()
@@ -320,7 +323,10 @@ class Facts:
                 self.workers[worker_id] = fresh.model_copy(update=load)
             case WorkerLost(worker_id=worker_id) | WorkerLeft(worker_id=worker_id):
                 self.workers.pop(worker_id, None)
+            case SentinelStopped():
+                self.was_stopped = True
             case SentinelStarted():
+                self.was_stopped = False
                 self.workers.clear()
                 self.sinks = ()
             case IntakePaused(reason=reason):
@@ -411,6 +417,11 @@ class Facts:
     def is_complete(self) -> bool:
         """Whether every load has been answered and every trouble reported; before that, a missing item means nothing."""
         return self.is_known and self.registry.knows(*TABLES) and self._measured >= _TROUBLES
+
+    @property
+    def absence(self) -> str:
+        """Why the daemon sends nothing, as a sentence without its full stop."""
+        return "The daemon was stopped" if self.was_stopped else "The daemon does not answer"
 
     @property
     def is_old(self) -> bool:

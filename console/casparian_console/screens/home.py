@@ -7,7 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casparian_console.canvas import Glyphs, Line, ago, block, box, clean, clip, count, fit, restyle, short, size
+from casparian_console.canvas import (
+    Glyphs,
+    Line,
+    ago,
+    block,
+    box,
+    clean,
+    clip,
+    count,
+    fit,
+    restyle,
+    short,
+    short_count,
+    size,
+)
 from casparian_console.facts import Bucket, Facts, Standing
 from casparian_console.listing import Cursor, Fixed, Match
 from casparian_console.messages import Effects, Tagged
@@ -329,7 +343,7 @@ def _inspect(context: Context) -> list[Line]:
     last = max((each.last_commit for each in outputs), default=0)
     newest = f"last commit {ago(last, context.facts.now_us)}" if last else "nothing published yet"
     return [
-        [("bold", count(len(outputs), "table")), ("", f", {short(rows)} rows")],
+        [("bold", count(len(outputs), "table")), ("", f", {short_count(rows, 'row')}")],
         [("warn" if bad else "dim", f"{short(bad)} quarantined")],
         [("dim", newest)],
     ]
@@ -375,9 +389,7 @@ def _latest(context: Context, height: int) -> list[Line]:
     lines: list[Line] = []
     for bucket in context.facts.jobs.latest(Standing.DONE, height - 3):
         what = f"{bucket.parser} {bucket.version}" if bucket.parser else f"scan of {bucket.key[2]}"
-        text = (
-            f"{what}: {count(bucket.size, 'job')}, {short(bucket.rows)} rows, {short(bucket.quarantined)} quarantined"
-        )
+        text = f"{what}: {count(bucket.size, 'job')}, {short_count(bucket.rows, 'row')}, {short(bucket.quarantined)} quarantined"
         since = ago(bucket.latest_at, context.facts.now_us)
         lines.append([("ok", f"  {context.glyphs.done} "), ("", clean(text)), ("dim", f"  {since}")])
     return [[], [("title", " Published last")], *lines] if lines else []

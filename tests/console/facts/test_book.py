@@ -231,15 +231,17 @@ def test_a_job_that_runs_longer_than_several_medians_is_a_straggler(after_second
 def test_a_stretch_of_work_begins_when_a_kin_without_open_jobs_is_queued() -> None:
     book = JobBook()
     log = Log(book)
-    log.queue(1, 2)
+    log.queue(1, 2, 3)
     kin = book.by_id[job_id(1)].kin
     began_at = book.by_id[job_id(1)].queued_at
+    log.tell("JobCancelled", job_id=job_id(3), reason="no")  # neither work done nor speed
+    assert kin not in book.stretches or book.stretches[kin].ended == 0
     for number in (1, 2):
-        log.tell("JobCancelled", job_id=job_id(number), reason="no")
+        log.tell("JobFailed", job_id=job_id(number), error={"code": "X", "message": "", "fingerprint": ""})
 
     stretch = book.stretches[kin]
     assert (stretch.ended, stretch.began_at) == (2, began_at)
     assert stretch.ended_since(log.seq * SECOND_US) == 1
 
-    log.queue(3)
-    assert (book.stretches[kin].ended, book.stretches[kin].began_at) == (0, book.by_id[job_id(3)].queued_at)
+    log.queue(4)
+    assert (book.stretches[kin].ended, book.stretches[kin].began_at) == (0, book.by_id[job_id(4)].queued_at)

@@ -17,6 +17,7 @@ from casparian_console.canvas import (
     pad_left,
     restyle,
     short,
+    short_count,
     size,
 )
 from casparian_console.facts import Output
@@ -92,13 +93,13 @@ class Outputs(ListView):
 
     def summary(self, context: Context) -> str:
         found = self.selected(context)
-        return f"Outputs, {found.name} selected ({found.rows} rows)" if found else "Outputs: none"
+        return f"Outputs, {found.name} selected ({count(found.rows, 'row')})" if found else "Outputs: none"
 
     def draw(self, context: Context, width: int, height: int) -> list[Line]:
         self.height = max(1, height - 2)
         self._list(context)
         rows, bad = sum(each.rows for each in self._listed), sum(each.quarantined for each in self._listed)
-        summary = f"  {count(len(self._listed), 'table')} {context.glyphs.dot} {short(rows)} rows"
+        summary = f"  {count(len(self._listed), 'table')} {context.glyphs.dot} {short_count(rows, 'row')}"
         left: Line = [("title", "Outputs"), ("", summary)]
         if bad:
             left.append(("warn", f" {context.glyphs.dot} {short(bad)} quarantined"))

@@ -153,7 +153,9 @@ class Quarantine(ListView):
     def summary(self, context: Context) -> str:
         found = self.selected
         return (
-            f"Quarantine: {found.code} in {found.output}.{found.column}, {found.rows} rows" if found else "Quarantine"
+            f"Quarantine: {found.code} in {found.output}.{found.column}, {count(found.rows, 'row')}"
+            if found
+            else "Quarantine"
         )
 
     # --- drawing ------------------------------------------------------------------------------------------------------

@@ -65,10 +65,10 @@ def backlog_of(group: JobGroup, facts: Facts) -> Backlog:
 
 
 def counted_parses(book: JobBook) -> tuple[int, int]:
-    """The number of PARSE jobs that are done, and of all PARSE jobs. A file that ran again has several."""
+    """The number of PARSE jobs that are done, and of all but the cancelled and closed ones. A file that ran again has several."""
     done = everything = 0
     for key, bucket in book.buckets.items():
-        if look_of(key[1]).is_grouped_by_parser:
+        if look_of(key[1]).is_grouped_by_parser and key[0] != Standing.CANCELLED:
             everything += bucket.size
             done += bucket.size if key[0] == Standing.DONE else 0
     return done, everything
@@ -192,11 +192,11 @@ def _share(look: CardContext, group: JobGroup) -> float:
 def _backlog_numbers(look: CardContext, group: JobGroup, running: int, waiting: int) -> Line:
     backlog = backlog_of(group, look.facts)
     dot = f" {look.glyphs.dot} "
-    parts = [
-        f"{backlog.ended:,}/{backlog.ended + backlog.open:,} jobs",
-        f"{running:,} running",
-        f"{waiting:,} queued",
-    ]
+    is_part = look.job_list.total(group) < look.job_list.all_of(group)
+    progress = _jobs(look, group) if is_part else f"{backlog.ended:,}/{backlog.ended + backlog.open:,} jobs"
+    parts = [progress, f"{running:,} running", f"{waiting:,} queued"]
+    if is_part:
+        return [("", dot.join(parts))]
     if backlog.per_second and not _held(look, group):
         parts += [f"{backlog.per_second:.1f} jobs/s", f"ETA {duration(backlog.eta_seconds)}"]
     return [("", dot.join(parts))]

@@ -61,6 +61,7 @@ class JobFacts(BaseModel):
     error_trace: str | None = None
     error_context: str | None = None
     content_hash: str | None = None
+    topic: str | None = None
     artifact_hash: str | None = None
     source_hash: str | None = None
     rerun_of: str | None = None

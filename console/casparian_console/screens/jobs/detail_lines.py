@@ -115,7 +115,7 @@ def _head(write: Writer, job: Job, alike: int, facts: Facts) -> None:
     style = _STYLES.get(job.standing, "dim")
     write.lines.append([("bold", f" {clean(job.type)} {what}"), (style, f"  {job.state}")])
     if alike > 1:
-        which = "The longest running" if job.standing is Standing.RUNNING else "The last"
+        which = {Standing.RUNNING: "The longest running", Standing.WAITING: "The next"}.get(job.standing, "The last")
         write.text(f"{which} of {count(alike, 'job')}; Space opens them.", "dim")
     write.pair("job", job.job_id)
     write.pair("reason", job.reason)
@@ -166,7 +166,7 @@ def _input(write: Writer, job: Job, row: JobFacts) -> None:
     write.title("INPUT")
     write.text(job.input)
     write.pair("content", row.content_hash)
-    write.pair("tag", job.topic)
+    write.pair("tag", job.topic or row.topic or "")
     write.pair("queued", clock(job.queued_at))
     write.pair("started", clock(row.started_at or job.started_at))
     write.pair("ended", clock(job.ended_at))

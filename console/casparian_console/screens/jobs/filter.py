@@ -236,7 +236,7 @@ class Finding:
 
     def pending_words(self, facts: Facts, wanted: Filter) -> str:
         """Where the search has looked so far, while the daemon is asked for the rest."""
-        return f"in {listed(facts, wanted) or 'the jobs listed'}; the daemon is asked for all of them"
+        return f"in {listed(facts, wanted) or 'the jobs listed'}; asking for all"
 
 
 def found_words(text: str, found: Match) -> tuple[str, str]:
@@ -259,7 +259,7 @@ def listed(facts: Facts, wanted: Filter) -> str | None:
 
 @dataclass
 class FilterDialog(Overlay):
-    """The dialog of the filter: four fields; arrows choose, Enter applies."""
+    """The dialog of the filter: four fields; arrows choose, what is typed is the text, Enter applies."""
 
     start: Filter
     parsers: Sequence[str]
@@ -289,23 +289,15 @@ class FilterDialog(Overlay):
             self.editor.set("")
         elif self.at == 3:
             self.editor.handle(key)
-        elif key in ("left", "right", " ", "h", "l"):
-            step = -1 if key in ("left", "h") else 1
+        elif key in ("left", "right", " "):
+            step = -1 if key == "left" else 1
             self._chosen[self.at] = (self._chosen[self.at] + step) % len(self.choices[self.at])
         elif key == "backspace":
             self._chosen[self.at] = 0
-        elif len(key) == 1:
-            self._jump(key)
+        elif len(key) == 1:  # typed text is the text, on every line
+            self.at = 3
+            self.editor.handle(key)
         return []
-
-    def _jump(self, letter: str) -> None:
-        """Go to the next choice that begins with the letter."""
-        choice = self.choices[self.at]
-        for offset in range(1, len(choice) + 1):
-            candidate = (self._chosen[self.at] + offset) % len(choice)
-            if choice[candidate].casefold().startswith(letter.casefold()):
-                self._chosen[self.at] = candidate
-                return
 
     def paste(self, text: str) -> None:
         self.at = 3
@@ -330,4 +322,4 @@ class FilterDialog(Overlay):
         return [[], *lines]
 
     def hint(self) -> str:
-        return "arrows: choose  Enter: apply  Ctrl-R: everything  Esc: cancel"
+        return "arrows: choose  type: text  Enter: apply  Ctrl-R: all  Esc: cancel"

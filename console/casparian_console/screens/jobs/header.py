@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from casparian_console.canvas import Line, box, clean, clip, count, duration, fit, line_width, short, size, spread
+from casparian_console.canvas import (
+    Line,
+    box,
+    clean,
+    clip,
+    count,
+    duration,
+    fit,
+    line_width,
+    short,
+    short_count,
+    size,
+    spread,
+)
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.cards import CardContext, backlog_of, counted_parses, progress_words
 from casparian_console.screens.jobs.filter import Filter, Finding
@@ -25,10 +38,14 @@ def totals_line(context: Context, words: str, width: int, above: tuple[str, str]
         left.append(("bad", f"  {count(facts.dead, 'dead letter')}"))
     if facts.waiting:
         left.append(("dim", f"  {glyphs.waiting} {facts.waiting:,} queued"))
-    right: Line = [("dim", f"{f'{parsed:,}/{everything:,}' if known else '?'} parsed {glyphs.dot} {written} output ")]
+    progress = f"  {f'{parsed:,}/{everything:,}' if known else '?'} parsed"
+    right: Line = [("dim", f"{progress} {glyphs.dot} {written} output ")]
+    if line_width([*left, *right]) > width:
+        right = [("dim", f"{progress} ")]
     if words:
         right = [("warn", clip(f"  {words} ", max(20, width - line_width(left)), glyphs.ellipsis))]
     if above[1]:
+        above = (above[0], f"  {above[1]}")
         right = [above, *right] if line_width([*left, above, *right]) <= width else [above]
     return spread(left, right, width)
 
@@ -36,11 +53,11 @@ def totals_line(context: Context, words: str, width: int, above: tuple[str, str]
 def nothing_lines(context: Context, wanted: Filter, finding: Finding, *, is_dead: bool) -> list[Line]:
     """The lines of an empty list: why it is empty."""
     if finding.is_pending(context.facts, wanted):
-        return [[], [("", f"  No job is like that {finding.pending_words(context.facts, wanted)}…")]]
+        return [[], [("", f"  No job matches {finding.pending_words(context.facts, wanted)}…")]]
     if is_dead:
         return [[], [("ok", "  No dead letters."), ("dim", "  Esc goes back to all jobs.")]]
     if wanted.words():
-        return [[], [("", "  No job is like that."), ("dim", "  Esc shows all of them again.")]]
+        return [[], [("", "  No job matches."), ("dim", "  Esc shows all of them again.")]]
     if context.facts.link == "connecting" or not context.facts.totals.is_known:
         return [[], [("dim", "  Loading…")]]
     return [
@@ -78,7 +95,7 @@ def pipeline_lines(look: CardContext, width: int) -> list[Line]:
         ]),
         ("OUTPUT", [
             [("bold", count(len(registry.outputs), "table"))],
-            [("", f"{short(rows)} rows {glyphs.dot} {size(written)}")],
+            [("", f"{short_count(rows, 'row')} {glyphs.dot} {size(written)}")],
             [("warn" if totals.quarantined else "dim", f"{short(totals.quarantined)} quarantined")],
         ]),
     )  # fmt: skip

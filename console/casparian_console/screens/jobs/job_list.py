@@ -307,8 +307,8 @@ class JobList:
         for span in self.spans():
             group = span.group
             if at == span.row + span.size and span.size < self.total(group):
-                more = "More are loading." if is_loading else "`f` and `/` look in all of them."
-                return f"The list is cut: the first {span.size:,} of {self.total(group):,} jobs. {more}"
+                more = "more are loading." if is_loading else "`f` and `/` look in all."
+                return f"The first {span.size:,} of {self.total(group):,} jobs are listed; {more}"
         return ""
 
     def row(self, at: int) -> tuple[JobGroup, Job | None]:

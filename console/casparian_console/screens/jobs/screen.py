@@ -362,7 +362,7 @@ class Jobs(Screen):
         listed = self._list(context, left, rest)
         if len(self.job_list) and self._above:
             failed = self.job_list.row(0)[0].section == FAILED
-            above = ("bad" if failed else "dim", f"{context.glyphs.up} {self._above:,} above  ")
+            above = ("bad" if failed else "dim", f"{context.glyphs.up} {self._above:,} above")
             head[0] = totals_line(context, self.finding.words(context.facts, self.filter), width, above)
         if not self.detail.is_open:
             return [*head, *listed]
