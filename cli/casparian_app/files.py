@@ -14,13 +14,15 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from casparian_app.gateway import Gateway
-from casparian_app.names import unknown
+from casparian_app.names import as_indexed, unknown
 from casparian_app.texts import UsageProblem, count
 from casparian_protocol.queries.files import AllFiles, FileFilter, FileId, FileIds, FilesNamed, KnownFiles
 from casparian_protocol.queries.registry import EnabledRules, SourceAddedEvents, SourceRow, Sources, TakenTags
 from casparian_protocol.tagging import RuleSet, TagRule, check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
 from casparian_protocol.wire.operations.registry import BEGIN_SCAN, END_SCAN, OBSERVE, REVISE, TAG, TagResult
+from casparian_protocol.wording import command_line
+from casparian_shim.safe import scrub
 from casparian_worker import (
     DEFAULT_EXCLUDES,
     ChangeWriter,
@@ -201,10 +203,10 @@ class NotInFileIndex(UsageProblem):
     """A named file was never scanned."""
 
     def __init__(self, name: str) -> None:
-        remedy = f"`casparian scan {name}` takes it in."
+        remedy = f"`{command_line('scan', name)}` takes it in."
         if not os.path.exists(name):
             remedy = "There is no such file either. Give files first and the tag last; `casparian files` lists the known files."
-        super().__init__(f"{name} is not in the file index.", remedy=remedy)
+        super().__init__(f"{scrub(name)} is not in the file index.", remedy=remedy)
 
 
 def known_rules(gateway: Gateway) -> list[TagRule]:
@@ -216,7 +218,7 @@ def files_named(gateway: Gateway, named: Sequence[str]) -> list[FileId]:
     """The files with these paths, directories or id prefixes. Raises `NotInFileIndex` for one without a match."""
     found: dict[str, FileId] = {}
     for name in named:
-        rows = gateway.query(FilesNamed(os.path.abspath(name), name))
+        rows = gateway.query(FilesNamed(as_indexed(os.path.abspath(name)), as_indexed(name)))
         if not rows:
             raise NotInFileIndex(name)
         found |= {row["id"]: row for row in rows}

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from casparian_app.gateway import Gateway, read_blob
-from casparian_app.names import find_fingerprint, find_job, hint, is_job_id, is_whole_job_id, known, need, unknown
+from casparian_app.names import (
+    as_pattern,
+    find_fingerprint,
+    find_job,
+    hint,
+    is_job_id,
+    is_whole_job_id,
+    known,
+    need,
+    unknown,
+)
 from casparian_app.parsers import WaitingVersion, waiting_versions
 from casparian_app.texts import UsageProblem, count
 from casparian_protocol.home import Home
@@ -92,7 +102,8 @@ class JobFilter:
     def query(self, limit: int) -> JobsListed:
         """Raises `UnknownState`."""
         job_type = self.job_type.upper() if self.job_type else None
-        return JobsListed(self._statuses(), job_type, self.parser, self.topic, self.hides_closed, limit, self.file)
+        file = as_pattern(self.file) if self.file is not None else None
+        return JobsListed(self._statuses(), job_type, self.parser, self.topic, self.hides_closed, limit, file)
 
     def _statuses(self) -> tuple[str, ...]:
         if self.is_dead:

@@ -25,6 +25,7 @@ _LIKENESS = 0.6
 _JOB_ID_DIGITS = 16
 #: Files of one name that a refusal lists.
 _FILES_NAMED = 4
+_GLOB_CHARACTERS = re.compile(r"[*?\[\\]")
 _JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
 
@@ -133,8 +134,8 @@ def find_job_or_file(gateway: Gateway, named: str) -> tuple[JobRow, int]:
     """
     if is_job_id(named) and (found := gateway.query(JobsWithPrefix(named))):
         return (found[0], 1) if len(found) == 1 else (find_job(gateway, named), 1)
-    path = os.path.abspath(named)
-    ending = path if os.path.isabs(named) else f"/{os.path.normpath(named)}"
+    path = as_indexed(os.path.abspath(named))
+    ending = path if os.path.isabs(named) else f"/{as_indexed(os.path.normpath(named))}"
     files = gateway.query(FilesWithJobs(path, ending, _FILES_NAMED + 1))
     if not files:
         if is_job_id(named):
@@ -150,6 +151,41 @@ def find_job_or_file(gateway: Gateway, named: str) -> tuple[JobRow, int]:
             remedy="Give more of the path, or a job's id; `casparian jobs --file PATTERN` lists the jobs of files.",
         )
     return find_job(gateway, files[0]["job_id"]), files[0]["jobs"]
+
+
+def as_indexed(name: str) -> str:
+    """A file's name from the command line as the file index writes it, where bytes that are not UTF-8 are `\\xNN`.
+
+    Text with such an escape that names no file here was copied from a list, and stays as it is.
+    """
+    from casparian_worker import path_text
+
+    return path_text(name) if os.path.lexists(name) or not _is_utf8(name) else name
+
+
+def as_pattern(pattern: str) -> str:
+    """Like `as_indexed`, for a part of a path or a glob; in a glob a backslash escapes what follows it."""
+    if not is_glob(pattern):
+        return as_indexed(pattern)
+    return "".join(one if _is_utf8(one) else as_indexed(one).replace("\\", "\\\\") for one in pattern)
+
+
+def exact_pattern(path: str) -> str:
+    """The glob that matches this absolute path of the file index, whatever characters it has."""
+    return "*" + _GLOB_CHARACTERS.sub(r"[\g<0>]", path)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether `jobs --file` takes this as a glob."""
+    return any(character in pattern for character in "*?[")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_fingerprint(gateway: Gateway, text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +17,7 @@ from typing import Any
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, is_home
+from casparian_protocol.wording import shell_word
 from casparian_shim.safe import plain_decimal
 
 
@@ -53,7 +53,7 @@ class NoHome(NoDaemon):
             remedy = "Name a home with --home or CASPARIAN_HOME, or create one with `casparian --home DIR init`."
             below = root / "home"
             if is_home(Home(below)):
-                remedy = f"Did you mean --home {shlex.quote(str(below))}?"
+                remedy = f"Did you mean --home {shell_word(str(below))}?"
         else:
             problem = f"There is no home at {root}."
             remedy = "Create it with `casparian init`, or name another with --home or CASPARIAN_HOME."

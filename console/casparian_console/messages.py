@@ -6,7 +6,6 @@ carries it back.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -14,6 +13,7 @@ from casparian_protocol.feed import FeedEvent, Gap, Metric, Silence
 from casparian_protocol.queries import Query
 from casparian_protocol.wire.operations import Call, Result
 from casparian_protocol.wire.operations.daemon import Snapshot
+from casparian_protocol.wording import command_line
 
 Tag = tuple[str, ...]
 
@@ -59,7 +59,7 @@ class RunCommand:
     @property
     def cli(self) -> str:
         """The command line as a user would type it."""
-        return shlex.join(["casparian", *self.args])
+        return command_line(*self.args)
 
 
 @dataclass(frozen=True, slots=True)

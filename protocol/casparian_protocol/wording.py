@@ -8,16 +8,45 @@ remedy, which files will not run, and the troubles of a running daemon. The fact
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
+from casparian_shim.safe import scrub
+
 if TYPE_CHECKING:
     from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, StatusResult
 
 V = TypeVar("V")
+
+# --- commands to paste ------------------------------------------------------------------------------------------------
+
+
+def command_line(*words: str) -> str:
+    """The command `casparian` with these arguments, to paste into a shell.
+
+    The arguments may be names that strangers chose. What a terminal might obey or hide is written as `$'…'` with octal escapes.
+    """
+    return " ".join(["casparian", *map(shell_word, words)])
+
+
+def shell_word(word: str) -> str:
+    """One argument of a command to paste."""
+    if scrub(word) == word:
+        return shlex.quote(word)
+    return f"$'{''.join(map(_spelled, word))}'"
+
+
+def _spelled(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if scrub(character) == character:
+        return character
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+
 
 # --- names in documents -----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +24,7 @@ from casparian_protocol.wording import (
     NOT_COMPARED,
     RegisteredVersion,
     WaitingFiles,
+    command_line,
     in_columns,
     in_words,
     say_internal,
@@ -205,3 +209,31 @@ def test_a_violation_is_said_with_its_column_only_where_there_is_one(
 ) -> None:
     assert say_violation(*violation) == said
     assert said.startswith(say_violated(*violation[:2]))
+
+
+# --- commands to paste ---
+
+HOSTILE = [
+    "a b",
+    "a`id`$(id).txt",
+    "it's",
+    "",
+    "we ird [1].txt",
+    "esc\x1b[31m\n7'\\.txt",
+    "\udcff.txt",
+    "\u202egpj.exe",
+    "~",
+    "é;#!",
+]
+
+
+def test_a_command_to_paste_gives_its_words_back_whatever_strangers_wrote() -> None:
+    line = command_line(*HOSTILE)
+    assert line.isprintable() and line.startswith("casparian 'a b' ")
+    script = f"casparian() {{ printf '%s\\0' \"$@\"; }}; {line}"
+    pasted = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+    assert pasted.split(b"\0")[:-1] == [os.fsencode(word) for word in HOSTILE]
+
+
+def test_a_command_of_plain_words_is_not_quoted() -> None:
+    assert command_line("job", "show", "/data/fix-1.log") == "casparian job show /data/fix-1.log"

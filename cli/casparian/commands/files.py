@@ -13,7 +13,7 @@ import rich_click as click
 from casparian.app import COUNT, INT32, POSITIVE, App, Command, ExitCode, Group, named_values, pass_app
 from casparian.render import as_json, shown_values, table
 from casparian_app.gateway import Gateway
-from casparian_app.names import need
+from casparian_app.names import as_indexed, need
 from casparian_app.texts import UsageProblem, count, size
 from casparian_protocol.queries.files import FileCandidates, FileFilter, FilesListed
 from casparian_protocol.queries.registry import RulesListed
@@ -56,7 +56,14 @@ def files(
     limit: int,
 ) -> ExitCode:
     """List the files in the file index."""
-    chosen = FileFilter(tag=tag, is_untagged=untagged, is_unclaimed=unclaimed, status=status, source=source, like=like)
+    chosen = FileFilter(
+        tag=tag,
+        is_untagged=untagged,
+        is_unclaimed=unclaimed,
+        status=status,
+        source=source,
+        like=as_indexed(like) if like is not None else None,
+    )
     with app.gateway() as gateway:
         app.doubt(gateway, "tag", tag)
         app.doubt(gateway, "source", source)
@@ -149,10 +156,10 @@ def tag(
         tag=tagged,
         is_untagged=untagged,
         source=source,
-        like=like,
-        under=os.path.abspath(under) if under else None,
-        root=os.path.join(os.path.abspath(root), "") if root else None,
-        contains=contains,
+        like=as_indexed(like) if like is not None else None,
+        under=as_indexed(os.path.abspath(under)) if under else None,
+        root=os.path.join(as_indexed(os.path.abspath(root)), "") if root else None,
+        contains=as_indexed(contains) if contains is not None else None,
         rule_id=rule,
     )
     if chosen == FileFilter():

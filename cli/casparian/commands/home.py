@@ -27,6 +27,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, known_keys, load
 from casparian_protocol.wire.operations.daemon import RELOAD, SETTINGS
+from casparian_protocol.wording import command_line
 
 #: One of these in a directory makes it a home.
 _MARKS = ("config.toml", "log", "run")
@@ -162,8 +163,8 @@ def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
     for path in written:
         print(cell(path), file=app.out)
     module, test_input = written[0], written[1]
-    app.say(f"Try it:       casparian run {cell(module)} {cell(test_input)}")
-    app.say(f"Register it:  casparian parser register {cell(parent / name)}")
+    app.say(f"Try it:       {command_line('run', module, test_input)}")
+    app.say(f"Register it:  {command_line('parser', 'register', str(parent / name))}")
 
 
 @click.command(

@@ -30,11 +30,12 @@ from casparian_app.jobs import (
     rerun_jobs,
     retry_jobs,
 )
-from casparian_app.names import find_job, find_job_or_file
+from casparian_app.names import exact_pattern, find_job, find_job_or_file
 from casparian_app.texts import NoDaemon, UsageProblem, count, when_short
 from casparian_protocol.jobs import ENDED, PENDING, WORKS, JobState
 from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
+from casparian_protocol.wording import command_line
 
 if TYPE_CHECKING:
     from casparian_protocol.feed import Feed
@@ -195,7 +196,8 @@ def job_named(app: App, gateway: Gateway, named: str) -> JobRow:
     """The job that an id or a file means; says when a file has more of them."""
     row, jobs = find_job_or_file(gateway, named)
     if jobs > 1:
-        app.say(f"the newest of {count(jobs, 'job')} of this file; `casparian jobs --file {cell(named)}` lists them")
+        lists = command_line("jobs", "--file", exact_pattern(row["input_file"] or ""))
+        app.say(f"the newest of {count(jobs, 'job')} of this file; `{lists}` lists them")
     return row
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from casparian.app import POSITIVE, TIMEOUT, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import FORMS, as_json, fields, only_columns, print_answer, section, table
-from casparian_app.names import unknown
+from casparian_app.names import as_indexed, unknown
 from casparian_app.sql import FILE_FORMS, ask, check_free, form_of, load, prepared, write_answer
 from casparian_app.texts import UsageProblem, count, size, when
 from casparian_protocol.queries.outputs import CommitListed, OutputFiles, OutputHistory, OutputListed, OutputsListed
@@ -129,7 +129,8 @@ def history(app: App, name: str, input_file: str | None, limit: int) -> ExitCode
     with app.gateway() as gateway:
         if not gateway.query(OutputsListed(name)):
             raise unknown(gateway, "output", name)
-        path = None if input_file is None else os.path.abspath(input_file) if "/" in input_file else input_file
+        path = os.path.abspath(input_file) if input_file is not None and "/" in input_file else input_file
+        path = as_indexed(path) if path is not None else None
         found = gateway.query(OutputHistory(name, path, limit))
     if app.is_json:
         as_json(app, found)

@@ -24,6 +24,7 @@ from casparian_protocol.queries.files import FilesByKind
 from casparian_protocol.queries.registry import SourceListed, SourcesListed
 from casparian_protocol.wire.operations.daemon import STATUS
 from casparian_protocol.wire.operations.registry import ADD_SOURCE, REMOVE_SOURCE, RESCAN
+from casparian_protocol.wording import command_line
 
 if TYPE_CHECKING:
     from casparian_app.files import Hashed, HexRow, Preview, ScanOptions, ScanProgress, ScanTotals
@@ -346,7 +347,9 @@ def add(
     if app.is_json:
         as_json(app, {**result.model_dump(), "on_change": on_change})
     else:
-        app.say(f"source {result.name} ({result.source_id[:8]}): `casparian source rescan {result.name}` scans it now")
+        app.say(
+            f"source {result.name} ({result.source_id[:8]}): `{command_line('source', 'rescan', result.name)}` scans it now"
+        )
         app.say(f"when a file changes, {WHAT_CHANGE_DOES[on_change]}")
     return ExitCode.OK
 

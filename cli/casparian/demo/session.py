@@ -26,6 +26,7 @@ from casparian_protocol.feed import FeedEvent
 from casparian_protocol.home import Home
 from casparian_protocol.wire.operations.daemon import STOP
 from casparian_protocol.wire.operations.jobs import QUEUE, QueueResult
+from casparian_protocol.wording import command_line
 from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def choose(given: Path | None) -> Place:
     if _MARK in holds:
         raise PlaceTaken(
             f"{root} already holds a demo, which is left as it is.",
-            remedy=f"Continue with it: `casparian --home {root / 'home'} jobs`. Or name a new directory.",
+            remedy=f"Continue with it: `{command_line('--home', str(root / 'home'), 'jobs')}`. Or name a new directory.",
         )
     if holds:
         raise PlaceTaken(

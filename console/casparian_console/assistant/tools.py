@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.operations import OPERATIONS, BadArguments, Call, Result
 from casparian_protocol.wire.operations.jobs import CANCEL, RETRY
 from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT
+from casparian_protocol.wording import command_line
 from casparian_shim.safe import scrub
 
 _SUMMARY_CHARACTERS = 4_000
@@ -246,7 +246,7 @@ def _reason(given: Arguments) -> str:
 
 
 def _with_reason(line: list[str], reason: str) -> str:
-    return shlex.join(["casparian", *line, *(["--reason", reason] if reason else [])])
+    return command_line(*line, *(["--reason", reason] if reason else []))
 
 
 def _cancel(given: Arguments, _as_of: str) -> Request:

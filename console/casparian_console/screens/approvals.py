@@ -17,6 +17,7 @@ from casparian_console.overlays import TextView, wrapped
 from casparian_console.screen import Context
 from casparian_protocol.queries.registry import ContractBefore, ContractPair
 from casparian_protocol.wire.operations.registry import DECIDE_CONTRACT
+from casparian_protocol.wording import command_line
 
 _CHECKS = ("format", "pattern", "values", "min", "max", "unique", "null_values")
 
@@ -109,11 +110,11 @@ def selector(contract: Waiting) -> str:
 def decide(contract: Waiting, tag: tuple[str, ...], *, approve: bool, reason: str = "") -> RunOperation:
     """The operation that decides, with its command line."""
     word = "approve" if approve else "reject"
-    why = f" --reason {json.dumps(reason, ensure_ascii=False)}" if reason else ""
+    why = ("--reason", reason) if reason else ()
     return RunOperation(
         (*tag, contract.contract_id),
         DECIDE_CONTRACT(selector=contract.contract_id, approve=approve, reason=reason),
-        f"casparian contract {word} {selector(contract)}{why}",
+        command_line("contract", word, selector(contract), *why),
         f"{selector(contract)} is {'approved' if approve else 'rejected'}",
     )
 

@@ -22,6 +22,7 @@ from casparian_protocol.events import (
 from casparian_protocol.events.base import as_map
 from casparian_protocol.packing import pack
 from casparian_protocol.tagging import TagRule
+from casparian_protocol.wording import command_line
 from casparian_sentinel.core.answers import RuleNamed, SourceNamed
 from casparian_sentinel.core.commands import (
     AddRule,
@@ -86,14 +87,14 @@ def add_source(decision: DecisionBuilder, command: AddSource) -> None:
             if on_change(source.options) != on_change(command.options):
                 decision.reject(
                     f"{command.path} is the source {source.name!r} already, with --on-change {on_change(source.options)}.",
-                    f"Remove it with `casparian source remove {source.name}`, then add it again; its files stay known.",
+                    f"Remove it with `{command_line('source', 'remove', source.name)}`, then add it again; its files stay known.",
                     code="OTHER_OPTIONS",
                 )
                 return
             if source.params != dict(command.params):
                 decision.reject(
                     f"{command.path} is the source {source.name!r} already, with other parameters.",
-                    f"Remove it with `casparian source remove {source.name}`, then add it again; its files stay known.",
+                    f"Remove it with `{command_line('source', 'remove', source.name)}`, then add it again; its files stay known.",
                     code="OTHER_OPTIONS",
                 )
                 return

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casparian_app.files import ScanOptions, scan_roots
 from casparian_app.gateway import Gateway
 from casparian_app.names import (
     Kind,
     UnknownJob,
     UnknownName,
+    as_indexed,
+    as_pattern,
+    exact_pattern,
     find_fingerprint,
     find_job,
     find_job_or_file,
@@ -150,6 +156,39 @@ def test_of_a_file_with_several_jobs_the_newest_is_meant(own: Gateway) -> None:
     new = own.perform(RERUN(job_id=old["id"])).job_id
     found, jobs = find_job_or_file(own, "good.txt")
     assert (found["id"], jobs) == (new, 2)
+
+
+NAMES = st.text(st.sampled_from("ab/*?[]\\\\!^-' ") | st.characters(codec="utf-8"), max_size=12)
+
+
+@given(NAMES, NAMES)
+def test_the_exact_pattern_of_a_path_matches_that_path_alone(name: str, other: str) -> None:
+    with duckdb.connect() as tables:
+        matches = "select $1 ~~~ $3, $2 ~~~ $3"
+        found = tables.execute(matches, [f"/{name}", f"/{other}", exact_pattern(f"/{name}")]).fetchone()
+    assert found == (True, f"/{other}".endswith(f"/{name}"))
+
+
+def test_a_name_that_is_not_utf8_is_the_one_of_the_file_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert as_indexed("\udcff.txt") == r"\xff.txt"
+    assert as_indexed(r"\xff.txt") == r"\xff.txt"  # copied from a list
+    (tmp_path / r"\xff.txt").touch()
+    assert as_indexed(r"\xff.txt") == r"\x5cxff.txt"  # this file's name
+    assert as_pattern("\udcff") == r"\xff"
+    assert as_pattern("*\udcff*") == r"*\\xff*"
+
+
+def test_a_job_is_found_by_a_file_whose_name_is_not_utf8(own: Gateway, inbox: Path, tmp_path: Path) -> None:
+    file = os.fsencode(tmp_path) + b"/\xff.txt"
+    with open(file, "wb") as copy:
+        copy.write((inbox / "good.txt").read_bytes())
+    with pytest.raises(UnknownJob, match=r"is neither a job's id nor a file with a job\."):
+        find_job_or_file(own, os.fsdecode(file))
+    scan_roots(own, [str(tmp_path / os.fsdecode(b"\xff.txt"))], ScanOptions(tags=["odd"], wanted_tags={"odd"}))
+    (job,) = own.query(JobsListed(file="good.txt"))
+    for named in (os.fsdecode(file), "\udcff.txt", r"\xff.txt"):
+        assert find_job_or_file(own, named)[0]["id"] == job["id"]
 
 
 def test_a_file_without_a_job_and_what_several_files_end_with_are_refused(gateway: Gateway) -> None:

@@ -6,7 +6,6 @@ tags and the ids of files, and stores the blob and its event.
 """
 
 import os
-import shlex
 import stat
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,6 +16,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
+from casparian_protocol.wording import command_line
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow, Previous, decode_changes, split_gone
 from casparian_worker.discovery.files import (
     CacheKey,
@@ -101,7 +101,7 @@ class ScanOutcome:
 def file_id(root: str, rel_path: str, scan_id: str) -> str:
     """The id of a file first seen by `scan_id`. A later rename keeps it, and a new file under the old name gets another id. A
     path whose file was gone for a while keeps its id."""
-    return blake3(f"{root}\0{rel_path}\0{scan_id}".encode()).hexdigest(length=16)
+    return blake3(f"{root}\0{rel_path}\0{scan_id}".encode("utf-8", "surrogateescape")).hexdigest(length=16)
 
 
 def scan(
@@ -290,7 +290,7 @@ class _Scan:
         if self.options.accepts_new_disk:
             devices = self.previous.devices()
         elif not devices and os.stat(self.base).st_dev not in self.previous.devices():
-            scan_anyway = f"`casparian scan --new-disk {shlex.quote(path_text(self.root))}`"
+            scan_anyway = f"`{command_line('scan', '--new-disk', self.root)}`"
             remedy = (
                 f"Mount its disk and scan again. If the change is meant, {scan_anyway} records its files as vanished."
             )

@@ -24,6 +24,7 @@ from casparian_console.screens.bench.entries import (
     success_rate,
 )
 from casparian_console.screens.bench.trials import Runner, Trial, result_lines
+from casparian_protocol.wording import command_line
 
 _STATES = {"approved": ("done", "ok"), "rejected": ("failed", "bad"), "proposed": ("warning", "accent")}
 
@@ -51,7 +52,7 @@ def detail_lines(entry: Entry, registry: Registry, now_us: int, width: int, glyp
     if not namesakes:
         lines += [
             [("", "Not registered under its file's name.")],
-            *wrapped(f"casparian parser register {entry.target}", width, "dim"),
+            *wrapped(command_line("parser", "register", entry.target), width, "dim"),
         ]
     return [*lines, [], *_key("t", "tests it on a file"), *_key("w", "tests it again whenever it is saved")]
 

@@ -8,7 +8,6 @@ tagged file becomes a job only when its content is known, and the operation read
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypedDict, cast
@@ -36,6 +35,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.tagging import check_tag
 from casparian_protocol.wire.operations.base import FILE_IDS_LIMIT
 from casparian_protocol.wire.operations.registry import RESCAN, TAG
+from casparian_protocol.wording import command_line
 
 COMMAND = ("discover", "tagged")
 
@@ -84,7 +84,7 @@ def _ask(files: Sequence[File], tag: str, *, remove: bool) -> RunOperation:
     return RunOperation(
         ("discover", word, tag),
         TAG(tag=tag, remove=remove, file_ids=ids_of(files), files=len(files)),
-        shlex.join(["casparian", word, *shown, tag]) + more,
+        command_line(word, *shown, tag) + more,
         f"{clean(tag)} {'off' if remove else 'on'} {count(len(files), 'file')}",
     )
 
@@ -302,7 +302,7 @@ def ask_scan(discover: Discover, context: Context) -> Effects:
     again = RunOperation(
         ("discover", "rescan", source.value),
         RESCAN(source=source.value),
-        shlex.join(["casparian", "source", "rescan", name]),
+        command_line("source", "rescan", name),
         f"{clean(name)} is being scanned: job {{job_id:.8}}",
     )
     options = [("again", f"scan the source {clean(name)} again"), ("path", "scan another path")]

@@ -5,7 +5,6 @@ Each command takes the screen and the shell's context and returns effects. `chan
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
@@ -21,6 +20,7 @@ from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN
 from casparian_console.screens.jobs.logs import LogView
 from casparian_console.screens.jobs.screen import Jobs
 from casparian_protocol.wire.operations.registry import RESUME
+from casparian_protocol.wording import command_line
 
 _RETRIABLE = frozenset({"FAILED", "DEAD_LETTER", "CANCELLED"})
 _RERUNNABLE = frozenset({"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "DEAD_LETTER", "CANCELLED"})
@@ -272,7 +272,7 @@ def resume(screen: Jobs, context: Context) -> Effects:
     if row is None:
         return []
     name = row[0].parser
-    command = shlex.join(["casparian", "parser", "resume", name])
+    command = command_line("parser", "resume", name)
     return [RunOperation(("jobs", "resume", name), RESUME(parser=name), command, f"{name} runs again")]
 
 

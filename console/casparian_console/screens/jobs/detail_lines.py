@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import PurePosixPath
 
 from casparian_console.canvas import (
@@ -31,6 +30,7 @@ from casparian_console.screens.jobs.detail import Detail, JobFacts, Known, attem
 from casparian_console.screens.jobs.job_list import JobList
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.queries.outputs import Occurrence
+from casparian_protocol.wording import shell_word
 
 _LABEL = 12
 _STYLES = {Standing.FAILED: "bad", Standing.RUNNING: "accent", Standing.DONE: "ok"}
@@ -133,7 +133,7 @@ def _error(write: Writer, job: Job, row: JobFacts, job_list: JobList) -> None:
         fingerprint=job_list.fingerprint(job.fingerprint) if job.fingerprint else "",
         trace=row.error_trace or "",
         context=context_of(row.error_context),
-        names={"ID": job.job_id[:8], "PARSER": clean(job.parser), "FILE": shlex.quote(clean(job.input))},
+        names={"ID": job.job_id[:8], "PARSER": clean(job.parser), "FILE": shell_word(job.input)},
     )
     write.lines += [[("", " "), *line] for line in failure_lines(failure, max(20, write.width - 2))]
 
