@@ -185,7 +185,7 @@ def test_a_rejection_has_a_reason() -> None:
 
     assert isinstance(ask, RunOperation)
     assert ask.call.packed() == {"selector": "c000000000000001", "approve": False, "reason": "price must be decimal"}
-    assert ask.cli == 'casparian contract reject fix@1.0.0/fix_orders --reason "price must be decimal"'
+    assert ask.cli == "casparian contract reject fix@1.0.0/fix_orders --reason 'price must be decimal'"
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
