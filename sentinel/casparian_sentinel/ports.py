@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import stat
 import sys
@@ -23,7 +24,10 @@ _RENAME_NOREPLACE = 1
 _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_DIRECTORY = _OPEN_ROOT | os.O_NOFOLLOW
 #: O_NONBLOCK: opening must not hang if there is a FIFO in place of the file.
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_SURPRISES = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | _NO_SURPRISES
+#: Errors of opening a directory, a link or a FIFO in place of a file.
+NOT_A_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 #: The file system or the kernel does not support RENAME_NOREPLACE.
 _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
@@ -85,6 +89,15 @@ def complete_rename(source: int, name: str, target: int, new_name: str) -> bool:
     return True
 
 
+def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file that this program wrote. Raises `OSError(EINVAL)` if there is something else in its place."""
+    descriptor = os.open(path, flags | _NO_SURPRISES, _PRIVATE_FILE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
 _PRIVATE_FILE = 0o600
 _PRIVATE_DIRECTORY = 0o700
 
@@ -100,7 +113,9 @@ class Clock(Protocol):
 class Fs(Protocol):
     """Files by descriptor, at given offsets. Nothing is durable before `fdatasync` and `fsync_directory` return."""
 
-    def open_read(self, path: Path) -> int: ...
+    def open_read(self, path: Path) -> int:
+        """Open an existing file. Raises `OSError` if it is not a regular file; a FIFO must not block."""
+        ...
 
     def open_write(self, path: Path) -> int:
         """Open an existing file for reading and writing in place."""
@@ -211,10 +226,10 @@ class RealFs:
     """The kernel's files."""
 
     def open_read(self, path: Path) -> int:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return open_file(path)
 
     def open_write(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return open_file(path, os.O_RDWR)
 
     def create(self, path: Path) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -321,6 +336,17 @@ class RealFs:
         return path.stat().st_dev
 
 
+def read_file(fs: Fs, path: Path, limit_bytes: int) -> bytes | None:
+    """The first bytes of a file; None if nothing has this name. Raises `OSError`."""
+    if not fs.exists(path):
+        return None
+    descriptor = fs.open_read(path)
+    try:
+        return fs.pread(descriptor, min(limit_bytes, fs.size(descriptor)), 0)
+    finally:
+        fs.close(descriptor)
+
+
 def write_all(fs: Fs, descriptor: int, data: bytes, offset: int) -> None:
     """Write every byte, with one write unless the kernel takes fewer; the offset makes a repetition harmless."""
     done = 0
@@ -335,7 +361,10 @@ def write_all(fs: Fs, descriptor: int, data: bytes, offset: int) -> None:
 
 
 def write_file_durably(fs: Fs, path: Path, data: bytes) -> None:
-    """Write a file that appears under its name complete and durable, or not at all; an older one is replaced."""
+    """Write a file that appears under its name complete and durable, or not at all; an older one is replaced.
+
+    A directory with that name is not this program's, and is kept as `.<name>.aside-<n>`.
+    """
     aside = path.with_name(path.name + ".new")
     if fs.exists(aside):
         fs.unlink(aside)
@@ -349,5 +378,17 @@ def write_file_durably(fs: Fs, path: Path, data: bytes) -> None:
     except OSError:
         fs.unlink(aside)
         raise
-    fs.rename(aside, path)
+    try:
+        fs.rename(aside, path)
+    except IsADirectoryError:
+        keep_aside(fs, path)
+        fs.rename(aside, path)
     fs.fsync_directory(path.parent)
+
+
+def keep_aside(fs: Fs, path: Path) -> Path:
+    """Rename what stands in place of one of this program's files to `.<name>.aside-<n>`; returns the new path."""
+    numbered = (path.with_name(f".{path.name}.aside-{number}") for number in itertools.count(1))
+    kept = next(name for name in numbered if not fs.exists(name))
+    fs.rename(path, kept)
+    return kept

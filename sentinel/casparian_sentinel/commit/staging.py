@@ -7,7 +7,6 @@ neither a lease nor a commit refers to it; the caller says which attempts are al
 from __future__ import annotations
 
 import errno
-import itertools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
-from casparian_sentinel.ports import Fs
+from casparian_sentinel.ports import Fs, keep_aside
 
 READ_BYTES = 1 << 20
 
@@ -100,8 +99,7 @@ def swap_link(fs: Fs, link: Path, target: str) -> bool:
     except OSError as cause:
         if cause.errno != errno.EINVAL:  # EINVAL: it is not a link
             raise
-        numbered = (link.with_name(f".{link.name}.aside-{number}") for number in itertools.count(1))
-        fs.rename(link, next(path for path in numbered if not fs.exists(path)))
+        keep_aside(fs, link)
     aside = link.with_name(f".{link.name}.new")
     if fs.exists(aside):
         fs.unlink(aside)

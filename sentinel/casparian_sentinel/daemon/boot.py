@@ -36,7 +36,6 @@ from casparian_sentinel.daemon.snapshots import (
     snapshot_of,
 )
 from casparian_sentinel.log import (
-    NOWHERE,
     SEALS_FOLDER,
     DamagedBatch,
     Head,
@@ -47,14 +46,16 @@ from casparian_sentinel.log import (
     Recovery,
     Witness,
     list_segments,
+    read_signed,
+    sealed_names,
     segment_name,
     segment_path,
+    signed_content,
     unpack_seal,
 )
-from casparian_sentinel.ports import Fs, RealFs
+from casparian_sentinel.ports import Fs, RealFs, read_file
 
 _POSITION_LIMIT_BYTES = 4096
-_SIGNED_LIMIT_BYTES = 64 * 1024
 _TABLES_SECONDS = 60.0
 
 #: Reads the position of the tables in `state.duckdb`; returns None if it cannot be read.
@@ -181,26 +182,24 @@ def tables_in_a_process(path: Path) -> Head | None:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TABLES_SECONDS, check=True
         )
         position = json.loads(done.stdout)
+        if position is None:
+            return None
+        sha256 = bytes.fromhex(position["sha256"])
+        return Head.checked(position["segment"], position["offset"], position["batch_no"], position["seq"], sha256)
     except (subprocess.SubprocessError, ValueError, OSError) as cause:
         logger.warning("The position of %s cannot be read (%s).", path.name, cause)
         return None
-    if position is None:
-        return None
-    return Head(
-        Position(position["segment"], position["offset"]),
-        position["batch_no"],
-        position["seq"],
-        bytes.fromhex(position["sha256"]),
-    )
 
 
 def _position(fs: Fs, path: Path) -> Head | None:
-    content = _content(fs, path, _POSITION_LIMIT_BYTES)
-    if content is None:
-        return None
+    """What `state.position` says; the file is a hint, and without it the tables themselves are asked."""
     try:
-        return unpack_seal(content)[1]
-    except DamagedBatch:  # this file is never synced, so after a power cut the tables themselves are asked
+        content = read_file(fs, path, _POSITION_LIMIT_BYTES)
+        return unpack_seal(content)[1] if content is not None else None
+    except DamagedBatch:  # this file is never synced, so a power cut may damage it
+        return None
+    except OSError as cause:
+        logger.warning("The position of the tables in %s cannot be read (%s).", path.name, cause)
         return None
 
 
@@ -253,24 +252,8 @@ def _committed_jobs(fs: Fs, directory: Path) -> set[str] | None:
 def _signed_heads(fs: Fs, home: Home) -> Iterator[tuple[Path, tuple[bytes, Head]]]:
     """Signed heads do not give a byte offset; `log verify` checks their signatures."""
     folder = home.log / SEALS_FOLDER
-    for name in fs.names(folder) if fs.exists(folder) else ():
-        if not name.endswith(".json"):
-            continue
+    for name in sealed_names(fs, home.log):
         try:
-            document = json.loads(_content(fs, folder / name, _SIGNED_LIMIT_BYTES) or b"")
-            head = Head(
-                NOWHERE, int(document["batch_no"]), int(document["seq"]), bytes.fromhex(document["head_sha256"])
-            )
-            yield folder / name, (bytes.fromhex(document["chain_id"]), head)
-        except (ValueError, KeyError, TypeError):
-            continue
-
-
-def _content(fs: Fs, path: Path, limit_bytes: int) -> bytes | None:
-    if not fs.exists(path):
-        return None
-    descriptor = fs.open_read(path)
-    try:
-        return fs.pread(descriptor, limit_bytes, 0)
-    finally:
-        fs.close(descriptor)
+            yield folder / name, read_signed(signed_content(fs, folder / name))
+        except (OSError, ValueError) as cause:
+            logger.warning("The signed head %s/%s cannot be read (%s); it is not compared.", SEALS_FOLDER, name, cause)

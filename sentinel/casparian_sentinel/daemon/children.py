@@ -20,7 +20,7 @@ from pathlib import Path
 
 from casparian_protocol.home import Home
 from casparian_protocol.wire.operations.daemon import WorkerGivenUp
-from casparian_sentinel.ports import Clock
+from casparian_sentinel.ports import Clock, RealFs, read_file
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 30.0
@@ -28,6 +28,9 @@ LAST_BACKOFF_SECONDS = 30.0
 INSTANT_SECONDS = 5.0
 GIVE_UP_AFTER = 5
 PIDS_FILE = "workers.json"
+_PIDS_LIMIT_BYTES = 1024 * 1024
+#: Linux gives no pid from here on.
+_PID_END = 2**22
 #: An interpreter starts slowly on a busy machine: a new worker has at least this long to send its first hello.
 _START_SECONDS = 60.0
 
@@ -329,14 +332,15 @@ class LocalWorkers:
 
 
 def read_pids(path: Path) -> dict[str, int]:
-    """Worker → pid, as the previous sentinel noted them; empty if the file is missing or torn."""
+    """Worker → pid, as the previous sentinel noted them; empty if the file is missing or cannot be read."""
     try:
-        noted = json.loads(path.read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
+        noted = json.loads(read_file(RealFs(), path, _PIDS_LIMIT_BYTES) or b"{}")
+    except (OSError, RecursionError, ValueError) as cause:
+        logger.warning("The pids of an earlier sentinel's workers in %s cannot be read (%s).", path.name, cause)
         return {}
     if not isinstance(noted, dict):
         return {}
-    return {name: pid for name, pid in noted.items() if isinstance(pid, int) and pid > 1}
+    return {name: pid for name, pid in noted.items() if type(pid) is int and 1 < pid < _PID_END}
 
 
 def _is_this_worker(pid: int, name: str, home: Home) -> bool:

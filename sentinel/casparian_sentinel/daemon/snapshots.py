@@ -27,8 +27,8 @@ from casparian_sentinel.core import OtherFormat, State, UnreadableSnapshot, evol
 from casparian_sentinel.core import dump_state as dump
 from casparian_sentinel.core import load_state as load
 from casparian_sentinel.daemon.children import Child
-from casparian_sentinel.log import Head, LogCorrupt, LogReader, Position
-from casparian_sentinel.ports import Clock, Fs, RealFs, write_file_durably
+from casparian_sentinel.log import CHAIN_ID_BYTES, Head, LogCorrupt, LogReader, Position
+from casparian_sentinel.ports import Clock, Fs, RealFs, read_file, write_file_durably
 from casparian_shim import process
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
@@ -73,33 +73,28 @@ def write_snapshot(fs: Fs, path: Path, taken: Document, head: Head) -> None:
 
 def read_document(fs: Fs, path: Path) -> Document | None:
     """The file's document if it exists and is intact, whatever version of the state it holds."""
-    if not fs.exists(path):
-        return None
-    descriptor = fs.open_read(path)
     try:
-        data = fs.pread(descriptor, fs.size(descriptor), 0)
-    finally:
-        fs.close(descriptor)
-    try:
+        data = read_file(fs, path, SIZE_LIMIT_BYTES)
+        if data is None:
+            return None
         if blake3(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
             raise UnreadableSnapshot("its checksum does not match")
         read = unpack(data[_DIGEST_BYTES:], limit_bytes=SIZE_LIMIT_BYTES)
         if not isinstance(read, dict):
             raise UnreadableSnapshot("it is not a map")
-    except (UnreadableSnapshot, MalformedMessage) as cause:
+    except (UnreadableSnapshot, MalformedMessage, OSError) as cause:
         _complain(cause)
         return None
     return read
 
 
 def head_of(document: Document) -> tuple[bytes, Head] | None:
-    """The chain, and the head at which the snapshot was taken."""
+    """The chain, and the head at which the snapshot was taken; None if the document does not say it."""
     try:
-        segment, offset, batch_no, seq, sha256 = document["head"]
-        chain_id = document["chain_id"]
+        chain_id, head = document["chain_id"], Head.checked(*document["head"])
     except (KeyError, TypeError, ValueError):
         return None
-    return chain_id, Head(Position(segment, offset), batch_no, seq, sha256)
+    return (chain_id, head) if isinstance(chain_id, bytes) and len(chain_id) == CHAIN_ID_BYTES else None
 
 
 def snapshot_of(document: Document | None) -> Snapshot | None:
@@ -113,7 +108,7 @@ def snapshot_of(document: Document | None) -> Snapshot | None:
         snapshot = Snapshot(load(document["state"]), *place)
         if snapshot.state.seq != snapshot.head.seq:
             raise UnreadableSnapshot("its state and its place disagree")
-    except (UnreadableSnapshot, KeyError, TypeError, ValueError) as cause:
+    except Exception as cause:  # noqa: BLE001 -- another program may have written any state, and the log has it all
         _complain(cause)
         return None
     return snapshot

@@ -23,7 +23,17 @@ from casparian_sentinel.log.recovery import (
 )
 from casparian_sentinel.log.repair import RepairPlan, chain_of, plan_repair, repair_recorded, unrecorded_repair
 from casparian_sentinel.log.repair import repair as repair_log
-from casparian_sentinel.log.signed import SEALS_FOLDER, SealCheck, check_seals, export_signed, head_at, seal_head
+from casparian_sentinel.log.signed import (
+    SEALS_FOLDER,
+    SealCheck,
+    check_seals,
+    export_signed,
+    head_at,
+    read_signed,
+    seal_head,
+    sealed_names,
+    signed_content,
+)
 from casparian_sentinel.log.verify import Verification
 from casparian_sentinel.log.verify import verify as verify_log
 from casparian_sentinel.log.views import LogStats, end_of_log, export_jsonl, export_parquet
@@ -69,11 +79,14 @@ __all__ = [
     "log_tail",
     "pack_seal",
     "plan_repair",
+    "read_signed",
     "repair_log",
     "repair_recorded",
     "seal_head",
+    "sealed_names",
     "segment_name",
     "segment_path",
+    "signed_content",
     "unpack_seal",
     "unrecorded_repair",
     "verify_log",

@@ -36,6 +36,7 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 SEGMENT_MAGIC = b"\xc1\xffCASLOG"
 BATCH_MAGIC = b"\xc1\xffCASBAT"
 CHAIN_ID_BYTES = 16
+_SHA256_BYTES = 32
 
 _CRC_MASK = 0x5CA5_7A1B  # a run of zeros must never have a valid checksum
 _HEADER = struct.Struct("<8sII16sQQQQQ32s")
@@ -168,6 +169,19 @@ class Head(NamedTuple):
     batch_no: int  # of the last batch before this place
     seq: int  # of the last event before this place
     sha256: bytes  # of the last batch before this place
+
+    @classmethod
+    def checked(cls, segment: object, offset: object, batch_no: object, seq: object, sha256: object) -> Head:
+        """A head whose values come from a file that may hold anything. Raises `ValueError` if one has the wrong type."""
+        if not isinstance(sha256, bytes) or len(sha256) != _SHA256_BYTES:
+            raise ValueError(f"{sha256!r:.80} is not a SHA-256")
+        return cls(Position(_number(segment), _number(offset)), _number(batch_no), _number(seq), sha256)
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**64:
+        raise ValueError(f"{value!r:.80} is not a number of the log")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from casparian_sentinel.log.reader import (
     segment_name,
     segment_path,
 )
-from casparian_sentinel.ports import Fs, write_all, write_file_durably
+from casparian_sentinel.ports import NOT_A_FILE, Fs, read_file, write_all, write_file_durably
 
 _SHOWN_WITNESSES = 4
 SEAL_NAME = "clean-shutdown.seal"
@@ -173,14 +173,14 @@ def write_seal(fs: Fs, directory: Path, chain_id: bytes, head: Head) -> None:
 
 
 def read_seal(fs: Fs, directory: Path) -> tuple[bytes, Head] | None:
-    path = directory / SEAL_NAME
-    if not fs.exists(path):
-        return None
-    descriptor = fs.open_read(path)
+    """The chain and the place of the clean shutdown, if there was one. Raises `DamagedBatch`, and `OSError` of the disk."""
     try:
-        return unpack_seal(fs.pread(descriptor, _SEAL_BYTES + 1, 0))
-    finally:
-        fs.close(descriptor)
+        content = read_file(fs, directory / SEAL_NAME, _SEAL_BYTES + 1)
+    except OSError as cause:
+        if cause.errno not in NOT_A_FILE:
+            raise
+        raise DamagedBatch("the clean-shutdown seal is not a regular file") from cause
+    return unpack_seal(content) if content is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,7 @@ def _seal(fs: Fs, directory: Path) -> tuple[tuple[bytes, Head] | None, str | Non
 def _signed_beyond(fs: Fs, directory: Path, seq: int) -> Iterator[Path]:
     """The signed heads of the part that is cut off; they would contradict the repaired log forever."""
     folder = directory / SEALS_FOLDER
-    for name in fs.names(folder) if fs.exists(folder) else ():
+    for name in fs.names(folder) if fs.is_directory(folder) else ():
         stem = name.split(".")[0]
         if stem.isdigit() and int(stem) > seq:
             yield folder / name

@@ -11,8 +11,10 @@ key. The folder appears complete or not at all. `verify_export.py`, whose text t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -25,8 +27,9 @@ from casparian_protocol.minisign import SignatureUnfit, public_key_line, public_
 from casparian_sentinel.log.errors import LogCorrupt
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
+from casparian_sentinel.log.recovery import NOWHERE
 from casparian_sentinel.log.views import export_jsonl
-from casparian_sentinel.ports import Fs, write_file_durably
+from casparian_sentinel.ports import Fs, read_file, write_file_durably
 
 SEALS_FOLDER = "seals"
 SEAL_FORMAT = "casparian-log-seal-1"
@@ -100,30 +103,49 @@ def seal_head(
     return path, document
 
 
+def read_signed(content: bytes) -> tuple[bytes, Head]:
+    """The chain and the head that a seal names, without a position in the log. Raises `ValueError` if it is not a seal."""
+    try:
+        document = json.loads(content)
+        sha256, chain_id = bytes.fromhex(document["head_sha256"]), bytes.fromhex(document["chain_id"])
+        return chain_id, Head.checked(*NOWHERE, document["batch_no"], document["seq"], sha256)
+    except (KeyError, TypeError, RecursionError) as cause:
+        raise ValueError(f"it is not a signed head: {type(cause).__name__} {cause}") from cause
+
+
+def sealed_names(fs: Fs, directory: Path) -> list[str]:
+    """The names of the seals in the log's folder `seals`."""
+    folder = directory / SEALS_FOLDER
+    return [name for name in fs.names(folder) if name.endswith(".json")] if fs.is_directory(folder) else []
+
+
+def signed_content(fs: Fs, path: Path) -> bytes:
+    """The bytes of a seal or its signature. Raises `OSError`."""
+    content = read_file(fs, path, _SEAL_LIMIT_BYTES)
+    if content is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return content
+
+
 def check_seals(fs: Fs, directory: Path, end: Head, public_key: bytes) -> list[SealCheck]:
     """Check every signed head against the log up to `end`, and against the home's key."""
-    folder = directory / SEALS_FOLDER
-    if not fs.exists(folder):
-        return []
     found = []
-    for name in fs.names(folder):
-        if name.endswith(".json"):
-            stem = name.removesuffix(".json")
-            seq = int(stem) if stem.isdigit() else 0
-            found.append(SealCheck(f"{SEALS_FOLDER}/{name}", seq, _problem(fs, directory, name, end, public_key)))
+    for name in sealed_names(fs, directory):
+        stem = name.removesuffix(".json")
+        seq = int(stem) if stem.isdecimal() else 0
+        found.append(SealCheck(f"{SEALS_FOLDER}/{name}", seq, _problem(fs, directory, name, end, public_key)))
     return found
 
 
 def _problem(fs: Fs, directory: Path, name: str, end: Head, public_key: bytes) -> str | None:
     folder = directory / SEALS_FOLDER
     try:
-        content = _content(fs, folder / name)
-        verify(content, _content(fs, folder / f"{name}.minisig").decode(), public_key_line(public_key))
-        document = json.loads(content)
-        seq, sha256 = int(document["seq"]), bytes.fromhex(document["head_sha256"])
+        content = signed_content(fs, folder / name)
+        verify(content, signed_content(fs, folder / f"{name}.minisig").decode(), public_key_line(public_key))
+        _chain_id, (_position, _batch_no, seq, sha256) = read_signed(content)
     except SignatureUnfit as unfit:
         return unfit.problem
-    except (OSError, KeyError, TypeError, ValueError) as cause:
+    except (OSError, ValueError) as cause:
         return f"it cannot be read ({cause})"
     if seq > end.seq:
         return f"event {seq} was sealed, but the log ends with event {end.seq}"
@@ -141,14 +163,6 @@ def _head_behind(fs: Fs, directory: Path, seq: int, end: Head) -> Head:
         return end
     with LogReader(fs, directory) as reader:
         return reader.head_before(seq + 1, end.position)
-
-
-def _content(fs: Fs, path: Path) -> bytes:
-    descriptor = fs.open_read(path)
-    try:
-        return fs.pread(descriptor, _SEAL_LIMIT_BYTES, 0)
-    finally:
-        fs.close(descriptor)
 
 
 def head_at(fs: Fs, directory: Path, seq: int, end: Position) -> Head:

@@ -30,6 +30,7 @@ from pydantic_core import to_json
 
 from casparian_protocol.errors import CasparianError
 from casparian_sentinel.log import CHAIN_ID_BYTES, DamagedBatch, Head, pack_seal, unpack_seal
+from casparian_sentinel.ports import NOT_A_FILE, RealFs, keep_aside, open_file
 
 Row = dict[str, Any]
 ReadBlob = Callable[[str], bytes]
@@ -102,6 +103,9 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
     """Open the existing tables, or create new ones if the existing ones cannot be trusted. Raises if nothing can be written."""
     if not path.exists():
         return create(path, boot_id)
+    if not path.is_file():
+        _log.warning("rebuilding %s from the log: it is not a regular file", path.name)
+        return create(path, boot_id)
     reason = "it cannot be read"
     try:
         db = _connect_patiently(path)
@@ -157,8 +161,10 @@ def ask(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ())
 
 
 def discard(path: Path) -> None:
-    """Remove the database and the files that DuckDB writes next to it."""
+    """Remove the database and the files that DuckDB writes next to it; a directory in place of one is kept aside."""
     for file in (path, path.with_name(path.name + ".wal")):
+        if file.is_dir() and not file.is_symlink():
+            keep_aside(RealFs(), file)
         file.unlink(missing_ok=True)
 
 
@@ -301,26 +307,36 @@ _LIMIT_BYTES = 4096
 
 
 class PositionFile:
-    """The file `state.position`, written by the process that writes the tables. The position never decreases."""
+    """The file `state.position`, written by the process that writes the tables. The position never decreases.
+
+    If something else has its name, nothing is written: the position is in the tables too.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._seq, self._descriptor = 0, -1
         try:
+            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
             self._seq = unpack_seal(os.pread(self._descriptor, _LIMIT_BYTES, 0))[1].seq
         except DamagedBatch:  # new, or torn by a power cut
-            self._seq = 0
+            pass
+        except OSError as cause:
+            if cause.errno not in NOT_A_FILE:
+                raise
+            _log.warning("The position of the tables is not written to %s (%s).", path.name, cause)
 
     def write(self, head: Head) -> None:
-        if head.seq >= self._seq:
+        if head.seq >= self._seq and self._descriptor >= 0:
             os.pwrite(self._descriptor, pack_seal(_CHAIN_UNKNOWN, head), 0)
             self._seq = head.seq
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 def position_in(path: Path) -> dict[str, object] | None:
-    """The position of the tables in the file; None before the first event. Raises `duckdb.Error`."""
+    """The position of the tables in the file; None before the first event. Raises `duckdb.Error` or `OSError`."""
+    os.close(open_file(path))  # DuckDB would wait forever at a FIFO
     with duckdb.connect(str(path), read_only=True) as db:
         found = db.execute("select seq, batch_no, segment, byte_offset, sha256 from cf_position").fetchone()
     if found is None or not found[2]:

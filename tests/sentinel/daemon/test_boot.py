@@ -6,11 +6,14 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from casparian_protocol.home import Home
+from casparian_protocol.packing import pack
 from casparian_protocol.settings import LogSettings, Settings
 from casparian_sentinel.core.snapshot import dump
 from casparian_sentinel.core.state import State
@@ -21,6 +24,7 @@ from casparian_sentinel.daemon.snapshots import (
     Snapshotter,
     make_snapshot,
     pack_snapshot,
+    read_document,
     write_snapshot,
 )
 from casparian_sentinel.local import LocalSentinel
@@ -76,6 +80,95 @@ def test_a_damaged_snapshot_is_not_used(home: Home, damage: str) -> None:
     content = bytearray(home.snapshot_file.read_bytes())
     content[len(content) // 2] ^= 1
     home.snapshot_file.write_bytes({"torn": bytes(content[:40]), "flipped": bytes(content), "empty": b""}[damage])
+    state, folded = booted(home)
+    assert folded == 3
+    assert len(state.sources) == 1
+
+
+def _as_directory(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+
+
+def _as_fifo(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+
+
+def _as_link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.parent)
+
+
+CACHES = ("log/open-state.snapshot", "state.position", "state.duckdb", "log/clean-shutdown.seal")
+
+
+@pytest.mark.parametrize("damage", [_as_directory, _as_fifo])
+def test_something_else_in_place_of_the_caches_stops_no_command(home: Home, damage: Callable[[Path], None]) -> None:
+    """Nor the command after it."""
+    add_sources(home, "a")
+    snapshot_now(home)
+    for name in CACHES:
+        damage(home.root / name)
+    for count in (1, 2):
+        with LocalSentinel(home, SETTINGS) as sentinel:
+            assert sentinel.query("select name from scout_sources").num_rows == count
+            sentinel.request("add_source", {"name": f"b{count}", "path": f"/data/{count}"}, actor="user:test@cli")
+
+
+SIGNED = '{"batch_no": %s, "seq": %s, "head_sha256": "%s", "chain_id": "%s"}'
+_HASH, _CHAIN = "00" * 32, "00" * 16
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "[]", "7", "[" * 30_000, '{"batch_no": 1}',
+        SIGNED % ("1e999", 1, _HASH, _CHAIN), SIGNED % (1, '"1"', _HASH, _CHAIN), SIGNED % (1, -1, _HASH, _CHAIN),
+        SIGNED % (1, "true", _HASH, _CHAIN), SIGNED % (1, 10**30, _HASH, _CHAIN), SIGNED % (1, 1, "00", _CHAIN),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_file_that_is_no_signed_head_is_complained_about_once(
+    home: Home, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_sources(home, "a")
+    (home.log / "seals").mkdir()
+    (home.log / "seals" / "x.json").write_text(content)
+    state, _count = booted(home)
+    assert len(state.sources) == 1
+    lines = [record.getMessage() for record in caplog.records if "signed head" in record.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].startswith("The signed head seals/x.json cannot be read (")
+
+
+@pytest.mark.parametrize("damage", [_as_directory, _as_fifo, _as_link])
+@pytest.mark.parametrize("name", ["seals/x.json", "seals"])
+def test_something_else_in_place_of_signed_heads_stops_no_command(
+    home: Home, name: str, damage: Callable[[Path], None]
+) -> None:
+    add_sources(home, "a")
+    (home.log / name).parent.mkdir(exist_ok=True)
+    damage(home.log / name)
+    assert len(booted(home)[0].sources) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"head": ["a", 0, 1, 3, bytes(32)]}, {"head": [1, 0, 1, 3, "text"]}, {"head": 7}, {"head": {}},
+        {"chain_id": 5}, {"chain_id": b""}, {"state": 7}, {"state": {"": {}}}, {"state": [[[]]]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_snapshot_with_other_types_is_not_used(home: Home, wrong: dict[str, object]) -> None:
+    add_sources(home, "a")
+    snapshot_now(home)
+    document = read_document(RealFs(), home.snapshot_file)
+    assert document is not None
+    body = pack({**document, **wrong})
+    home.snapshot_file.write_bytes(blake3(body).digest() + body)
     state, folded = booted(home)
     assert folded == 3
     assert len(state.sources) == 1

@@ -241,3 +241,15 @@ def test_a_projector_that_cannot_be_started_is_tried_less_and_less_often(
 
     aways = list[str]()
     asyncio.run(life())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[", "[" * 30_000, "7", '{"local-1": 1e999}', '{"local-1": true}', f'{{"local-1": {2**80}}}', None]
+)
+def test_pids_that_cannot_be_read_are_none(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "workers.json"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    assert read_pids(path) == {}
