@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from casparian_protocol.home import Home
+from casparian_sentinel.log import HomeLock
 from tests.end_to_end.world import World, advice, lines, wait_for
 
 FILES = 2
@@ -74,3 +76,22 @@ def test_process_beside_a_daemon_without_workers_says_so_at_once_and_goes_on_whe
     worker.send_signal(signal.SIGINT)
     worker.communicate(timeout=60)
     world.stop()
+
+
+def test_process_waits_for_another_command_that_has_the_home(world: World) -> None:
+    world.run("init")
+    world.register(advice())
+    world.write("one.txt", lines(3))
+    world.scan()
+    process = world.popen("process", "--workers", "1")
+    assert process.stderr is not None
+    lock_file = Home(world.home).lock_file
+    wait_for(lambda: str(process.pid) in lock_file.read_text(), "process has the home")
+    with HomeLock.acquire(lock_file, "command", patience_seconds=60):  # as soon as process lets its daemon have it
+        heard = [next(process.stderr), next(process.stderr)]
+    process.communicate(timeout=60)
+
+    assert heard[0] == "starting the daemon and its workers for this run\n"
+    assert "Another casparian command (pid" in heard[1] and "Trying again." in heard[1]
+    assert process.returncode == 0
+    world.assert_at_rest()

@@ -60,6 +60,8 @@ def start(
     if no_workers and workers:
         raise UsageProblem("--workers and --no-workers cannot be combined.", remedy="Leave one of them out.")
     worker_count = 0 if no_workers else workers
+    if not is_home(app.home):
+        app.say(f"created a home at {app.home.root}")
     make_home(app.home)
     flags = {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
     loaded = load(app.home, dict(os.environ), flags)

@@ -44,6 +44,9 @@ from casparian_protocol.wire.operations.base import Call
 from casparian_protocol.wire.operations.daemon import DRAIN, PING, STATUS, STOP, Snapshot
 from casparian_protocol.wire.operations.jobs import QUEUE, Asked, QueueResult, Skipped
 
+#: A command that works without a daemon may take so long; a run at night waits for it.
+_OTHERS_END_SECONDS = 600.0
+
 
 class NoWorkerStaysAlive(WorkFailed):
     """Every local worker has failed for good; queued jobs stay queued."""
@@ -213,28 +216,43 @@ def _on_interrupt(interrupts: _Interrupts) -> Iterator[None]:
 @contextmanager
 def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] | None]:
     """None when a daemon is running; otherwise one that this command starts and stops."""
-    from casparian_app.daemons import spawn_daemon
-
-    try:
-        Client.connect(app.home).close()
-    except NoSentinel:
-        pass
-    else:
-        if workers is not None:
-            raise UsageProblem(
-                "A daemon runs already, with its own workers.", remedy="Leave --workers out, or `casparian stop` first."
-            )
+    child = _started(app, workers)
+    if child is None:
         yield None
         return
-    app.say("starting the daemon and its workers for this run")
-    options = ["--with-parent", "--no-planning", *(["--workers", str(workers)] if workers else [])]
-    child = spawn_daemon(app.home, options)
     try:
         yield child
     finally:
         if child.poll() is None:
             child.terminate()
         child.wait()
+
+
+def _started(app: App, workers: int | None) -> subprocess.Popen[bytes] | None:
+    """A daemon for this run, or None if one is running. Another command that has the home is waited for."""
+    from casparian_app.daemons import HomeNotOurs, spawn_daemon
+
+    options = ["--with-parent", "--no-planning", *(["--workers", str(workers)] if workers else [])]
+    deadline_s = time.monotonic() + _OTHERS_END_SECONDS
+    while True:
+        try:
+            Client.connect(app.home).close()
+        except NoSentinel:
+            pass
+        else:
+            if workers is not None:
+                raise UsageProblem(
+                    "A daemon runs already, with its own workers.",
+                    remedy="Leave --workers out, or `casparian stop` first.",
+                )
+            return None
+        app.say("starting the daemon and its workers for this run")
+        try:
+            return spawn_daemon(app.home, options)
+        except HomeNotOurs as taken:  # it has waited for some seconds
+            if time.monotonic() > deadline_s:
+                raise
+            app.say(f"{taken.problem} Trying again.")
 
 
 def _say_queued(app: App, done: QueueResult, lost: Sequence[Unclaimed], without_tag: int) -> None:
