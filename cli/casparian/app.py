@@ -276,7 +276,11 @@ def _answer_with(app: App, failure: Failure) -> None:
 def _misused(wrong: click.ClickException) -> Failure:
     remedy = ""
     if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
-        what = "lists the commands" if isinstance(wrong.ctx.command, click.Group) else "shows its arguments and options"
+        what = (
+            "lists its commands and options"
+            if isinstance(wrong.ctx.command, click.Group)
+            else "lists its arguments and options"
+        )
         remedy = f"`{wrong.ctx.command_path} --help` {what}."
     return Failure("USAGE", wrong.format_message(), remedy, ExitCode.USAGE)
 

@@ -68,7 +68,7 @@ def test_wrong_usage_is_said_in_two_lines_with_the_way_to_help(home: Path) -> No
     assert answer.code == 2
     assert answer.err.splitlines() == [
         "casparian: No such option '--frobnicate'.",
-        "  `casparian jobs --help` shows its arguments and options.",
+        "  `casparian jobs --help` lists its commands and options.",
     ]
 
 
