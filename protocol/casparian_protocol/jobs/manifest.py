@@ -52,6 +52,13 @@ class StagedFile(_Model):
         """Whether a commit puts it into `outputs/` or `quarantine/`; any other file becomes a blob before."""
         return self.kind != "changes"
 
+    @property
+    def fits_its_name(self) -> bool:
+        """Whether its kind and output are those that its name says."""
+        match = STAGED_NAME.match(self.name)
+        named = (match[1] or "changes", match[2] or "") if match is not None else None
+        return (self.kind, self.output) == named
+
 
 class ViolationCount(_Model):
     code: Annotated[str, Field(max_length=64)]

@@ -8,18 +8,22 @@ the event that names it is decided. Writing blobs waits for the disk, so the dae
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from pydantic import ValidationError
 
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import CHANGES, STAGED_NAME, Manifest, StagedFile
+from casparian_protocol.jobs import CHANGES, Manifest, StagedFile
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.staging import directory_below, opened_regular, pieces_of, staged_by
 from casparian_sentinel.core import FailReceived, FinishedItem, FinishReceived, State, current_attempt, needs_blob
 from casparian_sentinel.ports import Fs
+
+logger = logging.getLogger(__name__)
 
 #: The file is not what was offered, which is the worker's fault. Any other error comes from the sentinel's disk.
 _NOT_AS_OFFERED = frozenset(
@@ -28,12 +32,15 @@ _NOT_AS_OFFERED = frozenset(
 
 
 def problem_of_files(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Manifest) -> str:
-    """What is wrong with the staged files (missing, a link, several links, another size), or an empty text.
+    """What is wrong with the staged files (misnamed, missing, a link, several links, another size), or an empty text.
 
     Raises `OSError` if the disk prevents the check; the offer remains valid and may be repeated.
     """
     if not manifest.files:
         return ""
+    for file in manifest.files:
+        if not file.fits_its_name:
+            return f"the file name {file.name!r} does not fit its kind and output"
     try:
         with directory_below(fs, home.staging, *staged_by(home, job_id, epoch)) as directory:
             for file in manifest.files:
@@ -47,8 +54,6 @@ def problem_of_files(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
 
 
 def _problem_of_file(fs: Fs, file: StagedFile, directory: int) -> str:
-    if not STAGED_NAME.match(file.name):
-        return f"{file.name!r} is not a name of a staged file"
     try:
         with opened_regular(fs, directory, file.name) as descriptor:
             size_bytes = fs.size(descriptor)
@@ -100,11 +105,25 @@ def prepare_finish(
     offered: Sequence[tuple[FinishedJob, Manifest]],
     current: frozenset[str],
 ) -> FinishReceived:
-    """The command for a `finish`. Repeated and late offers are passed on unchecked, since the core knows their answers."""
-    items = [
-        _prepare(home, blobs, job, manifest) if job.job_id in current else FinishedItem(job.job_id, job.epoch, manifest)
-        for job, manifest in offered
-    ]
+    """The command for a `finish`. Repeated and late offers are passed on unchecked, since the core knows their answers.
+
+    Offers that the disk kept from being checked are left out, so that the others are decided; the worker makes them again.
+    Raises the first `OSError` if no offer is left.
+    """
+    items: list[FinishedItem] = []
+    failed: dict[str, OSError] = {}
+    for job, manifest in offered:
+        try:
+            is_current = job.job_id in current
+            items.append(
+                _prepare(home, blobs, job, manifest) if is_current else FinishedItem(job.job_id, job.epoch, manifest)
+            )
+        except OSError as cause:
+            failed[job.job_id] = cause
+    if failed and not items:
+        raise next(iter(failed.values()))
+    for job_id, error in failed.items():
+        logger.warning("The offer of job %s could not be prepared: %s", job_id, error)
     return FinishReceived(worker_id, items)
 
 
@@ -113,9 +132,12 @@ def _prepare(home: Home, blobs: BlobStore, job: FinishedJob, manifest: Manifest)
     if problem:
         return FinishedItem(job.job_id, job.epoch, manifest, problem=problem)
     kept: dict[str, str] = {}
-    if _has_changes(manifest):
-        changes = kept[CHANGES] = _keep_changes(home, blobs, job)
-        if changes != manifest.files[0].digest:
+    if offered := [file for file in manifest.files if not file.is_published]:
+        try:
+            changes = kept[CHANGES] = _keep_changes(home, blobs, job)
+        except _Vanished as vanished:
+            return FinishedItem(job.job_id, job.epoch, manifest, problem=str(vanished))
+        if changes != offered[0].digest:
             return FinishedItem(job.job_id, job.epoch, manifest, problem=f"{CHANGES} does not match its digest")
         if problem := _problem_of_changes(blobs, changes):
             return FinishedItem(job.job_id, job.epoch, manifest, problem=problem)
@@ -123,11 +145,21 @@ def _prepare(home: Home, blobs: BlobStore, job: FinishedJob, manifest: Manifest)
     return FinishedItem(job.job_id, job.epoch, manifest, manifest_blob, kept)
 
 
+class _Vanished(Exception):
+    """The changes were replaced or removed after they were checked."""
+
+
 def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:
-    with (
-        directory_below(blobs.fs, home.staging, *staged_by(home, job.job_id, job.epoch)) as directory,
-        opened_regular(blobs.fs, directory, CHANGES) as descriptor,
-    ):
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(
+                directory_below(blobs.fs, home.staging, *staged_by(home, job.job_id, job.epoch))
+            )
+            descriptor = stack.enter_context(opened_regular(blobs.fs, directory, CHANGES))
+        except OSError as cause:
+            if cause.errno not in _NOT_AS_OFFERED:
+                raise
+            raise _Vanished(f"{CHANGES}: {cause.strerror}") from cause
         return blobs.put(pieces_of(blobs.fs, descriptor)).digest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,6 +126,46 @@ def test_changes_that_the_tables_cannot_take_fail_the_attempt(
     manifest = scanned(home, content, digest)
     (item,) = offers.prepare_finish(home, blobs, "w1", [(finished(), manifest)], frozenset({JOB})).items
     assert item.problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "false", [{"kind": "changes"}, {"kind": "quarantine"}, {"output": "trades"}, {"name": CHANGES}], ids=str
+)
+def test_a_name_that_does_not_fit_is_the_workers_fault_and_not_the_disks(
+    home: Home, blobs: BlobStore, false: dict[str, str]
+) -> None:
+    true = stage(home, "data.orders.0.parquet")
+    manifest = true.model_copy(update={"files": [true.files[0].model_copy(update=false)]})
+    (item,) = offers.prepare_finish(home, blobs, "w1", [(finished(), manifest)], frozenset({JOB})).items
+    name = false.get("name", "data.orders.0.parquet")
+    assert item.problem == f"the file name '{name}' does not fit its kind and output"
+
+
+def test_changes_that_go_away_after_their_check_are_the_workers_fault(
+    home: Home, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = scanned(home, changes("new", FILE))
+    (home.staging_of(JOB, EPOCH) / CHANGES).unlink()
+    monkeypatch.setattr(offers, "problem_of_files", lambda *_checked: "")
+    (item,) = offers.prepare_finish(home, blobs, "w1", [(finished(), manifest)], frozenset({JOB})).items
+    assert item.problem == "changes.arrow: No such file or directory"
+
+
+def test_an_offer_that_the_disk_cannot_check_does_not_delay_the_others(home: Home) -> None:
+    class BadSector(RealFs):
+        def open_regular(self, directory: int, name: str) -> int:
+            if name == "data.orders.1.parquet":
+                raise OSError(errno.EIO, "Input/output error")
+            return super().open_regular(directory, name)
+
+    blobs = BlobStore(BadSector(), home.blobs)
+    other = "b" * len(JOB)
+    good, bad = stage(home, "data.orders.0.parquet"), stage(home, "data.orders.1.parquet", job=other)
+    both = [(finished(job_id=other), bad), (finished(), good)]
+    prepared = offers.prepare_finish(home, blobs, "w1", both, frozenset({JOB, other}))
+    assert [(item.job_id, item.problem) for item in prepared.items] == [(JOB, "")]
+    with pytest.raises(OSError, match="Input/output error"):
+        offers.prepare_finish(home, blobs, "w1", both[:1], frozenset({JOB, other}))
 
 
 def test_what_a_failed_attempt_left_is_a_blob_when_it_is_large(blobs: BlobStore, home: Home) -> None:

@@ -106,6 +106,11 @@ def test_another_workers_lease_cannot_be_finished_nor_its_staging_dropped(table:
         (offer().model_copy(update={"files": []}), "do not hold"),
         (offer().model_copy(update={"files": offer().files * 2}), "twice"),
         (offer().model_copy(update={"outputs": {}}), "without accounting"),
+        (offer(facts={"invented": "x" * 4000}), "a PARSE job has no facts"),
+        (
+            offer().model_copy(update={"files": [offer().files[0].model_copy(update={"kind": "changes"})]}),
+            "does not fit its kind and output",
+        ),
         (
             offer().model_copy(
                 update={"outputs": {"orders": offer().outputs["orders"].model_copy(update={"received": 9})}}

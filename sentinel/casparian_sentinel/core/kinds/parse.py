@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from operator import attrgetter, is_
 
-from casparian_protocol.jobs import STAGED_NAME, Manifest
+from casparian_protocol.jobs import Manifest
 from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work, facts_of_work
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.kinds.kind import JobKind
@@ -15,6 +15,7 @@ from casparian_sentinel.core.worker_commands import FinishedItem
 
 _ORDINARY_PATH = 512
 _WORKS_REMEMBERED = 8
+_NO_FACTS = "a PARSE job has no facts"
 #: The headers of five texts and a size, in addition to the size of their empty forms.
 _OWN_BYTES = 5 * 4 + 8
 #: The fields that jobs of one parser version share. Some of them alternate between jobs with different tagging rules.
@@ -76,12 +77,11 @@ class Parse(JobKind[ParseWork]):
 
     def problem_of_kept(self, work: ParseWork, kept: Manifest) -> str:
         for file in kept.files:
-            match = STAGED_NAME.match(file.name)
-            if match is None or match[1] != "quarantine" or file.kind != "quarantine" or match[2] != file.output:
+            if file.kind != "quarantine" or not file.fits_its_name:
                 return f"{file.name!r} is not a quarantine file"
             if file.output not in work.contracts:
                 return f"the output {file.output!r} is not one of the job's contracts"
-        return ""
+        return _NO_FACTS if kept.facts else ""
 
 
 def _measured(state: State, work: ParseWork) -> int:
@@ -99,12 +99,13 @@ def _bytes_without_file(work: ParseWork) -> int:
 
 def _problem_of(manifest: Manifest, work: ParseWork) -> str:
     """What does not add up in the manifest, or is not in the job's contracts."""
+    if manifest.facts:
+        return _NO_FACTS
     contracts = work.contracts
     rows: dict[tuple[str, str], int] = {}
     names: set[str] = set()
     for file in manifest.files:
-        match = STAGED_NAME.match(file.name)
-        if match is None or match[1] != file.kind or match[2] != file.output:
+        if not file.is_published or not file.fits_its_name:
             return f"the file name {file.name!r} does not fit its kind and output"
         if file.output not in manifest.outputs:
             return f"the file {file.name!r} belongs to an output without accounting"

@@ -49,8 +49,9 @@ class Scan(JobKind[ScanWork]):
 
 def _problem_of_facts(facts: Mapping[str, object]) -> str:
     """What the events could not hold or would misstate; a fact that the worker leaves out counts as 0."""
-    for name in (*_CHANGES, *_READ):
-        value = facts.get(name, 0)
+    for name, value in facts.items():
+        if name == "complete":
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
             return f"facts.{name}: {_shown(value)} is not a count between 0 and {COUNT_MAX:,}"
     if not isinstance(facts.get("complete", False), bool):

@@ -45,3 +45,9 @@ def test_complete_is_true_or_false(value: object) -> None:
     (failed,) = scanned(complete=value)
     assert isinstance(failed, JobFailed)
     assert failed.error.message == f"facts.complete: {value!r} is neither true nor false"
+
+
+def test_an_invented_fact_fails_the_scan() -> None:
+    (failed,) = scanned(new=3, invented=["x"])
+    assert isinstance(failed, JobFailed)
+    assert failed.error.message == "facts.invented: ['x'] is not a count between 0 and 9,007,199,254,740,991"
