@@ -225,7 +225,7 @@ class JobBook:
         """
         self.revision = next(_REVISIONS)
         job = self.by_id.get(job_id)
-        was = job.standing if job is not None else None
+        was, was_at = (job.standing, job.at) if job is not None else (None, 0)
         if job is not None:
             self._leave(job)
         if fresh is not None or job is None or job.era is not self._era:
@@ -234,7 +234,7 @@ class JobBook:
             self.by_id[job_id] = job
         yield job
         self._join(job)
-        self._note_stretch(job, was)
+        self._note_stretch(job, was, was_at)
 
     def touch(self, job_id: str, progress: Progress, at_us: int, seq: int) -> None:
         """Apply progress: only numbers change, so the job stays in its bucket."""
@@ -383,11 +383,13 @@ class JobBook:
             if sign > 0 or others:
                 self._failures[key] = (*others, job.job_id) if sign > 0 else others
 
-    def _note_stretch(self, job: Job, was: Standing | None) -> None:
+    def _note_stretch(self, job: Job, was: Standing | None, was_at: int) -> None:
         """A stretch begins when work of a kin is queued while none was open."""
         is_open, was_open = job.standing in _OPEN_STANDINGS, was in _OPEN_STANDINGS
         if is_open and not was_open and self.open_of(job.kin) <= 1:
             self.stretches[job.kin] = Stretch(began_at=job.queued_at)
+        elif is_open and was is Standing.FAILED and (stretch := self.stretches.get(job.kin)) is not None:
+            stretch.ended -= int(was_at >= stretch.began_at)  # it is queued again: it is not counted twice
         elif was_open and job.standing in (Standing.DONE, Standing.FAILED):  # a cancelled job was not worked on
             self.stretches.setdefault(job.kin, Stretch()).note_end(job.at)
 

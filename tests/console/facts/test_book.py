@@ -228,6 +228,18 @@ def test_a_job_that_runs_longer_than_several_medians_is_a_straggler(after_second
     assert book.is_straggler(running, SECOND_US + round(after_seconds * SECOND_US)) is is_straggler
 
 
+def test_a_failure_that_is_queued_again_is_not_counted_twice() -> None:
+    book = JobBook()
+    log = Log(book)
+    log.queue(1, 2, 3)
+    kin = book.by_id[job_id(1)].kin
+    for number in (1, 2):
+        log.tell("JobFailed", job_id=job_id(number), error={"code": "X", "message": "", "fingerprint": ""})
+    log.tell("JobReplayed", **queued(job_id(1)), from_state="FAILED")
+
+    assert (book.stretches[kin].ended, book.open_of(kin)) == (1, 2)
+
+
 def test_a_stretch_of_work_begins_when_a_kin_without_open_jobs_is_queued() -> None:
     book = JobBook()
     log = Log(book)
