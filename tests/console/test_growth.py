@@ -338,6 +338,16 @@ def test_the_end_of_a_cut_list_says_that_it_is_cut() -> None:
     assert "are listed;" not in driver.text(120, 40)
 
 
+def test_an_open_group_whose_listed_jobs_were_all_cancelled_says_that_none_is_listed() -> None:
+    driver = many_waiting(6_000, 2)
+    driver.press("alt-j", " ")
+    for number in range(2):
+        driver.event("JobCancelled", job_id=job_id(number), reason="no")
+    driver.press("g")
+
+    assert "None of the 5,998 jobs is listed; `f` and `/` look in all." in driver.text(80, 24)
+
+
 def test_a_job_that_another_screen_names_and_nobody_knows_is_asked_for_and_then_selected() -> None:
     driver = Driver()
     driver.snapshot(unanswered=["groups"])

@@ -308,6 +308,8 @@ class JobList:
             group = span.group
             if at == span.row + span.size and span.size < self.total(group):
                 more = "more are loading." if is_loading else "`f` and `/` look in all."
+                if not span.size:
+                    return f"None of the {self.total(group):,} jobs is listed; {more}"
                 return f"The first {span.size:,} of {self.total(group):,} jobs are listed; {more}"
         return ""
 
