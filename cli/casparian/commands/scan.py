@@ -59,7 +59,7 @@ casparian scan one_file.log --tag fix --hash --json""",
     "--new-disk",
     "accepts_new_disk",
     is_flag=True,
-    help="Mark files as gone even if another disk is mounted there than at the last scan (default: refuse).",
+    help="Record files as vanished even if another disk is mounted there than at the last scan (default: refuse).",
 )
 @click.option(
     "--progress", "tells_progress", is_flag=True, help="Print progress as lines on stdout (with --json as NDJSON)."
