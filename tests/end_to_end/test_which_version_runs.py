@@ -218,8 +218,8 @@ def test_after_a_fix_all_failed_inputs_run_again_at_once_with_the_corrected_vers
     assert tried == {"rerun": 2, "refused": [], "dry_run": True}
     done = ready.run("job", "rerun", "--failed", "--parser", "advice")
     assert done.stdout == "2 failed inputs queued again\n"
-    again = ready.ask("job", "rerun", "--failed")
-    assert again["rerun"] == 0
+    again = ready.ask("job", "rerun", "--failed", status=1)
+    assert again["refused"] == [{"reason": "its input is queued already", "jobs": 2}]
     ready.run("process")
     assert {row["id"] for row in ready.sql("select id from advices where amount = 7")} == {"x.txt", "y.txt"}
     assert ready.ask("job", "rerun", "--failed") == {"rerun": 0, "refused": [], "dry_run": False}
