@@ -308,9 +308,8 @@ def _owner_of(home: Home, opened: ExitStack) -> Gateway:
         except LogInUse:
             if left_seconds <= 0:
                 raise
-            time.sleep(
-                _LOOK_AGAIN_SECONDS
-            )  # a starting daemon answers soon; before it binds, there is nothing to await
+            # A starting daemon answers soon; before it binds, there is nothing to await.
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 @contextmanager

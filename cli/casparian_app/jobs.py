@@ -45,6 +45,7 @@ from casparian_protocol.queries.jobs import (
 from casparian_protocol.queries.outputs import LiveJobsOfOutput
 from casparian_protocol.queries.registry import ArtifactOf
 from casparian_protocol.settings import load
+from casparian_protocol.wire.operations.base import Call
 from casparian_protocol.wire.operations.daemon import STATUS, ParkedCommit
 from casparian_protocol.wire.operations.jobs import (
     CANCEL_JOBS,
@@ -56,6 +57,7 @@ from casparian_protocol.wire.operations.jobs import (
     RERUN_JOBS,
     RETRY_JOBS,
     JobResult,
+    JobsAgainResult,
     RefusedJobs,
     ReplayResult,
     RerunFailedResult,
@@ -277,19 +279,23 @@ def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, on_chang
 
 def retry_jobs(gateway: Gateway, prefixes: Sequence[str], on_changed: OnChanged = _ignore) -> Changed:
     """Queue failed, dead and cancelled jobs again, with their original parser versions."""
-    done = Changed()
-    for ids in _requests(gateway, prefixes):
-        part = gateway.perform(RETRY_JOBS(job_ids=ids))
-        done.add(part.queued, part.refused)
-        on_changed(done)
-    return done
+    return _queued_again(gateway, prefixes, lambda ids: RETRY_JOBS(job_ids=ids), on_changed)
 
 
 def rerun_jobs(gateway: Gateway, prefixes: Sequence[str], on_changed: OnChanged = _ignore) -> Changed:
     """Run the inputs of ended jobs again, as new jobs with their parsers' current versions."""
+    return _queued_again(gateway, prefixes, lambda ids: RERUN_JOBS(job_ids=ids), on_changed)
+
+
+def _queued_again(
+    gateway: Gateway,
+    prefixes: Sequence[str],
+    call: Callable[[list[str]], Call[JobsAgainResult]],
+    on_changed: OnChanged,
+) -> Changed:
     done = Changed()
     for ids in _requests(gateway, prefixes):
-        part = gateway.perform(RERUN_JOBS(job_ids=ids))
+        part = gateway.perform(call(ids))
         done.add(part.queued, part.refused)
         on_changed(done)
     return done

@@ -166,9 +166,8 @@ class Feed:
         self._socket.set(zmq.RCVHWM, 100_000)
         self._socket.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
         self._socket.subscribe(EVENT_TOPIC)
-        self._socket.subscribe(
-            METRIC_TOPIC
-        )  # answered at once with a metric, which shows that both subscriptions are in force
+        # Answered at once with a metric, which shows that both subscriptions are in force.
+        self._socket.subscribe(METRIC_TOPIC)
         self._socket.connect(endpoint)
         self._socket.poll(int(_SUBSCRIBED_SECONDS * 1000))
 

@@ -1,10 +1,14 @@
 """`process` that is interrupted, or that has nobody to do its work: what it says, and that the rest is done later."""
 
+import io
 import signal
 import time
+from contextlib import ExitStack
 
 import pytest
 
+from casparian.app import App
+from casparian.commands.process import _daemon
 from casparian_protocol.home import Home
 from casparian_sentinel.log import HomeLock
 from tests.end_to_end.world import World, advice, lines, wait_for
@@ -80,18 +84,21 @@ def test_process_beside_a_daemon_without_workers_says_so_at_once_and_goes_on_whe
 
 def test_process_waits_for_another_command_that_has_the_home(world: World) -> None:
     world.run("init")
-    world.register(advice())
-    world.write("one.txt", lines(3))
-    world.scan()
-    process = world.popen("process", "--workers", "1")
-    assert process.stderr is not None
-    lock_file = Home(world.home).lock_file
-    wait_for(lambda: str(process.pid) in lock_file.read_text(), "process has the home")
-    with HomeLock.acquire(lock_file, "command", patience_seconds=60):  # as soon as process lets its daemon have it
-        heard = [next(process.stderr), next(process.stderr)]
-    process.communicate(timeout=60)
+    with ExitStack() as other:
+        other.enter_context(HomeLock.acquire(Home(world.home).lock_file, "command"))
 
-    assert heard[0] == "starting the daemon and its workers for this run\n"
-    assert "Another casparian command (pid" in heard[1] and "Trying again." in heard[1]
-    assert process.returncode == 0
+        class Heard(io.StringIO):
+            def write(self, text: str) -> int:
+                if "Trying again" in text:
+                    other.close()
+                return super().write(text)
+
+        heard = Heard()
+        with _daemon(App(str(world.home), err=heard), 1) as child:
+            assert child is not None
     world.assert_at_rest()
+
+    began = "starting the daemon and its workers for this run"
+    first, taken, second = heard.getvalue().splitlines()
+    assert (first, second) == (began, began)
+    assert "Another casparian command (pid" in taken and taken.endswith(" Trying again.")

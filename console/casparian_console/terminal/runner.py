@@ -69,9 +69,8 @@ class FeedReader:
         self._socket.set(zmq.RECONNECT_IVL, 200)
         self._socket.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
         self._socket.subscribe(EVENT_TOPIC)
-        self._socket.subscribe(
-            METRIC_TOPIC
-        )  # answered at once with a metric, which shows that both subscriptions are in force
+        # Answered at once with a metric, which shows that both subscriptions are in force.
+        self._socket.subscribe(METRIC_TOPIC)
         self._watch = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._endpoint = home.feed_endpoint
 

@@ -159,9 +159,8 @@ def candidates(text: str, tables: Mapping[str, Sequence[str]]) -> tuple[int, lis
     if columns:
         return start, _beginning_with(typed, [*columns, *tables, *KEYWORDS])
     columns = [typed_name(column) for found in tables.values() for column in found]
-    return start, _beginning_with(
-        typed, [*KEYWORDS, *tables, *columns]
-    )  # no table is named yet, so any column may be meant
+    # No table is named yet, so any column may be meant.
+    return start, _beginning_with(typed, [*KEYWORDS, *tables, *columns])
 
 
 def _named_tables(text: str) -> dict[str, str]:
