@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from casparian_protocol.contract import Contract
+from casparian_worker.guest import BASE_ENVIRONMENT, Environment
 from casparian_worker.validation import OutputValidator
 from tests.worker.attempts import Desk
 
@@ -95,7 +96,9 @@ def test_parquet_and_sql_keep_nanoseconds_from_rows_to_the_table(tmp_path: Path)
     desk = Desk(tmp_path)
     desk.contracts = {"rows": {"columns": [{"name": "n", "type": PLAIN}, {"name": "z", "type": ZONED}]}}
     desk.policies = {"rows": {"max_pct": 100}}
-    pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy")
+    numpys_folder = str(Path(numpy.__file__).parent.parent)
+    with_numpy = Environment(BASE_ENVIRONMENT.python, (*BASE_ENVIRONMENT.sys_paths, numpys_folder))
     source = (
         "import numpy\n"
         "def parse(path):\n"
@@ -104,7 +107,7 @@ def test_parquet_and_sql_keep_nanoseconds_from_rows_to_the_table(tmp_path: Path)
         "    yield {'n': numpy.datetime64('2024-01-02T03:04:05.123456789').astype('M8[ps]') + 1, 'z': None}\n"
     )
 
-    desk.finished(source)
+    desk.finished(source, environment=with_numpy)
 
     path = desk.staged("data.rows.0.parquet")
     assert pq.read_schema(path).field("n").type == pa.timestamp("ns")
