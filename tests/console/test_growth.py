@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from casparian_console.facts.book import KEPT
+from casparian_console.facts.book import KEPT, MOST_LISTED
 from casparian_console.facts.jobs import Standing
+from casparian_console.facts.loading import PAGE_WAITING
 from casparian_console.messages import Answer, Heard, RunQuery
 from casparian_console.screens.jobs import Jobs
-from casparian_protocol.queries.jobs import GroupedJob, JobsById, JobsMatching, JobsOfGroup
+from casparian_console.screens.jobs.job_list import OPEN
+from casparian_protocol.queries.jobs import GroupedJob, JobsById, JobsInQueue, JobsMatching, JobsOfGroup
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job, snapshot_of
 
 DONE = KEPT[Standing.DONE]
@@ -33,6 +35,7 @@ def open_job(number: int, state: str = "QUEUED", **fields: Any) -> dict[str, Any
         "retry_count": 0,
         "not_before": 0,
         "queued_at": number + 1,
+        "queued_seq": number + 1,
         "priority": 0,
         "progress": None,
         **fields,
@@ -182,7 +185,7 @@ def test_an_event_about_a_job_that_is_counted_only_waits_until_the_tables_say_wh
     assert not asked(driver.event("JobStarted", job_id=unknown, epoch=driver.seq, guest_pid=1), JobsById)
     assert driver.shell.present.running == 0
 
-    driver.send(Answer(who.tag, driver.seq, [grouped(unknown, status="RUNNING", input_file="/data/5500.log")]))
+    driver.send(Answer(who.tag, driver.seq, [found_job(5_500) | {"status": "RUNNING"}]))
     facts = driver.shell.present
     job = facts.jobs.get(unknown)
     assert job is not None
@@ -230,7 +233,12 @@ def filtered(text: str) -> tuple[Driver, RunQuery]:
 
 def found_job(number: int) -> GroupedJob:
     return grouped(
-        job_id(number), status="QUEUED", input_file=f"/data/{number}.log", queued_at=number + 1, started_at=None
+        job_id(number),
+        status="QUEUED",
+        input_file=f"/data/{number}.log",
+        queued_at=number + 1,
+        queued_seq=number + 1,
+        started_at=None,
     )
 
 
@@ -329,23 +337,105 @@ def test_a_search_without_any_match_says_so_of_all_jobs() -> None:
 
 
 def test_the_end_of_a_cut_list_says_that_it_is_cut() -> None:
-    driver = many_waiting(6_000, 5_000)
+    driver = many_waiting(300_000, 5_000)
     driver.press("alt-j")
     driver.text(120, 40)
-    driver.press(" ", "G")
-    assert "The first 5,000 of 6,000 jobs are listed; `f` and `/` look in all." in driver.text(80, 24)
+    pages = asked(driver.press(" ", "G"), JobsInQueue)
+    assert "The first 5,000 of 300,000 jobs are listed; more are loading." in driver.text(80, 24)
+    read = 5_000
+    while pages:
+        (page,) = pages
+        assert page.query == page_behind(read)
+        driver.send(Answer(page.tag, driver.seq, [found_job(number) for number in range(read, read + PAGE_WAITING)]))
+        read += PAGE_WAITING
+        driver.text(80, 24)
+        pages = asked(driver.press("G"), JobsInQueue)
+    assert read == MOST_LISTED
+    assert "The first 20,000 of 300,000 jobs are listed; `f` and `/` look in all." in driver.text(80, 24)
     driver.press("k")
     assert "are listed;" not in driver.text(120, 40)
 
 
-def test_an_open_group_whose_listed_jobs_were_all_cancelled_says_that_none_is_listed() -> None:
+def cancelled(driver: Driver, *numbers: int) -> list[RunQuery]:
+    """Cancel jobs; the pages that are queried thereupon."""
+    effects: list[Any] = []
+    for number in numbers:
+        effects += driver.event("JobCancelled", job_id=job_id(number), reason="no")
+    return asked(effects, JobsInQueue)
+
+
+def page_behind(number: int) -> JobsInQueue:
+    return JobsInQueue(("QUEUED", "RETRY_WAIT"), "PARSE", "fix", "1.0.0", after_seq=number)
+
+
+def listed_numbers(driver: Driver) -> list[int]:
+    (shown,) = [group for group in screen_of(driver).job_list.order if group.section == OPEN]
+    return [int(job.job_id, 16) for job in screen_of(driver).job_list.members(shown)]
+
+
+def test_the_next_waiting_jobs_are_loaded_when_the_listed_ones_have_been_cancelled() -> None:
     driver = many_waiting(6_000, 2)
     driver.press("alt-j", " ")
-    for number in range(2):
-        driver.event("JobCancelled", job_id=job_id(number), reason="no")
+    (page,) = asked(driver.shell.settle(), JobsInQueue)  # less than a page is listed
+    assert not cancelled(driver, 0, 1)
     driver.press("g")
+    assert "None of the 5,998 jobs is listed; more are loading." in driver.text(80, 24)
 
-    assert "None of the 5,998 jobs is listed; `f` and `/` look in all." in driver.text(80, 24)
+    driver.send(Answer(page.tag, driver.seq, [found_job(number) for number in range(2, 1_002)]))
+    driver.text(80, 24)
+    assert listed_numbers(driver) == list(range(2, 1_002))
+    (following,) = asked(driver.press("G"), JobsInQueue)
+    assert following.query == page_behind(1_002)
+
+
+def test_a_closed_group_gets_its_next_page_with_the_next_reading_before_its_list_is_empty() -> None:
+    driver = many_waiting(300_000, PAGE_WAITING)
+    assert not asked(driver.metric("projection", applied=0), JobsInQueue)
+    assert not cancelled(driver, 3)
+
+    (page,) = asked(driver.metric("projection", applied=0), JobsInQueue)
+    assert page.query == page_behind(PAGE_WAITING)
+    assert not asked(driver.metric("projection", applied=0), JobsInQueue)  # it is in flight
+
+
+def test_a_page_does_not_bring_back_jobs_that_were_cancelled_while_it_was_in_flight() -> None:
+    driver = many_waiting(6_000, 2)
+    (page,) = asked(driver.metric("projection", applied=0), JobsInQueue)
+    before = driver.seq
+    cancelled(driver, 0, 1)
+    for number in range(
+        1_000, 1_000 + KEPT[Standing.CANCELLED]
+    ):  # they push the first two out of the list of cancelled jobs
+        driver.event("JobQueued", **queued(job_id(number), path=f"/new/{number}"))
+    rows = [found_job(number) for number in range(4)]
+    driver.send(Answer(page.tag, before, rows))
+    driver.press("alt-j", " ")
+    driver.text(80, 24)
+
+    assert listed_numbers(driver) == [2, 3]
+
+
+def test_an_answer_that_is_newer_than_the_feed_does_not_count_a_job_twice() -> None:
+    driver = many_waiting(6_000, 2)
+    (page,) = asked(driver.metric("projection", applied=0), JobsInQueue)
+    new = job_id(9_000)
+    rows = [found_job(2), grouped(new, status="QUEUED", sequence=driver.seq + 1, queued_seq=driver.seq + 1)]
+    driver.send(Answer(page.tag, driver.seq + 1, rows))
+    assert driver.shell.present.jobs.get(new) is None
+    driver.event("JobQueued", **queued(new))
+
+    assert driver.shell.present.waiting == 6_001
+
+
+def test_after_the_last_page_the_queue_is_read_from_its_start_if_jobs_are_missing() -> None:
+    driver = many_waiting(6_000, 2)
+    (page,) = asked(driver.metric("projection", applied=0), JobsInQueue)
+    driver.send(Answer(page.tag, driver.seq, [found_job(5_000)]))
+    driver.press("alt-j", " ")
+    assert not asked(driver.shell.settle(), JobsInQueue)  # nothing is asked for without end
+
+    (again,) = asked(driver.metric("projection", applied=0), JobsInQueue)
+    assert again.query == page_behind(0)
 
 
 def test_a_job_that_another_screen_names_and_nobody_knows_is_asked_for_and_then_selected() -> None:

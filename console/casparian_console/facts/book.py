@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from itertools import count
+from itertools import count, islice
 from statistics import median
 from typing import NamedTuple
 
@@ -145,10 +145,7 @@ class JobBook:
         self._latest: dict[tuple[Standing, int], tuple[int, list[Bucket]]] = {}
 
     def fork(self) -> JobBook:
-        """A copy of the book; a change to one of the two leaves the other as it was.
-
-        The copy remembers no moves: a list that follows it reads it from the start.
-        """
+        """A copy that shares no later change. It remembers no moves: a list that follows it reads it from the start."""
         fresh = copy(self)
         fresh.by_id, fresh.buckets = self.by_id.copy(), self.buckets.copy()
         fresh.by_state, fresh._failures = self.by_state.copy(), self._failures.copy()
@@ -287,8 +284,10 @@ class JobBook:
                 del self.buckets[key]
         self._moved_anyhow()
 
-    def know(self, jobs: Iterable[Job], seq: int) -> None:
-        """Take in the jobs of an answer as of `seq`; they are counted already. Later events about a job win."""
+    def know(self, jobs: Iterable[Job], seq: int, *, are_moving: bool = False) -> None:
+        """Take in the jobs of an answer as of `seq`; they are counted already. Later events about a job win.
+
+        Jobs that `are_moving` are not evicted: the caller folds events about them next."""
         self.revision = next(_REVISIONS)
         fresh: dict[BucketKey, list[Job]] = {}
         for job in jobs:
@@ -308,7 +307,8 @@ class JobBook:
             bucket.list_all(members)
             for job in members:
                 self._note(1, job)
-            self._trim(bucket)
+            if not are_moving:
+                self._trim(bucket)
 
     def let_go(self, key: BucketKey) -> None:
         """The bucket's jobs are no longer listed."""
@@ -360,10 +360,13 @@ class JobBook:
             self.journal.append(Change(self.seq, bucket.key, sign, Counts.of(job)))
 
     def _trim(self, bucket: Bucket) -> None:
-        """Evict jobs from the end of a list that is too long."""
+        """Evict jobs from the end of a list that is too long; a job that a worker has stays."""
         limit = MOST_LISTED if bucket.key in self.pinned else KEPT.get(bucket.standing)
-        while limit is not None and not self.keeps_all and len(bucket.jobs) > limit:
-            self._unlist(bucket.jobs[-1])
+        if limit is None or self.keeps_all or len(bucket.jobs) <= limit:
+            return
+        loose = (job for job in reversed(bucket.jobs) if job.state != "LEASED")
+        for job in list(islice(loose, len(bucket.jobs) - limit)):
+            self._unlist(job)
 
     def _unlist(self, job: Job) -> None:
         bucket = self._bucket(job.bucket_key)

@@ -79,6 +79,8 @@ class Job(JobLife):
     input: str = ""
     topic: str = ""
     queued_at: int = 0
+    #: The event that queued it: its place in the queue.
+    queued_seq: int = 0
     #: The progress of the running attempt; None before its first report.
     progress: Progress | None = None
     progressed_at: int = 0
@@ -115,6 +117,7 @@ class Job(JobLife):
             work.subject,
             work.topic,
             spec.queued_at or at,
+            seq,
             last_seq=seq,
         )
 
@@ -173,7 +176,7 @@ class Job(JobLife):
 
 def recency(job: Job) -> tuple[int, str]:
     """The sort key of a job in its bucket: the latest change first; among waiting jobs, the next to run first."""
-    return (job.queued_at if job.standing is Standing.WAITING else -job.at, job.job_id)
+    return (job.queued_seq if job.standing is Standing.WAITING else -job.at, job.job_id)
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from casparian_console.facts.book import JobBook, Settled
-from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing
+from casparian_console.facts.book import MOST_LISTED, JobBook, Settled
+from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing, recency
 from casparian_console.kinds import look_of
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol.events import Event, JobEvent, JobProgressed, JobQueued, JobReplayed
@@ -26,6 +26,7 @@ from casparian_protocol.queries.jobs import (
     JobGroupRow,
     JobGroups,
     JobsById,
+    JobsInQueue,
     JobsMatching,
     JobsOfGroup,
 )
@@ -36,17 +37,24 @@ from casparian_protocol.wire.operations.daemon import Snapshot
 #: How many ended jobs are loaded at the start; the others are counted, and loaded when a group is opened.
 RECENT_JOBS = 1_000
 PAGE_JOBS = 500
+#: The size of a page of waiting jobs. A group with fewer listed jobs gets its next page before anyone looks for it.
+PAGE_WAITING = 1_000
 #: How many jobs one query asks for by id.
 IDS_AT_ONCE = 500
 
 #: For how many buckets without a loaded job a page is queried at once.
 _PAGES_AT_ONCE = 8
+#: The states of waiting jobs that no worker has.
+WAITING_STATES = ("QUEUED", "RETRY_WAIT")
 #: The states of jobs that an answer may add. Jobs in progress come from the snapshot and the feed.
-_TAKEN = ENDED_STATES | {"QUEUED"}
+_TAKEN = ENDED_STATES | {*WAITING_STATES}
+#: A bucket, and the state of its ended jobs that a page is about; a page of waiting jobs is about all of them (`QUEUE`).
 _Page = tuple[BucketKey, str]
+QUEUE = "queue"
+#: Where the first page begins.
+_FIRST = (0, "")
 
 _BEGUN = frozenset({"RUNNING", "COMMITTED"})
-_NOT_LEASED = frozenset({"QUEUED", "RETRY_WAIT"})
 #: The queries that complete a snapshot, by the name of the table that they fill.
 LOADS: dict[str, Query[Any]] = {
     "groups": JobGroups(),
@@ -68,22 +76,18 @@ def by_id(job_ids: list[str]) -> RunQuery:
     return RunQuery(("facts", "byid"), JobsById(tuple(job_ids)))
 
 
-def page_of(key: BucketKey, state: str, before: tuple[int, str] | None) -> RunQuery:
-    """The query for the next jobs of a bucket of ended jobs in one state, the latest change first."""
+def page_of(key: BucketKey, state: str, behind: tuple[int, str] = _FIRST) -> RunQuery:
+    """The query for the next jobs of a bucket behind a sort key: of ended jobs in one state, or of waiting jobs."""
     _, kind, which, version, cause = key
-    of_parser = look_of(kind).is_grouped_by_parser
-    before_at, before_id = before if before is not None else (None, "")
-    query = JobsOfGroup(
-        state,
-        kind,
-        which if of_parser else "",
-        version,
-        cause,
-        "" if of_parser else which,
-        before_at=before_at,
-        before_id=before_id,
-        limit=PAGE_JOBS,
-    )
+    parser, path = (which, "") if look_of(kind).is_grouped_by_parser else ("", which)
+    query: JobsInQueue | JobsOfGroup
+    if state == QUEUE:
+        query = JobsInQueue(WAITING_STATES, kind, parser, version, path, after_seq=behind[0], limit=PAGE_WAITING)
+    else:
+        before_at, before_id = behind if behind != _FIRST else (None, "")
+        query = JobsOfGroup(
+            state, kind, parser, version, cause, path, before_at=before_at, before_id=before_id, limit=PAGE_JOBS
+        )
     return RunQuery(page_tag(key, state), query)
 
 
@@ -108,7 +112,9 @@ def page_key(tag: Tag) -> tuple[BucketKey, str]:
 
 
 def states_of(standing: int) -> list[str]:
-    """The states of ended jobs with this standing."""
+    """What the pages of a bucket are about: the states of its ended jobs, or the queue. Running jobs have no pages."""
+    if standing == Standing.WAITING:
+        return [QUEUE]
     return [state for state in sorted(ENDED_STATES) if STANDINGS[state] == standing]
 
 
@@ -128,12 +134,13 @@ def take_snapshot(book: JobBook, taken: Snapshot, now_us: int, stalled_after_us:
                 job.parser_version,
                 job.input,
                 state=JobState(job.state),
-                attempt=job.attempt - (job.state in _NOT_LEASED),  # the attempts before this one
+                attempt=job.attempt - (job.state in WAITING_STATES),  # the attempts before this one
                 epoch=job.epoch,
                 worker_id=job.worker_id,
                 retry_count=job.retry_count,
                 not_before=job.not_before,
                 queued_at=job.queued_at,
+                queued_seq=job.queued_seq,
                 # a job that waits behind another at its worker has not begun
                 started_at=round(now_us - seconds.get(job.job_id, 0.0) * 1e6) if job.state in _BEGUN else 0,
                 progress=job.progress,
@@ -214,6 +221,7 @@ def job_of(row: GroupedJob) -> Job:
         retry_count=row["retry_count"] or 0,
         not_before=row["not_before"] or 0,
         queued_at=row["queued_at"] or 0,
+        queued_seq=row["queued_seq"] or 0,
         started_at=row["started_at"] or 0,
         ended_at=row["ended_at"] or 0,
         rows=row["rows_valid"] or 0,
@@ -233,7 +241,7 @@ def job_of(row: GroupedJob) -> Job:
 
 def queued_again(job: Job) -> Job:
     """The job as it was before the events that its answer contains already: counted as waiting."""
-    return Job(job.job_id, job.type, job.parser, job.version, job.input, job.topic, job.queued_at)
+    return Job(job.job_id, job.type, job.parser, job.version, job.input, job.topic, job.queued_at, job.queued_seq)
 
 
 def outputs_of(paths: str) -> tuple[str, ...]:
@@ -259,29 +267,35 @@ class Unlisted:
     def __init__(self) -> None:
         #: Job id → events about it that wait until the job is loaded.
         self._held: dict[str, list[FeedEvent]] = {}
-        self._is_asking_ids = False
-        #: How far the pages of a bucket and state reach: the sort key of the last row; None after the last page.
+        #: How far the pages of a bucket reach: the sort key of the last row; None after the last page.
         self._reached: dict[_Page, tuple[int, str] | None] = {}
-        self._awaited: set[_Page] = set()
+        #: Pages in flight, and the query by id (None): the event as of which they were sent.
+        self._asked_at: dict[_Page | None, int] = {}
+        #: Job id → its last event since the oldest query in flight. An answer that is older says what the job was before.
+        self._told: dict[str, int] = {}
 
     def fork(self) -> Unlisted:
         fresh = Unlisted()
         fresh._held = {job_id: events[:] for job_id, events in self._held.items()}
-        fresh._reached, fresh._awaited = self._reached.copy(), self._awaited.copy()
-        fresh._is_asking_ids = self._is_asking_ids
+        fresh._reached, fresh._asked_at, fresh._told = self._reached.copy(), self._asked_at.copy(), self._told.copy()
         return fresh
 
-    def begin_anew(self) -> None:
-        """Start again: a new snapshot lists what is open."""
+    def begin_anew(self, book: JobBook) -> None:
+        """Start again: a new snapshot has listed the first of what is open."""
         self._held.clear()
-        self._awaited.clear()
-        self._is_asking_ids = False
+        self._asked_at.clear()
+        self._told.clear()
+        for key, bucket in book.buckets.items():
+            if key[0] == Standing.WAITING and bucket.jobs:
+                self._reached[key, QUEUE] = recency(bucket.jobs[-1])
 
     # --- jobs that events name ----------------------------------------------------------------------------------------
 
     def holds(self, book: JobBook, record: FeedEvent, event: Event) -> bool:
         """Hold the event if its job is not loaded (only counted, or evicted). Returns whether it is held."""
         job_id = event.subject
+        if self._asked_at and isinstance(event, JobEvent) and not isinstance(event, JobProgressed):
+            self._told[job_id] = record.seq
         if not _is_of_open_job(event) or book.get(job_id) is not None:
             return False
         if job_id not in self._held and not book.is_partial(Standing.WAITING):
@@ -289,36 +303,52 @@ class Unlisted:
         self._held.setdefault(job_id, []).append(record)
         return True
 
-    def identify(self) -> list[RunQuery]:
+    def identify(self, book: JobBook) -> list[RunQuery]:
         """Query the named jobs: all in one query, one query at a time."""
-        if not self._held or self._is_asking_ids:
+        if not self._held or None in self._asked_at:
             return []
-        self._is_asking_ids = True
+        self._asked_at[None] = book.seq
         return [by_id(list(self._held)[:IDS_AT_ONCE])]
 
     # --- pages --------------------------------------------------------------------------------------------------------
 
     def more(self, book: JobBook, key: BucketKey) -> list[RunQuery]:
-        """Query the next page of a bucket of ended jobs, unless a query is in flight or all are loaded."""
+        """Query the next page of a bucket, unless a query is in flight or no more can be listed."""
         bucket = book.buckets.get(key)
-        if bucket is None or bucket.is_whole or key[0] in (Standing.RUNNING, Standing.WAITING) or key[4] == CLOSED:
+        if bucket is None or bucket.is_whole or len(bucket.jobs) >= MOST_LISTED or key[4] == CLOSED:
             return []
         asked = []
         for state in states_of(key[0]):
             page = (key, state)
-            if page not in self._awaited and self._reached.get(page, (0, "")) is not None:
-                self._awaited.add(page)
-                asked.append(page_of(key, state, self._reached.get(page)))
+            behind = self._reached.get(page, _FIRST)
+            if page in self._asked_at or behind is None:
+                continue
+            if state == QUEUE:  # what was behind the last listed job may have been evicted
+                behind = min(behind, recency(bucket.jobs[-1])) if bucket.jobs else _FIRST
+            self._asked_at[page] = book.seq
+            asked.append(page_of(key, state, behind))
         return asked
 
+    def is_loading(self, key: BucketKey) -> bool:
+        """Whether a page of the bucket is in flight."""
+        return any((key, state) in self._asked_at for state in states_of(key[0]))
+
     def first_pages(self, book: JobBook) -> list[RunQuery]:
-        """Query the first page of buckets of which only the sums are known, the latest first."""
-        bare = [bucket for bucket in book.buckets.values() if not bucket.jobs and bucket.counted.jobs]
-        bare.sort(key=lambda bucket: (bucket.key[0], -bucket.latest_at))
+        """Query the next page of buckets of which too little is listed, the latest first: nothing of ended jobs, less than a
+        page of waiting ones."""
+        short = [
+            bucket
+            for bucket in book.buckets.values()
+            if not bucket.is_whole and len(bucket.jobs) < (PAGE_WAITING if bucket.standing is Standing.WAITING else 1)
+        ]
+        short.sort(key=lambda bucket: (bucket.key[0], -bucket.latest_at))
         asked: list[RunQuery] = []
-        for bucket in bare:
+        for bucket in short:
             if len(asked) >= _PAGES_AT_ONCE:
                 break
+            page = (bucket.key, QUEUE)
+            if self._reached.get(page, _FIRST) is None:
+                del self._reached[page]  # the last page was reached and jobs are missing: begin again
             asked += self.more(book, bucket.key)
         return asked
 
@@ -327,8 +357,9 @@ class Unlisted:
         book.searched = set(searched)
         for key in book.pinned - set(keys):
             book.let_go(key)
-            for state in states_of(key[0]):
-                self._reached.pop((key, state), None)
+            if key[0] != Standing.WAITING:
+                for state in states_of(key[0]):
+                    self._reached.pop((key, state), None)
         book.pinned |= set(keys)
 
     # --- answers ------------------------------------------------------------------------------------------------------
@@ -337,23 +368,42 @@ class Unlisted:
         """Take in the jobs. Returns the events that waited for them, to be folded now."""
         rows: list[GroupedJob] = answer.rows
         jobs = [job_of(row) for row in rows]
-        if answer.tag[1] == "byid":
-            self._is_asking_ids = False
-        elif answer.tag[1] == "page":
+        if answer.tag[1] == "page":
             page = page_key(answer.tag)
-            self._awaited.discard(page)
-            is_last = len(jobs) < PAGE_JOBS
-            if page[0] in book.pinned or is_last:
-                self._reached[page] = None if is_last else (jobs[-1].at, jobs[-1].job_id)
+            if answer.seq < self._asked_at.pop(page, book.seq):
+                return []  # it was sent before the last snapshot
+            self._reach(book, page, jobs)
+        elif answer.tag[1] == "byid":
+            self._asked_at.pop(None, None)
         named = [job for job in jobs if job.job_id in self._held]
-        others = [job for job in jobs if job.job_id not in self._held and job.state in _TAKEN]
+        newest = {row["id"]: row["sequence"] or 0 for row in rows} if answer.tag[1] == "page" else {}
+        others = [
+            job
+            for job in jobs
+            if job.job_id not in self._held
+            and job.state in _TAKEN
+            and self._told.get(job.job_id, 0) <= answer.seq  # else the feed has moved it since
+            and newest.get(job.job_id, 0) <= book.seq  # else the feed is about to tell what it is
+        ]
+        self._forget_told()
         book.know(others, answer.seq)
-        book.know(map(queued_again, named), answer.seq)
+        book.know(map(queued_again, named), answer.seq, are_moving=True)
         return [event for job in named for event in self._held.pop(job.job_id)]
+
+    def _reach(self, book: JobBook, page: _Page, jobs: list[Job]) -> None:
+        """Note how far the pages reach now."""
+        is_queue = page[1] == QUEUE
+        is_last = len(jobs) < (PAGE_WAITING if is_queue else PAGE_JOBS)
+        if is_last:
+            self._reached[page] = None
+        elif is_queue or page[0] in book.pinned:
+            self._reached[page] = recency(jobs[-1]) if is_queue else (jobs[-1].at, jobs[-1].job_id)
+
+    def _forget_told(self) -> None:
+        oldest = min(self._asked_at.values(), default=None)
+        self._told = {} if oldest is None else {each: seq for each, seq in self._told.items() if seq > oldest}
 
     def refused(self, tag: Tag) -> None:
         """A query was refused; it is sent again when it is needed again."""
-        if tag[1] == "byid":
-            self._is_asking_ids = False
-        elif tag[1] == "page":
-            self._awaited.discard(page_key(tag))
+        self._asked_at.pop(None if tag[1] == "byid" else page_key(tag), None)
+        self._forget_told()

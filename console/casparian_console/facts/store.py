@@ -146,7 +146,7 @@ class Facts:
             self._reading(item.decoded())
             return self._overdue()
         self.fold(item)
-        return self.unlisted.identify()
+        return self.unlisted.identify(self.jobs)
 
     def gone(self, problem: str) -> None:
         """The connection to the daemon was lost: the picture stays, marked as old. No load will be answered any more."""
@@ -188,7 +188,7 @@ class Facts:
             self.found.pop(query, None)
         self._refused_finds.clear()
         wanted = self._refused | self.registry.stale
-        asked = [*self.unlisted.identify(), *self.unlisted.first_pages(self.jobs)]
+        asked = [*self.unlisted.identify(self.jobs), *self.unlisted.first_pages(self.jobs)]
         if self.now_us < self._next_load_us or not wanted:
             return asked
         return [*asked, *self._load(wanted)]
@@ -249,8 +249,12 @@ class Facts:
         return [loading.matching(query)]
 
     def more(self, key: BucketKey) -> list[RunQuery]:
-        """Query the next page of a bucket of ended jobs, unless a query is in flight or all are loaded."""
+        """Query the next page of a bucket, unless a query is in flight or no more can be listed."""
         return self.unlisted.more(self.jobs, key)
+
+    def is_loading(self, key: BucketKey) -> bool:
+        """Whether a page of the bucket is in flight."""
+        return self.unlisted.is_loading(key)
 
     def pin(self, keys: Collection[BucketKey], searched: Collection[BucketKey] = ()) -> None:
         """Mark these buckets as listed and the others as not listed, which evicts all but the first of their jobs.
@@ -262,6 +266,8 @@ class Facts:
     def _refold(self, record: FeedEvent) -> None:
         """Fold an event that had to wait until its job was loaded."""
         event = record.decoded()
+        if self.unlisted.holds(self.jobs, record, event):
+            return  # an event before it has moved the job to a place that is not listed
         at, self.jobs.seq = self.jobs.seq, record.seq
         settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
         self.jobs.seq = at
@@ -283,10 +289,10 @@ class Facts:
     def _restart(self, taken: Snapshot) -> list[RunQuery]:
         self.seq, self.link, self.link_problem, self.was_stopped = taken.seq, "live", "", False
         self.jobs.seq = taken.seq
-        self.unlisted.begin_anew()
         self.found.clear()
         self._measured.clear()
         loading.take_snapshot(self.jobs, taken, self.now_us, self.stalled_after_us)
+        self.unlisted.begin_anew(self.jobs)
         self.workers = {worker.id: worker for worker in taken.workers}
         self._intake(taken.intake)
         return self._load(list(loading.LOADS))  # the old tables are shown until the answers arrive

@@ -313,7 +313,9 @@ class GroupedJob(TypedDict):
     closed_by: str | None
     #: The number of files that a SCAN job found.
     files: int | None
+    #: The sequences of the job's last event, and of the event that queued it.
     sequence: int | None
+    queued_seq: int | None
 
 
 @dataclass(frozen=True)
@@ -331,6 +333,24 @@ class JobsOfGroup(Query[GroupedJob]):
     before_at: Count | None = None
     before_id: str = ""
     limit: Count = 500
+
+
+@dataclass(frozen=True)
+class JobsInQueue(Query[GroupedJob]):
+    """One page of the open jobs in these states, in the order in which they were queued. The next page begins after the last
+    row's `queued_seq`, which no other job has. Empty fields match every job."""
+
+    statuses: tuple[str, ...]
+    type: str = ""
+    parser: str = ""
+    version: str = ""
+    #: The path of a job without a parser (a SCAN).
+    input: str = ""
+    topic: str = ""
+    after_seq: Count = 0
+    #: Leave out jobs that were queued after this event. None: none.
+    until_seq: Count | None = None
+    limit: Count = 1000
 
 
 @dataclass(frozen=True)

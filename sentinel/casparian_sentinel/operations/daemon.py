@@ -177,6 +177,7 @@ def open_job(job: OpenJob, seen: RunningAttempt | None) -> wire.OpenJob:
         retry_count=job.retry_count,
         not_before=job.not_before,
         queued_at=job.queued_at,
+        queued_seq=job.queued_seq,
         priority=job.priority,
         progress=seen.progress if seen is not None and seen.epoch == job.epoch else None,
     )

@@ -46,7 +46,7 @@ def test_the_next_page_of_a_group_begins_behind_the_last_one() -> None:
     assert loading.page_of(failed, "FAILED", (7, "a" * 16)).query == JobsOfGroup(
         "FAILED", "PARSE", "fix", "1.0.0", "TIMEOUT", "", before_at=7, before_id="a" * 16, limit=loading.PAGE_JOBS
     )
-    assert loading.page_of(scan, "COMPLETED", None).query == JobsOfGroup(
+    assert loading.page_of(scan, "COMPLETED").query == JobsOfGroup(
         "COMPLETED", "SCAN", "", "", "", "/data", before_at=None, before_id="", limit=loading.PAGE_JOBS
     )
 
@@ -131,9 +131,9 @@ def test_an_event_of_a_counted_job_waits_until_the_tables_have_said_whose_job_it
     leased = whole(12, 0, "JobLeased", {"job_id": job_id(1)})
 
     assert unlisted.holds(book, leased, leased.decoded())
-    (asked,) = unlisted.identify()
+    (asked,) = unlisted.identify(book)
     assert asked.query == JobsById((job_id(1),))
-    assert unlisted.identify() == []  # one question at a time
+    assert unlisted.identify(book) == []  # one question at a time
 
     found = list(unlisted.on_answer(book, Answer(asked.tag, 11, [grouped(job_id(1), status="QUEUED")])))
 
@@ -151,7 +151,7 @@ def test_an_event_of_a_job_that_nobody_counted_is_not_held() -> None:
 
     assert not unlisted.holds(book, leased, leased.decoded())
     assert not unlisted.holds(book, queued, queued.decoded())
-    assert unlisted.identify() == []
+    assert unlisted.identify(book) == []
 
 
 def test_pages_of_a_bucket_are_asked_for_one_after_the_other_until_the_last() -> None:

@@ -55,6 +55,8 @@ ASKED: list[Query[Any]] = [
     jobs.JobGroups(),
     jobs.JobsOfGroup("COMPLETED", "PARSE", "advice", "1.0.0"),
     jobs.JobsOfGroup("FAILED", "PARSE", "advice", "1.0.0", cause=_CAUSE, limit=2),
+    jobs.JobsInQueue(("QUEUED", "RETRY_WAIT")),
+    jobs.JobsInQueue(("QUEUED",), "PARSE", "advice", "1.0.0", topic="advice", after_seq=5, until_seq=10_000, limit=2),
     jobs.JobsById((_JOB, "nobody")),
     jobs.EndedJobs(limit=500),
     jobs.JobsMatching(("COMPLETED", "FAILED"), text="DATA", type="PARSE", parser="advice"),
@@ -273,6 +275,22 @@ def test_groups_count_every_job_once_and_their_pages_bring_each_member_once(
         assert len(seen) == len(set(seen)) == group["jobs"]
         counted += group["jobs"]
     assert counted == sum(row["jobs"] for row in asker.found(jobs.JobsByStatus())) > 200
+
+
+def test_pages_of_the_queue_bring_each_open_job_once_in_the_order_of_queueing(asker: Asker) -> None:
+    states = ("QUEUED", "LEASED", "RUNNING", "COMMITTED", "RETRY_WAIT")
+    every = asker.found(jobs.JobsInQueue(states))
+    last = every[len(every) // 2]["queued_seq"]
+    pages: list[dict[str, Any]] = []
+    after = 0
+    while page := asker.found(jobs.JobsInQueue(states, after_seq=after, until_seq=last, limit=2)):
+        pages += page
+        after = page[-1]["queued_seq"]
+
+    assert pages == every[: len(every) // 2 + 1]
+    assert [row["queued_seq"] for row in every] == sorted({row["queued_seq"] for row in every})
+    counts = {row["status"]: row["jobs"] for row in asker.found(jobs.JobsByStatus())}
+    assert len(every) == sum(counts.get(state, 0) for state in states) > 3
 
 
 #: Where people's own SQL is composed: the SQL command and screen, samples of published outputs; the demo types commands.

@@ -8,7 +8,7 @@ identity takes a walk over the open groups and a binary search, never a scan of 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import islice
@@ -302,12 +302,12 @@ class JobList:
                 before += size
         return self._starts
 
-    def end_words(self, at: int, *, is_loading: bool) -> str:
+    def end_words(self, at: int, is_loading: Callable[[BucketKey], bool]) -> str:
         """The message on the last listed job of an open group that has more jobs; else empty."""
         for span in self.spans():
             group = span.group
             if at == span.row + span.size and span.size < self.total(group):
-                more = "more are loading." if is_loading else "`f` and `/` look in all."
+                more = "more are loading." if any(map(is_loading, group.bucket_keys)) else "`f` and `/` look in all."
                 if not span.size:
                     return f"None of the {self.total(group):,} jobs is listed; {more}"
                 return f"The first {span.size:,} of {self.total(group):,} jobs are listed; {more}"

