@@ -212,9 +212,7 @@ class Shell:
             if isinstance(message, Failed):
                 self.say(f"{message.problem} {message.remedy}".strip(), "bad")
                 self.present.refused(tag)
-            elif isinstance(message, Answer):
-                self.present.on_answer(message)
-            return []
+            return [*self.present.on_answer(message)] if isinstance(message, Answer) else []
         if isinstance(message, Done | Failed):
             self._outcome(message)
         if tag[0] == "travel":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 
 from casparian_console.canvas import clock
-from casparian_console.messages import Copy, Effect, Failed, OpenFolder, RunOperation, RunQuery
+from casparian_console.messages import Answer, Copy, Effect, Failed, OpenFolder, RunOperation, RunQuery
 from casparian_console.screens.jobs import Jobs
-from casparian_console.screens.jobs.changes import Batch
+from casparian_console.screens.jobs.changes import PAGE_IDS, Batch
+from casparian_protocol.queries.jobs import GroupedJob, JobsInQueue, JobsOfGroup
 from casparian_protocol.queries.outputs import ViolationsOfJobs
-from tests.console.driving import Driver, complete, fail, job_id, queued, run_job
+from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job
 from tests.console.jobs_scene import work_day
+from tests.console.test_growth import found_job, many_waiting
 
 
 @pytest.fixture
@@ -354,3 +357,105 @@ def test_files_of_a_group_are_told_apart_by_their_path_from_the_common_directory
     text = driver.text(120, 40)
 
     assert "✗ 2024/nyse/a.log " in text and "✗ 2024/lse/a.log " in text and "✗ 2023/lse/b.log " in text
+
+
+# --- groups that are not loaded as a whole ----------------------------------------------------------------------------
+
+
+def ids(first: int, behind: int) -> list[GroupedJob]:
+    return [found_job(number) for number in range(first, behind)]
+
+
+def whole_group(jobs: int) -> tuple[Driver, RunQuery]:
+    """A home with so many waiting jobs, 10 of them listed, whose cancellation was confirmed; the query for the first ids."""
+    driver = many_waiting(jobs, 10)
+    driver.press("alt-j", "c")
+    text = driver.text(100, 40)
+    assert f"Cancel all {jobs:,} jobs of fix 1.0.0, 0 of them running?" in text
+    assert f"and {jobs - 6:,} more" in text
+    effects = driver.press("y")
+    assert not asks(effects)
+    (page,) = [each for each in effects if isinstance(each, RunQuery) and each.tag[0] == "jobs"]
+    return driver, page
+
+
+def test_a_group_of_which_only_some_jobs_are_listed_is_cancelled_as_a_whole() -> None:
+    driver, page = whole_group(12_000)
+    every = ("COMMITTED", "LEASED", "QUEUED", "RETRY_WAIT", "RUNNING")
+    until = driver.shell.present.seq
+    assert page.query == JobsInQueue(every, "PARSE", "fix", "1.0.0", until_seq=until, limit=PAGE_IDS)
+    cancelled, read, requests, pages = 0, 0, list[RunOperation](), [page]
+    while pages or requests:
+        if pages:
+            (page,) = pages
+            assert isinstance(page.query, JobsInQueue)
+            assert page.query.after_seq == read
+            effects = driver.send(Answer(page.tag, driver.seq, ids(read, min(read + PAGE_IDS, 12_000))))
+            read = min(read + PAGE_IDS, 12_000)
+        else:
+            request = requests.pop(0)
+            asked = len(request.call.packed()["job_ids"])
+            effects = driver.done(request, cancelled=asked, requested=0)
+            cancelled += asked
+            to_go = f", {12_000 - cancelled:,} to go." if cancelled < 12_000 else "."
+            assert f"{cancelled:,} jobs are stopped{to_go}" in driver.text(100, 24)
+        requests += asks(effects)
+        assert len(requests) <= 8
+        pages = [each for each in effects if isinstance(each, RunQuery) and each.tag[:2] == ("jobs", "page")]
+
+    assert cancelled == 12_000
+    assert not jobs_of(driver).changes.is_busy
+
+
+def test_a_cancellation_of_very_many_jobs_can_be_stopped() -> None:
+    driver, page = whole_group(300_000)
+    requests = asks(driver.send(Answer(page.tag, driver.seq, ids(0, PAGE_IDS))))
+    assert [len(ask.call.packed()["job_ids"]) for ask in requests] == [1000] * 5
+    driver.done(requests[0], cancelled=1000, requested=0)
+    assert "s stop" in driver.lines(80, 24)[-1]
+
+    assert driver.press("c", "y") == []
+    assert "Wait: 1,000 jobs are stopped, 299,000 to go." in driver.text(80, 24)
+    driver.press("s")
+    assert "s stop" not in driver.lines(80, 24)[-1]
+    for each in requests[1:]:
+        assert not asks(driver.done(each, cancelled=1000, requested=0))
+    late = driver.send(Answer(page.tag, driver.seq, ids(PAGE_IDS, 2 * PAGE_IDS)))
+
+    assert not asks(late)
+    assert "5,000 jobs are stopped; the other 295,000 stay as they are." in driver.text(80, 24)
+    assert jobs_of(driver).changes.batch is None
+
+
+def test_a_page_of_ids_that_fails_ends_the_change_and_says_how_many_stay() -> None:
+    driver, page = whole_group(300_000)
+    driver.fail(page.tag, "The tables do not answer.")
+
+    assert "0 jobs are stopped; 300,000 refused: The tables do not answer." in driver.text(100, 24)
+    assert jobs_of(driver).changes.batch is None
+
+
+def test_a_group_of_ended_jobs_is_retried_as_a_whole() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["groups", "jobs"])
+    driver.send(Answer(("facts", "groups"), driver.seq, [group("CANCELLED", 300_000)]))
+    known = [grouped(job_id(number), status="CANCELLED", ended_at=9_000 - number) for number in range(200)]
+    driver.send(Answer(("facts", "jobs"), driver.seq, known))
+    driver.press("alt-j", "R")
+    assert "Retry all 300,000 jobs of fix 1.0.0?" in driver.text(100, 40)
+    (page,) = [each for each in driver.press("y") if isinstance(each, RunQuery) and each.tag[0] == "jobs"]
+    assert page.query == JobsOfGroup("CANCELLED", "PARSE", "fix", "1.0.0", limit=PAGE_IDS)
+    rows = [grouped(job_id(number), status="CANCELLED", ended_at=9_000 - number) for number in range(PAGE_IDS)]
+    requests = asks(driver.send(Answer(page.tag, driver.seq, rows)))
+    effects = [each for request in requests for each in driver.done(request, queued=1000)]
+    (following,) = [each for each in effects if isinstance(each, RunQuery) and each.tag[0] == "jobs"]
+
+    assert following.query == replace(page.query, before_at=9_001 - PAGE_IDS, before_id=job_id(PAGE_IDS - 1))
+
+
+def test_replaying_all_dead_letters_can_be_stopped(day: Driver) -> None:
+    (first,) = asks(jobs_of(day).changes.replay_page())
+    day.press("s")
+
+    assert not asks(day.done(first, replayed=1000, next_after=job_id(1000)))
+    assert "1,000 dead letters are queued again; the others stay dead letters." in day.text(100, 40)

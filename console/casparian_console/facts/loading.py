@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console.facts.book import MOST_LISTED, JobBook, Settled
-from casparian_console.facts.jobs import CLOSED, ENDED_STATES, STANDINGS, BucketKey, Counts, Job, Standing, recency
+from casparian_console.facts.jobs import (
+    CLOSED,
+    ENDED_STATES,
+    OPEN_STATES,
+    STANDINGS,
+    BucketKey,
+    Counts,
+    Job,
+    Standing,
+    recency,
+)
 from casparian_console.kinds import look_of
 from casparian_console.messages import Answer, RunQuery, Tag
 from casparian_protocol.events import Event, JobEvent, JobProgressed, JobQueued, JobReplayed
@@ -40,7 +50,7 @@ PAGE_JOBS = 500
 #: The size of a page of waiting jobs. A group with fewer listed jobs gets its next page before anyone looks for it.
 PAGE_WAITING = 1_000
 #: How many jobs one query asks for by id.
-IDS_AT_ONCE = 500
+IDS_AT_ONCE = 2_000
 
 #: For how many buckets without a loaded job a page is queried at once.
 _PAGES_AT_ONCE = 8
@@ -50,6 +60,8 @@ WAITING_STATES = ("QUEUED", "RETRY_WAIT")
 _TAKEN = ENDED_STATES | {*WAITING_STATES}
 #: A bucket, and the state of its ended jobs that a page is about; a page of waiting jobs is about all of them (`QUEUE`).
 _Page = tuple[BucketKey, str]
+#: The query for a page of a group.
+GroupPage = JobsInQueue | JobsOfGroup
 QUEUE = "queue"
 #: Where the first page begins.
 _FIRST = (0, "")
@@ -80,7 +92,7 @@ def page_of(key: BucketKey, state: str, behind: tuple[int, str] = _FIRST) -> Run
     """The query for the next jobs of a bucket behind a sort key: of ended jobs in one state, or of waiting jobs."""
     _, kind, which, version, cause = key
     parser, path = (which, "") if look_of(kind).is_grouped_by_parser else ("", which)
-    query: JobsInQueue | JobsOfGroup
+    query: GroupPage
     if state == QUEUE:
         query = JobsInQueue(WAITING_STATES, kind, parser, version, path, after_seq=behind[0], limit=PAGE_WAITING)
     else:
@@ -89,6 +101,35 @@ def page_of(key: BucketKey, state: str, behind: tuple[int, str] = _FIRST) -> Run
             state, kind, parser, version, cause, path, before_at=before_at, before_id=before_id, limit=PAGE_JOBS
         )
     return RunQuery(page_tag(key, state), query)
+
+
+def pages_of_all(keys: Collection[BucketKey], until_seq: int, limit: int) -> list[GroupPage]:
+    """The first pages of all jobs of these buckets, loaded or not; empty if closed failures, which have no pages, are among them.
+
+    Jobs that are queued after `until_seq`, or end while the pages are read, are not on them."""
+    pages: list[GroupPage] = []
+    standings = {key[0] for key in keys}
+    for key in keys:
+        if key[4] == CLOSED:
+            return []
+        for state in states_of(key[0]):
+            first = page_of(key, state).query
+            if isinstance(first, JobsInQueue):
+                states = tuple(each for each in sorted(OPEN_STATES) if STANDINGS[each] in standings)
+                pages.append(replace(first, statuses=states, until_seq=until_seq, limit=limit))
+            elif isinstance(first, JobsOfGroup):
+                pages.append(replace(first, limit=limit))
+    return pages
+
+
+def next_page(page: GroupPage, rows: list[GroupedJob]) -> GroupPage | None:
+    """The page behind one with these rows; None after the last one."""
+    if len(rows) < page.limit:
+        return None
+    last = job_of(rows[-1])
+    if isinstance(page, JobsInQueue):
+        return replace(page, after_seq=last.queued_seq)
+    return replace(page, before_at=last.at, before_id=last.job_id)
 
 
 def matching(query: JobsMatching) -> RunQuery:

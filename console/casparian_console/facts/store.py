@@ -201,15 +201,15 @@ class Facts:
         self.jobs.has_journal = True
         return [loading.load(table) for table in loading.LOADS if table in wanted]
 
-    def on_answer(self, answer: Answer) -> None:
-        """Take in the answer to a load, then fold the events after it again."""
+    def on_answer(self, answer: Answer) -> list[RunQuery]:
+        """Take in the answer to a load, then fold the events after it again. Returns the query for the next named jobs."""
         table = answer.tag[1]
         if table == "found":
             self.found[loading.matching_key(answer.tag)] = len(answer.rows)
         if table not in loading.LOADS:
             for record in self.unlisted.on_answer(self.jobs, answer):
                 self._refold(record)
-            return
+            return self.unlisted.identify(self.jobs)
         later = [each for each in self._behind if each.item.seq > answer.seq]
         if table == "jobs":
             self.jobs.know(map(loading.job_of, answer.rows), answer.seq)
@@ -222,6 +222,7 @@ class Facts:
             for each in later:
                 self.registry.fold(each.item, (table,))
         self._arrived(table)
+        return []
 
     def _arrived(self, table: str) -> None:
         if self._awaited[table] > 1:

@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from casparian_console.canvas import clean
-from casparian_console.facts import Job
+from casparian_console.facts import GroupPage, Job, Standing, pages_of_all
 from casparian_console.kinds import look_of
 from casparian_console.messages import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.screen import Action, Context, existing
-from casparian_console.screens.jobs.changes import Chosen
+from casparian_console.screens.jobs.changes import PAGE_IDS, Chosen
 from casparian_console.screens.jobs.filter import Filter, FilterDialog
 from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN
 from casparian_console.screens.jobs.logs import LogView
@@ -60,6 +60,10 @@ def can_replay(screen: Jobs, context: Context) -> bool:
 
 def can_cancel(screen: Jobs, context: Context) -> bool:
     return _standing(screen, context) == OPEN
+
+
+def is_busy(screen: Jobs, _context: Context) -> bool:
+    return screen.changes.is_busy and screen.part != "log"
 
 
 def has_output(screen: Jobs, context: Context) -> bool:
@@ -111,7 +115,14 @@ def chosen(screen: Jobs, context: Context) -> Chosen:
     assert row is not None, "actions on jobs ask first whether one is selected"
     group, job = row
     jobs = [job] if job is not None else list(screen.job_list.members(group))
-    return Chosen(group, jobs, screen.job_list.total(group), has_text_filter=bool(screen.filter.text))
+    total, pages = screen.job_list.total(group), list[GroupPage]()
+    rows = sum(each.rows for each in jobs if each.standing is Standing.DONE)
+    if job is None and len(jobs) < total:  # never under a filter by job: then `total` counts the jobs that were found
+        buckets = screen.job_list.buckets(group)
+        keys = [key for key in group.bucket_keys if screen.filter.takes_bucket(key)]  # none of the jobs may be running yet
+        pages = pages_of_all(keys, context.facts.seq, PAGE_IDS)
+        rows = sum(bucket.rows for bucket in buckets if bucket.standing is Standing.DONE) if pages else rows
+    return Chosen(group, jobs, total, bool(screen.filter.text), tuple(pages), rows)
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
@@ -371,6 +382,8 @@ ACTIONS = existing(
                resume, can_resume, 84, "resume", is_change=True),
         Action("jobs.cancel", ("c",), "cancel", "Cancel the job, or all of the group",
                lambda s, c: s.changes.cancel(chosen(s, c), c), can_cancel, 78, "cancel", is_change=True),
+        Action("jobs.stop", ("s",), "stop", "Stop changing many jobs; those not reached yet stay as they are",
+               lambda s, c: s.changes.stop(c), is_busy, weight=95),
         Action("jobs.replay", ("R",), "replay", "Dead letters: replay one, or all of the cause",
                lambda s, c: s.changes.replay(chosen(s, c), c), can_replay, 88, "replay", is_change=True),
         Action("jobs.replay_all", ("A",), "replay all", "Dead letters: replay all of them",

@@ -1,20 +1,21 @@
 """Changing jobs: retry, cancel, rerun, and replay of dead letters, for one job or many, each with its command line.
 
 For many jobs only a few requests are in flight at a time, each for up to 1,000 jobs, so that ten thousand jobs neither flood the
-daemon nor delay the screen. Replays of a cause go page by page.
+daemon nor delay the screen. The ids of a group that is not loaded as a whole are read page by page. Replays of a cause go page by
+page too. The user can stop all of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console.canvas import clean, count
-from casparian_console.facts import OPEN_STATES, Job, Standing
+from casparian_console.facts import OPEN_STATES, GroupPage, Job, Standing, next_page
 from casparian_console.kinds import look_of
-from casparian_console.messages import Done, Effects, Failed, RunOperation, Tagged
+from casparian_console.messages import Answer, Done, Effects, Failed, RunOperation, RunQuery, Tagged
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.job_list import JobGroup
@@ -36,6 +37,8 @@ from casparian_protocol.wire.operations.jobs import (
 
 _IN_FLIGHT = 8
 _NAMED = 6
+#: The size of a page of ids.
+PAGE_IDS = 5 * JOBS_PER_REQUEST
 _CALLS: dict[str, Callable[..., Call[JobResult]]] = {"retry": RETRY, "cancel": CANCEL, "rerun": RERUN}
 _CALLS_OF_MANY: dict[str, Callable[..., Call[Any]]] = {
     "retry": RETRY_JOBS,
@@ -63,10 +66,11 @@ def command(op: str, *job_ids: str) -> str:
     return f"casparian job {op} {' '.join(job_ids)}"
 
 
-def named(jobs: Sequence[Job]) -> list[str]:
-    """Name the first few jobs, for a question."""
+def named(jobs: Sequence[Job], total: int = 0) -> list[str]:
+    """Name the first few jobs, for a question. `total` also counts those that are not loaded."""
     lines = [f"  {job.input.rpartition('/')[2] or job.input}  {job.job_id[:8]}" for job in jobs[:_NAMED]]
-    return [*lines, f"  and {len(jobs) - _NAMED:,} more"] if len(jobs) > _NAMED else lines
+    more = max(len(jobs), total) - len(lines)
+    return [*lines, f"  and {more:,} more"] if more else lines
 
 
 @dataclass
@@ -74,20 +78,49 @@ class Batch:
     """One operation on many jobs, in progress."""
 
     op: str
-    waiting: deque[str]
+    waiting: deque[str] = field(default_factory=deque)
+    #: The pages of ids that are still to be read, for groups that are not loaded as a whole, and the jobs on them.
+    pages: deque[GroupPage] = field(default_factory=deque)
+    unread: int = 0
+    is_reading: bool = False
     #: First job of each unanswered request → the number of jobs in the request.
     in_flight: dict[str, int] = field(default_factory=dict)
     done: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    #: The number of jobs that were not requested because the user stopped; None: the user did not.
+    left: int | None = None
 
     def more(self) -> Effects:
         asks: Effects = []
+        if self.pages and not self.is_reading and len(self.waiting) < JOBS_PER_REQUEST:
+            self.is_reading = True
+            asks.append(RunQuery(("jobs", "page", self.op), self.pages[0]))
         while self.waiting and len(self.in_flight) < _IN_FLIGHT:
+            if self.pages and len(self.waiting) < JOBS_PER_REQUEST:
+                break  # the next page fills the request
             ids = [self.waiting.popleft() for _ in range(min(JOBS_PER_REQUEST, len(self.waiting)))]
             self.in_flight[ids[0]] = len(ids)
             call = _CALLS_OF_MANY[self.op](job_ids=ids)
             asks.append(RunOperation(("jobs", "batch", self.op, ids[0]), call, command(self.op, *ids)))
         return asks
+
+    def on_page(self, message: Answer | Failed) -> None:
+        """Take a page of ids. After a failure the rest of the group stays as it is."""
+        self.is_reading = False
+        if not self.pages:
+            return  # stopped since
+        if isinstance(message, Failed):
+            self.pages.clear()
+            self.refused[message.problem] += self.unread
+            self.unread = 0
+            return
+        self.waiting.extend(row["id"] for row in message.rows)
+        self.unread = max(0, self.unread - len(message.rows))
+        behind = next_page(self.pages.popleft(), message.rows)
+        if behind is not None:
+            self.pages.appendleft(behind)
+        elif not self.pages:
+            self.unread = 0  # some of the group have left it since they were counted
 
     def on_answer(self, message: Done | Failed) -> None:
         asked = self.in_flight.pop(message.tag[3], 0)
@@ -100,14 +133,24 @@ class Batch:
         for each in result.refused:
             self.refused[each.reason] += each.jobs
 
+    def drop(self) -> int:
+        """Forget the jobs that were not requested yet. Returns how many."""
+        left = len(self.waiting) + self.unread
+        self.waiting.clear()
+        self.pages.clear()
+        self.unread = 0
+        return left
+
     @property
     def is_over(self) -> bool:
-        return not self.waiting and not self.in_flight
+        return not (self.waiting or self.in_flight or self.pages)
 
     def words(self) -> str:
         one_does, many_do = _DONE_WORDS[self.op]
         text = f"{count(self.done, 'job')} {one_does if self.done == 1 else many_do}"
-        text += "" if self.is_over else f", {len(self.waiting) + sum(self.in_flight.values()):,} to go"
+        to_go = len(self.waiting) + sum(self.in_flight.values()) + self.unread
+        text += "" if self.is_over else f", {to_go:,} to go"
+        text += f"; the other {self.left:,} stay as they are" if self.left is not None else ""
         for problem, number in self.refused.most_common(2):
             text += f"; {number:,} refused: {clean(problem)}"
         return f"{text}."
@@ -115,25 +158,31 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The jobs to change: one job, or all loaded jobs of a group. `total` also counts those that are not loaded."""
+    """The jobs to change: one job, or those of a group. `total` also counts those that are not loaded."""
 
     group: JobGroup
+    #: The loaded ones.
     jobs: list[Job]
     total: int
     has_text_filter: bool = False
+    #: If not all are loaded: the first pages of all of them. Empty: only the loaded ones can be changed.
+    pages: tuple[GroupPage, ...] = ()
+    #: The rows that they have published.
+    rows: int = 0
 
     @property
     def label(self) -> str:
         return clean(look_of(self.group.type).label(self.group.key[2], self.group.version))
 
     def words(self, noun: str) -> str:
-        """`3 jobs of fix 1.2`; for a group that is not fully loaded, `the 2,000 listed of 12,345 jobs of fix 1.2`."""
+        """`3 jobs of fix 1.2`, `all 300,000 jobs of fix 1.2`; or `the 200 listed of 12,345 jobs of fix 1.2`."""
         known = len(self.jobs)
-        what = (
-            count(known, noun)
-            if known == 1 or known >= self.total
-            else f"the {known:,} listed of {count(self.total, noun)}"
-        )
+        if self.pages:
+            what = f"all {count(self.total, noun)}"
+        elif known == 1 or known >= self.total:
+            what = count(known, noun)
+        else:
+            what = f"the {known:,} listed of {count(self.total, noun)}"
         return f"{what} of {self.label}"
 
 
@@ -146,31 +195,48 @@ class Changes:
     #: Formats a fingerprint for the user.
     shown: Callable[[str], str]
     batch: Batch | None = None
+    #: Whether dead letters are replayed page by page, and whether the user has stopped that.
+    is_replaying: bool = False
+    _is_stopped: bool = False
     _replayed: int = 0
     _refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a change of many jobs is in progress that can be stopped."""
+        return (self.batch is not None and self.batch.left is None) or (self.is_replaying and not self._is_stopped)
+
+    def stop(self, context: Context) -> Effects:
+        """Send no more requests. Those in flight are carried out."""
+        self._is_stopped = self.is_replaying
+        if self.batch is not None:
+            self.batch.left = self.batch.drop()
+            context.say(self.batch.words(), "warn")
+            self.batch = None if self.batch.is_over else self.batch
+        return []
 
     def retry(self, chosen: Chosen, context: Context) -> Effects:
         """Retry one job at once, or a group after a question that says how many."""
         jobs = chosen.jobs
-        if len(jobs) == 1:
+        if len(jobs) == 1 and not chosen.pages:
             self.stay()
             return [one("retry", jobs[0])]
         is_whole_cause = chosen.group.key[4] == jobs[0].fingerprint != "" and not chosen.has_text_filter
         if is_whole_cause and all(job.state == "DEAD_LETTER" for job in jobs):
             return self.replay(chosen, context)
-        return self._ask("retry", jobs, f"Retry {chosen.words('job')}?", context)
+        return self._ask("retry", chosen, f"Retry {chosen.words('job')}?", context)
 
     def rerun(self, chosen: Chosen, context: Context) -> Effects:
         question = f"Run {chosen.words('input')} again, with the parser's current version?"
-        rows = sum(job.rows for job in chosen.jobs if job.standing is Standing.DONE)
-        if rows:
-            question += f" This replaces {count(rows, 'row')}."
-        return self._ask("rerun", chosen.jobs, question, context)
+        if chosen.rows:
+            question += f" This replaces {count(chosen.rows, 'row')}."
+        return self._ask("rerun", chosen, question, context)
 
     def cancel(self, chosen: Chosen, context: Context) -> Effects:
         running = sum(job.standing is Standing.RUNNING for job in chosen.jobs)
         question = f"Cancel {chosen.words('job')}, {running:,} of them running? They leave no output."
-        return self._ask("cancel", [job for job in chosen.jobs if job.state in OPEN_STATES], question, context)
+        open_ones = replace(chosen, jobs=[job for job in chosen.jobs if job.state in OPEN_STATES])
+        return self._ask("cancel", open_ones, question, context)
 
     def replay(self, chosen: Chosen, context: Context) -> Effects:
         """Replay dead letters: one, or all with the cause of the chosen group."""
@@ -180,7 +246,7 @@ class Changes:
             return self.replay_one(jobs[0])
         cause = jobs[0].fingerprint
         if not cause:
-            return self._ask("retry", jobs, f"Retry {count(len(jobs), 'dead letter')}?", context)
+            return self._ask("retry", chosen, f"Retry {count(len(jobs), 'dead letter')}?", context)
         question = f"Replay all dead letters with {self.shown(cause)}? {len(jobs):,} are known here."
 
         def start() -> Effects:
@@ -193,61 +259,71 @@ class Changes:
         question = f"Replay all {count(context.facts.dead, 'dead letter')} of this home?"
         return context.open(Confirm("Replay", question, self.replay_page, [f"home: {clean(context.home)}"]))
 
-    def _ask(self, op: str, jobs: list[Job], question: str, context: Context) -> Effects:
+    def _ask(self, op: str, chosen: Chosen, question: str, context: Context) -> Effects:
         """Ask the user, then send the requests."""
 
         def start() -> Effects:
             self.stay()
-            return [one(op, jobs[0])] if len(jobs) == 1 else self.many(op, jobs, context)
+            if len(chosen.jobs) == 1 and not chosen.pages:
+                return [one(op, chosen.jobs[0])]
+            return self.many(op, chosen, context)
 
-        return context.open(Confirm(op.capitalize(), question, start, named(jobs)))
+        details = named(chosen.jobs, chosen.total if chosen.pages else 0)
+        return context.open(Confirm(op.capitalize(), question, start, details))
 
-    def many(self, op: str, jobs: Sequence[Job], context: Context) -> Effects:
-        """Start a batch; a batch of the same operation in progress gets the jobs added."""
-        ids = [job.job_id for job in jobs]
-        if self.batch is not None and self.batch.op == op:
-            self.batch.waiting.extend(ids)
-        elif self.batch is not None:
+    def many(self, op: str, chosen: Chosen, context: Context) -> Effects:
+        """Start a batch; a batch of the same operation in progress gets the jobs added, unless they are to be read first."""
+        if self.batch is not None and (self.batch.op != op or self.batch.left is not None or chosen.pages):
             context.say(f"Wait: {self.batch.words()}", "warn")
             return []
+        batch = self.batch = self.batch or Batch(op)
+        if chosen.pages:
+            batch.pages.extend(chosen.pages)
+            batch.unread += chosen.total
         else:
-            self.batch = Batch(op, deque(ids))
-        context.say(self.batch.words(), "dim")
-        return self.batch.more()
+            batch.waiting.extend(job.job_id for job in chosen.jobs)
+        context.say(batch.words(), "dim")
+        return batch.more()
 
     def on_answer(self, message: Tagged, context: Context) -> Effects:
-        """Take the answer to a request of a batch, or to a page of a replay."""
+        """Take the answer to a request of a batch, to a query of its ids, or to a page of a replay."""
         if isinstance(message, Done | Failed) and message.tag[1] == "replay":
             return self._on_replayed(message, context)
         batch = self.batch
-        if batch is None or not isinstance(message, Done | Failed) or message.tag[1] != "batch":
+        if batch is None:
             return []
-        batch.on_answer(message)
-        if not context.can_change:
-            left = len(batch.waiting)
-            batch.waiting.clear()
-            batch.refused["the daemon stopped answering"] += left
+        if isinstance(message, Answer | Failed) and message.tag[1] == "page":
+            batch.on_page(message)
+        elif isinstance(message, Done | Failed) and message.tag[1] == "batch":
+            batch.on_answer(message)
+        else:
+            return []
+        if not context.can_change and (dropped := batch.drop()):
+            batch.refused["the daemon stopped answering"] += dropped
         if batch.is_over:
             self.batch = None
-        context.say(batch.words(), "bad" if batch.refused else "ok")
+        is_odd = bool(batch.refused)
+        context.say(batch.words(), "bad" if is_odd else "ok" if batch.left is None else "warn")
         return batch.more()
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 
     def replay_one(self, job: Job) -> Effects:
-        self._replayed, self._refused = 0, Counter()
+        self._replayed, self._refused, self._is_stopped = 0, Counter(), False
         cli = f"casparian jobs replay {job.job_id}"
         return [RunOperation(("jobs", "replay", "", job.job_id), REPLAY(job_id=job.job_id), cli)]
 
     def replay_page(self, *, fingerprint: str = "", after: str = "") -> Effects:
         """Replay one page of all dead letters, or of those of a cause; the answer may lead to the next page."""
         if not after:
-            self._replayed, self._refused = 0, Counter()
+            self._replayed, self._refused, self._is_stopped = 0, Counter(), False
+        self.is_replaying = True
         call = REPLAY(fingerprint=fingerprint, after=after) if fingerprint else REPLAY(all_dead=True, after=after)
         which = f"--fingerprint ERR-{fingerprint}" if fingerprint else "--all-dead"
         return [RunOperation(("jobs", "replay", fingerprint), call, f"casparian jobs replay {which}")]
 
     def _on_replayed(self, message: Done | Failed, context: Context) -> Effects:
+        self.is_replaying = False
         if isinstance(message, Failed):
             return []
         result = message.result
@@ -258,6 +334,8 @@ class Changes:
         text = f"{count(self._replayed, 'dead letter')} {'is' if self._replayed == 1 else 'are'} queued again"
         for reason, jobs in self._refused.most_common(2):
             text += f"; {jobs:,} not: {clean(reason)}"
-        context.say(f"{text}.", "warn" if self._refused else "ok")
         after = result.next_after
+        if after and self._is_stopped:
+            after, text = "", f"{text}; the others stay dead letters"
+        context.say(f"{text}.", "warn" if self._refused or self._is_stopped else "ok")
         return self.replay_page(fingerprint=message.tag[2], after=after) if after else []
