@@ -119,7 +119,8 @@ def chosen(screen: Jobs, context: Context) -> Chosen:
     rows = sum(each.rows for each in jobs if each.standing is Standing.DONE)
     if job is None and len(jobs) < total:  # never under a filter by job: then `total` counts the jobs that were found
         buckets = screen.job_list.buckets(group)
-        keys = [key for key in group.bucket_keys if screen.filter.takes_bucket(key)]  # none of the jobs may be running yet
+        # running jobs too if none runs yet
+        keys = [key for key in group.bucket_keys if screen.filter.takes_bucket(key)]
         pages = pages_of_all(keys, context.facts.seq, PAGE_IDS)
         rows = sum(bucket.rows for bucket in buckets if bucket.standing is Standing.DONE) if pages else rows
     return Chosen(group, jobs, total, bool(screen.filter.text), tuple(pages), rows)
