@@ -80,8 +80,9 @@ class Gateway(Protocol):
         """Make bytes durable in the home's blob store, so that an operation can name them. Returns their digest."""
         ...
 
-    def feed(self) -> AbstractContextManager[Feed]:
-        """A snapshot, then events and metrics as they happen. Raises `NoDaemon` without a daemon."""
+    def feed(self, *, outlives_daemon: bool = False) -> AbstractContextManager[Feed]:
+        """A snapshot, then events and metrics as they happen. Raises `NoDaemon` without a daemon, and `NoSentinel` when it ends
+        (unless the caller's feed outlives it)."""
         ...
 
 
@@ -131,8 +132,8 @@ class RemoteGateway:
         return self.client.upload(content)
 
     @contextmanager
-    def feed(self) -> Iterator[Feed]:
-        with self.client.follow() as feed:
+    def feed(self, *, outlives_daemon: bool = False) -> Iterator[Feed]:
+        with self.client.follow(outlives_daemon=outlives_daemon) as feed:
             self._feed = feed
             try:
                 yield feed
@@ -175,7 +176,7 @@ class LocalGateway:
     def upload(self, content: bytes) -> str:
         return self._sentinel.upload(content)
 
-    def feed(self) -> AbstractContextManager[Feed]:
+    def feed(self, *, outlives_daemon: bool = False) -> AbstractContextManager[Feed]:
         raise NoDaemon("The feed needs a running daemon.", remedy="Start one with `casparian start`.")
 
 
@@ -216,7 +217,7 @@ class PastGateway:
     def upload(self, content: bytes) -> str:
         self._refuse("An upload")
 
-    def feed(self) -> AbstractContextManager[Feed]:
+    def feed(self, *, outlives_daemon: bool = False) -> AbstractContextManager[Feed]:
         self._refuse("Following the feed")
 
     @staticmethod

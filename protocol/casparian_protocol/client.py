@@ -69,6 +69,17 @@ class NoSentinel(CasparianError):
         )
 
 
+class DaemonLost(NoSentinel):
+    """The daemon ended while a request waited for its answer. Exit code 3."""
+
+    def __init__(self, home: Home) -> None:
+        CasparianError.__init__(
+            self,
+            f"The daemon of {home.root} ended before it answered the request.",
+            remedy="It may have done what was requested: `casparian status` shows the state. `casparian start` starts it again.",
+        )
+
+
 class RequestRefused(CasparianError):
     """The daemon refused the request; the message is the daemon's."""
 
@@ -146,7 +157,8 @@ class Client:
         self.actor = actor or default_actor("cli")
         self._timeout_seconds = timeout_seconds
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._bus = self._dealer(home.bus_endpoint)
+        self._bus, self._losses = self._open_bus()
+        self._is_reopened = False
         self._query: zmq.Socket[bytes] | None = None
         #: How long a query is repeated while the tables are not available; 0: not at all.
         self.patience_seconds = 0.0
@@ -179,7 +191,8 @@ class Client:
         self._context.destroy(linger=0)
 
     def perform(self, call: Call[R], *, timeout_seconds: float | None = None, attachments: Sequence[bytes] = ()) -> R:
-        """Perform an operation and return its result. Raises `RequestRefused` or `NoSentinel`."""
+        """Perform an operation and return its result. Raises `RequestRefused` or `NoSentinel` (`DaemonLost` at the moment that
+        the daemon ends)."""
         result = self.request(
             call.operation.name, call.packed(), timeout_seconds=timeout_seconds, attachments=attachments
         )
@@ -196,10 +209,13 @@ class Client:
     ) -> dict[str, Any]:
         """Like `perform`, for an operation given by name. Returns the result as a map."""
         request = Request(id=secrets.token_hex(8), op=op, args=args or {}, actor=actor or self.actor)
+        self._renew_lost_connection()
         self._bus.send_multipart(encode(request, attachments))
         deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         while True:
-            answer, attachments = decode(self._receive(self._bus, deadline))
+            if not self._await(self._bus, deadline - time.monotonic()):
+                raise NoSentinel(self.home, "no answer in time")
+            answer, attachments = decode(self._bus.recv_multipart(zmq.NOBLOCK))
             match answer:
                 case Reply(id=request.id, ok=True):
                     return _attached(attachments) if attachments else answer.result
@@ -265,13 +281,14 @@ class Client:
 
         The projector reports while it works on the query; if it is silent, the daemon is asked why.
         """
+        self._renew_lost_connection()
         if self._query is None:
-            self._query = self._dealer(self.home.query_endpoint)
+            self._query = self._connected(self._context.socket(zmq.DEALER), self.home.query_endpoint)
         self._query.send_multipart(frames)
         deadline, silent_seconds = time.monotonic() + seconds, _FIRST_SILENCE_SECONDS
         try:
             while time.monotonic() < deadline:
-                if not self._query.poll(int(silent_seconds * 1000)):
+                if not self._await(self._query, silent_seconds):
                     self._require_projector(is_late=silent_seconds > _FIRST_SILENCE_SECONDS)
                     silent_seconds = _SILENCE_SECONDS
                     continue
@@ -298,25 +315,62 @@ class Client:
         if projection.phase == ProjectorPhase.READY and is_late:
             raise TablesAway("the projector does not answer this query")
 
-    def follow(self) -> Feed:
-        """The feed from now on, beginning with a snapshot. It closes with this client."""
-        return Feed(self._context, self.home.feed_endpoint, self.snapshot)
+    def follow(self, *, outlives_daemon: bool = False) -> Feed:
+        """The feed from now on, beginning with a snapshot. It closes with this client.
+
+        A feed that does not outlive its daemon raises `NoSentinel` when it is silent and no process listens.
+        """
+        check = (lambda: None) if outlives_daemon else self._require_running
+        return Feed(self._context, self.home.feed_endpoint, self.snapshot, check)
 
     def snapshot(self, *, timeout_seconds: float | None = None) -> Snapshot:
         return self.perform(SNAPSHOT(), timeout_seconds=timeout_seconds)
 
-    def _dealer(self, endpoint: str) -> zmq.Socket[bytes]:
-        dealer = self._context.socket(zmq.DEALER)
+    def _require_running(self) -> None:
+        try:
+            _require_listener(self.home)
+        except NoSentinel as cause:
+            raise NoSentinel(self.home, "it has ended") from cause
+
+    @staticmethod
+    def _connected(dealer: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:
         dealer.set(zmq.LINGER, 0)
         dealer.set(zmq.MAXMSGSIZE, ATTACHMENT_LIMIT_BYTES)
         dealer.connect(endpoint)
         return dealer
 
-    def _receive(self, dealer: zmq.Socket[bytes], deadline: float) -> list[bytes]:
-        remaining = max(0.0, deadline - time.monotonic())
-        if not dealer.poll(int(remaining * 1000)):
-            raise NoSentinel(self.home, "no answer in time")
-        return dealer.recv_multipart(zmq.NOBLOCK)
+    def _open_bus(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        """A connection to the bus, and a socket that becomes readable once it is lost."""
+        bus = self._context.socket(zmq.DEALER)
+        losses = bus.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        losses.set(zmq.LINGER, 0)
+        return self._connected(bus, self.home.bus_endpoint), losses
+
+    def _renew_lost_connection(self) -> None:
+        """Raise `NoSentinel` if the daemon ended since the last request and there is no other."""
+        if self._losses.poll(0):
+            self._reopen_bus()
+        if self._is_reopened:
+            _require_listener(self.home)
+            self._is_reopened = False
+
+    def _reopen_bus(self) -> None:
+        """Connect again, and drop requests that no daemon has read: the next daemon must not perform them."""
+        self._bus.close()
+        self._losses.close()
+        self._bus, self._losses = self._open_bus()
+        self._is_reopened = True
+
+    def _await(self, awaited: zmq.Socket[bytes], seconds: float) -> bool:
+        """Whether an answer came in time. Raises `DaemonLost` at once if the daemon ended instead."""
+        poller = zmq.Poller()
+        poller.register(awaited, zmq.POLLIN)
+        poller.register(self._losses, zmq.POLLIN)
+        ready = dict(poller.poll(max(0, int(seconds * 1000))))
+        if self._losses in ready and not awaited.poll(0):  # an answer arrives before the loss is reported
+            self._reopen_bus()
+            raise DaemonLost(self.home)
+        return bool(ready)
 
 
 def _named(query: Query[Any]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The feed for its reader: a snapshot, then every event in order, or a `Gap` when some were missed.
 
-`FeedOrder` decides, without sockets, whether an event continues what the reader knows. `Feed` reads a SUB socket and
-fetches snapshots through a function passed by the caller.
+`FeedOrder` decides, without sockets, whether an event continues what the reader knows. `Feed` reads a SUB socket; functions
+that the caller passes fetch snapshots and check the daemon when nothing comes.
 """
 
 from __future__ import annotations
@@ -154,10 +154,13 @@ class Feed:
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
         snapshot: Callable[[], Snapshot],
+        on_silence: Callable[[], None],
         *,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
+        """`on_silence` is called before a `Silence` is returned, and may raise."""
         self._snapshot = snapshot
+        self._on_silence = on_silence
         self._silence_seconds = silence_seconds
         self._order = FeedOrder()
         self._last_heard = time.monotonic()
@@ -196,7 +199,7 @@ class Feed:
         return self._order.seq or 0
 
     def next(self, timeout_seconds: float) -> FeedItem | None:
-        """The next item, or None after this time. Raises the errors of fetching a snapshot."""
+        """The next item, or None after this time. Raises the errors of fetching a snapshot and of `on_silence`."""
         if self._order.needs_snapshot:
             taken = self._snapshot()
             self._order.on_snapshot(taken.seq)
@@ -217,4 +220,7 @@ class Feed:
 
     def _silence(self) -> Silence | None:
         silent_seconds = time.monotonic() - self._last_heard
-        return Silence(silent_seconds) if silent_seconds >= self._silence_seconds else None
+        if silent_seconds < self._silence_seconds:
+            return None
+        self._on_silence()
+        return Silence(silent_seconds)

@@ -1,11 +1,19 @@
 """Daemon and workers killed in the middle of thirty logs: every file once, every line accounted for, nothing left over."""
 
+import os
+import signal
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
 
 from casparian.demo import facts
 from casparian.demo.facts import Found, check
 from casparian.demo.fix_logs import generate
 from casparian.shipped import bundled
+from casparian_protocol.client import REQUEST_SECONDS, Client, DaemonLost
+from casparian_protocol.home import Home
 from tests.end_to_end.world import World, wait_for
 from tests.ending import await_end
 
@@ -60,6 +68,32 @@ def test_killed_at_any_moment_everything_is_done_once(world: World) -> None:
     parts = Counter(path.name for path in world.published("fix_orders"))
     assert parts.most_common(1)[0][1] == 1
     world.assert_at_rest(".staging")  # scratch of killed guests is swept by workers, once it is not new
+
+
+def test_who_waits_for_a_killed_daemon_hears_of_it_at_once(world: World) -> None:
+    world.run("init")
+    world.run("start", "--no-workers", "--detach")
+    follower = world.popen("log", "tail", "-f")
+    assert follower.stdout is not None
+    assert "SentinelStarted" in follower.stdout.readline()
+    with Client.connect(Home(world.home)) as client, ThreadPoolExecutor() as threads:
+        pid = world.daemon_pid()
+        os.kill(pid, signal.SIGSTOP)  # so that the request is sent and waits
+        waiting = threads.submit(client.request, "status")
+        assert not wait([waiting], timeout=0.2).done
+        began = time.monotonic()
+        killed(world, [pid])
+        with pytest.raises(DaemonLost, match="ended before it answered"):
+            waiting.result(timeout=REQUEST_SECONDS / 2)
+    _out, err = follower.communicate(timeout=REQUEST_SECONDS / 2)
+    assert (follower.returncode, err.splitlines()) == (
+        3,
+        [
+            f"casparian: No daemon answers for {world.home} (it has ended).",
+            "  Start one with `casparian start`, or check --home.",
+        ],
+    )
+    assert time.monotonic() - began < REQUEST_SECONDS / 2
 
 
 def started_workers(world: World) -> list[int]:

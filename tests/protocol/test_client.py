@@ -6,14 +6,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from casparian_protocol.client import (
+    REQUEST_SECONDS,
     Client,
+    DaemonLost,
     NoSentinel,
     RequestRefused,
     Rows,
@@ -22,10 +26,11 @@ from casparian_protocol.client import (
     read_query_answer,
     unpack_rows,
 )
+from casparian_protocol.errors import code_of
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.packing import MalformedMessage, pack
 from casparian_protocol.queries.jobs import JobsByStatus
-from casparian_protocol.wire.messages import Refused, Request
+from casparian_protocol.wire.messages import Refused, Request, decode
 from casparian_protocol.wire.operations.daemon import (
     OpenJob,
     ParsersView,
@@ -177,6 +182,59 @@ def test_a_request_waits_no_longer_than_it_was_told(home: Home) -> None:
         with pytest.raises(NoSentinel, match="no answer in time"):
             client.request("drain", timeout_seconds=0.2)
         assert 0.15 <= time.monotonic() - began < 30
+
+
+@contextmanager
+def ending_daemon(home: Home, *, answers: int) -> Iterator[None]:
+    """A bus that answers that many requests, reads one more and ends without an answer."""
+    make_home(home)
+
+    def serve() -> None:
+        for _ in range(answers):
+            identity, *frames = router.recv_multipart()
+            request, _attachments = decode(frames)
+            assert isinstance(request, Request)
+            router.send_multipart([identity, *yes(request, {"seq": 1})])
+        router.recv_multipart()
+        router.close(linger=0)
+
+    with zmq.Context[zmq.Socket[bytes]]() as context:
+        router = context.socket(zmq.ROUTER)
+        router.bind(home.bus_endpoint)
+        served = threading.Thread(target=serve)
+        served.start()
+        yield
+        served.join()
+
+
+def test_a_daemon_that_ends_while_a_request_waits_is_reported_at_once(home: Home) -> None:
+    began = time.monotonic()
+    with ending_daemon(home, answers=1), Client.connect(home) as client:
+        with pytest.raises(DaemonLost) as lost:
+            client.request("drain")
+        with pytest.raises(NoSentinel, match=r"refused|not running"):
+            client.request("drain")  # nothing waits for a daemon that is known to have ended
+
+    assert time.monotonic() - began < REQUEST_SECONDS / 2
+    assert lost.value.problem == f"The daemon of {home.root} ended before it answered the request."
+    assert "`casparian status`" in (lost.value.remedy or "")
+    assert code_of(lost.value) == "DAEMON_LOST"
+
+
+def test_a_daemon_that_ends_while_a_query_waits_is_reported_at_once(home: Home) -> None:
+    began = time.monotonic()
+    with ending_daemon(home, answers=1), Client.connect(home) as client, pytest.raises(DaemonLost):
+        client.query("select 1")  # nobody serves the tables; the daemon ends when it is asked about them
+    assert time.monotonic() - began < REQUEST_SECONDS / 2
+
+
+def test_the_next_daemon_answers_the_client_of_an_earlier_one_and_gets_no_old_request(home: Home) -> None:
+    with ending_daemon(home, answers=1), Client.connect(home) as client:
+        with pytest.raises(DaemonLost):
+            client.request("drain")
+        with small_bus(home, status=lambda request: yes(request, {"n": 2})) as bus:
+            assert client.request("status") == {"n": 2}
+            assert [request.op for request in bus.requests] == ["status"]
 
 
 # --- questions to the tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casparian_protocol.client import NoSentinel
 from casparian_protocol.feed import (
     FRAME_LIMIT_BYTES,
     Feed,
@@ -228,14 +229,16 @@ class Pictures:
 
 
 @contextmanager
-def fed(tmp_path: Path, *seqs: int, silence_seconds: float = 30.0) -> Iterator[tuple[Feed, SmallBus]]:
+def fed(
+    tmp_path: Path, *seqs: int, silence_seconds: float = 30.0, on_silence: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Feed, SmallBus]]:
     """A feed that has subscribed at a real endpoint; its snapshots are at `seqs`."""
     home = Home(tmp_path / "home")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         with (
             small_bus(home) as bus,
-            Feed(context, home.feed_endpoint, Pictures(*seqs), silence_seconds=silence_seconds) as feed,
+            Feed(context, home.feed_endpoint, Pictures(*seqs), on_silence, silence_seconds=silence_seconds) as feed,
         ):
             yield feed, bus
     finally:
@@ -285,6 +288,16 @@ def test_silence_is_reported_and_the_feed_goes_on(tmp_path: Path) -> None:
         assert silent.seconds >= 0.05
         bus.publish(event(2))
         assert next(item for item in items if not isinstance(item, Silence)) == event(2)
+
+
+def test_a_silent_feed_ends_when_its_reader_finds_no_daemon(tmp_path: Path) -> None:
+    def gone() -> None:
+        raise NoSentinel(Home(tmp_path), "it has ended")
+
+    with fed(tmp_path, 1, silence_seconds=0.05, on_silence=gone) as (feed, _bus):
+        with pytest.raises(NoSentinel, match="it has ended"):
+            list(feed)
+        assert feed.seq == 1
 
 
 def test_waiting_shorter_than_the_silence_gives_nothing(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCod
             else:
                 click.clear()
                 _print_jobs(app, gateway, chosen, limit)
+            app.out.flush()
     return ExitCode.OK
 
 

@@ -307,7 +307,7 @@ def _follow(
 ) -> None:
     """Watch until nothing more can run; Ctrl-C drains the first time and stops the second."""
     passed_on = 0
-    with _screen(app, view) as redraw, gateway.feed() as feed:
+    with _screen(app, view) as redraw, gateway.feed(outlives_daemon=child is not None) as feed:
         for item in feed:
             if isinstance(item, Snapshot):  # query it now: no event reports pauses from before the snapshot
                 _learn_what_waits(gateway, view)

@@ -274,7 +274,7 @@ def follow(home: Home, child: subprocess.Popen[bytes], narrator: Narrator, *, is
         _remembered() as interrupts,
     ):
         queued = client.perform(QUEUE())
-        with client.follow() as feed:
+        with client.follow(outlives_daemon=True) as feed:
             for item in feed:
                 if interrupts:
                     raise KeyboardInterrupt
