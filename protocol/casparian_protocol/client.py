@@ -320,17 +320,15 @@ class Client:
 
         A feed that does not outlive its daemon raises `NoSentinel` when it is silent and no process listens.
         """
-        check = (lambda: None) if outlives_daemon else self._require_running
-        return Feed(self._context, self.home.feed_endpoint, self.snapshot, check)
+        return Feed(
+            self._context,
+            self.home.feed_endpoint,
+            self.snapshot,
+            on_silence=lambda: None if outlives_daemon else _require_listener(self.home),
+        )
 
     def snapshot(self, *, timeout_seconds: float | None = None) -> Snapshot:
         return self.perform(SNAPSHOT(), timeout_seconds=timeout_seconds)
-
-    def _require_running(self) -> None:
-        try:
-            _require_listener(self.home)
-        except NoSentinel as cause:
-            raise NoSentinel(self.home, "it has ended") from cause
 
     @staticmethod
     def _connected(dealer: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:
@@ -419,5 +417,7 @@ def _require_listener(home: Home) -> None:
             return  # it listens, but its backlog is full: the ping decides
         except FileNotFoundError as cause:
             raise NoSentinel(home, "it is not running") from cause
+        except ConnectionRefusedError as cause:
+            raise NoSentinel(home, "it has ended") from cause
         except OSError as cause:
             raise NoSentinel(home, cause.strerror or "cannot connect") from cause
