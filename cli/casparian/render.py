@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from rich.cells import cell_len, set_cell_size
 
 from casparian.app import App
+from casparian_app.jobs import Changed
 from casparian_app.names import UnknownName
 from casparian_app.sql import cell_rows, write_text
 from casparian_app.texts import count, json_text, listed, plain
@@ -341,3 +342,23 @@ def status_line(app: App, text: str) -> Iterator[Callable[[str], None]]:
 
     with Status(text, console=Console(file=app.err, highlight=False, markup=False)) as status:
         yield lambda text: status.update(text)
+
+
+@contextmanager
+def counting(app: App, total: int = 0) -> Iterator[Callable[[Changed], None]]:
+    """Show on a terminal how far a command with many jobs is, and after Ctrl-C how far it came."""
+    reached = Changed()
+
+    def on_changed(done: Changed) -> None:
+        nonlocal reached
+        reached = done
+        of_all = f" of {total:,}" if total else ""
+        show(f"{count(done.jobs, 'job')}{of_all} done, {done.refused.total():,} refused")
+
+    with status_line(app, "asking the daemon…") as show:
+        try:
+            yield on_changed
+        except KeyboardInterrupt:
+            if reached.jobs:
+                app.say(f"{count(reached.jobs, 'job')} done; the last request may still be carried out")
+            raise

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from casparian_app.texts import NoDaemon, NoHome, UsageProblem
 from casparian_protocol.client import Client, NoSentinel, default_actor
-from casparian_protocol.feed import Feed
+from casparian_protocol.feed import SILENCE_SECONDS, Feed, FeedEvent
 from casparian_protocol.home import Home, is_home, make_home
 from casparian_protocol.queries import Query, RowT
 from casparian_protocol.queries.outputs import TableColumns, TableRows
 from casparian_protocol.wire.operations.base import Call, Done, R
-from casparian_protocol.wire.operations.daemon import PingResult
+from casparian_protocol.wire.operations.daemon import PingResult, Snapshot
 from casparian_protocol.wording import MOMENT_HINT, NotAMoment, read_moment
 
 if TYPE_CHECKING:
@@ -348,3 +348,16 @@ def open_past(home: Home, as_of: str) -> Iterator[PastGateway]:
             yield PastGateway(past, projection, projection.seq)
         finally:
             projection.close()
+
+
+def changes(feed: Feed, pause_seconds: float) -> Iterator[None]:
+    """Yield when events or a snapshot have arrived: at once, or when this time has passed since the caller took the last ones."""
+    not_before, is_changed = 0.0, False
+    while True:
+        wait_seconds = not_before - time.monotonic() if is_changed else SILENCE_SECONDS
+        if wait_seconds <= 0:
+            is_changed = False
+            yield
+            not_before = time.monotonic() + pause_seconds
+        elif isinstance(feed.next(wait_seconds), Snapshot | FeedEvent):
+            is_changed = True

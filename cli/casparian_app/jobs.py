@@ -9,7 +9,7 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeAlias
@@ -24,6 +24,7 @@ from casparian_app.names import (
     is_whole_job_id,
     known,
     need,
+    open_job_ids,
     unknown,
 )
 from casparian_app.parsers import WaitingVersion, waiting_versions
@@ -268,8 +269,20 @@ def _ignore(_done: Changed) -> None:
 
 def cancel_jobs(gateway: Gateway, prefixes: Sequence[str], reason: str, on_changed: OnChanged = _ignore) -> Cancelled:
     """Cancel open jobs. Like the three functions below, raises `UsageProblem` if a shortened id matches no job or several."""
+    return _cancel(gateway, _requests(gateway, prefixes), reason, on_changed)
+
+
+def cancel_open_jobs(
+    gateway: Gateway, states: frozenset[JobState], parser: str | None, reason: str, on_changed: OnChanged = _ignore
+) -> Cancelled:
+    """Cancel all jobs in these states, of one parser or of all. Their ids are read page by page."""
+    until_seq = gateway.perform(STATUS()).seq
+    return _cancel(gateway, open_job_ids(gateway, states, parser, until_seq), reason, on_changed)
+
+
+def _cancel(gateway: Gateway, requests: Iterable[list[str]], reason: str, on_changed: OnChanged) -> Cancelled:
     done = Cancelled()
-    for ids in _requests(gateway, prefixes):
+    for ids in requests:
         part = gateway.perform(CANCEL_JOBS(job_ids=ids, reason=reason))
         done.add(part.cancelled, part.refused)
         done.requested += part.requested

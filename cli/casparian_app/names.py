@@ -1,4 +1,5 @@
-"""Names typed by users: parsers, tags, outputs and others; shortened ids of jobs and causes; and suggestions for mistyped names.
+"""Names typed by users: parsers, tags, outputs and others; shortened ids of jobs and causes; the ids of all open jobs; and
+suggestions for mistyped names.
 
 An unknown name is refused with the same message everywhere, which suggests the most similar known name.
 """
@@ -8,14 +9,23 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from casparian_app.gateway import Gateway
 from casparian_app.texts import UsageProblem
-from casparian_protocol.queries.jobs import FilesWithJobs, JobRow, JobsWithPrefix, RecentJobIds
+from casparian_protocol.jobs import JobState
+from casparian_protocol.queries.jobs import (
+    FilesWithJobs,
+    JobGroups,
+    JobRow,
+    JobsInQueue,
+    JobsWithPrefix,
+    RecentJobIds,
+)
 from casparian_protocol.queries.outputs import FingerprintsWithPrefix
 from casparian_protocol.queries.registry import KnownNames
+from casparian_protocol.wire.operations.jobs import JOBS_PER_REQUEST
 from casparian_shim.safe import scrub
 
 Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]
@@ -25,6 +35,8 @@ _LIKENESS = 0.6
 _JOB_ID_DIGITS = 16
 #: Files of one name that a refusal lists.
 _FILES_NAMED = 4
+#: The size of a page of ids.
+_PAGE_IDS = 5 * JOBS_PER_REQUEST
 _GLOB_CHARACTERS = re.compile(r"[*?\[\\]")
 _JOB_ID = re.compile(r"[0-9a-f]{4,16}\Z")
 _FINGERPRINT = re.compile(r"(?:err-)?([0-9a-f]{8,16})\Z")
@@ -202,3 +214,29 @@ def find_fingerprint(gateway: Gateway, text: str) -> str:
     if len(found) > 1:
         raise UsageProblem(f"More than one fingerprint begins with {text}.", remedy="Give more digits.")
     return found[0]["fingerprint"]
+
+
+# --- all open jobs ---
+
+
+def count_open_jobs(gateway: Gateway, states: frozenset[JobState], parser: str | None) -> int:
+    """The number of jobs in these states, of one parser or of all."""
+    need(gateway, "parser", parser)
+    groups = gateway.query(JobGroups())
+    return sum(each["jobs"] for each in groups if each["status"] in states and parser in (None, each["parser"]))
+
+
+def open_job_ids(
+    gateway: Gateway, states: frozenset[JobState], parser: str | None, until_seq: int
+) -> Iterator[list[str]]:
+    """The ids of these jobs in the order of the queue, as many at a time as fit into a request. Jobs that are queued after event
+    `until_seq` are left out."""
+    values, after_seq = tuple(sorted(state.value for state in states)), 0
+    while True:
+        page = JobsInQueue(values, parser=parser or "", after_seq=after_seq, until_seq=until_seq, limit=_PAGE_IDS)
+        rows = gateway.query(page)
+        for start in range(0, len(rows), JOBS_PER_REQUEST):
+            yield [row["id"] for row in rows[start : start + JOBS_PER_REQUEST]]
+        if len(rows) < _PAGE_IDS:
+            return
+        after_seq = rows[-1]["queued_seq"] or 0

@@ -19,6 +19,32 @@ def test_several_jobs_are_cancelled_by_one_command_and_one_that_has_ended_makes_
     assert again.document == {"cancelled": 0, "requested": 0, "refused": [{"reason": "it is not open", "jobs": 2}]}
 
 
+def test_all_queued_jobs_of_a_parser_are_cancelled_after_a_dry_run_that_counts_them(lived: Caller) -> None:
+    jobs = {job["status"]: job for job in lived("jobs", "--json").document}
+    waiting = {
+        lived("job", "rerun", jobs[status]["id"], "--json").document["job_id"] for status in ("COMPLETED", "FAILED")
+    }
+    parser = jobs["COMPLETED"]["parser"]
+
+    trial = lived("job", "cancel", "--queued", "--parser", parser, "--dry-run")
+    document = lived("job", "cancel", "--open", "--dry-run", "--json").document
+    unknown = lived("job", "cancel", "--open", "--parser", f"{parser}x")
+    done = lived("job", "cancel", "--queued", "--parser", parser, "--reason", "wrong files")
+    none = lived("job", "cancel", "--open", "--json")
+
+    assert (trial.code, trial.out) == (0, "2 jobs would be cancelled\n")
+    assert document == {"cancelled": 2, "dry_run": True}
+    assert (unknown.code, f"There is no parser {parser}x." in unknown.err) == (2, True)
+    assert (done.code, done.err) == (0, "2 jobs cancelled\n")
+    assert {job["id"] for job in lived("jobs", "--status", "cancelled", "--json").document} == waiting
+    assert (none.code, none.document) == (0, {"cancelled": 0, "requested": 0, "refused": []})
+
+
+def test_cancel_names_the_ways_to_say_which_jobs(lived: Caller) -> None:
+    for wrong in ((), ("3f2a91c0", "--open"), ("--queued", "--open"), ("3f2a91c0", "--dry-run")):
+        assert lived("job", "cancel", *wrong).code == 2
+
+
 def test_several_jobs_are_retried_rerun_and_closed_by_one_command_each(lived: Caller) -> None:
     jobs = {job["status"]: job["id"] for job in lived("jobs", "--json").document}
     failed, completed = jobs["FAILED"], jobs["COMPLETED"]

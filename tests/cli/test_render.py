@@ -18,6 +18,7 @@ from casparian.render import (
     as_json,
     as_ndjson,
     cell,
+    counting,
     draw_records,
     fields,
     fits,
@@ -29,6 +30,7 @@ from casparian.render import (
     shown_values,
     table,
 )
+from casparian_app.jobs import Changed
 from casparian_app.names import UnknownName
 
 
@@ -56,6 +58,17 @@ def test_documents_go_to_standard_output_one_a_line_or_indented_for_people() -> 
     assert said(piped) == '{"a": 1}\n{"a": 2}\n'
     assert said(shown) == '{\n  "a": 1\n}\n'
     assert piped.has_answered and shown.has_answered
+
+
+def test_ctrl_c_in_a_change_of_many_jobs_says_how_far_it_came() -> None:
+    made = app()
+    with pytest.raises(KeyboardInterrupt), counting(made, 300_000) as on_changed:
+        on_changed(Changed(11_000))
+        on_changed(Changed(12_000))
+        raise KeyboardInterrupt
+
+    assert isinstance(made.err, io.StringIO)
+    assert made.err.getvalue() == "12,000 jobs done; the last request may still be carried out\n"
 
 
 # --- values and tables

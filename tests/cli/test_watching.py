@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from casparian.commands.jobs import changes
+from casparian_app.gateway import changes
 from tests.cli.calls import Caller
 from tests.protocol.test_feed import event, fed
 

@@ -15,7 +15,7 @@ from casparian_console.facts.loading import PAGE_WAITING
 from casparian_console.messages import Answer, Heard, RunQuery
 from casparian_console.screens.jobs import Jobs
 from casparian_console.screens.jobs.job_list import OPEN
-from casparian_protocol.queries.jobs import GroupedJob, JobsById, JobsInQueue, JobsMatching, JobsOfGroup
+from casparian_protocol.queries.jobs import GroupedJob, JobGroups, JobsById, JobsInQueue, JobsMatching, JobsOfGroup
 from tests.console.driving import Driver, complete, fail, group, grouped, job_id, queued, run_job, snapshot_of
 
 DONE = KEPT[Standing.DONE]
@@ -152,6 +152,22 @@ def test_what_happened_behind_the_sums_is_counted_once() -> None:
 
         assert (buckets[Standing.DONE].size, buckets[Standing.DONE].rows) == (101, 1010)
         assert buckets[Standing.FAILED].size == 1
+
+
+def test_the_sums_are_asked_for_again_after_a_job_that_is_not_listed_was_queued_again() -> None:
+    driver = Driver()
+    driver.snapshot(unanswered=["groups", "jobs"])
+    driver.send(Answer(("facts", "groups"), driver.seq, [group("CANCELLED", 1000)]))
+    driver.send(Answer(("facts", "jobs"), driver.seq, [grouped(job_id(1), status="CANCELLED", ended_at=5)]))
+    driver.tick(10)
+    driver.event("JobReplayed", **queued(job_id(1)), from_state="CANCELLED")
+    assert not asked(driver.metric("projection", applied=0), JobGroups)
+    driver.event("JobReplayed", **queued(job_id(2)), from_state="CANCELLED")
+
+    (sums,) = asked(driver.metric("projection", applied=0), JobGroups)
+    driver.send(Answer(sums.tag, driver.seq, [group("CANCELLED", 998)]))
+    driver.press("alt-j")
+    assert "998 jobs cancelled" in driver.text(100, 24)
 
 
 # --- waiting jobs -----------------------------------------------------------------------------------------------------

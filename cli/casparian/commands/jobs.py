@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +11,15 @@ import rich_click as click
 
 from casparian.app import COUNT, POSITIVE, App, ExitCode, Group, as_of_option, pass_app
 from casparian.commands.parser import say_waiting
-from casparian.render import as_json, as_ndjson, cell, status_line, table
-from casparian_app.gateway import Gateway
+from casparian.render import as_json, as_ndjson, cell, counting, table
+from casparian_app.gateway import Gateway, changes
 from casparian_app.jobs import (
     FILTER_WORDS,
     Changed,
     JobFilter,
     LogTail,
     cancel_jobs,
+    cancel_open_jobs,
     close_jobs,
     job_details,
     policy_words,
@@ -30,15 +29,15 @@ from casparian_app.jobs import (
     rerun_jobs,
     retry_jobs,
 )
-from casparian_app.names import exact_pattern, find_job, find_job_or_file
+from casparian_app.names import count_open_jobs, exact_pattern, find_job, find_job_or_file
 from casparian_app.texts import NoDaemon, UsageProblem, count, when_short
-from casparian_protocol.jobs import ENDED, PENDING, WORKS, JobState
+from casparian_protocol.jobs import ENDED, OPEN, PENDING, WORKS, JobState
 from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 from casparian_protocol.wording import command_line
 
 if TYPE_CHECKING:
-    from casparian_protocol.feed import Feed
+    pass
 
 _REDRAW_SECONDS = 0.25
 #: The events that end a job.
@@ -152,22 +151,6 @@ def _watch(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> ExitCod
     return ExitCode.OK
 
 
-def changes(feed: Feed, pause_seconds: float) -> Iterator[None]:
-    """Yield when events or a snapshot have arrived: at once, or when this time has passed since the caller took the last ones."""
-    from casparian_protocol.feed import SILENCE_SECONDS, FeedEvent
-    from casparian_protocol.wire.operations.daemon import Snapshot
-
-    not_before, is_changed = 0.0, False
-    while True:
-        wait_seconds = not_before - time.monotonic() if is_changed else SILENCE_SECONDS
-        if wait_seconds <= 0:
-            is_changed = False
-            yield
-            not_before = time.monotonic() + pause_seconds
-        elif isinstance(feed.next(wait_seconds), Snapshot | FeedEvent):
-            is_changed = True
-
-
 @click.group(cls=Group)
 def job() -> None:
     """Show one job; follow, retry, rerun, cancel or close it."""
@@ -255,7 +238,7 @@ def _follow(app: App, gateway: Gateway, found: JobRow, log: LogTail) -> None:
 def retry(app: App, job_ids: tuple[str, ...]) -> ExitCode:
     """Queue failed, dead-lettered or cancelled jobs again, with their original parser versions and policies."""
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as on_changed:
+        with app.gateway() as gateway, counting(app) as on_changed:
             many = retry_jobs(gateway, job_ids, on_changed)
         return _report(app, many, "queued", "queued again")
     (job_id,) = job_ids
@@ -284,7 +267,7 @@ casparian job close 3f2a91c0 a1b2c3d4 --reason "test files\"""",
 def close(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
     """Close the failures of jobs, so that they are no longer counted. A later success closes them too."""
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as on_changed:
+        with app.gateway() as gateway, counting(app) as on_changed:
             many = close_jobs(gateway, job_ids, reason, on_changed)
         return _report(app, many, "closed", "closed")
     (job_id,) = job_ids
@@ -301,15 +284,29 @@ def close(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
 @job.command(
     "cancel",
     examples="""casparian job cancel 3f2a91c0 --reason "wrong file"
-casparian job cancel 3f2a91c0 a1b2c3d4""",
+casparian job cancel 3f2a91c0 a1b2c3d4
+casparian job cancel --queued --parser fix --dry-run
+casparian job cancel --open --reason "wrong directory\"""",
 )
-@click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
+@click.argument("job_ids", metavar="[ID…]", nargs=-1)
+@click.option("--queued", is_flag=True, help="Cancel all queued jobs; running ones continue.")
+@click.option("--open", "is_open", is_flag=True, help="Cancel all open jobs: queued and running ones.")
+@click.option("--parser", metavar="NAME", help="With --queued or --open: cancel only those of this parser.")
+@click.option("--dry-run", is_flag=True, help="With --queued or --open: show how many would be cancelled; cancel none.")
 @click.option("--reason", default="", help="Say why; kept in the log.")
 @pass_app
-def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
-    """Cancel open jobs; they leave no output."""
+def cancel(
+    app: App, job_ids: tuple[str, ...], queued: bool, is_open: bool, parser: str | None, dry_run: bool, reason: str
+) -> ExitCode:
+    """Cancel open jobs: those named, or all; they leave no output. Ctrl-C leaves those that were not reached as they are."""
+    if sum((bool(job_ids), queued, is_open)) != 1:
+        raise UsageProblem("No job was named.", remedy="Give one of: a job's ID, --queued, --open.")
+    if queued or is_open:
+        return _cancel_open(app, OPEN if is_open else PENDING, parser, reason, dry_run=dry_run)
+    if parser or dry_run:
+        raise UsageProblem("--parser and --dry-run go with --queued or --open.", remedy="Leave them out.")
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as on_changed:
+        with app.gateway() as gateway, counting(app) as on_changed:
             many = cancel_jobs(gateway, job_ids, reason, on_changed)
         return _report(app, many, "cancelled", "cancelled", requested=many.requested)
     (job_id,) = job_ids
@@ -322,11 +319,18 @@ def cancel(app: App, job_ids: tuple[str, ...], reason: str) -> ExitCode:
     return ExitCode.OK
 
 
-@contextmanager
-def _counting(app: App) -> Iterator[Callable[[Changed], None]]:
-    """Show on a terminal how far a command with many jobs is."""
-    with status_line(app, "asking the daemon…") as show:
-        yield lambda done: show(f"{count(done.jobs, 'job')} done, {done.refused.total():,} refused")
+def _cancel_open(app: App, states: frozenset[JobState], parser: str | None, reason: str, *, dry_run: bool) -> ExitCode:
+    with app.gateway() as gateway:
+        jobs = count_open_jobs(gateway, states, parser)
+        if dry_run and app.is_json:
+            as_json(app, {"cancelled": jobs, "dry_run": True})
+        elif dry_run:
+            print(f"{count(jobs, 'job')} would be cancelled", file=app.out)
+        if dry_run:
+            return ExitCode.OK
+        with counting(app, jobs) as on_changed:
+            many = cancel_open_jobs(gateway, states, parser, reason, on_changed)
+    return _report(app, many, "cancelled", "cancelled", requested=many.requested)
 
 
 def _report(app: App, done: Changed, name: str, verb: str, *, requested: int | None = None) -> ExitCode:
@@ -363,7 +367,7 @@ def replay(app: App, job_id: str | None, fingerprint: str | None, all_dead: bool
     """Queue dead letters again with the parser's current version: one, all of a cause, or all. Their retries count from zero."""
     if sum((job_id is not None, fingerprint is not None, all_dead)) != 1:
         raise UsageProblem("No dead letter was named.", remedy="Name one of: a job's ID, --fingerprint F, --all-dead.")
-    with app.gateway() as gateway, _counting(app) as on_changed:
+    with app.gateway() as gateway, counting(app) as on_changed:
         done = replay_dead(gateway, job_id=job_id, fingerprint=fingerprint, on_changed=on_changed)
     if app.is_json:
         as_json(app, {"replayed": done.jobs, "refused": done.refusals()})
@@ -405,7 +409,7 @@ def rerun(
             "--parser, --code and --dry-run go with --failed.", remedy="Leave them out when you name an ID."
         )
     if len(job_ids) > 1:
-        with app.gateway() as gateway, _counting(app) as on_changed:
+        with app.gateway() as gateway, counting(app) as on_changed:
             many = rerun_jobs(gateway, job_ids, on_changed)
         return _report(app, many, "queued", "queued again")
     with app.gateway() as gateway:
@@ -423,7 +427,7 @@ def rerun(
 
 def _rerun_failed(app: App, parser: str | None, code: str | None, *, dry_run: bool) -> ExitCode:
     """`job rerun --failed`: reports how many run again, and which do not and why."""
-    with app.gateway() as gateway, _counting(app) as on_changed:
+    with app.gateway() as gateway, counting(app) as on_changed:
         done = rerun_failed(gateway, parser, code, is_trial=dry_run, on_changed=on_changed)
     if app.is_json:
         as_json(app, {"rerun": done.jobs, "refused": done.refusals(), "dry_run": dry_run})

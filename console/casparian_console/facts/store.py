@@ -162,8 +162,8 @@ class Facts:
         self._throughput.fold(event)
         if self.unlisted.holds(self.jobs, record, event):
             return
+        is_unknown = isinstance(event, JobReplayed | FailureClosed) and self.jobs.get(event.subject) is None
         settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
-        is_unknown = isinstance(event, JobReplayed | FailureClosed) and not settled
         # a success may also close failures of its input that are not loaded
         if is_unknown or (isinstance(event, JobCompleted) and self.jobs.is_partial(Standing.FAILED)):
             self.registry.stale.add("groups")  # only the tables know which bucket lost a job

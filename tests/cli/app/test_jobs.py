@@ -21,6 +21,7 @@ from casparian_app.jobs import (
     LogTail,
     UnknownState,
     cancel_jobs,
+    cancel_open_jobs,
     close_jobs,
     job_details,
     policy_words,
@@ -32,10 +33,10 @@ from casparian_app.jobs import (
     retry_jobs,
     run_again,
 )
-from casparian_app.names import UnknownJob, UnknownName
+from casparian_app.names import UnknownJob, UnknownName, count_open_jobs
 from casparian_app.texts import UsageProblem
 from casparian_protocol.home import Home
-from casparian_protocol.jobs import FILTERS, FORMER_FILTERS, JobState, ParseWork
+from casparian_protocol.jobs import FILTERS, FORMER_FILTERS, PENDING, JobState, ParseWork
 from casparian_protocol.queries.jobs import JobsListed
 
 
@@ -206,6 +207,20 @@ def test_no_job_is_cancelled_when_one_of_the_ids_is_unknown(own: Gateway) -> Non
     with pytest.raises(UnknownJob):
         cancel_jobs(own, [waits, "0000"], "")
     assert job_details(own, waits).row["status"] == "QUEUED"
+
+
+def test_all_queued_jobs_are_cancelled_page_by_page(own: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = [by_input(own)["good.txt"], by_input(own, JobFilter("failed"))["boom.txt"]]
+    waiting = {rerun_job(own, each).answer.job_id for each in inputs}
+    monkeypatch.setattr("casparian_app.names._PAGE_IDS", 1)
+    heard: list[int] = []
+
+    assert count_open_jobs(own, PENDING, None) == 2
+    done = cancel_open_jobs(own, PENDING, None, "wrong files", lambda done: heard.append(done.jobs))
+
+    assert (done, heard) == (Cancelled(2, Counter(), requested=0), [1, 2])
+    assert {job_details(own, each).row["status"] for each in waiting} == {"CANCELLED"}
+    assert count_open_jobs(own, PENDING, None) == 0
 
 
 # --- many again ---
