@@ -352,8 +352,8 @@ def counting(app: App, total: int = 0) -> Iterator[Callable[[Changed], None]]:
     def on_changed(done: Changed) -> None:
         nonlocal reached
         reached = done
-        of_all = f" of {total:,}" if total else ""
-        show(f"{count(done.jobs, 'job')}{of_all} done, {done.refused.total():,} refused")
+        changed = f"{done.jobs:,} of {count(total, 'job')}" if total else count(done.jobs, "job")
+        show(f"{changed} done, {done.refused.total():,} refused")
 
     with status_line(app, "asking the daemon…") as show:
         try:

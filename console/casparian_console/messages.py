@@ -20,10 +20,11 @@ Tag = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """A named query, as of at least the sequence that the screen shows. Answered by `Answer`."""
+    """A named query, as of at least a sequence; None: that of the screen. Answered by `Answer`."""
 
     tag: Tag
     query: Query[Any]
+    at_least_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from casparian_console.facts.jobs import (
     Standing,
     recency,
 )
-from casparian_console.facts.loading import GroupPage, next_page, pages_of_all
+from casparian_console.facts.loading import GroupPage, page_of, states_of
 from casparian_console.facts.readings import Sample
 from casparian_console.facts.registry import Contract, Output, Parser, Registry
 from casparian_console.facts.store import Facts, is_load
@@ -43,7 +43,7 @@ __all__ = [
     "Sample",
     "Standing",
     "is_load",
-    "next_page",
-    "pages_of_all",
+    "page_of",
     "recency",
+    "states_of",
 ]

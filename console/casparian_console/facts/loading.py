@@ -15,7 +15,6 @@ from casparian_console.facts.book import MOST_LISTED, JobBook, Settled
 from casparian_console.facts.jobs import (
     CLOSED,
     ENDED_STATES,
-    OPEN_STATES,
     STANDINGS,
     BucketKey,
     Counts,
@@ -101,35 +100,6 @@ def page_of(key: BucketKey, state: str, behind: tuple[int, str] = _FIRST) -> Run
             state, kind, parser, version, cause, path, before_at=before_at, before_id=before_id, limit=PAGE_JOBS
         )
     return RunQuery(page_tag(key, state), query)
-
-
-def pages_of_all(keys: Collection[BucketKey], until_seq: int, limit: int) -> list[GroupPage]:
-    """The first pages of all jobs of these buckets, loaded or not; empty if closed failures, which have no pages, are among them.
-
-    Jobs that are queued after `until_seq`, or end while the pages are read, are not on them."""
-    pages: list[GroupPage] = []
-    standings = {key[0] for key in keys}
-    for key in keys:
-        if key[4] == CLOSED:
-            return []
-        for state in states_of(key[0]):
-            first = page_of(key, state).query
-            if isinstance(first, JobsInQueue):
-                states = tuple(each for each in sorted(OPEN_STATES) if STANDINGS[each] in standings)
-                pages.append(replace(first, statuses=states, until_seq=until_seq, limit=limit))
-            elif isinstance(first, JobsOfGroup):
-                pages.append(replace(first, limit=limit))
-    return pages
-
-
-def next_page(page: GroupPage, rows: list[GroupedJob]) -> GroupPage | None:
-    """The page behind one with these rows; None after the last one."""
-    if len(rows) < page.limit:
-        return None
-    last = job_of(rows[-1])
-    if isinstance(page, JobsInQueue):
-        return replace(page, after_seq=last.queued_seq)
-    return replace(page, before_at=last.at, before_id=last.job_id)
 
 
 def matching(query: JobsMatching) -> RunQuery:
@@ -312,6 +282,8 @@ class Unlisted:
         self._reached: dict[_Page, tuple[int, str] | None] = {}
         #: Pages in flight, and the query by id (None): the event as of which they were sent.
         self._asked_at: dict[_Page | None, int] = {}
+        #: The last event that queued a job: an answer as of it knows every job, however old it is otherwise.
+        self._queued_seq = 0
         #: Job id → its last event since the oldest query in flight. An answer that is older says what the job was before.
         self._told: dict[str, int] = {}
 
@@ -319,6 +291,7 @@ class Unlisted:
         fresh = Unlisted()
         fresh._held = {job_id: events[:] for job_id, events in self._held.items()}
         fresh._reached, fresh._asked_at, fresh._told = self._reached.copy(), self._asked_at.copy(), self._told.copy()
+        fresh._queued_seq = self._queued_seq
         return fresh
 
     def begin_anew(self, book: JobBook) -> None:
@@ -326,6 +299,7 @@ class Unlisted:
         self._held.clear()
         self._asked_at.clear()
         self._told.clear()
+        self._queued_seq = book.seq
         for key, bucket in book.buckets.items():
             if key[0] == Standing.WAITING and bucket.jobs:
                 self._reached[key, QUEUE] = recency(bucket.jobs[-1])
@@ -337,6 +311,8 @@ class Unlisted:
         job_id = event.subject
         if self._asked_at and isinstance(event, JobEvent) and not isinstance(event, JobProgressed):
             self._told[job_id] = record.seq
+        if isinstance(event, JobQueued | JobReplayed):
+            self._queued_seq = record.seq
         if not _is_of_open_job(event) or book.get(job_id) is not None:
             return False
         if job_id not in self._held and not book.is_partial(Standing.WAITING):
@@ -349,7 +325,7 @@ class Unlisted:
         if not self._held or None in self._asked_at:
             return []
         self._asked_at[None] = book.seq
-        return [by_id(list(self._held)[:IDS_AT_ONCE])]
+        return [replace(by_id(list(self._held)[:IDS_AT_ONCE]), at_least_seq=self._queued_seq)]
 
     # --- pages --------------------------------------------------------------------------------------------------------
 

@@ -270,7 +270,8 @@ class Performer:
 
 def _query(effect: RunQuery, seq: int) -> Question:
     def ask(client: Client) -> Message:
-        found = client.ask(effect.query, at_least_seq=seq)
+        at_least_seq = seq if effect.at_least_seq is None else effect.at_least_seq
+        found = client.ask(effect.query, at_least_seq=at_least_seq)
         return Answer(effect.tag, found.seq, found.rows)
 
     return ask

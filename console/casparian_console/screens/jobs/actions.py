@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from casparian_console.canvas import clean
-from casparian_console.facts import GroupPage, Job, Standing, pages_of_all
+from casparian_console.facts import GroupPage, Job, Standing
 from casparian_console.kinds import look_of
 from casparian_console.messages import Copy, Effects, OpenFolder, RunOperation
 from casparian_console.screen import Action, Context, existing
-from casparian_console.screens.jobs.changes import PAGE_IDS, Chosen
+from casparian_console.screens.jobs.changes import PAGE_IDS, Chosen, pages_of_all
 from casparian_console.screens.jobs.filter import Filter, FilterDialog
 from casparian_console.screens.jobs.job_list import DONE, FAILED, OPEN
 from casparian_console.screens.jobs.logs import LogView

@@ -8,17 +8,28 @@ page too. The user can stop all of them.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casparian_console.canvas import clean, count
-from casparian_console.facts import OPEN_STATES, GroupPage, Job, Standing, next_page
+from casparian_console.facts import (
+    CLOSED,
+    OPEN_STATES,
+    STANDINGS,
+    BucketKey,
+    GroupPage,
+    Job,
+    Standing,
+    page_of,
+    states_of,
+)
 from casparian_console.kinds import look_of
 from casparian_console.messages import Answer, Done, Effects, Failed, RunOperation, RunQuery, Tagged
 from casparian_console.overlays import Confirm
 from casparian_console.screen import Context
 from casparian_console.screens.jobs.job_list import JobGroup
+from casparian_protocol.queries.jobs import GroupedJob, JobsInQueue, JobsOfGroup
 from casparian_protocol.wire.operations import Call
 from casparian_protocol.wire.operations.jobs import (
     CANCEL,
@@ -71,6 +82,35 @@ def named(jobs: Sequence[Job], total: int = 0) -> list[str]:
     lines = [f"  {job.input.rpartition('/')[2] or job.input}  {job.job_id[:8]}" for job in jobs[:_NAMED]]
     more = max(len(jobs), total) - len(lines)
     return [*lines, f"  and {more:,} more"] if more else lines
+
+
+def pages_of_all(keys: Collection[BucketKey], until_seq: int, limit: int) -> list[GroupPage]:
+    """The first pages of all jobs of these buckets, loaded or not; empty if closed failures, which have no pages, are among them.
+
+    Jobs that are queued after `until_seq`, or end while the pages are read, are not on them."""
+    pages: list[GroupPage] = []
+    standings = {key[0] for key in keys}
+    for key in keys:
+        if key[4] == CLOSED:
+            return []
+        for state in states_of(key[0]):
+            first = page_of(key, state).query
+            if isinstance(first, JobsInQueue):
+                states = tuple(each for each in sorted(OPEN_STATES) if STANDINGS[each] in standings)
+                pages.append(replace(first, statuses=states, until_seq=until_seq, limit=limit))
+            elif isinstance(first, JobsOfGroup):
+                pages.append(replace(first, limit=limit))
+    return pages
+
+
+def next_page(page: GroupPage, rows: list[GroupedJob]) -> GroupPage | None:
+    """The page behind one with these rows; None after the last one."""
+    if len(rows) < page.limit:
+        return None
+    last = rows[-1]
+    if isinstance(page, JobsInQueue):
+        return replace(page, after_seq=last["queued_seq"] or 0)
+    return replace(page, before_at=last["ended_at"] or last["started_at"] or last["queued_at"], before_id=last["id"])
 
 
 @dataclass
