@@ -46,7 +46,8 @@ from casparian_protocol.wire.operations.jobs import (
     ReplayResult,
 )
 
-_IN_FLIGHT = 8
+#: The daemon carries out one request after the other: a second one keeps it busy, more would only delay what comes next.
+_IN_FLIGHT = 2
 _NAMED = 6
 #: The size of a page of ids.
 PAGE_IDS = 5 * JOBS_PER_REQUEST
@@ -132,9 +133,6 @@ class Batch:
 
     def more(self) -> Effects:
         asks: Effects = []
-        if self.pages and not self.is_reading and len(self.waiting) < JOBS_PER_REQUEST:
-            self.is_reading = True
-            asks.append(RunQuery(("jobs", "page", self.op), self.pages[0]))
         while self.waiting and len(self.in_flight) < _IN_FLIGHT:
             if self.pages and len(self.waiting) < JOBS_PER_REQUEST:
                 break  # the next page fills the request
@@ -142,6 +140,9 @@ class Batch:
             self.in_flight[ids[0]] = len(ids)
             call = _CALLS_OF_MANY[self.op](job_ids=ids)
             asks.append(RunOperation(("jobs", "batch", self.op, ids[0]), call, command(self.op, *ids)))
+        if self.pages and not self.is_reading and len(self.waiting) < JOBS_PER_REQUEST:
+            self.is_reading = True
+            asks.append(RunQuery(("jobs", "page", self.op), self.pages[0]))
         return asks
 
     def on_page(self, message: Answer | Failed) -> None:
