@@ -1,18 +1,14 @@
-"""What the commands share: the home, its gateway, the streams, exit codes, and common options.
+"""What the commands share: the home, its gateway, the streams, exit codes, common options and the types of values.
 
-`--home`, `--json`, `--quiet` and `-v` are accepted before and after the command's name. Errors become at most three
-lines on stderr and an exit code; a traceback is shown only with `-v`. The bounds of numbers on the command line are those of
-the wire and the log.
+`--home`, `--json`, `--quiet` and `-v` are accepted before and after the command's name. Values are refused in one form, whatever
+their type (`InvalidValue`); `main` prints the refusal. The bounds of numbers are those of the wire and the log.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import math
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,11 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import rich_click as click
+from click.types import StringParamType
 
-from casparian_app.texts import NoDaemon, NoHome, UsageProblem
-from casparian_protocol.errors import CasparianError, code_of
+from casparian_app.texts import NoHome, UsageProblem
 from casparian_protocol.home import Home, home_from, is_home
-from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, scrub
+from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, is_utf8, scrub
 
 if TYPE_CHECKING:
     from casparian_app.gateway import Gateway
@@ -65,7 +61,16 @@ class App:
 
     @property
     def home(self) -> Home:
-        return home_from(self.home_given, dict(os.environ))
+        """The home of this call, which may not exist yet. Raises `NoHome` if it cannot be one."""
+        home = home_from(self.home_given, dict(os.environ))
+        if not is_utf8(str(home.root)):
+            raise UsageProblem(
+                f"{home.root} is not a valid home: its path is not UTF-8.",
+                remedy="Name a directory with --home or CASPARIAN_HOME.",
+            )
+        if home.root.exists() and not home.root.is_dir():
+            raise NoHome(home)
+        return home
 
     def say(self, text: str = "") -> None:
         """Print a message, never data, to stderr; --quiet silences it."""
@@ -142,6 +147,7 @@ class Command(click.RichCommand):
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_common_options())
+        _word_refusals(self)
         self.epilog = _as_epilog(examples) or self.epilog
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -159,6 +165,7 @@ class Group(click.RichGroup):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_common_options())
+        _word_refusals(self)
         self.epilog = _as_epilog(examples) or self.epilog
         #: name → (module, one line of help), imported when the command is called.
         self.lazy = lazy or {}
@@ -209,115 +216,6 @@ class Group(click.RichGroup):
 Group.group_class = Group
 
 
-def run(command: click.Command, arguments: list[str] | None = None) -> ExitCode:
-    """Call the command line and turn any outcome into an exit code and at most three lines.
-
-    Under --json a failure is also a document on stdout, `{"error": {"code", "problem", "remedy"}}`, unless the command had
-    answered already.
-    """
-    app = App()
-    given = sys.argv[1:] if arguments is None else arguments
-    app.wants_documents = "--json" in (given[: given.index("--")] if "--" in given else given)
-    try:
-        result = command.main(args=arguments, prog_name="casparian", standalone_mode=False, obj=app)
-        sys.stdout.flush()  # a short answer may still be buffered, and a full disk must be reported here
-    except (click.Abort, KeyboardInterrupt):
-        return _tell(app, Failure("INTERRUPTED", "interrupted", "", ExitCode.INTERRUPTED))
-    except click.ClickException as wrong:
-        return _tell(app, _misused(wrong))
-    except CasparianError as error:
-        return _tell(app, _refused(error), error)
-    except (BrokenPipeError, SystemExit):  # click makes the first into the second, whatever its mode
-        # The reader of our stdout has closed it (`| head`): not an error; stop the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except OSError as error:
-        code = _tell(app, _refused_by_the_system(error), error)
-        _give_up_unwritten()
-        return code
-    except Exception as error:  # noqa: BLE001 -- the last line of defence: reported, exit 1, traceback with -v
-        problem = f"internal error: {type(error).__name__}: {error}"
-        remedy = "Run again with -v for the traceback, and please report it."
-        return _tell(app, Failure("INTERNAL", problem, remedy, ExitCode.FAILED), error)
-    return result if isinstance(result, ExitCode) else ExitCode.OK
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a command failed: a code for scripts, the problem and a remedy for people."""
-
-    code: str
-    problem: str
-    remedy: str
-    exit_code: ExitCode
-
-
-def _tell(app: App, failure: Failure, error: BaseException | None = None) -> ExitCode:
-    """Print the problem on stderr, the traceback with -v, and the document on stdout with --json."""
-    print(f"casparian: {scrub(failure.problem, keep_newlines=True)}", file=sys.stderr)
-    if failure.remedy and not (app.is_verbose and failure.code == "INTERNAL"):
-        print(f"  {scrub(failure.remedy, keep_newlines=True)}", file=sys.stderr)
-    if app.is_verbose and error is not None:
-        traceback.print_exception(error)
-    _answer_with(app, failure)
-    return failure.exit_code
-
-
-def _answer_with(app: App, failure: Failure) -> None:
-    if not app.wants_documents or app.has_answered:
-        return
-    document = {"error": {"code": failure.code, "problem": failure.problem, "remedy": failure.remedy}}
-    try:
-        print(json.dumps(document, ensure_ascii=False), file=app.out, flush=True)
-    except OSError:
-        _give_up_unwritten()  # stdout cannot be written; stderr has the message
-
-
-def _misused(wrong: click.ClickException) -> Failure:
-    remedy = ""
-    if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
-        what = (
-            "lists its commands and options"
-            if isinstance(wrong.ctx.command, click.Group)
-            else "lists its arguments and options"
-        )
-        remedy = f"`{wrong.ctx.command_path} --help` {what}."
-    return Failure("USAGE", wrong.format_message(), remedy, ExitCode.USAGE)
-
-
-def _refused_by_the_system(error: OSError) -> Failure:
-    """An error of the operating system, such as a full disk, that no command explained better."""
-    paths = " → ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes))
-    code = errno.errorcode.get(error.errno or 0, "OS_ERROR")
-    remedy = _SYSTEM_REMEDIES.get(code, "Run again with -v for the traceback.")
-    return Failure(code, f"{paths}{': ' if paths else ''}{error.strerror or error}.", remedy, ExitCode.FAILED)
-
-
-_FULL = (
-    "Free some space: `df` shows the file systems of the home, of $TMPDIR and of the output; -v shows the traceback."
-)
-_DENIED = "`ls -ld` shows who may write there; -v shows the traceback."
-_SYSTEM_REMEDIES = {"ENOSPC": _FULL, "EDQUOT": _FULL, "EACCES": _DENIED, "EPERM": _DENIED, "EROFS": _DENIED}
-
-
-def _give_up_unwritten() -> None:
-    """Drop what stdout cannot take, or the interpreter would complain again at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _refused(error: CasparianError) -> Failure:
-    if isinstance(error, UsageProblem):
-        exit_code = ExitCode.USAGE
-    elif isinstance(error, NoDaemon) or error.is_about_connecting:
-        exit_code = ExitCode.NO_SENTINEL
-    else:
-        exit_code = ExitCode.FAILED
-    return Failure(code_of(error), error.problem, error.remedy or "", exit_code)
-
-
 #: Hands the App to a command function as its first argument.
 pass_app: Callable[[Callable[..., Any]], Callable[..., Any]] = click.make_pass_decorator(App)
 
@@ -327,24 +225,119 @@ F = TypeVar("F", bound=Callable[..., Any])
 _TIMEOUT_SECONDS_MAX = 1_000_000
 
 
+class InvalidValue(click.BadParameter):
+    """A value that its option or argument refuses: `'0' is not a valid --limit: it must be a whole number, 1 or more.`"""
+
+    def __init__(self, value: object, reason: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        super().__init__(reason, ctx, param)
+        self.value = value
+
+    def format_message(self) -> str:
+        return f"{self.value!r} is not a valid {_name_of(self.param)}: {self.message}."
+
+
+def _name_of(param: click.Parameter | None) -> str:
+    """`--limit`; `ID` for the argument `[ID…]`."""
+    if not isinstance(param, click.Argument):
+        return "value" if param is None else param.opts[-1]
+    name = (param.metavar or param.human_readable_name).rstrip("….")
+    return name[1:-1].rstrip("….") if name.startswith("[") else name
+
+
+class _Text(StringParamType):
+    """Text that is UTF-8; bytes of the command line that are not reach Python as surrogates."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_utf8(str(value)):
+            raise InvalidValue(value, "it is not UTF-8", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _range_of(kind: click.IntRange | click.FloatRange, refused: object = "") -> str:
+    """The range in words. The limit of every count is named only to those who were refused by it."""
+    if kind.max == COUNT_MAX and len(str(refused)) < len(str(COUNT_MAX)):
+        return f"{kind.min:,} or more"
+    return f"{kind.min:,} to {kind.max:,}"
+
+
+class _Whole(click.IntRange):
+    """A whole number in a range, which the help also shows in words."""
+
+    def _describe_range(self) -> str:
+        return _range_of(self)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            raise InvalidValue(value, f"it must be a whole number, {_range_of(self, value)}", param, ctx) from None
+
+
 class _Seconds(click.FloatRange):
-    """A range of seconds that also refuses NaN, which passes every comparison."""
+    """A number of seconds in a range. NaN, which passes every comparison, is refused too."""
 
-    name = "seconds"
+    def _describe_range(self) -> str:
+        return _range_of(self)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            found = super().convert(value, param, ctx)
+        except click.BadParameter:
+            found = math.nan
         if math.isnan(found):
-            self.fail(f"{value!r} is not a valid number of seconds.", param, ctx)
+            raise InvalidValue(value, f"it must be a number of seconds, {_range_of(self)}", param, ctx)
         return found
 
 
-COUNT = click.IntRange(0, COUNT_MAX)
-POSITIVE = click.IntRange(1, COUNT_MAX)
-INT32 = click.IntRange(INT32_MIN, INT32_MAX)
+class _OneOf(click.Choice[str]):
+    """One of a few words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            words = [self.normalize_choice(choice, ctx) for choice in self.choices]
+            raise InvalidValue(value, f"it must be {' or '.join(words)}", param, ctx) from None
+
+
+class _FilePath(click.Path):
+    """The path of a file or directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            is_there, is_directory = os.path.exists(value), os.path.isdir(value)
+            reason = "it is a directory" if is_directory else "it is a file" if is_there else "it does not exist"
+            if is_there and (self.dir_okay if is_directory else self.file_okay):
+                reason = "it cannot be read"
+            raise InvalidValue(value, reason, param, ctx) from None
+
+
+def _word_refusals(command: click.Command) -> None:
+    """Give the options and arguments of a command types that refuse a value in our words instead of click's."""
+    for param in command.params:
+        match param.type:
+            case click.IntRange(min=low, max=high):
+                param.type = _Whole(low, high)
+            case click.Choice(choices=choices, case_sensitive=is_exact):
+                param.type = _OneOf(choices, case_sensitive=is_exact)
+            case click.Path() as path:
+                param.type = _FilePath(
+                    path.exists, path.file_okay, path.dir_okay, allow_dash=path.allow_dash, path_type=path.type
+                )
+            case StringParamType() as text if text is not FILE_TEXT:
+                param.type = _Text()
+
+
+COUNT = _Whole(0, COUNT_MAX)
+POSITIVE = _Whole(1, COUNT_MAX)
+INT32 = _Whole(INT32_MIN, INT32_MAX)
 TIMEOUT = _Seconds(0.1, _TIMEOUT_SECONDS_MAX)
 WAIT_SECONDS = _Seconds(0, 86_400)
-POLL_SECONDS = click.IntRange(0, 86_400 * 365)
+POLL_SECONDS = _Whole(0, 86_400 * 365)
+#: The name of a file, or a part of its path: any bytes.
+FILE_TEXT = StringParamType()
 
 
 def as_of_option(command: F) -> F:

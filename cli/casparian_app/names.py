@@ -26,7 +26,7 @@ from casparian_protocol.queries.jobs import (
 from casparian_protocol.queries.outputs import FingerprintsWithPrefix
 from casparian_protocol.queries.registry import KnownNames
 from casparian_protocol.wire.operations.jobs import JOBS_PER_REQUEST
-from casparian_shim.safe import scrub
+from casparian_shim.safe import is_utf8, scrub
 
 Kind = Literal["parser", "source", "rule", "output", "tag", "contract", "error code", "violation"]
 
@@ -172,14 +172,14 @@ def as_indexed(name: str) -> str:
     """
     from casparian_worker import path_text
 
-    return path_text(name) if os.path.lexists(name) or not _is_utf8(name) else name
+    return path_text(name) if os.path.lexists(name) or not is_utf8(name) else name
 
 
 def as_pattern(pattern: str) -> str:
     """Like `as_indexed`, for a part of a path or a glob; in a glob a backslash escapes what follows it."""
     if not is_glob(pattern):
         return as_indexed(pattern)
-    return "".join(one if _is_utf8(one) else as_indexed(one).replace("\\", "\\\\") for one in pattern)
+    return "".join(one if is_utf8(one) else as_indexed(one).replace("\\", "\\\\") for one in pattern)
 
 
 def exact_pattern(path: str) -> str:
@@ -190,14 +190,6 @@ def exact_pattern(path: str) -> str:
 def is_glob(pattern: str) -> bool:
     """Whether `jobs --file` takes this as a glob."""
     return any(character in pattern for character in "*?[")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def find_fingerprint(gateway: Gateway, text: str) -> str:

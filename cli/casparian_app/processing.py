@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from casparian_app.gateway import Gateway
-from casparian_app.names import hint, need, unknown
+from casparian_app.names import as_indexed, hint, need, unknown
 from casparian_app.texts import UsageProblem, WorkFailed, count
 from casparian_protocol.queries.registry import FilesWithTag, KnownBelow, TakenTags
 from casparian_protocol.queries.selections import (
@@ -65,8 +65,10 @@ class NobodyTakes(WorkFailed):
 
 def selection_of(parser: str | None, tag: str | None, path: str | None) -> Selection:
     """The selection of a command line, with an absolute path; a directory ends with a slash."""
-    full = os.path.abspath(path) if path else None
-    return Selection(parser, tag, os.path.join(full, "") if full and os.path.isdir(full) else full)
+    if path is None:
+        return Selection(parser, tag, None)
+    full = os.path.abspath(path)
+    return Selection(parser, tag, as_indexed(os.path.join(full, "") if os.path.isdir(full) else full))
 
 
 def check(gateway: Gateway, asked: Selection) -> None:

@@ -40,6 +40,15 @@ def scrub(text: str, *, keep_newlines: bool = False) -> str:
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
+def is_utf8(text: str) -> bool:
+    """False for text with bytes that are not UTF-8, which Python keeps as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _escaped(match: re.Match[str]) -> str:
     character = match.group()
     if short := _SHORT.get(character):

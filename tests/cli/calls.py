@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from casparian.app import run
-from casparian.main import casparian
+from casparian.main import casparian, run
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,8 +190,7 @@ def test_the_command_picks_columns_and_shows_records(lived: Caller) -> None:
 _LOADED = """
 import sys
 import casparian.commands.outputs as outputs
-from casparian.app import run
-from casparian.main import casparian
+from casparian.main import casparian, run
 
 known, wait = set(), outputs.await_query
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
-from casparian.app import ExitCode, run
-from casparian.main import casparian
+from casparian.app import ExitCode
+from casparian.main import casparian, run
 from casparian_app.names import hint
 from casparian_app.texts import listed
 from tests.cli.calls import Caller

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casparian_protocol.settings import known_keys
-from tests.cli.calls import Caller, call_process, longest_line
+from tests.cli.calls import Answer, Caller, call_process, longest_line
 
 
 @pytest.fixture
@@ -51,11 +51,14 @@ def test_init_does_not_move_into_a_directory_of_other_files(call: Caller) -> Non
     assert os.listdir(call.home) == ["thesis.tex"]
 
 
-def test_init_where_a_file_is_says_so(call: Caller) -> None:
+@pytest.mark.parametrize("words", ["init", "doctor", "start", "status", "config path", "config show", "log verify"])
+def test_a_file_is_refused_as_a_home_by_every_command(call: Caller, words: str) -> None:
     call.home.touch()
-    answer = call("init")
-    assert answer.code == 1
-    assert "cannot be created: Not a directory." in answer.err
+    assert call(*words.split()) == Answer(
+        3,
+        "",
+        f"casparian: {call.home} is not a valid home: it is a file.\n  Name a directory with --home or CASPARIAN_HOME.\n",
+    )
 
 
 def test_init_warns_when_others_can_enter(call: Caller) -> None:

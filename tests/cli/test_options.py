@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,11 +10,26 @@ import rich_click as click
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian.app import COUNT, INT32, POLL_SECONDS, POSITIVE, TIMEOUT, App, as_of_option, force_option, named_values
+from casparian.app import (
+    COUNT,
+    FILE_TEXT,
+    INT32,
+    POLL_SECONDS,
+    POSITIVE,
+    TIMEOUT,
+    App,
+    ExitCode,
+    Group,
+    as_of_option,
+    force_option,
+    named_values,
+)
+from casparian.main import casparian, run
 from casparian_app.texts import UsageProblem
 from casparian_protocol.bounds import COUNT_MAX, INT32_MAX, INT32_MIN
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
+NOT_UTF8 = "a\udcff"
 
 
 def taken(kind: click.ParamType[Any], text: str) -> Any:
@@ -50,6 +66,84 @@ def test_a_timeout_is_something_that_a_person_waits(text: str) -> None:
 
 def test_a_timeout_may_be_a_fraction() -> None:
     assert taken(TIMEOUT, "0.5") == 0.5
+
+
+# --- how a value is refused ---
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["jobs", "--limit", "0"], "'0' is not a valid --limit: it must be a whole number, 1 or more."),
+        (["jobs", "--limit", "many"], "'many' is not a valid --limit: it must be a whole number, 1 or more."),
+        (
+            ["jobs", "--limit", "9" * 16],
+            f"'{'9' * 16}' is not a valid --limit: it must be a whole number, 1 to 9,007,199,254,740,991.",
+        ),
+        (["start", "--workers", "999"], "'999' is not a valid --workers: it must be a whole number, 0 to 256."),
+        (
+            ["sql", "select 1", "--timeout", "nan"],
+            "'nan' is not a valid --timeout: it must be a number of seconds, 0.1 to 1,000,000.",
+        ),
+        (["jobs", "--type", "pars"], "'pars' is not a valid --type: it must be parse or scan."),
+        (["parser", "test", "nowhere"], "'nowhere' is not a valid PATH: it does not exist."),
+        (["support-bundle", "."], "'.' is not a valid FILE: it is a directory."),
+        (["parser", "show", "a\udcff"], "'a\\udcff' is not a valid NAME[@VERSION]: it is not UTF-8."),
+    ],
+)
+def test_a_value_is_refused_in_one_form(words: list[str], problem: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(casparian, words) == ExitCode.USAGE
+    assert capfd.readouterr().err.splitlines()[0] == f"casparian: {problem}"
+
+
+def _commands(words: list[str], command: click.Command) -> Iterator[tuple[list[str], click.Command]]:
+    """Every command with a function of its own, and the words that call it."""
+    if isinstance(command, Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            _name, found, _rest = command.resolve_command(context, [name])
+            assert found is not None
+            yield from _commands([*words, name], found)
+    if not isinstance(command, Group) or command.invoke_without_command:
+        yield words, command
+
+
+def _places_of_text() -> Iterator[tuple[str, ...]]:
+    """Every command line with text that is not UTF-8 in the place of one option or argument that is not a file's name."""
+    for words, command in _commands([], casparian):
+        arguments = [one for one in command.params if isinstance(one, click.Argument) and words != ["help"]]
+        valid = ["x" for _ in arguments]
+        for param in command.params:
+            if isinstance(param.type, click.Path) or param.type is FILE_TEXT or words == ["help"]:
+                continue
+            if isinstance(param, click.Argument):
+                place = arguments.index(param)
+                yield (*words, *valid[:place], NOT_UTF8, *valid[place + 1 :])
+            elif not param.is_flag and not param.hidden:  # type: ignore[attr-defined]
+                yield (*words, *valid, param.opts[-1], NOT_UTF8)
+
+
+def test_text_that_is_not_utf8_is_refused_wherever_it_names_no_file(capfd: pytest.CaptureFixture[str]) -> None:
+    lines = list(_places_of_text())
+    assert len(lines) > 150
+    refused = {}
+    for line in lines:
+        assert run(casparian, list(line)) == ExitCode.USAGE, line
+        refused[line] = capfd.readouterr().err.splitlines()[0]
+    assert [
+        line for line, said in refused.items() if not said.startswith("casparian: 'a\\udcff' is not a valid ")
+    ] == []
+
+
+def test_a_home_whose_path_is_not_utf8_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CASPARIAN_HOME", f"/{NOT_UTF8}")
+    assert run(casparian, ["status"]) == ExitCode.USAGE
+    assert capfd.readouterr().err == (
+        "casparian: /a\\udcff is not a valid home: its path is not UTF-8.\n"
+        "  Name a directory with --home or CASPARIAN_HOME.\n"
+    )
 
 
 # --- NAME=VALUE ---

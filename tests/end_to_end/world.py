@@ -17,8 +17,7 @@ from typing import Any
 
 import psutil
 
-from casparian.app import run
-from casparian.main import casparian
+from casparian.main import casparian, run
 from tests.ending import await_end
 
 ADVICE = '''

@@ -10,7 +10,7 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import COUNT, INT32, POSITIVE, App, Command, ExitCode, Group, named_values, pass_app
+from casparian.app import COUNT, FILE_TEXT, INT32, POSITIVE, App, Command, ExitCode, Group, named_values, pass_app
 from casparian.render import as_json, shown_values, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import as_indexed, need
@@ -18,6 +18,7 @@ from casparian_app.texts import UsageProblem, count, size
 from casparian_protocol.queries.files import FileCandidates, FileFilter, FilesListed
 from casparian_protocol.queries.registry import RulesListed
 from casparian_protocol.wire.operations.registry import ADD_RULE, REMOVE_RULE
+from casparian_shim.safe import is_utf8
 
 
 @click.command(
@@ -41,7 +42,10 @@ casparian files --like "%nyse%" --status failed --json""",
 )
 @click.option("--source", metavar="NAME", help="Show only files of this source.")
 @click.option(
-    "--like", metavar="PATTERN", help="Show only files whose path matches this SQL LIKE pattern, such as %nyse%."
+    "--like",
+    type=FILE_TEXT,
+    metavar="PATTERN",
+    help="Show only files whose path matches this SQL LIKE pattern, such as %nyse%.",
 )
 @click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N files.")
 @pass_app
@@ -99,6 +103,10 @@ def _change(app: App, tag: str, chosen: FileFilter | Sequence[str], *, remove: b
     from casparian.commands.scan import say_unread
     from casparian_app.files import change_tag
 
+    if not is_utf8(tag):
+        raise UsageProblem(
+            f"{tag!r} is not a valid tag: it is not UTF-8.", remedy="`casparian files` shows the tags of files."
+        )
     with app.gateway() as gateway:
         if isinstance(chosen, FileFilter):
             need(gateway, "tag", chosen.tag)
@@ -119,19 +127,24 @@ def _change(app: App, tag: str, chosen: FileFilter | Sequence[str], *, remove: b
     examples="""casparian tag /data/fix_logs/a.log /data/fix_logs/b.log fix
 casparian tag --source fix_archive --like "%nyse%" fix""",
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="[FILES…] TAG")
+@click.argument("arguments", type=FILE_TEXT, nargs=-1, required=True, metavar="[FILES…] TAG")
 @click.option("--source", metavar="NAME", help="Instead of FILES: select all files of this source.")
 @click.option(
-    "--like", metavar="PATTERN", help="Instead of FILES: select files whose path matches this SQL LIKE pattern."
+    "--like",
+    type=FILE_TEXT,
+    metavar="PATTERN",
+    help="Instead of FILES: select files whose path matches this SQL LIKE pattern.",
 )
-@click.option("--under", metavar="DIR", help="Instead of FILES: select files below this directory.")
+@click.option("--under", type=FILE_TEXT, metavar="DIR", help="Instead of FILES: select files below this directory.")
 @click.option(
     "--root",
+    type=FILE_TEXT,
     metavar="DIR",
     help="Instead of FILES: select files found by a one-time scan of this directory, without a source.",
 )
 @click.option(
     "--contains",
+    type=FILE_TEXT,
     metavar="TEXT",
     help="Instead of FILES: select files whose relative path contains this text, ignoring case.",
 )
@@ -174,7 +187,7 @@ def tag(
 
 
 @click.command("untag", cls=Command, examples="casparian untag /data/fix_logs/a.log fix")
-@click.argument("arguments", nargs=-1, required=True, metavar="FILES… TAG")
+@click.argument("arguments", type=FILE_TEXT, nargs=-1, required=True, metavar="FILES… TAG")
 @pass_app
 def untag(app: App, arguments: tuple[str, ...]) -> ExitCode:
     """Remove TAG from FILES (paths, directories or ids)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from casparian.app import COUNT, POSITIVE, App, ExitCode, Group, as_of_option, pass_app
+from casparian.app import COUNT, FILE_TEXT, POSITIVE, App, ExitCode, Group, as_of_option, pass_app
 from casparian.commands.parser import say_waiting
 from casparian.render import as_json, as_ndjson, cell, counting, table
 from casparian_app.gateway import Gateway, changes
@@ -65,6 +65,7 @@ casparian jobs --as-of 2026-05-01T18:00""",
 @click.option("--tag", "--topic", "topic", metavar="TAG", help="Show only jobs caused by this tag.")
 @click.option(
     "--file",
+    type=FILE_TEXT,
     metavar="PATTERN",
     help="Show only jobs of files with this text in their path (any case); with *, ? or [ it is a glob, such as '*.log'.",
 )
@@ -157,7 +158,7 @@ def job() -> None:
 
 
 @job.command("show", examples="casparian job show 3f2a91c0\ncasparian job show orders_0102.log")
-@click.argument("named", metavar="ID|FILE")
+@click.argument("named", type=FILE_TEXT, metavar="ID|FILE")
 @as_of_option
 @pass_app
 def show(app: App, named: str) -> ExitCode:
@@ -186,7 +187,7 @@ def job_named(app: App, gateway: Gateway, named: str) -> JobRow:
 
 
 @job.command("logs", examples="casparian job logs 3f2a91c0 -f\ncasparian job logs orders_0102.log")
-@click.argument("named", metavar="ID|FILE")
+@click.argument("named", type=FILE_TEXT, metavar="ID|FILE")
 @click.option("-f", "--follow", is_flag=True, help="Follow the log until the job ends.")
 @click.option("-n", "--lines", type=COUNT, default=0, metavar="N", help="Print only the last N lines (default: all).")
 @pass_app

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from casparian.app import POSITIVE, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
+from casparian.app import FILE_TEXT, POSITIVE, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
 from casparian.render import as_json, as_ndjson, cell, fields, table
 from casparian_app.sql import form_of
 from casparian_app.stories import StoryEntry, ending, sentence, with_progress
@@ -404,7 +404,7 @@ def _print(app: App, found: Reproduction) -> None:
 
 
 @click.command(cls=Command, examples="casparian story 3f2a91c0\ncasparian story orders_0102.log --json")
-@click.argument("named", metavar="ID|FILE")
+@click.argument("named", type=FILE_TEXT, metavar="ID|FILE")
 @click.option("--progress", is_flag=True, help="Include every progress report from the log.")
 @as_of_option
 @pass_app

@@ -11,7 +11,18 @@ from pathlib import Path
 import rich_click as click
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from casparian.app import POSITIVE, TIMEOUT, App, Command, ExitCode, Group, as_of_option, force_option, pass_app
+from casparian.app import (
+    FILE_TEXT,
+    POSITIVE,
+    TIMEOUT,
+    App,
+    Command,
+    ExitCode,
+    Group,
+    as_of_option,
+    force_option,
+    pass_app,
+)
 from casparian.render import FORMS, as_json, fields, only_columns, print_answer, section, table
 from casparian_app.names import as_indexed, unknown
 from casparian_app.sql import FILE_FORMS, ask, check_free, form_of, load, prepared, write_answer
@@ -117,7 +128,13 @@ def _superseded(output: OutputListed) -> str:
     examples="casparian outputs history fix_orders\ncasparian outputs history fix_orders --input day.log --json",
 )
 @click.argument("name")
-@click.option("--input", "input_file", metavar="FILE", help="Show only commits of this file: its path or its name.")
+@click.option(
+    "--input",
+    "input_file",
+    type=FILE_TEXT,
+    metavar="FILE",
+    help="Show only commits of this file: its path or its name.",
+)
 @click.option("--limit", type=POSITIVE, default=100, show_default=True, metavar="N", help="Show at most N commits.")
 @as_of_option
 @pass_app

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from casparian.app import POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
+from casparian.app import FILE_TEXT, POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
 from casparian.render import as_json, as_ndjson, cell, draw_grid, fields, screen_width, shown_values, status_line, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import need
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 casparian scan archive/ --pattern "*.hl7" --exclude "**/old/**"
 casparian scan one_file.log --tag fix --hash --json""",
 )
-@click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+@click.argument("paths", type=FILE_TEXT, nargs=-1, required=True, metavar="PATH…")
 @click.option(
     "--pattern", "patterns", multiple=True, metavar="GLOB", help="Take only files that match this pattern. Repeatable."
 )
@@ -284,7 +284,7 @@ def source() -> None:
 
 
 @source.command("add", examples="casparian source add /data/fix_logs --name fix_archive --tag fix --poll 300")
-@click.argument("path", type=click.Path(file_okay=False))
+@click.argument("path")
 @click.option("--name", metavar="NAME", help="Name the source (default: the name of the directory).")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Put this tag on every file found there. Repeatable.")
 @click.option(

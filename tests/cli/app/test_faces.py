@@ -93,7 +93,7 @@ def loaded_by(script: str) -> set[str]:
 
 
 def test_help_imports_neither_duckdb_nor_pyarrow_nor_any_command() -> None:
-    script = "from casparian.app import run\nfrom casparian.main import casparian\nrun(casparian, ['--help'])"
+    script = "from casparian.main import casparian, run\nrun(casparian, ['--help'])"
     loaded = loaded_by(script)
     assert loaded & {"duckdb", "pyarrow", "zmq", "casparian_sentinel", "casparian_worker", "pydantic"} == set()
     assert {name for name in loaded if name.startswith("casparian.commands.")} == set()
@@ -109,7 +109,5 @@ def test_no_command_imports_duckdb_or_pyarrow_before_it_is_called() -> None:
 def test_a_look_at_a_home_beside_a_daemon_imports_neither_duckdb_nor_pyarrow(line: str, watched_home: Path) -> None:
     """What a person types all day must not wait for libraries of tables: those are the daemon's."""
     words = ["--home", str(watched_home), *line.split()]
-    script = (
-        f"from casparian.app import run\nfrom casparian.main import casparian\nassert run(casparian, {words!r}) == 0"
-    )
+    script = f"from casparian.main import casparian, run\nassert run(casparian, {words!r}) == 0"
     assert loaded_by(script) & {"duckdb", "pyarrow", "casparian_sentinel.local", "casparian_worker.agent"} == set()

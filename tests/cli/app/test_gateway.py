@@ -84,8 +84,7 @@ def test_beside_a_daemon_a_command_imports_no_store_of_blobs(daemon_home: Home, 
     (tmp_path / "more" / "c.txt").write_text("C1;2.50\n")
     script = f"""
 import sys
-from casparian.app import run
-from casparian.main import casparian
+from casparian.main import casparian, run
 home = {str(daemon_home.root)!r}
 for line in (["scan", {str(tmp_path / "more")!r}, "--tag", "odd"], ["rule", "add", "*.txt", "even"],
              ["tag", {str(tmp_path / "more" / "c.txt")!r}, "third"], ["files", "--tag", "third"]):
