@@ -49,6 +49,10 @@ KEPT = {Standing.FAILED: 2_000, Standing.WAITING: 5_000, Standing.DONE: 200, Sta
 MOST_LISTED = 20_000
 #: A straggler runs longer than this many times the median of finished jobs of the same kin.
 STRAGGLER = 3.0
+#: How many moves a book remembers for the lists that follow it. A list that missed more reads the whole book again.
+MOVES_KEPT = 10_000
+#: One counter for all books, so that a list made from one book is never taken for that of another.
+_REVISIONS = count(1)
 
 
 class Move(NamedTuple):
@@ -105,13 +109,6 @@ class Stretch:
         return sum(jobs for when, jobs in self.recent if when >= second)
 
 
-#: How many moves a book remembers for the lists that follow it. A list that missed more reads the whole book again.
-MOVES_KEPT = 10_000
-
-#: One counter for all books, so that a list made from one book is never taken for that of another.
-_REVISIONS = count(1)
-
-
 class JobBook:
     """Jobs by id and in buckets. Events enter through `fold` only; a job's fields change nowhere else."""
 
@@ -132,6 +129,8 @@ class JobBook:
         self.journal: list[Change] = []
         self.has_journal = False
         self.seq = 0
+        #: The event as of which ended jobs were counted last; an event up to it, folded later, is counted already.
+        self.ended_seq = 0
         #: (type, parser, input) → its known open failures.
         self._failures: dict[tuple[str, str, str], tuple[str, ...]] = {}
         #: Seconds of finished jobs by kin, the latest 200, for the median.
@@ -269,6 +268,7 @@ class JobBook:
 
     def count_ended(self, counted: dict[BucketKey, tuple[Counts, int, Collection[str]]], seq: int) -> None:
         """Set the sums of all ended jobs as of `seq`, with the last change and the outputs of each bucket."""
+        self.ended_seq = seq
         for change in self.journal:
             if change.seq > seq and change.key[0] not in _OPEN_STANDINGS:
                 known = counted.setdefault(change.key, (Counts(), 0, ()))
@@ -310,8 +310,7 @@ class JobBook:
             if not are_moving:
                 self._trim(bucket)
 
-    def let_go(self, key: BucketKey) -> None:
-        """The bucket's jobs are no longer listed."""
+    def let_go(self, key: BucketKey) -> None:  # its jobs are no longer listed
         self.pinned.discard(key)
         if key in self.buckets:
             self._trim(self._bucket(key))
@@ -355,6 +354,8 @@ class JobBook:
         self._trim(bucket)
 
     def _count(self, bucket: Bucket, job: Job, sign: int) -> None:
+        if self.seq <= self.ended_seq and bucket.standing not in _OPEN_STANDINGS:
+            return
         bucket.count(job, sign)
         if self.has_journal:
             self.journal.append(Change(self.seq, bucket.key, sign, Counts.of(job)))
@@ -362,11 +363,10 @@ class JobBook:
     def _trim(self, bucket: Bucket) -> None:
         """Evict jobs from the end of a list that is too long; a job that a worker has stays."""
         limit = MOST_LISTED if bucket.key in self.pinned else KEPT.get(bucket.standing)
-        if limit is None or self.keeps_all or len(bucket.jobs) <= limit:
-            return
-        loose = (job for job in reversed(bucket.jobs) if job.state != "LEASED")
-        for job in list(islice(loose, len(bucket.jobs) - limit)):
-            self._unlist(job)
+        if limit is not None and not self.keeps_all and len(bucket.jobs) > limit:
+            loose = (job for job in reversed(bucket.jobs) if job.state != "LEASED")
+            for job in list(islice(loose, len(bucket.jobs) - limit)):
+                self._unlist(job)
 
     def _unlist(self, job: Job) -> None:
         bucket = self._bucket(job.bucket_key)
@@ -415,8 +415,8 @@ class JobBook:
 
     def open_of(self, kin: Kin) -> int:
         """The number of open jobs of this kin."""
-        found = (self.buckets.get((int(standing), *kin, "")) for standing in _OPEN_STANDINGS)
-        return sum(bucket.size for bucket in found if bucket is not None)
+        keys = [(int(standing), *kin, "") for standing in _OPEN_STANDINGS]
+        return sum(self.buckets[key].size for key in keys if key in self.buckets)
 
     def is_partial(self, standing: Standing) -> bool:
         """Whether some jobs of this standing are counted but not loaded."""
@@ -427,7 +427,7 @@ class JobBook:
         return sorted(self.buckets.values(), key=_bucket_order)
 
     def latest(self, standing: Standing, limit: int) -> list[Bucket]:
-        """The buckets of this standing that changed last. The result is cached until the next change."""
+        """The buckets of this standing that changed last; cached until the next change."""
         revision, found = self._latest.get((standing, limit), (-1, []))
         if revision != self.revision:
             alike = (bucket for bucket in self.buckets.values() if bucket.standing is standing)

@@ -313,10 +313,10 @@ class Unlisted:
             self._told[job_id] = record.seq
         if isinstance(event, JobQueued | JobReplayed):
             self._queued_seq = record.seq
-        if not _is_of_open_job(event) or book.get(job_id) is not None:
-            return False
-        if job_id not in self._held and not book.is_partial(Standing.WAITING):
-            return False
+        if not (job_id in self._held and isinstance(event, JobEvent)):  # events about one job stay in order
+            is_loaded = book.get(job_id) is not None
+            if is_loaded or not _is_of_open_job(event) or not book.is_partial(Standing.WAITING):
+                return False
         self._held.setdefault(job_id, []).append(record)
         return True
 

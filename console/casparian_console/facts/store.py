@@ -162,13 +162,8 @@ class Facts:
         self._throughput.fold(event)
         if self.unlisted.holds(self.jobs, record, event):
             return
-        is_unknown = isinstance(event, JobReplayed | FailureClosed) and self.jobs.get(event.subject) is None
-        settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
-        # a success may also close failures of its input that are not loaded
-        if is_unknown or (isinstance(event, JobCompleted) and self.jobs.is_partial(Standing.FAILED)):
-            self.registry.stale.add("groups")  # only the tables know which bucket lost a job
         self._processes(event)
-        self._apply(record, event, settled)
+        self._apply(record, event)
 
     def refused(self, tag: Tag) -> None:
         """A load failed, for instance while the projector starts. It is sent again later."""
@@ -270,12 +265,16 @@ class Facts:
         if self.unlisted.holds(self.jobs, record, event):
             return  # an event before it has moved the job to a place that is not listed
         at, self.jobs.seq = self.jobs.seq, record.seq
-        settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
+        self._apply(record, event)
         self.jobs.seq = at
-        self._apply(record, event, settled)
 
-    def _apply(self, record: FeedEvent, event: Event, settled: tuple[Settled, ...]) -> None:
-        """Apply an event to everything but the jobs."""
+    def _apply(self, record: FeedEvent, event: Event) -> None:
+        """Apply an event to the jobs, and to what follows from them."""
+        is_unknown = isinstance(event, JobReplayed | FailureClosed) and self.jobs.get(event.subject) is None
+        settled = self.jobs.fold(record.seq, record.ts, record.actor, event)
+        # a success may also close failures of its input that are not loaded
+        if is_unknown or (isinstance(event, JobCompleted) and self.jobs.is_partial(Standing.FAILED)):
+            self.registry.stale.add("groups")  # only the tables know which bucket lost a job
         job = self.jobs.get(event.subject) if isinstance(event, JobEvent) else None
         item = RegistryItem(record.seq, record.ts, event, *((job.parser, job.error_message) if job is not None else ()))
         self.registry.fold(item)
