@@ -101,9 +101,10 @@ def run_daemon(
     plans_by_itself: bool,
     ready_descriptor: int | None,
     log_to_stderr: bool,
+    on_locked: Callable[[], None],
 ) -> int:
     """Run as the daemon of `home` until it ends. Returns the exit code. Raises an error that prevents the start, such as
-    `LogInUse`."""
+    `LogInUse`; otherwise `on_locked` is called once the home is this process's."""
     from casparian_sentinel import run_daemon as run
 
     return run(
@@ -113,6 +114,7 @@ def run_daemon(
         plans_by_itself=plans_by_itself,
         ready_descriptor=ready_descriptor,
         log_to_stderr=log_to_stderr,
+        on_locked=on_locked,
     )
 
 

@@ -65,6 +65,11 @@ def judge_home(facts: HomeFacts, root: str, uid: int) -> Check:
     if facts.owner_uid != uid:
         why = f"{root} belongs to user {facts.owner_uid}, this is user {uid}"
         return Check("home", Verdict.FAIL, why, "Run as the home's owner, or name another home with --home.")
+    if facts.not_writable:
+        why = (
+            "`ls -ld` and `mount` show why. Without writing, `casparian log verify` and commands with --as-of read it."
+        )
+        return Check("home", Verdict.FAIL, f"{facts.not_writable} cannot be written", why)
     if facts.mode & 0o077:
         return Check(
             "home", Verdict.FAIL, f"other users can enter it (mode {facts.mode:04o})", f"Run `chmod 700 {root}`."

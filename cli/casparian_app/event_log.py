@@ -219,8 +219,8 @@ def _compared(home: Home, wanted: bool | None, found: Verification) -> tuple[Com
     if (compared := _compared_while_a_daemon_runs(home)) is not None:
         return compared, None
     try:
-        lock = HomeLock.acquire(home.lock_file, "command")
-    except (LogInUse, PermissionError) as cause:
+        lock = HomeLock.acquire(home.lock_file, "command", only_reads=True)
+    except LogInUse as cause:
         if wanted:
             raise
         return None, f"{cause} Stop it, or verify a copy of the home."

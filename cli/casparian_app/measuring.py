@@ -58,6 +58,8 @@ class HomeFacts:
     owner_uid: int = 0
     mode: int = 0
     config_exists: bool = False
+    #: The first directory of the home that this process cannot write; empty if it can write them all.
+    not_writable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,14 @@ def measure_home(home: Home) -> HomeFacts:
         status = home.root.stat()
     except FileNotFoundError:
         return HomeFacts(exists=False)
+    written = (home.root, home.log, home.blobs, home.outputs, home.quarantine, home.staging, home.logs, home.run)
     return HomeFacts(
-        True, stat.S_ISDIR(status.st_mode), status.st_uid, stat.S_IMODE(status.st_mode), home.config_file.exists()
+        True,
+        stat.S_ISDIR(status.st_mode),
+        status.st_uid,
+        stat.S_IMODE(status.st_mode),
+        home.config_file.exists(),
+        next((str(each) for each in written if each.exists() and not os.access(each, os.W_OK | os.X_OK)), ""),
     )
 
 

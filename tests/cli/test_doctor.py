@@ -106,6 +106,7 @@ def test_a_dead_daemon_that_left_its_files_is_not_called_running(call: Caller) -
         (judge.judge_home(HOME, "/h", 7), "ok"),
         (judge.judge_home(HOME, "/h", 8), "fail"),
         (judge.judge_home(replace(HOME, mode=0o750), "/h", 7), "fail"),
+        (judge.judge_home(replace(HOME, not_writable="/h/log"), "/h", 7), "fail"),
         (judge.judge_home(replace(HOME, is_directory=False), "/h", 7), "fail"),
         (judge.judge_home(replace(HOME, config_exists=False), "/h", 7), "warn"),
         (judge.judge_home(HomeFacts(exists=False), "/h", 7), "warn"),

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from casparian_protocol.home import Home
 from casparian_protocol.settings import known_keys
+from casparian_sentinel import HomeLock
 from tests.cli.calls import Answer, Caller, call_process, longest_line
+from tests.crash.mounts import read_only
 
 
 @pytest.fixture
@@ -58,6 +61,39 @@ def test_a_file_is_refused_as_a_home_by_every_command(call: Caller, words: str) 
         3,
         "",
         f"casparian: {call.home} is not a valid home: it is a file.\n  Name a directory with --home or CASPARIAN_HOME.\n",
+    )
+
+
+def test_a_second_daemon_is_refused_before_it_says_that_it_runs(call: Caller) -> None:
+    call("init")
+    lock = Home(call.home).lock_file
+    with HomeLock.acquire(lock):
+        assert call_process(call.home, "start", "--no-workers") == Answer(
+            3,
+            "",
+            f"casparian: A running daemon (pid {os.getpid()}) holds {lock}.\n"
+            "  Stop it with `casparian stop`, or name another home with --home.\n",
+        )
+
+
+@pytest.mark.parametrize("has_lock_file", [True, False])
+def test_a_read_only_home_is_verified_and_called_read_only(lived: Caller, has_lock_file: bool) -> None:
+    lock = Home(lived.home).lock_file
+    if not has_lock_file:
+        lock.unlink()
+    with read_only(lived.home):
+        verified = lived("log", "verify", "--tables")
+        doctor = {each["check"]: each for each in lived("doctor", "--json").document}
+        jobs = lived("jobs")
+
+    assert verified.code == 0, verified
+    assert "tables equal to a replay of" in verified.out
+    assert (doctor["home"]["verdict"], doctor["home"]["seen"]) == ("fail", f"{lived.home} cannot be written")
+    assert jobs == Answer(
+        3,
+        "",
+        f"casparian: The home cannot be opened: {lock} cannot be written: Read-only file system.\n"
+        "  `ls -ld` and `mount` show why. Without writing, `casparian log verify` and commands with --as-of read it.\n",
     )
 
 

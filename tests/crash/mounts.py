@@ -53,6 +53,15 @@ def move_onto_ext4(stack: ExitStack, place: Path, size: str) -> None:
 
 
 @contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """Nobody can write on this directory, not even root."""
+    with ExitStack() as stack:
+        _mounted(stack, place, "--bind", place)
+        _mounted(stack, place, "-o", "remount,ro,bind")
+        yield
+
+
+@contextmanager
 def frozen(place: Path) -> Iterator[None]:
     """Every write on this file system waits."""
     if _run("fsfreeze", "--freeze", place).returncode != 0:

@@ -73,8 +73,10 @@ def start(
         _end_with_parent()
     from casparian_app.daemons import run_daemon
 
-    if ready_fd is None:
-        app.say(f"casparian daemon, pid {os.getpid()}, home {app.home.root}; Ctrl-C drains, twice stops at once")
+    def greet() -> None:
+        if ready_fd is None:
+            app.say(f"casparian daemon, pid {os.getpid()}, home {app.home.root}; Ctrl-C drains, twice stops at once")
+
     status = run_daemon(
         app.home,
         loaded.settings,
@@ -82,6 +84,7 @@ def start(
         plans_by_itself=not no_planning,
         ready_descriptor=ready_fd,
         log_to_stderr=ready_fd is None and not app.is_quiet,
+        on_locked=greet,
     )
     return ExitCode(status)
 

@@ -69,10 +69,11 @@ def run(
     plan: QueueArgs | None = None,
     ready_descriptor: int | None = None,
     log_to_stderr: bool = False,
+    on_locked: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the daemon of `home` until it ends; returns the exit code. Raises `LogInUse`, `LogCorrupt` and other start-up errors.
 
-    `flags` are the settings given on the command line.
+    `flags` are the settings given on the command line. `on_locked` is called once no other process can have the home.
     """
     count = settings.daemon.max_concurrent_workers if workers is None else workers
     options = Options(
@@ -85,14 +86,22 @@ def run(
         log_to_stderr=log_to_stderr,
         service=ServiceManager.from_environment(os.environ),
     )
-    return run_with(home, settings, options, RealClock(), RealFs())
+    return run_with(home, settings, options, RealClock(), RealFs(), on_locked)
 
 
-def run_with(home: Home, settings: Settings, options: Options, clock: Clock, fs: Fs) -> int:
+def run_with(
+    home: Home,
+    settings: Settings,
+    options: Options,
+    clock: Clock,
+    fs: Fs,
+    on_locked: Callable[[], None] = lambda: None,
+) -> int:
     """Run the daemon like `run`, with the clock and the file system as arguments."""
     os.umask(0o077)
     make_home(home)
     with HomeLock.acquire(home.lock_file, patience_seconds=_COMMANDS_END_SECONDS):
+        on_locked()
         output = open_daemon_log(home.daemon_log)
         handlers = _log_to(output, also_stderr=options.log_to_stderr)
         try:

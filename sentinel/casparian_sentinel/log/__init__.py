@@ -8,7 +8,15 @@ defines what events mean.
 
 from __future__ import annotations
 
-from casparian_sentinel.log.errors import DamagedBatch, LogBroken, LogCorrupt, LogFull, LogInUse, LogTooNew
+from casparian_sentinel.log.errors import (
+    DamagedBatch,
+    HomeReadOnly,
+    LogBroken,
+    LogCorrupt,
+    LogFull,
+    LogInUse,
+    LogTooNew,
+)
 from casparian_sentinel.log.format import CHAIN_ID_BYTES, Head, LogRecord, Position
 from casparian_sentinel.log.reader import LogReader, list_segments, segment_name, segment_path
 from casparian_sentinel.log.recovery import (
@@ -49,6 +57,7 @@ __all__ = [
     "Findings",
     "Head",
     "HomeLock",
+    "HomeReadOnly",
     "LogBroken",
     "LogCorrupt",
     "LogFull",

@@ -14,6 +14,7 @@ __all__ = [
     "EventRefused",
     "EventTooLarge",
     "EventUnfit",
+    "HomeReadOnly",
     "LogBroken",
     "LogCorrupt",
     "LogFull",
@@ -114,3 +115,15 @@ class LogInUse(CasparianError):
             remedy = "Stop it with `casparian stop`, or name another home with --home."
         super().__init__(problem, remedy=remedy)
         self.owner_pid = owner_pid
+
+
+class HomeReadOnly(CasparianError):
+    """The home cannot be opened because this process may not write there."""
+
+    is_about_connecting = True
+
+    def __init__(self, lock_path: Path, cause: OSError) -> None:
+        super().__init__(
+            f"The home cannot be opened: {lock_path} cannot be written: {cause.strerror or cause}.",
+            remedy="`ls -ld` and `mount` show why. Without writing, `casparian log verify` and commands with --as-of read it.",
+        )

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self, TypeVar
 
 from casparian_protocol.events.packing import Fact, pack_event
-from casparian_sentinel.log.errors import LogBroken, LogFull, LogInUse
+from casparian_sentinel.log.errors import HomeReadOnly, LogBroken, LogFull, LogInUse
 from casparian_sentinel.log.format import (
     CHAIN_ID_BYTES,
     Head,
@@ -59,6 +59,7 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024
 RESERVE_NAME = "reserve"
 
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
@@ -67,18 +68,30 @@ T = TypeVar("T")
 class HomeLock:
     """Held from `acquire` until `release` or the end of the process. The file remains; only the lock on it matters."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int | None) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self._descriptor = descriptor
 
     @classmethod
-    def acquire(cls, path: Path, role: Role = "sentinel", *, patience_seconds: float = 0.0) -> HomeLock:
-        """Take the lock, or raise `LogInUse` with the holder's pid.
+    def acquire(
+        cls, path: Path, role: Role = "sentinel", *, patience_seconds: float = 0.0, only_reads: bool = False
+    ) -> HomeLock:
+        """Take the lock, or raise `LogInUse` with the holder's pid, or `HomeReadOnly`.
 
-        If a command holds the lock, this waits for it up to `patience_seconds`.
+        If a command holds the lock, this waits for it up to `patience_seconds`. A caller that only reads also gets the lock of a
+        home that it cannot write, and no lock if there is no file to lock.
         """
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        except OSError as cause:
+            if cause.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            if not only_reads:
+                raise HomeReadOnly(path, cause) from cause
+            if not path.exists():
+                return cls(path, None)
+            descriptor = os.open(path, os.O_RDONLY | _FLAGS)
         deadline = time.monotonic() + patience_seconds
         try:
             while not _lock(descriptor):
