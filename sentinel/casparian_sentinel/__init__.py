@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         Findings,
         Head,
         HomeLock,
-        HomeReadOnly,
         LogCorrupt,
         LogInUse,
         LogReader,
@@ -86,7 +85,6 @@ __all__ = [
     "Findings",
     "Head",
     "HomeLock",
-    "HomeReadOnly",
     "LocalSentinel",
     "LogCorrupt",
     "LogInUse",
@@ -152,7 +150,7 @@ _NAMES = {
     "casparian_sentinel.daemon.main": "run_daemon=run",
     "casparian_sentinel.local": "LocalSentinel",
     "casparian_sentinel.log": (
-        "Findings Head HomeLock HomeReadOnly LogCorrupt LogInUse LogReader LogRecord LogReplaced LogShorter LogStats LogWriter "
+        "Findings Head HomeLock LogCorrupt LogInUse LogReader LogRecord LogReplaced LogShorter LogStats LogWriter "
         "Position RepairPlan SEALS_FOLDER SealCheck Verification Witness chain_of check_seals "
         "cut_log=repair_log end_of_log examine_log=examine export_jsonl export_parquet export_signed head_at "
         "log_stats log_tail plan_repair repair_recorded seal_head unrecorded_repair verify_log"
