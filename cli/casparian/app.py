@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import rich_click as click
 from click.types import StringParamType
 
-from casparian_app.texts import NoHome, UsageProblem
+from casparian_app.texts import NoHome, UsageProblem, file_in_the_way
 from casparian_protocol.home import Home, home_from, is_home
 from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, is_utf8, scrub
 
@@ -68,7 +68,7 @@ class App:
                 f"{home.root} is not a valid home: its path is not UTF-8.",
                 remedy="Name a directory with --home or CASPARIAN_HOME.",
             )
-        if home.root.exists() and not home.root.is_dir():
+        if file_in_the_way(home.root) is not None:
             raise NoHome(home)
         return home
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -43,9 +44,10 @@ class NoHome(NoDaemon):
 
     def __init__(self, home: Home) -> None:
         root = home.root
-        if root.exists() and not root.is_dir():
+        if (file := file_in_the_way(root)) is not None:
+            reason = "it is a file" if file == root else f"{file} is a file"
             problem, remedy = (
-                f"{root} is not a valid home: it is a file.",
+                f"{root} is not a valid home: {reason}.",
                 "Name a directory with --home or CASPARIAN_HOME.",
             )
         elif _holds_other_things(root):
@@ -58,6 +60,12 @@ class NoHome(NoDaemon):
             problem = f"There is no home at {root}."
             remedy = "Create it with `casparian init`, or name another with --home or CASPARIAN_HOME."
         super().__init__(problem, remedy=remedy)
+
+
+def file_in_the_way(root: Path) -> Path | None:
+    """The file, not a directory, at this path or above it."""
+    nearest = next(path for path in (root, *root.parents) if os.path.exists(path))
+    return None if nearest.is_dir() else nearest
 
 
 def _holds_other_things(root: Path) -> bool:

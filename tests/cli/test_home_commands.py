@@ -64,6 +64,13 @@ def test_a_file_is_refused_as_a_home_by_every_command(call: Caller, words: str) 
     )
 
 
+def test_a_home_below_a_file_is_refused_by_the_file(call: Caller) -> None:
+    call.home.touch()
+    below = Caller(call.home / "a" / "b", call._capfd)
+    for words in ("init", "doctor"):
+        assert below(words).err.startswith(f"casparian: {below.home} is not a valid home: {call.home} is a file.\n")
+
+
 def test_a_second_daemon_is_refused_before_it_says_that_it_runs(call: Caller) -> None:
     call("init")
     lock = Home(call.home).lock_file
