@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -36,8 +35,6 @@ from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 from casparian_protocol.wording import command_line
 
-if TYPE_CHECKING:
-    pass
 
 _REDRAW_SECONDS = 0.25
 #: The events that end a job.
