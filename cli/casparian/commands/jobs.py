@@ -35,7 +35,6 @@ from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 from casparian_protocol.wording import command_line
 
-
 _REDRAW_SECONDS = 0.25
 #: The events that end a job.
 _ENDS = frozenset({"JobCompleted", "JobFailed", "JobDeadLettered", "JobCancelled"})
