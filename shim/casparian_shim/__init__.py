@@ -2,27 +2,44 @@
 
 Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import pyarrow.
 `guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows, `arrow` makes record
-batches, `sdk` reads inputs, and `frames` is the protocol between guest and worker. `frames`, `errors`, `trace`, `safe` and
-`process` use only the standard library, and every other package of Casparian uses them too.
+batches, `readers` reads inputs, `values` reads exact values, and `frames` is the protocol between guest and worker. `frames`,
+`errors`, `trace`, `safe` and `process` use only the standard library, and every other package of Casparian uses them too.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_shim.context import Context
-    from casparian_shim.sdk.readers import read_csv, read_fixed_width, read_lines
-    from casparian_shim.sdk.values import Output, decimal, timestamp
+    from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
+    from casparian_shim.readers.csv import read_csv
+    from casparian_shim.readers.fixed_width import read_fixed_width
+    from casparian_shim.readers.text import read_lines
+    from casparian_shim.values import Output, decimal, timestamp
 
-__all__ = ["Context", "Output", "decimal", "read_csv", "read_fixed_width", "read_lines", "timestamp"]
+__all__ = [
+    "BadHeader",
+    "BadRecord",
+    "Context",
+    "NotTheEncoding",
+    "Output",
+    "decimal",
+    "read_csv",
+    "read_fixed_width",
+    "read_lines",
+    "timestamp",
+]
 
 _HOMES = {
+    "BadHeader": "readers.blocks",
+    "BadRecord": "readers.blocks",
     "Context": "context",
-    "Output": "sdk.values",
-    "decimal": "sdk.values",
-    "read_csv": "sdk.readers",
-    "read_fixed_width": "sdk.readers",
-    "read_lines": "sdk.readers",
-    "timestamp": "sdk.values",
+    "NotTheEncoding": "readers.blocks",
+    "Output": "values",
+    "decimal": "values",
+    "read_csv": "readers.csv",
+    "read_fixed_width": "readers.fixed_width",
+    "read_lines": "readers.text",
+    "timestamp": "values",
 }
 
 

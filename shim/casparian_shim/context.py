@@ -11,8 +11,8 @@ from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.codec import encode_progress
 from casparian_shim.frames.kinds import GuestJob, Progress
+from casparian_shim.readers.tape import current_tape
 from casparian_shim.safe import COUNT_MAX
-from casparian_shim.sdk.records import current_tape
 from casparian_shim.sideband import FrameSender
 
 _PROGRESS_EVERY_SECONDS = 0.1
@@ -60,7 +60,6 @@ class Context:
         self._total: float | None = None
         self._unit: str | None = None
         self._skips: dict[str, int] = {}
-        self._rejects: dict[str, int] = {}
         self._sent_s = -_PROGRESS_EVERY_SECONDS
         self._is_news = False
         self.log = logging.getLogger("casparian.parser")
@@ -161,9 +160,12 @@ class Context:
         raw: str | bytes | None = None,
     ) -> None:
         """Reject a row: send it to quarantine for this `reason`."""
-        name = self._outputs.reject(output, row, reason, source_row, raw)
-        self._rejects[name] = self._rejects.get(name, 0) + 1
+        self._outputs.reject(output, row, reason, source_row, raw)
         self._send_now_and_then()
+
+    def reject_record(self, output: str | None, reason: str, source_row: int, raw: str | None) -> None:
+        """Reject a record that a reader could not read."""
+        self.reject(output or self._outputs.output_of_rejects(), None, reason, source_row, raw)
 
     def finish(self) -> None:
         """Send progress, skips and rejects one last time if anything changed."""
@@ -183,7 +185,9 @@ class Context:
     def _send(self) -> None:
         self._sent_s = time.monotonic()
         self._is_news = False
-        self._sender.send(encode_progress(Progress(self._done, self._total, self._unit, self._skips, self._rejects)))
+        self._sender.send(
+            encode_progress(Progress(self._done, self._total, self._unit, self._skips, self._outputs.rejected))
+        )
 
 
 def _cut(text: str, characters: int) -> str:

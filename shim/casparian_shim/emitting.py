@@ -45,6 +45,9 @@ from casparian_shim.frames.kinds import (
 )
 from casparian_shim.frames.reader import BadOutputName
 from casparian_shim.process import ensure_room
+from casparian_shim.readers.feed import Part
+from casparian_shim.readers.reading import Records
+from casparian_shim.readers.tape import Entries
 from casparian_shim.safe import INT64_MAX, INT64_MIN
 from casparian_shim.sideband import FrameSender
 
@@ -52,6 +55,7 @@ UNDECLARED_OUTPUT = "output"
 FLUSH_SECONDS = 1.0
 _SIZED_ROWS = 64
 _SIZE_EVERY = 8
+_REJECTS_MAX = BATCH_ROWS_MAX // 16
 _REJECT_COLUMNS = ("_cf_output_row_index", "__cf_row_id", "_cf_reject_reason", "_cf_raw")
 
 
@@ -149,6 +153,8 @@ class Outputs:
         self._streams: dict[tuple[str, OutputKind], _Stream] = {}
         self._gathering: dict[str, _Gathering] = {}
         self._current: _Stream | None = None
+        #: How many rows of each output were rejected.
+        self.rejected: dict[str, int] = {}
         #: Called before rows are sent, to send the records that the readers returned for them.
         self.before_rows: Callable[[], None] = lambda: None
 
@@ -222,23 +228,14 @@ class Outputs:
         """Send a row that the parser rejects. Returns the output's name."""
         output = self.named(name)
         gathering = self._of(output)
-        about: dict[str, object] = dict(
-            zip(
-                _REJECT_COLUMNS,
-                (
-                    gathering.received_count + len(gathering.rows) + len(gathering.rejects),
-                    _row_id(source_row, row),
-                    text_of(reason),
-                    text_of(raw if raw is not None else (row or {}).get("_cf_raw")),
-                ),
-                strict=True,
-            )
-        )
+        number = gathering.received_count + len(gathering.rows) + len(gathering.rejects)
+        given = raw if raw is not None else (row or {}).get("_cf_raw")
+        about = _rejected(number, _row_id(source_row, row), reason, given)
         for column, value in (row or {}).items():
             if column not in _REJECT_COLUMNS:
                 about[str(column)] = text_of(value)
-        gathering.rejects.append(about)
-        if len(gathering.rejects) >= BATCH_ROWS_MAX // 16:
+        self._gather_reject(output, gathering, about)
+        if len(gathering.rejects) >= _REJECTS_MAX:
             if (
                 threading.get_ident() == self._thread
             ):  # sends rows too, so that the worker does not hold rejects that wait for earlier rows
@@ -248,12 +245,46 @@ class Outputs:
         self.flush_when_due()
         return output
 
-    def add_records(self, stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
-        """Send entries of the record tape (`sdk.records`)."""
+    def _gather_reject(self, output: str, gathering: "_Gathering", about: dict[str, object]) -> None:
+        gathering.rejects.append(about)
+        self.rejected[output] = self.rejected.get(output, 0) + 1
+
+    def output_of_rejects(self) -> str:
+        """The output for rejected records of which nobody says where they belong: the only one, or the first."""
+        names = self._declared or tuple(self._gathering)
+        return names[0] if names else UNDECLARED_OUTPUT
+
+    def add_records(self, name: str | None, records: Records) -> None:
+        """Send all that is left of a reader's records."""
+        for part in records.parts():
+            if records.output is not None and records.output != self.named(name):
+                for each in part.rejections:
+                    self.reject(records.output, None, each.reason, each.row_id, each.raw)
+                part = part._replace(rejections=[])
+            self.add_part(name, part)
+
+    def add_part(self, name: str | None, part: Part) -> None:
+        """Send rows that a reader gives as columns. The rejected records among them have their numbers in file order."""
+        output = self.named(name)
+        gathering = self._of(output)
+        self._flush_rows(output, gathering)
+        first = gathering.received_count
+        for place, each in enumerate(part.rejections):
+            about = _rejected(first + each.rows_before + place, each.row_id, each.reason, each.raw)
+            self._gather_reject(output, gathering, about)
+            if len(gathering.rejects) >= _REJECTS_MAX:
+                self._flush_rejects(output, gathering)
+        self._flush_rejects(output, gathering)
+        if part.row_count:
+            self._send(output, OutputKind.ROWS, part.columns)
+            gathering.received_count += part.row_count
+
+    def add_entries(self, stream: str, entries: Entries) -> None:
+        """Send entries of the record tape (`readers.tape`)."""
         columns: list[Column] = [
-            ("row", pa.array(rows, pa.int64()), False),
-            ("end", pa.array(ends, pa.int64()), False),
-            ("what", pa.array(whats, pa.int8()), False),
+            ("row", entries.rows, False),
+            ("end", entries.ends, False),
+            ("what", entries.whats, False),
         ]
         self._send(stream, OutputKind.RECORDS, columns)
 
@@ -366,6 +397,10 @@ class Outputs:
                     LogLevel.WARNING,
                     f"Column {name} of {stream.name} has values of several types; each value is judged separately.",
                 )
+
+
+def _rejected(number: int, row_id: int | None, reason: str, raw: object) -> dict[str, object]:
+    return dict(zip(_REJECT_COLUMNS, (number, row_id, text_of(reason), text_of(raw)), strict=True))
 
 
 def _row_id(source_row: int | None, row: Mapping[str, object] | None) -> int | None:

@@ -71,14 +71,16 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     from casparian_shim.context import Context
     from casparian_shim.emitting import Outputs
     from casparian_shim.process import remember_absent
+    from casparian_shim.readers.feed import use_route
+    from casparian_shim.readers.tape import RecordTape, use_tape
     from casparian_shim.running import emit, find_parse, import_parser
-    from casparian_shim.sdk.records import RecordTape, use_tape
 
     outputs = Outputs(sender, job.outputs, job.batch_bytes)
-    tape = RecordTape(job.input_path, job.input_fd, outputs.add_records)
+    tape = RecordTape(job.input_path, job.input_fd, outputs.add_entries)
     outputs.before_rows = tape.flush
     use_tape(tape)
     ctx = Context(job, outputs, sender)
+    use_route(ctx.reject_record)
     try:
         parse = find_parse(import_parser(job))
         remember_absent("dateutil")  # now that every import path of the parser is set
@@ -134,7 +136,7 @@ def _full_report(error: BaseException) -> ErrorReport:
 
 def _row_now() -> int | None:
     """The line of the record that one of the SDK's readers returned last."""
-    records = sys.modules.get("casparian_shim.sdk.records")
+    records = sys.modules.get("casparian_shim.readers.tape")
     tape = records.current_tape() if records is not None else None
     return tape.row_now() if tape is not None else None
 

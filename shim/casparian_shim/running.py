@@ -12,8 +12,9 @@ from casparian_shim.context import Context
 from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.kinds import OUTPUT_NAME, GuestJob
-from casparian_shim.sdk.values import Output
+from casparian_shim.readers.reading import Records
 from casparian_shim.trace import type_name
+from casparian_shim.values import Output
 
 _CELL_TYPES = frozenset({str, int, float, bool, bytes})
 _FALLBACK_MODULE = "casparian_parser_module"
@@ -110,6 +111,8 @@ def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
             outputs.rows_into(name)(data)
         case _ if is_table(data):
             outputs.add_table(name, data)
+        case Records():
+            outputs.add_records(name, data)
         case str() | bytes() | bytearray() | memoryview() | Mapping():  # iterating over a mapping gives its keys
             raise UnusableData(data)
         case Iterable() if not _is_odd(data):
@@ -132,6 +135,20 @@ def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> N
             add(content)
         else:
             emit(outputs, content, target)
+        if (records := _records_behind(items)) is not None:
+            try:
+                outputs.add_records(name, records)
+            except CasparianError as error:  # it came while reading, so the parser gets it at its own `yield from`
+                records.fail(error)
+
+
+def _records_behind(items: Iterable[object]) -> Records | None:
+    """The reader that a generator delegates to by `yield from`: nothing in the parser sees the rows that it gives."""
+    while (inner := getattr(items, "gi_yieldfrom", None)) is not None:
+        if type(inner) is Records:
+            return inner
+        items = inner
+    return None
 
 
 _CONTAINERS = (dict, list, tuple, Output)

@@ -14,7 +14,7 @@ from casparian_sentinel.registry.bundle_tests import bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import prepare
-from casparian_shim.sdk.records import SKIP_REASONS, RecordTape, use_tape
+from casparian_shim.readers.tape import SKIP_REASONS, RecordTape, use_tape
 
 DELIMITED = b'id;day;code;note\n1;2024-05-31;007;"a;b"\n2;;010;\n-3;2024-02-29;1;x\n'
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from casparian_shim import read_csv, read_fixed_width, read_lines
 from casparian_shim.errors import CasparianError, ErrorCode
-from casparian_shim.sdk.readers import BadHeader, BadRecord, NotTheEncoding
+from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
 
 CELLS = st.text(st.sampled_from('ab,;"\n\r é€'), max_size=5)
 PLAIN_CELLS = st.text(st.sampled_from("abé€ "), max_size=4)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_shim import decimal, read_csv, read_fixed_width, read_lines, timestamp
-from casparian_shim.sdk.readers import BadHeader, BadRecord, NotTheEncoding
+from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
 
 
 def test_lines_come_with_their_number_and_offset() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
-from casparian_shim.sdk.records import RecordTape, use_tape
+from casparian_shim.readers.tape import RecordTape, use_tape
 from casparian_worker.execute.records import SourceRecords
 from casparian_worker.validation import ArrowRefused
 from tests.worker.attempts import Desk

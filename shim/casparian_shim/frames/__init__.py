@@ -36,7 +36,7 @@ its batches with a later row, so that numbers can be given batch by batch.
 
 **Records read.** The SDK's readers report each record, header and blank line in a stream of
 `"kind": "records"`, named by the encoding (`utf_8`): `row` int64, `end` int64 (-1: unknown), `what` int8, none of them
-null (`casparian_shim.sdk.records`). The shim sends it before any batch of rows made from those records.
+null (`casparian_shim.readers.tape`). The shim sends it before any batch of rows made from those records.
 
 **Progress.** JSON with any of `done`, `total` (numbers), `unit` (text), `skips` (reason → count), `rejects`
 (output → count), `metrics` (name → number). Everything is cumulative: the last frame counts.

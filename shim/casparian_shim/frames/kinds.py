@@ -47,7 +47,7 @@ class OutputKind(StrEnum):
 
     ROWS = "rows"
     REJECTS = "rejects"
-    #: The record tape (`casparian_shim.sdk.records`); the stream is named by the encoding of the text.
+    #: The record tape (`casparian_shim.readers.tape`); the stream is named by the encoding of the text.
     RECORDS = "records"
 
 

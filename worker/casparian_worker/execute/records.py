@@ -1,6 +1,6 @@
 """Accounting for each record that the SDK's readers returned, and for each byte of the input.
 
-It reads the record tape (`casparian_shim.sdk.records`), learns which records the rows and rejected rows name, and finally reports
+It reads the record tape (`casparian_shim.readers.tape`), learns which records the rows and rejected rows name, and finally reports
 what is unaccounted for. It keeps the places of the latest records, so that a bad row is stored with its original text. Memory is
 bounded: records that no row has named are kept up to a limit, and only counted beyond it.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_protocol.jobs import RecordAccounting
-from casparian_shim.sdk.records import SKIP_REASONS, UNKNOWN, What
+from casparian_shim.readers.tape import SKIP_REASONS, UNKNOWN, What
 from casparian_worker.validation import ArrowRefused
 
 #: The limit of one record's text that is stored with a bad row, in bytes; and the number of rows that share a larger budget.

@@ -1,0 +1,438 @@
+"""The lines of an input, a block at a time: each line's text, and the byte offset where it ends.
+
+LF, CRLF and CR end a line, also mixed; NEL only in EBCDIC or when it is asked for. Work is done on whole blocks: a block of a
+million bytes costs no Python object a line unless a caller asks for one. A line that cannot be decoded or is too long has no text
+and a reason; the lines around it are not affected, because lines are cut before they are decoded.
+
+Memory use is constant: one block, or one line of at most `record_bytes_max` bytes. Of a longer line only the beginning is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_shim.readers.blocks import Reject
+from casparian_shim.readers.source import (
+    RAW_BYTES_MAX,
+    RECORD_BYTES_MAX,
+    Input,
+    not_the_encoding,
+)
+
+#: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data. `nel`: like `any`, and NEL (U+0085).
+LineEnds = Literal["any", "lf", "nel"]
+
+_UNITS = {"utf-16-le": pa.uint16(), "utf-16-be": pa.uint16(), "utf-32-le": pa.uint32(), "utf-32-be": pa.uint32()}
+
+
+class Line(NamedTuple):
+    """One line, for code that goes line by line."""
+
+    number: int
+    #: Without its line end; None if it cannot be read, and then `reason` says why.
+    text: str | None
+    #: `"\\n"`, `"\\r\\n"`, `"\\r"`, or empty for a last line that is not ended.
+    line_end: str
+    begin: int
+    #: The byte offset after the line and its line end.
+    end: int
+    reason: str | None
+    #: The codec that read it.
+    encoding: str
+    #: Its bytes without the line end; of a line that is too long, the beginning.
+    raw: bytes
+
+
+def line_blocks(
+    input: Input, *, line_ends: LineEnds = "any", record_bytes_max: int = RECORD_BYTES_MAX
+) -> Iterator[LineBlock]:
+    """The lines of `input` in blocks of about `source.BLOCK_BYTES`; no block is empty."""
+    shape = _Shape.of(input.encodings, line_ends)
+    held = bytearray()  # complete lines and the beginning of the next one
+    number, begin = input.lines_before + 1, input.offset
+    giant: _Giant | None = None
+    for chunk in _and_end(input.chunks()):
+        seen = len(held)
+        held += chunk
+        if giant is not None:
+            end = shape.first_end(held, is_last=not chunk)
+            if end is None:
+                giant.drop(held, shape.unit)
+                continue
+            size = giant.dropped + end
+            yield LineBlock.of_giant(giant.beginning + held[:end], size, number, begin, shape, record_bytes_max)
+            number, begin, giant, seen = number + 1, begin + size, None, 0
+            del held[:end]
+        cut = shape.last_end(held, seen) if chunk else len(held)
+        if cut:
+            block = LineBlock(bytes(memoryview(held)[:cut]), number, begin, shape, record_bytes_max)
+            del held[:cut]
+            number, begin = number + len(block), begin + cut
+            yield block
+        if len(held) > record_bytes_max:
+            giant = _Giant()
+            giant.drop(held, shape.unit)
+
+
+def _and_end(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield from chunks
+    yield b""
+
+
+class _Giant:
+    """A line that is too long to be held."""
+
+    def __init__(self) -> None:
+        self.beginning = bytearray()
+        self.dropped = 0
+
+    def drop(self, held: bytearray, unit: int) -> None:
+        """Keep the end, in which half a line end may stand."""
+        count = max(0, len(held) - 2 * unit)
+        count -= (self.dropped + count) % unit
+        if len(self.beginning) < RAW_BYTES_MAX:
+            self.beginning += held[: min(count, RAW_BYTES_MAX - len(self.beginning))]
+        self.dropped += count
+        del held[:count]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How an encoding writes line ends. The *shadow* of some bytes has one byte a code unit, and CR and LF only as line ends."""
+
+    encodings: list[str]
+    line_ends: LineEnds
+    #: The bytes of a code unit.
+    unit: int
+    lf: bytes = b"\n"
+    #: For codecs of one byte in which line ends are other bytes than in ASCII.
+    table: bytes | None = None
+    #: NEL, if it ends lines in a codec whose other line ends are those of ASCII.
+    nel: bytes = b""
+
+    @staticmethod
+    def of(encodings: list[str], line_ends: LineEnds) -> _Shape:
+        if line_ends not in ("any", "lf", "nel"):
+            raise ValueError(f"line_ends is any, lf or nel, not {line_ends!r}")
+        shapes = [_Shape._of_one(encoding, encodings, line_ends) for encoding in encodings]
+        if any(shape != shapes[0] for shape in shapes):
+            raise ValueError(f"the encodings {', '.join(encodings)} write line ends differently")
+        return shapes[0]
+
+    @staticmethod
+    def _of_one(encoding: str, encodings: list[str], line_ends: LineEnds) -> _Shape:
+        if encoding in _UNITS:
+            lf = "\n".encode(encoding)
+            return _Shape(encodings, line_ends, len(lf), lf)
+        if "\r\n".encode(encoding) == b"\r\n":
+            nel = _encoded("\x85", encoding) if line_ends == "nel" else b""
+            return _Shape(encodings, line_ends, 1, nel=nel if len(nel) <= 2 else b"")
+        texts = [bytes([each]).decode(encoding, "replace") for each in range(256)]
+        if any(len(text) != 1 for text in texts) or "\n" not in texts:
+            raise ValueError(f"{encoding} is not an encoding of lines")
+        ends = {"\n": b"\n", "\r": b"\r", "\x85": b"\n"}
+        table = b"".join(ends.get(text, b"x") for text in texts)
+        return _Shape(encodings, line_ends, 1, "\n".encode(encoding), table)
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the shadow is the bytes themselves."""
+        return self.unit == 1 and self.table is None and not self.nel
+
+    def shadow(self, data: bytes | bytearray) -> bytes | bytearray:
+        if self.unit > 1:
+            return self._shadow_of_units(data)
+        if self.table is not None:
+            return data.translate(self.table)
+        return data.replace(self.nel, b"\r\n"[-len(self.nel) :]) if self.nel else data
+
+    def last_end(self, held: bytearray, seen: int) -> int:
+        """The end of the last line that is certainly complete: a CR at the very end may be half of a CRLF."""
+        start = max(0, seen - 2 * self.unit)
+        start -= start % self.unit
+        shadow = held if self.is_ascii else self.shadow(held[start:])
+        base = start if self.is_ascii else 0
+        found = shadow.rfind(b"\n", base)
+        if self.line_ends != "lf":
+            found = max(found, shadow.rfind(b"\r", base, len(shadow) - 1))
+        return (found + 1 - base) * self.unit + start if found >= 0 else 0
+
+    def first_end(self, held: bytearray, *, is_last: bool) -> int | None:
+        """The end of the first line; None if it is not known yet."""
+        if is_last:
+            return len(held)
+        shadow = self.shadow(held)
+        found = shadow.find(b"\n")
+        cr = shadow.find(b"\r", 0, len(shadow) - 1) if self.line_ends != "lf" else -1
+        if cr >= 0 and (found < 0 or cr < found):
+            found = cr + (shadow[cr + 1 : cr + 2] == b"\n")
+        return (found + 1) * self.unit if found >= 0 else None
+
+    def _shadow_of_units(self, data: bytes | bytearray) -> bytes:
+        count = len(data) // self.unit
+        if not count:
+            return b""
+        units = pa.Array.from_buffers(_UNITS[self.encodings[0]], count, [None, pa.py_buffer(bytes(data))])
+        lf, cr, nel = (int.from_bytes(end.encode(self.encodings[0]), "little") for end in ("\n", "\r", "\x85"))
+        is_lf = pc.equal(units, pa.scalar(lf, units.type))
+        if self.line_ends == "nel":
+            is_lf = pc.or_(is_lf, pc.equal(units, pa.scalar(nel, units.type)))
+        is_cr = pc.equal(units, pa.scalar(cr, units.type))
+        ten, thirteen, other = (pa.scalar(value, pa.uint8()) for value in (10, 13, 0))
+        shadow = pc.if_else(is_lf, ten, pc.if_else(is_cr, thirteen, other))
+        return shadow.buffers()[1].to_pybytes()[:count]  # type: ignore[no-any-return]
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        return b""
+
+
+@dataclass(eq=False)
+class LineBlock:
+    """Some complete lines that follow each other. Only the last line of an input may lack its line end."""
+
+    #: The bytes of the lines with their line ends; of a line that was too long to be held only the beginning.
+    data: bytes
+    #: The number of the first line.
+    first: int
+    #: The byte offset where the first line begins.
+    begin: int
+    _shape: _Shape
+    _record_bytes_max: int
+    _giant_bytes: int = 0
+    #: The lines that cannot be read: place in the block → "is not valid utf-8: byte 3 (E9)". Known after `texts`.
+    bad: dict[int, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of_giant(
+        beginning: bytearray, size: int, first: int, begin: int, shape: _Shape, record_bytes_max: int
+    ) -> LineBlock:
+        return LineBlock(bytes(beginning[:RAW_BYTES_MAX]), first, begin, shape, record_bytes_max, size)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    # --- whole columns ---
+
+    @cached_property
+    def raw(self) -> pa.BinaryArray:
+        """The bytes of each line without its line end."""
+        return self._cut[0]
+
+    @cached_property
+    def sizes(self) -> pa.Int64Array:
+        """The bytes of each line with its line end."""
+        return self._cut[1]
+
+    @cached_property
+    def ends(self) -> pa.Int64Array:
+        """The byte offset after each line."""
+        return pc.add(pc.cumulative_sum(self.sizes), self.begin)
+
+    @cached_property
+    def numbers(self) -> pa.Int64Array:
+        """The number of each line."""
+        return pa.arange(self.first, self.first + len(self))
+
+    @cached_property
+    def texts(self) -> pa.StringArray:
+        """Each line without its line end; NULL for a line that cannot be read (`bad`)."""
+        if self._giant_bytes or (pc.max(self.sizes).as_py() or 0) > self._record_bytes_max:
+            return self._text_by_line()
+        try:
+            if self._shape.encodings[0] == "utf-8" and self._shape.unit == 1:
+                return self.raw.cast(pa.string())
+            texts = self._text_of_block(self._shape.encodings[0])
+        except (UnicodeError, pa.ArrowInvalid):
+            texts = None
+        return texts if texts is not None else self._text_by_line()
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether `data` as it is, is the text of the block in UTF-8: every line is valid, and none too long."""
+        return (
+            self._shape.is_ascii
+            and self._shape.encodings[0] == "utf-8"
+            and not self.texts.null_count
+            and not self._chosen
+        )
+
+    @cached_property
+    def encodings(self) -> pa.StringArray:
+        """The codec that read each line."""
+        self.texts  # noqa: B018 - it finds out
+        if self._chosen is None:
+            return pa.repeat(pa.scalar(self._shape.encodings[0]), len(self))
+        return pa.array(self._chosen, pa.string())
+
+    # --- line by line ---
+
+    def lines(self, start: int = 0) -> Iterator[Line]:
+        """The lines from place `start` on, one at a time."""
+        texts, raws = self.texts.slice(start).to_pylist(), self.raw.slice(start).to_pylist()
+        sizes, ends = self.sizes.slice(start).to_pylist(), self.ends.slice(start).to_pylist()
+        encodings = self.encodings.slice(start).to_pylist() if self._chosen is not None else None
+        for place, (text, size, end, raw) in enumerate(zip(texts, sizes, ends, raws, strict=True), start):
+            yield Line(
+                self.first + place,
+                text,
+                self.line_end(place),
+                end - size,
+                end,
+                self.bad.get(place),
+                self._shape.encodings[0] if encodings is None else encodings[place - start],
+                raw,
+            )
+
+    def rejects(self) -> list[Reject]:
+        """The lines that cannot be read, for readers in which each line is a record."""
+        self.texts  # noqa: B018 - it finds out
+        return [
+            Reject(self.first + place, self.ends[place].as_py(), reason, self.raw[place].as_py()[:RAW_BYTES_MAX])
+            for place, reason in self.bad.items()
+        ]
+
+    def line_end(self, place: int) -> str:
+        """The line end of one line as text."""
+        if self._giant_bytes:
+            return ""
+        size = self.sizes[place].as_py() - len(self.raw[place].as_buffer())
+        if not size:
+            return ""
+        stop = self._starts[place] + self.sizes[place].as_py()
+        return self.data[stop - size : stop].decode(self._shape.encodings[0])
+
+    def piece(self, place: int) -> bytes:
+        """The bytes of one line with its line end."""
+        start = self._starts[place]
+        return self.data[start : start + self.sizes[place].as_py()]
+
+    # --- inside ---
+
+    _chosen: list[str] | None = None
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins in `data`."""
+        return list(accumulate(self.sizes.to_pylist(), initial=0))
+
+    @cached_property
+    def _cut(self) -> tuple[pa.BinaryArray, pa.Int64Array]:
+        if self._giant_bytes:
+            return pa.array([self.data], pa.binary()), pa.array([self._giant_bytes], pa.int64())
+        if not self._shape.is_ascii:
+            return self._cut_by_shadow()
+        separator = self._separator(self.data)
+        if separator is not None:
+            pieces = _split(self.data, separator)
+            sizes = pc.add(pc.binary_length(pieces).cast(pa.int64()), len(separator))
+            if not self.data.endswith(separator):  # the input's last line
+                last = len(sizes) - 1
+                unended = pc.subtract(sizes.slice(last), len(separator))
+                sizes = pa.concat_arrays([sizes.slice(0, last), unended])
+            return pieces, sizes
+        if self._shape.line_ends == "lf":
+            wholes = self.data.split(b"\n")
+            wholes = [piece + b"\n" for piece in wholes[:-1]] + ([wholes[-1]] if wholes[-1] else [])
+            pieces = [
+                piece.removesuffix(b"\n").removesuffix(b"\r") if piece.endswith(b"\n") else piece for piece in wholes
+            ]
+        else:
+            wholes, pieces = self.data.splitlines(True), self.data.splitlines()
+        return pa.array(pieces, pa.binary()), pa.array(map(len, wholes), pa.int64())
+
+    def _separator(self, data: bytes) -> bytes | None:
+        """The line end, if there is only one kind in this block."""
+        crs = data.count(b"\r")
+        if not crs:
+            return b"\n"
+        lfs = data.count(b"\n")
+        if crs == lfs == data.count(b"\r\n"):
+            return b"\r\n"
+        return b"\r" if not lfs and self._shape.line_ends != "lf" else None
+
+    def _cut_by_shadow(self) -> tuple[pa.BinaryArray, pa.Int64Array]:
+        unit, data = self._shape.unit, self.data
+        shadow = bytes(self._shape.shadow(data))
+        if self._shape.line_ends == "lf":
+            wholes = [each + b"\n" for each in shadow.split(b"\n")]
+            wholes[-1] = wholes[-1][:-1]
+            wholes = wholes if wholes[-1] else wholes[:-1]
+            bare = [len(each.removesuffix(b"\n").removesuffix(b"\r")) for each in wholes]
+        else:
+            wholes = shadow.splitlines(True)
+            bare = list(map(len, shadow.splitlines()))
+        sizes = [len(each) * unit for each in wholes]
+        rest = len(data) - sum(sizes)  # half a code unit at the end of the input
+        if rest:
+            if sizes and len(wholes[-1]) == bare[-1]:
+                sizes[-1] += rest
+                bare[-1] = -1
+            else:
+                sizes.append(rest)
+                bare.append(-1)
+        starts = accumulate(sizes, initial=0)
+        pieces = [
+            data[start : start + (length * unit if length >= 0 else size)]
+            for start, size, length in zip(starts, sizes, bare, strict=False)
+        ]
+        return pa.array(pieces, pa.binary()), pa.array(sizes, pa.int64())
+
+    def _text_of_block(self, encoding: str) -> pa.StringArray | None:
+        """All texts at once; None if the lines of the text are not the lines of the bytes."""
+        text = self.data.decode(encoding)
+        if self._shape.is_ascii:
+            recoded = LineBlock(text.encode("utf-8"), 0, 0, _Shape(["utf-8"], self._shape.line_ends, 1), 0)
+            return recoded.raw.cast(pa.string()) if len(recoded) == len(self) else None
+        unit = self._shape.unit
+        if len(text) * unit != len(self.data):  # characters of more than one code unit
+            return None
+        bare = pc.binary_length(self.raw).to_pylist()
+        pieces = [text[s // unit : (s + length) // unit] for s, length in zip(self._starts, bare, strict=False)]
+        return pa.array(pieces, pa.string())
+
+    def _text_by_line(self) -> pa.StringArray:
+        texts: list[str | None] = []
+        chosen: list[str] = []
+        for place, (piece, size) in enumerate(zip(self.raw.to_pylist(), self.sizes.to_pylist(), strict=True)):
+            text, encoding = None, self._shape.encodings[0]
+            if size > self._record_bytes_max:
+                self.bad[place] = f"is longer than {self._record_bytes_max:,} bytes"
+            else:
+                try:
+                    text, encoding = decoded(piece, self._shape.encodings)
+                except UnicodeError as cause:
+                    self.bad[place] = not_the_encoding(self._shape.encodings, cause)
+            texts.append(text)
+            chosen.append(encoding)
+        self._chosen = chosen
+        return pa.array(texts, pa.string())
+
+
+def decoded(data: bytes, encodings: list[str]) -> tuple[str, str]:
+    """The text of `data` by the first codec that reads it, and that codec. Raises the first one's error if none does."""
+    first: UnicodeError | None = None
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+            text.encode("utf-8")  # a codec may produce lone surrogates
+            return text, encoding
+        except UnicodeError as cause:
+            first = first or cause
+    assert first is not None
+    raise first
+
+
+def _split(data: bytes, separator: bytes) -> pa.BinaryArray:
+    pieces = pc.split_pattern(pa.array([data], pa.binary()), separator).values
+    return pieces.slice(0, len(pieces) - 1) if data.endswith(separator) else pieces

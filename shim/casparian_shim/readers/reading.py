@@ -1,0 +1,113 @@
+"""What every reader shares: `records` makes rows, batches or a table of the blocks that a format module gives.
+
+The docstring of `blocks` says how to write a reader. `feed` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Literal, TypedDict
+
+import pyarrow as pa
+
+from casparian_shim.arrow.batches import Column, batch_of_columns
+from casparian_shim.readers.blocks import Block
+from casparian_shim.readers.feed import Feed, OnBad, Part, Rejected, Row
+from casparian_shim.readers.source import Encoding, Input, Source
+
+As = Literal["rows", "batches", "arrow", "pandas", "polars"]
+
+
+class Common(TypedDict, total=False):
+    """The options that every reader passes on to `records` unchanged."""
+
+    on_bad: OnBad
+    output: str | None
+    offsets: bool
+    as_: As
+
+
+def records(
+    source: Source,
+    blocks: Callable[[Input], Iterator[Block]],
+    *,
+    encoding: Encoding = "utf-8",
+    on_bad: OnBad = "reject",
+    output: str | None = None,
+    offsets: bool = False,
+    as_: As = "rows",
+    has_offsets: bool = True,
+) -> Any:
+    """The records of `source` as `as_` says: `Records`, an iterator of record batches, or one table.
+
+    `has_offsets=False` is for formats that are not read in order of bytes; the `ends` of their blocks only put entries in order.
+    """
+    if as_ not in ("rows", "batches", "arrow", "pandas", "polars"):
+        raise ValueError(f"as_ is rows, batches, arrow, pandas or polars, not {as_!r}")
+    if on_bad not in ("reject", "raise") and not callable(on_bad):
+        raise ValueError(f"on_bad is 'reject', 'raise' or a function, not {on_bad!r:.80}")
+    made = Records(Feed(source, blocks, encoding, on_bad, output, offsets, has_offsets))
+    if as_ == "rows":
+        return made
+    if as_ == "batches":
+        return made.batches()
+    table = made.table()
+    if as_ == "pandas":
+        return table.to_pandas()
+    if as_ == "polars":
+        from importlib import import_module
+
+        return import_module("polars").from_arrow(table)
+    return table
+
+
+class Records(chain[Row]):
+    """The records of one source: an iterator of rows, which are dicts. What is left may also be taken in batches or as a table.
+
+    `return records`, `yield records` and `yield "output", records` in a parser send whole blocks, and so does
+    `yield from records`: no dict is made of a row that the parser does not look at.
+    """
+
+    _feed: Feed
+
+    def __new__(cls, feed: Feed) -> Records:
+        self = super().__new__(cls, chain.from_iterable(feed.row_iterators()))
+        self._feed = feed
+        return self
+
+    @property
+    def rejected(self) -> Rejected:
+        """The records rejected so far."""
+        return self._feed.rejected
+
+    @property
+    def output(self) -> str | None:
+        """The output that was named for rejected records."""
+        return self._feed.output
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rest as record batches: text columns, `__cf_row_id`, and `offset` if it was asked for."""
+        empty: list[Column] | None = None
+        for part in self.parts():
+            self._feed.route(part.rejections)
+            if part.row_count:
+                empty = []
+                yield batch_of_columns(part.columns)
+            elif empty is None:
+                empty = part.columns
+        if empty:  # there is no row, but the columns are known
+            yield batch_of_columns(empty)
+
+    def table(self) -> pa.Table:
+        """The rest as one table."""
+        tables = [pa.Table.from_batches([batch]) for batch in self.batches()]
+        return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+
+    def parts(self) -> Iterator[Part]:
+        """The rest, with rejected records that are still to be sent. For `emitting`, which numbers rows and rejected rows."""
+        return self._feed.parts()
+
+    def fail(self, error: BaseException) -> None:
+        """Raise this error instead of giving the next row; it came while somebody else took the rest in `parts`."""
+        self._feed.fail(error)

@@ -1,0 +1,109 @@
+"""Opening a source: a path or a binary file becomes an `Input`, which knows its encodings, its byte order mark and its position.
+
+An `Input` gives the bytes after the mark in chunks. It also holds the tape's reading of this source, which only `reading` uses.
+`lines` cuts the chunks into lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from casparian_shim.readers.tape import BinaryFile, What, begin_reading, is_another_file, stream_name
+
+Source = str | os.PathLike[str] | BinaryFile
+#: One codec of Python, or several that are tried one after the other for each record.
+Encoding = str | Sequence[str]
+
+#: The bytes that are read at once. Tests set it to 1.
+BLOCK_BYTES = 1024 * 1024
+#: The limit of one record, unless the reader is given another: beyond it the record is rejected without being held.
+RECORD_BYTES_MAX = 64 * 1024 * 1024
+#: How much of a rejected record's bytes is kept.
+RAW_BYTES_MAX = 16 * 1024
+
+#: Encoding → its byte order marks, and the codec for the rest after each.
+_MARKS: dict[str, tuple[tuple[bytes, str], ...]] = {
+    "utf-8": ((codecs.BOM_UTF8, "utf-8"),),
+    "utf-8-sig": ((codecs.BOM_UTF8, "utf-8"),),
+    "utf-16": ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
+    "utf-16-le": ((codecs.BOM_UTF16_LE, "utf-16-le"),),
+    "utf-16-be": ((codecs.BOM_UTF16_BE, "utf-16-be"),),
+    "utf-32": ((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),
+    "utf-32-le": ((codecs.BOM_UTF32_LE, "utf-32-le"),),
+    "utf-32-be": ((codecs.BOM_UTF32_BE, "utf-32-be"),),
+}
+_WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+_MARK_BYTES_MAX = 4
+
+
+class Input:
+    """One opened source, from its current position on."""
+
+    def __init__(self, file: BinaryFile, encoding: Encoding = "utf-8", *, has_offsets: bool = True) -> None:
+        """`has_offsets=False` is for formats that are not read in order of bytes, such as workbooks; `ends` then only order."""
+        names = [encoding] if isinstance(encoding, str) else list(encoding)
+        if not names:
+            raise ValueError("encoding names no encoding")
+        self.file = file
+        #: Whether a record may be in any of several encodings, so that each row says which one in `_cf_raw_encoding`.
+        self.has_fallback = len(names) > 1
+        #: The codecs for the bytes after the mark, in the order in which they are tried.
+        self.encodings = [codecs.lookup(name).name for name in names]
+        self.reading, self.lines_before = begin_reading(file, names[0], has_offsets=has_offsets)
+        #: Whether this is a file on disk other than the job's input, so that its bad records belong to no output.
+        self.is_another_file = is_another_file(file)
+        #: Where the first chunk begins, in bytes from the start of the source.
+        self.offset = file.tell() if self.reading.has_offsets and file.seekable() else 0
+        self._head = b""
+        if has_offsets and self.offset == 0:
+            self._pass_over_mark()
+        self.encodings = [_WITHOUT_MARK.get(name, name) for name in self.encodings]
+        self.reading.stream = stream_name(self.encodings[0])  # the mark tells which UTF-16 it is
+
+    @property
+    def encoding(self) -> str:
+        """The first codec."""
+        return self.encodings[0]
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes from `offset` to the end, about `BLOCK_BYTES` at a time."""
+        while data := self._read(BLOCK_BYTES):
+            yield data
+
+    def _read(self, byte_count: int) -> bytes:
+        head, self._head = self._head[:byte_count], self._head[byte_count:]
+        return head or self.file.read(byte_count)
+
+    def _pass_over_mark(self) -> None:
+        self._head = self.file.read(_MARK_BYTES_MAX)
+        for place, name in enumerate(self.encodings):
+            for mark, codec in _MARKS.get(name, ()):
+                if self._head.startswith(mark):
+                    self._head = self._head[len(mark) :]
+                    self.offset = len(mark)
+                    self.encodings[place] = codec
+                    self.reading.note(What.BYTE_ORDER_MARK, 0, self.offset)
+                    return
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[BinaryFile]:
+    """The source as a binary file; a file given by the caller stays open."""
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            yield file
+    else:
+        yield source
+
+
+def not_the_encoding(encodings: Sequence[str], cause: UnicodeError) -> str:
+    """The reason for which a record is rejected: "is not valid utf-8: byte 3 (E9)"."""
+    names = " or ".join(encodings)
+    if not isinstance(cause, UnicodeDecodeError):
+        return f"is not valid {names}: {cause.reason if isinstance(cause, UnicodeEncodeError) else cause}"
+    bad = cause.object[cause.start : cause.start + 1]
+    place = f"byte {cause.start + 1} ({bad.hex().upper()})" if bad else f"byte {cause.start + 1}"
+    return f"is not valid {names}: {place}"
