@@ -163,13 +163,9 @@ class Context:
         self._outputs.reject(output, row, reason, source_row, raw)
         self._send_now_and_then()
 
-    def reject_record(self, output: str | None, reason: str, source_row: int, raw: str | None) -> None:
-        """Reject a record that a reader could not read."""
-        self.reject(output or self._outputs.output_of_rejects(), None, reason, source_row, raw)
-
     def finish(self) -> None:
         """Send progress, skips and rejects one last time if anything changed."""
-        if self._is_news:
+        if self._is_news or self._outputs.rejected:
             self._send()
 
     def close(self) -> None:

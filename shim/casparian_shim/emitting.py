@@ -249,17 +249,17 @@ class Outputs:
         gathering.rejects.append(about)
         self.rejected[output] = self.rejected.get(output, 0) + 1
 
-    def output_of_rejects(self) -> str:
-        """The output for rejected records of which nobody says where they belong: the only one, or the first."""
-        names = self._declared or tuple(self._gathering)
-        return names[0] if names else UNDECLARED_OUTPUT
+    def reject_record(self, name: str | None, reason: str, row_id: int, raw: str | None) -> None:
+        """Send a record that a reader rejects. Without a name it belongs to the only output, or to the first."""
+        outputs = self._declared or tuple(self._gathering) or (UNDECLARED_OUTPUT,)
+        self.reject(name or outputs[0], None, reason, row_id, raw)
 
     def add_records(self, name: str | None, records: Records) -> None:
         """Send all that is left of a reader's records."""
         for part in records.parts():
             if records.output is not None and records.output != self.named(name):
                 for each in part.rejections:
-                    self.reject(records.output, None, each.reason, each.row_id, each.raw)
+                    self.reject_record(records.output, each.reason, each.row_id, each.raw)
                 part = part._replace(rejections=[])
             self.add_part(name, part)
 

@@ -80,7 +80,7 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     outputs.before_rows = tape.flush
     use_tape(tape)
     ctx = Context(job, outputs, sender)
-    use_route(ctx.reject_record)
+    use_route(outputs.reject_record)
     try:
         parse = find_parse(import_parser(job))
         remember_absent("dateutil")  # now that every import path of the parser is set

@@ -26,6 +26,7 @@ from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
 from casparian_shim.frames.kinds import GuestJob, ValueKind
 from casparian_shim.frames.reader import BadOutputName
+from casparian_shim.readers.tape import Entries, What
 from tests.shim.guests import Heard
 from tests.shim.streams import heard_from_sender, of_kind
 
@@ -302,7 +303,8 @@ def test_values_of_several_kinds_are_told_once_a_column() -> None:
 def test_what_readers_gave_out_goes_before_the_rows_made_of_it() -> None:
     with heard_from_sender() as (sender, heard):
         outputs = standing(sender)
-        outputs.before_rows = lambda: outputs.add_records("utf_8", [1], [5], [0]) if not told else None
+        entry = Entries.of((1, 5, What.RECORD))
+        outputs.before_rows = lambda: outputs.add_entries("utf_8", entry) if not told else None
         told: list[int] = []
         outputs.rows_into("o")({"a": 1})
         outputs.finish()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
-from casparian_shim.readers.tape import RecordTape, use_tape
+from casparian_shim.readers.tape import Entries, RecordTape, use_tape
 from casparian_worker.execute.records import SourceRecords
 from casparian_worker.validation import ArrowRefused
 from tests.worker.attempts import Desk
@@ -52,9 +52,8 @@ class Played:
         self.skips = 0
         use_tape(self.tape)
 
-    def _send(self, stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
-        arrays = [pa.array(rows, pa.int64()), pa.array(ends, pa.int64()), pa.array(whats, pa.int8())]
-        batch = pa.RecordBatch.from_arrays(arrays, ["row", "end", "what"])
+    def _send(self, stream: str, entries: Entries) -> None:
+        batch = pa.RecordBatch.from_arrays([entries.rows, entries.ends, entries.whats], ["row", "end", "what"])
         self.ledger.announce(stream, batch.schema)
         self.ledger.take(batch)
 
@@ -335,9 +334,9 @@ def test_declared_skips_travel_together(tmp_path: Path) -> None:
     sends: list[str] = []
     send = played.tape._send
 
-    def count(stream: str, rows: list[int], ends: list[int], whats: list[int]) -> None:
+    def count(stream: str, entries: Entries) -> None:
         sends.append(stream)
-        send(stream, rows, ends, whats)
+        send(stream, entries)
 
     played.tape._send = count
     for record in read_lines(played.path):

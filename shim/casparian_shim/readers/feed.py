@@ -121,7 +121,7 @@ class Feed:
         self._pieces = self._read()
         self._piece: _Piece | None = None
         #: The row numbers of the current piece that have not been handed out.
-        self._row_ids: Iterator[int] = iter(())
+        self._row_ids: Iterator[object] = iter(())
         #: How many entries of the piece have been passed at least, and how many of its bad records have been judged.
         self._floor = 0
         self._judged = 0
@@ -244,7 +244,7 @@ class Feed:
 
 
 def _listed(values: Values) -> Sequence[object]:
-    return values.to_pylist() if isinstance(values, pa.Array) else values  # type: ignore[no-any-return]
+    return values.to_pylist() if isinstance(values, pa.Array) else values
 
 
 def _array(values: Values, kind: pa.DataType) -> pa.Array:

@@ -134,7 +134,10 @@ class _Shape:
         if "\r\n".encode(encoding) == b"\r\n":
             nel = _encoded("\x85", encoding) if line_ends == "nel" else b""
             return _Shape(encodings, line_ends, 1, nel=nel if len(nel) <= 2 else b"")
-        texts = [bytes([each]).decode(encoding, "replace") for each in range(256)]
+        try:
+            texts = [bytes([each]).decode(encoding, "replace") for each in range(256)]
+        except UnicodeError:
+            texts = []
         if any(len(text) != 1 for text in texts) or "\n" not in texts:
             raise ValueError(f"{encoding} is not an encoding of lines")
         ends = {"\n": b"\n", "\r": b"\r", "\x85": b"\n"}

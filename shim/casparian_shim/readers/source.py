@@ -75,7 +75,7 @@ class Input:
 
     def _read(self, byte_count: int) -> bytes:
         head, self._head = self._head[:byte_count], self._head[byte_count:]
-        return head or self.file.read(byte_count)
+        return head + self.file.read(byte_count - len(head)) if len(head) < byte_count else head
 
     def _pass_over_mark(self) -> None:
         self._head = self.file.read(_MARK_BYTES_MAX)

@@ -1,4 +1,4 @@
-"""The SDK's readers against Python's own: the same records, each with its line, and bytes that add up to the whole file."""
+"""CSV against Python's own reader: the same records, each with its line."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_shim import read_csv, read_fixed_width, read_lines
-from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim import read_csv
+from casparian_shim.errors import ErrorCode
 from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
 
 CELLS = st.text(st.sampled_from('ab,;"\n\r é€'), max_size=5)
@@ -108,15 +109,15 @@ def test_what_each_option_means(data: bytes, options: dict[str, Any], rows: list
         (b"a,b,a\n", {}, BadHeader, 1, "names 'a' twice, at positions 1 and 3"),
         (b"a,b\n", {"columns": ["x"]}, BadHeader, 1, "has 2 names, but columns= has 1"),
         (b"\n\na,a\n", {}, BadHeader, 3, "names 'a' twice"),
-        (b"a,b\n1,\xff\n", {"encoding": "utf-8"}, NotTheEncoding, 2, "Line 2 is not utf-8: byte 3 (FF)"),
-        (b"a,b\n1,2", {"encoding": "utf-16"}, NotTheEncoding, 1, "is not utf-16-le"),
+        (b"a,b\n1,\xff\n", {"encoding": "utf-8"}, NotTheEncoding, 2, "line 2 is not valid utf-8: byte 3 (FF)"),
+        (b"a,b\n1,2", {"encoding": "utf-16"}, NotTheEncoding, 1, "is not valid utf-16-le"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_named_by_its_line(
     data: bytes, options: dict[str, Any], error: type[Any], line: int, words: str
 ) -> None:
     with pytest.raises(error) as refused:
-        rows_of(data, **options)
+        rows_of(data, on_bad="raise", **options)
 
     assert refused.value.line == line
     assert words in refused.value.problem
@@ -125,7 +126,7 @@ def test_a_record_that_cannot_be_read_is_named_by_its_line(
 
 
 def test_records_before_a_bad_one_are_given_out() -> None:
-    reading = read_csv(io.BytesIO(b"a,b\n1,2\n3,4\n5\n"))
+    reading = read_csv(io.BytesIO(b"a,b\n1,2\n3,4\n5\n"), on_bad="raise")
 
     assert [without_line(next(reading)) for _ in range(2)] == [["1", "2"], ["3", "4"]]
     with pytest.raises(BadRecord):
@@ -154,107 +155,48 @@ def test_a_path_is_opened_and_a_file_stays_open(tmp_path: Path) -> None:
 # --- lines
 
 
-@settings(deadline=None)
-@given(
-    st.lists(st.text(st.sampled_from("aé€ \t"), max_size=6), max_size=8),
-    st.sampled_from(ENCODINGS),
-    st.sampled_from(["\n", "\r\n", "\r"]),
-)
-def test_lines_and_offsets_add_up_to_the_file(lines: list[str], encoding: str, end: str) -> None:
-    data = "".join(line + end for line in lines).encode(encoding)
-    rows = list(read_lines(io.BytesIO(data), encoding=encoding))
-
-    assert [row["text"] for row in rows] == lines
-    assert [row["__cf_row_id"] for row in rows] == list(range(1, len(lines) + 1))
-    offsets = [row["offset"] for row in rows] + [len(data)]
-    bare = encoding.removesuffix("-sig") if encoding != "utf-16" else "utf-16-le"
-    for row, begins, ends in zip(rows, offsets, offsets[1:], strict=False):
-        assert data[begins:ends].decode(bare) == row["text"] + end
-
-
-def test_a_lone_cr_is_data_where_only_lf_ends_a_line() -> None:
-    data = b"a\rb\r\nc\r"
-
-    assert [row["text"] for row in read_lines(io.BytesIO(data), line_ends="lf")] == ["a\rb", "c"]
-    assert [row["text"] for row in read_lines(io.BytesIO(data))] == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="line_ends is any or lf, not 'cr'"):
-        list(read_lines(io.BytesIO(data), line_ends="cr"))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("data", "encoding", "before", "words"),
-    [
-        (b"good\nb\xffd\nrest\n", "utf-8", ["good"], "Line 2 is not utf-8: byte 2 (FF)"),
-        (b"good\n" + "é".encode("latin-1"), "utf-8", ["good"], "Line 2 is not utf-8: byte 1 (E9)"),
-        (b"a\x81b\n", "cp1252", [], "Line 1 is not cp1252: byte 2 (81)"),
-        (b"\xff\xfea\x00\n\x00\x00\xd8", "utf-16", ["a"], "is not utf-16-le"),
-        (b"a\nb", "ascii", ["a", "b"], ""),
-    ],
-)
-def test_bytes_that_are_no_text_are_told_after_the_lines_before_them(
-    data: bytes, encoding: str, before: list[str], words: str
-) -> None:
-    given_out = []
-    try:
-        for row in read_lines(io.BytesIO(data), encoding=encoding):
-            given_out.append(row["text"])
-    except NotTheEncoding as refused:
-        assert words in refused.problem
-        assert "encoding='" in refused.remedy
-    else:
-        assert not words
-    assert given_out[: len(before)] == before
-
-
-def test_an_encoding_that_python_does_not_have_is_its_own_error() -> None:
-    with pytest.raises(LookupError):
-        list(read_lines(io.BytesIO(b"a"), encoding="no-such"))
-
-
 # --- fixed width
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(PLAIN_CELLS, PLAIN_CELLS), max_size=6))
-def test_fields_are_cut_where_they_stand(cells: list[tuple[str, str]]) -> None:
-    text = "".join(f"{one:4}{two:4}\n" for one, two in cells)
-    fields = {"one": (0, 4), "two": (4, 8)}
-
-    plain = list(read_fixed_width(io.BytesIO(text.encode()), fields))
-    whole = list(read_fixed_width(io.BytesIO(text.encode()), fields, strip=False))
-    assert [without_line(row) for row in plain] == [[one.strip(" "), two.strip(" ")] for one, two in cells]
-    assert [without_line(row) for row in whole] == [[f"{one:4}", f"{two:4}"] for one, two in cells]
-
-
-def test_a_short_line_is_named_and_blank_ones_are_passed_over() -> None:
-    fields = {"a": (0, 2), "b": (3, 5)}
-
-    rows = list(read_fixed_width(io.BytesIO(b"head\n12 34\n\n56 78 more\n"), fields, skip_lines=1))
-    assert [(row["a"], row["b"], row["__cf_row_id"]) for row in rows] == [("12", "34", 2), ("56", "78", 4)]
-    with pytest.raises(BadRecord, match=r"The record on line 2 has 4 characters instead of 5: '12 3'"):
-        list(read_fixed_width(io.BytesIO(b"12 34\n12 3\n"), fields))
 
 
 # --- as tables
 
 
-def test_rows_may_come_as_a_table() -> None:
-    table = read_csv(io.BytesIO(b"a,b\n1,x\n2,y\n"), as_="arrow")
+def test_csv_keeps_every_value_as_text_and_counts_lines_not_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbfid,note\r\n007,"two\nlines"\r\n\r\n8,NA\r\n')
 
-    assert table.to_pydict() == {"a": ["1", "2"], "b": ["x", "y"], "__cf_row_id": [2, 3]}
-    assert read_csv(io.BytesIO(b"a,b\n"), as_="arrow").num_rows == 0
-    with pytest.raises(ValueError, match="as_ is rows, arrow, pandas or polars, not 'list'"):
-        read_csv(io.BytesIO(b"a\n"), as_="list")  # type: ignore[arg-type]
+    assert list(read_csv(path)) == [
+        {"id": "007", "note": "two\nlines", "__cf_row_id": 2},
+        {"id": "8", "note": "NA", "__cf_row_id": 5},
+    ]
 
 
-@given(st.binary(max_size=80), st.sampled_from(["utf-8", "utf-16", "cp1252", "utf-8-sig"]))
-def test_any_bytes_give_rows_or_an_error_that_names_a_line(data: bytes, encoding: str) -> None:
-    for read in (
-        lambda: list(read_lines(io.BytesIO(data), encoding=encoding)),
-        lambda: rows_of(data, encoding=encoding),
-        lambda: list(read_fixed_width(io.BytesIO(data), {"a": (0, 2)}, encoding=encoding)),
-    ):
-        try:
-            read()
-        except CasparianError as refused:
-            assert getattr(refused, "line", 0) >= 1
+def test_csv_in_utf16_without_header_and_as_arrow() -> None:
+    table = read_csv(
+        io.BytesIO("1;x\n2;y\n".encode("utf-16")), encoding="utf-16", header=False, delimiter=";", as_="arrow"
+    )
+
+    assert isinstance(table, pa.Table)
+    assert table.to_pydict() == {"column_1": ["1", "2"], "column_2": ["x", "y"], "__cf_row_id": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "problem"),
+    [
+        (b"a,b,\n1,2,\n", {}, "line 1 has no name at position 3 of 3; the line ends with a delimiter: 'a,b,'"),
+        (b"\na, ,c\n1,2,3\n", {}, "line 2 has no name at position 2 of 3: 'a, ,c'"),
+        (b"a,b,a\n1,2,3\n", {}, "line 1 names 'a' twice, at positions 1 and 3: 'a,b,a'"),
+        (b"a,b,c\n1,2,3\n", {"columns": ["x", "y"]}, "line 1 has 3 names, but columns= has 2: 'a,b,c'"),
+    ],
+    ids=["trailing delimiter", "blank name", "twice", "another number"],
+)
+def test_a_header_that_names_no_columns_is_shown_with_a_way_on(data: bytes, given: Any, problem: str) -> None:
+    with pytest.raises(BadHeader) as refused:
+        list(read_csv(io.BytesIO(data), **given))
+    assert problem in str(refused.value)
+    assert "columns=[…]" in refused.value.remedy
+
+
+def test_a_header_in_another_encoding_is_told_as_such() -> None:
+    with pytest.raises(NotTheEncoding, match=r"line 1 is not valid utf-8: byte 2 \(E9\).*encoding='cp1252'"):
+        list(read_csv(io.BytesIO(b"n\xe9,b\n1,2\n")))
