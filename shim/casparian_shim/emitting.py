@@ -45,7 +45,7 @@ from casparian_shim.frames.kinds import (
 )
 from casparian_shim.frames.reader import BadOutputName
 from casparian_shim.process import ensure_room
-from casparian_shim.readers.feed import Part
+from casparian_shim.readers.feed import Part, part_of
 from casparian_shim.readers.reading import Records
 from casparian_shim.readers.tape import Entries
 from casparian_shim.safe import INT64_MAX, INT64_MIN
@@ -212,6 +212,9 @@ class Outputs:
 
     def add_table(self, name: str | None, table: Any) -> None:
         """Send a whole table of pyarrow, pandas or polars."""
+        if (part := part_of(table)) is not None:
+            self.add_part(name, part)
+            return
         output = self.named(name)
         gathering = self._of(output)
         self._flush_rows(output, gathering)

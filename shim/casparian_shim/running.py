@@ -113,6 +113,8 @@ def emit(outputs: Outputs, data: object, name: str | None = None) -> None:
             outputs.add_table(name, data)
         case Records():
             outputs.add_records(name, data)
+            if data.error is not None:
+                raise data.error
         case str() | bytes() | bytearray() | memoryview() | Mapping():  # iterating over a mapping gives its keys
             raise UnusableData(data)
         case Iterable() if not _is_odd(data):
@@ -136,10 +138,7 @@ def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> N
         else:
             emit(outputs, content, target)
         if (records := _records_behind(items)) is not None:
-            try:
-                outputs.add_records(name, records)
-            except CasparianError as error:  # it came while reading, so the parser gets it at its own `yield from`
-                records.fail(error)
+            outputs.add_records(name, records)  # the parser gets an error in reading at its own `yield from`
 
 
 def _records_behind(items: Iterable[object]) -> Records | None:

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_shim.arrow.batches import Column
+from casparian_shim.arrow.batches import Column, batch_of_columns
 from casparian_shim.arrow.columns import column_of_values
 from casparian_shim.readers.blocks import ROW_ID, BadRecord, Block, NotTheEncoding, Reject, Values
 from casparian_shim.readers.source import Encoding, Input, Source, opened
@@ -58,6 +58,15 @@ class Part(NamedTuple):
     columns: list[Column]
     row_count: int
     rejections: list[Rejection]
+
+
+#: The batches that parsers have in hand, by identity.
+_given: dict[int, Part] = {}
+
+
+def part_of(table: object) -> Part | None:
+    """The part of a batch that a parser gives out as it came from a reader; its rejected records are then the caller's."""
+    return _given.pop(id(table), None)
 
 
 #: Takes the output or None, the reason, the record's line, and its text unless the worker cuts it out.
@@ -126,7 +135,7 @@ class Feed:
         self._floor = 0
         self._judged = 0
         self._is_taken = False
-        self._error: BaseException | None = None
+        self.error: Exception | None = None
 
     def row_iterators(self) -> Iterator[Iterable[Row]]:
         """Iterators over rows, one for each stretch without a bad record."""
@@ -149,12 +158,41 @@ class Feed:
                     self.route([self._rejection(bad)])
             if not self._is_taken:
                 yield rows
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def parts(self) -> Iterator[Part]:
-        """What the rows have not given yet, in parts."""
+        """What the rows have not given yet, in parts. An error in reading ends them, and is kept in `error`."""
         self._is_taken = True
+        try:
+            yield from self._rest()
+        except Exception as error:  # noqa: BLE001 - raised by the next row, or by whoever takes the parts
+            self.error = error
+            self._pieces.close()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The same as record batches. Rejected records are sent when the parser asks for the batch after theirs, unless it
+        has given out the batch as it was, so that `part_of` has found them."""
+        empty: list[Column] | None = None
+        for part in self.parts():
+            if not part.row_count:
+                self.route(part.rejections)
+                empty = part.columns if empty is None else empty
+                continue
+            empty = []
+            batch = batch_of_columns(part.columns)
+            _given[id(batch)] = part
+            try:
+                yield batch
+            finally:
+                if _given.pop(id(batch), None) is not None:
+                    self.route(part.rejections)
+        if empty:  # there is no row, but the columns are known
+            yield batch_of_columns(empty)
+        if self.error is not None:
+            raise self.error
+
+    def _rest(self) -> Iterator[Part]:
         if self._piece is not None:
             piece = self._piece
             given, judged = piece.row_count - length_hint(self._row_ids), self._judged
@@ -168,10 +206,6 @@ class Feed:
         for each in rejections:
             if _route is not None:
                 _route(self.output, each.reason, each.row_id, each.raw)
-
-    def fail(self, error: BaseException) -> None:
-        self._error = error
-        self._pieces.close()
 
     def _read(self) -> Generator[_Piece, None, None]:
         """The pieces of all blocks, each entered on the tape."""
@@ -238,9 +272,14 @@ class Feed:
 
     def _bad_record(self, bad: _Bad) -> BadRecord:
         assert self._input is not None
-        is_encoding = bad.reject.reason.startswith(f"is not valid {self._input.encoding}")
-        kind = NotTheEncoding if is_encoding else BadRecord
-        return kind(bad.reject.row_id, bad.reject.reason, bad.reject.raw, offset=bad.begin)
+        reject, encoding = bad.reject, self._input.encoding
+        if reject.reason.startswith(f"is not valid {encoding}"):
+            return NotTheEncoding(reject.row_id, reject.reason, reject.raw, offset=bad.begin)
+        remedy = "A record of another file than the job's input belongs to no output: give on_bad=… a function that repairs it."
+        is_foreign = self._input.is_another_file
+        return BadRecord(
+            reject.row_id, reject.reason, reject.raw, offset=bad.begin, remedy=remedy if is_foreign else ""
+        )
 
 
 def _listed(values: Values) -> Sequence[object]:

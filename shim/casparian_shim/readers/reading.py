@@ -11,7 +11,6 @@ from typing import Any, Literal, TypedDict
 
 import pyarrow as pa
 
-from casparian_shim.arrow.batches import Column, batch_of_columns
 from casparian_shim.readers.blocks import Block
 from casparian_shim.readers.feed import Feed, OnBad, Part, Rejected, Row
 from casparian_shim.readers.source import Encoding, Input, Source
@@ -88,16 +87,7 @@ class Records(chain[Row]):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rest as record batches: text columns, `__cf_row_id`, and `offset` if it was asked for."""
-        empty: list[Column] | None = None
-        for part in self.parts():
-            self._feed.route(part.rejections)
-            if part.row_count:
-                empty = []
-                yield batch_of_columns(part.columns)
-            elif empty is None:
-                empty = part.columns
-        if empty:  # there is no row, but the columns are known
-            yield batch_of_columns(empty)
+        return self._feed.batches()
 
     def table(self) -> pa.Table:
         """The rest as one table."""
@@ -105,9 +95,12 @@ class Records(chain[Row]):
         return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
 
     def parts(self) -> Iterator[Part]:
-        """The rest, with rejected records that are still to be sent. For `emitting`, which numbers rows and rejected rows."""
+        """The rest, with rejected records that are still to be sent. For `emitting`, which numbers rows and rejected rows.
+
+        An error in reading ends the parts; `error` has it, and whoever asks for the next row gets it.
+        """
         return self._feed.parts()
 
-    def fail(self, error: BaseException) -> None:
-        """Raise this error instead of giving the next row; it came while somebody else took the rest in `parts`."""
-        self._feed.fail(error)
+    @property
+    def error(self) -> Exception | None:
+        return self._feed.error

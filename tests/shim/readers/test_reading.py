@@ -1,0 +1,261 @@
+"""What every reader shares, tried with the reader of pairs that the docstring of `blocks` shows as an example."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casparian_shim import BadRecord
+from casparian_shim.readers import feed, source
+from casparian_shim.readers.blocks import Block, BlockBuilder, Reject, Skip
+from casparian_shim.readers.feed import use_route
+from casparian_shim.readers.lines import line_blocks
+from casparian_shim.readers.reading import Records, records
+from casparian_shim.readers.source import Input
+from casparian_shim.readers.tape import Entries, RecordTape, What, use_tape
+
+
+def careful(input: Input) -> Iterator[Block]:
+    """Each line `key=value` as a row, line by line."""
+    for lines in line_blocks(input):
+        made = BlockBuilder(["key", "value"])
+        for line in lines.lines():
+            key, equals, value = (line.text or "").partition("=")
+            if line.reason is not None:
+                made.reject(line.number, line.end, line.reason, line.raw)
+            elif not line.text:
+                made.skip(What.BLANK_LINE, line.number, line.end)
+            elif not equals:
+                made.reject(line.number, line.end, "has no '='", line.raw)
+            else:
+                made.row((key, value), line.number, line.end)
+        yield made.block()
+
+
+def in_columns(input: Input) -> Iterator[Block]:
+    """The same with arrays and everything in one block."""
+    blocks = list(careful(input))
+    joined = {name: pa.array([v for b in blocks for v in b.columns[name]], pa.string()) for name in ("key", "value")}
+    yield Block(
+        joined,
+        pa.array([each for block in blocks for each in block.row_ids], pa.int64()),
+        pa.array([each for block in blocks for each in block.ends], pa.int64()),
+        [each for block in blocks for each in block.rejects],
+        [each for block in blocks for each in block.skips],
+    )
+
+
+Format = Callable[[Input], Iterator[Block]]
+
+
+def read_pairs(data: bytes, blocks: Format = careful, **options: Any) -> Any:
+    return records(io.BytesIO(data), blocks, **options)
+
+
+class Job:
+    """A job's tape and its route for rejected records, without a process. Everything that comes is in one list."""
+
+    def __init__(self, data: bytes) -> None:
+        descriptor, self.path = tempfile.mkstemp()
+        os.write(descriptor, data)
+        os.close(descriptor)
+        self.came: list[object] = []
+        self.entries: list[tuple[int, int, int]] = []
+        self.tape = RecordTape(self.path, None, self._take)
+        use_tape(self.tape)
+        use_route(lambda output, reason, row, raw: self.came.append((output, reason, row, raw)))
+
+    def _take(self, _stream: str, entries: Entries) -> None:
+        columns = (entries.rows, entries.ends, entries.whats)
+        self.entries += zip(*(each.to_pylist() for each in columns), strict=True)
+
+    def end(self) -> None:
+        self.tape.flush()
+        use_tape(None)
+        use_route(None)
+        os.unlink(self.path)
+
+
+LINES = st.lists(st.sampled_from([b"a=1", b"b=", b"", b"nothing", b"\xff=1", b"c=2=3"]), max_size=9)
+
+
+def expected(lines: list[bytes], on_bad: str) -> list[object]:
+    """Rows and rejected records in the order of the file."""
+    found: list[object] = []
+    for number, line in enumerate(lines, 1):
+        reason = "is not valid utf-8: byte 1 (FF)" if line.startswith(b"\xff") else "has no '='"
+        if line and (b"=" not in line or line.startswith(b"\xff")):
+            if on_bad == "repair" and b"=" not in line:
+                found.append({"key": "?", "value": line.decode(), "__cf_row_id": number})
+            else:
+                found.append((None, reason, number, None))
+        elif line:
+            key, value = line.decode().split("=", 1)
+            found.append({"key": key, "value": value, "__cf_row_id": number})
+    return found
+
+
+def repair(bad: BadRecord) -> dict[str, Any] | None:
+    return {"key": "?", "value": bad.raw.decode()} if "=" in bad.reason else None
+
+
+@given(
+    LINES,
+    st.sampled_from([1, 2, 7, 1 << 20]),
+    st.sampled_from([1, 2, 3, 1 << 16]),
+    st.sampled_from([0, 1, 2, None]),
+    st.sampled_from(["reject", "repair"]),
+    st.sampled_from([careful, in_columns]),
+)
+def test_rows_and_rejected_records_come_in_the_order_of_the_file(
+    lines: list[bytes], block: int, part: int, rows: int | None, on_bad: str, blocks: Format
+) -> None:
+    data = b"".join(line + b"\n" for line in lines)
+    job = Job(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "BLOCK_BYTES", block)
+        patch.setattr(feed, "_PART_ENTRIES_MAX", part)
+        reader: Records = records(job.path, blocks, on_bad=repair if on_bad == "repair" else "reject")
+        job.came.extend([]) if rows == 0 else [job.came.append(row) for row in islice(reader, rows)]
+        for taken in reader.parts():
+            columns = {name: array.to_pylist() for name, array, _ in taken.columns}
+            made: list[object] = [
+                dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+            ]
+            for place, each in enumerate(taken.rejections):
+                made.insert(each.rows_before + place, (None, each.reason, each.row_id, each.raw))
+            job.came += made
+        job.end()
+    assert reader.error is None
+    assert job.came == expected(lines, on_bad)
+    assert reader.rejected.count == sum(isinstance(each, tuple) for each in job.came)
+    # the tape has every line, and the whole file, whatever was taken how
+    noted = [entry for entry in job.entries if entry[2] not in (What.POSITION, What.COMPLETE)]
+    ends = [sum(len(each) + 1 for each in lines[:count]) for count in range(1, len(lines) + 1)]
+    assert noted == [
+        (number, end, What.RECORD if line else What.BLANK_LINE)
+        for number, (line, end) in enumerate(zip(lines, ends, strict=True), 1)
+    ]
+
+
+def test_a_parser_that_stops_has_passed_only_what_it_was_given() -> None:
+    job = Job(b"a=1\n\nx\nb=2\nc=3\n")
+    reader = records(job.path, careful)
+    assert [next(reader)["key"] for _ in range(2)] == ["a", "b"]
+    job.tape.flush()
+    assert [row for row, _, what in job.entries if what is What.RECORD or what == 0] == [1, 3, 4]
+    assert job.tape.row_now() == 4
+    job.end()
+
+
+def test_a_rejected_record_is_on_the_tape_before_it_is_sent() -> None:
+    job = Job(b"x\na=1\n")
+    rows_on_tape: list[int] = []
+
+    def route(_output: str | None, _reason: str, _row: int, _raw: str | None) -> None:
+        job.tape.flush()
+        rows_on_tape.extend(row for row, _, what in job.entries if what == What.RECORD)
+
+    use_route(route)
+    assert len(list(records(job.path, careful))) == 1
+    assert rows_on_tape == [1]
+    job.end()
+
+
+def test_raise_gives_the_records_before_the_bad_one_then_its_place_reason_and_bytes() -> None:
+    for blocks in (careful, in_columns):
+        reader = read_pairs(b"a=1\nb=2\nx\xc3\xa9\nc=3\n", blocks, on_bad="raise")
+        assert [next(reader)["key"] for _ in range(2)] == ["a", "b"]
+        with pytest.raises(BadRecord, match=r"The record on line 3 has no '=': 'xé'\.") as bad:
+            next(reader)
+        assert (bad.value.line, bad.value.offset, bad.value.reason, bad.value.raw) == (3, 8, "has no '='", b"x\xc3\xa9")
+
+        given_out = []
+        with pytest.raises(BadRecord):
+            for batch in read_pairs(b"a=1\nb=2\nx\nc=3\n", blocks, on_bad="raise", as_="batches"):
+                given_out += batch["key"].to_pylist()
+        assert given_out == ["a", "b"]
+
+
+def test_an_error_in_taking_the_rest_is_the_next_row() -> None:
+    reader = read_pairs(b"a=1\nx\nc=3\n", on_bad="raise")
+    next(reader)
+    assert [part.row_count for part in reader.parts()] == [0]
+    with pytest.raises(BadRecord):
+        next(reader)
+
+
+def test_what_a_reader_rejects_is_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    reader = read_pairs(b"x\n" * 1_500)
+    with caplog.at_level(logging.WARNING):
+        assert list(reader) == []
+    assert (reader.rejected.count, len(reader.rejected.first)) == (1_500, 1_000)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The record on line 1 has no '=': 'x'. It is rejected; see `rejected` of the reader."
+    ]
+
+
+def test_offsets_come_when_they_are_asked_for() -> None:
+    data = b"a=1\n\nx\nb=2\n"
+    for blocks in (careful, in_columns):
+        assert list(read_pairs(data, blocks, offsets=True)) == [
+            {"key": "a", "value": "1", "offset": 0, "__cf_row_id": 1},
+            {"key": "b", "value": "2", "offset": 7, "__cf_row_id": 4},
+        ]
+
+
+def test_rows_may_come_as_a_table() -> None:
+    for blocks in (careful, in_columns):
+        table = read_pairs(b"a=1\nb=2\n", blocks, as_="arrow")
+        assert table.to_pydict() == {"key": ["a", "b"], "value": ["1", "2"], "__cf_row_id": [1, 2]}
+        assert read_pairs(b"\n", blocks, as_="arrow").column_names == ["key", "value", "__cf_row_id"]
+    assert read_pairs(b"", as_="arrow").num_rows == 0
+
+
+def test_a_bad_record_of_a_lookup_table_is_no_row_of_the_job(tmp_path: Path) -> None:
+    job = Job(b"a=1\n")
+    (tmp_path / "lookup").write_text("a=1\nx\n")
+    reader = records(tmp_path / "lookup", careful)
+    next(reader)
+    with pytest.raises(BadRecord, match="line 2 has no '='"):
+        next(reader)
+    job.end()
+    assert job.came == []
+
+
+def test_a_batch_given_out_as_it_came_has_its_rejected_records_with_it() -> None:
+    job = Job(b"a=1\nx\nb=2\n")
+    for batch in records(job.path, careful, as_="batches"):
+        part = feed.part_of(batch)
+        assert part is not None
+        assert [(each.rows_before, each.row_id) for each in part.rejections] == [(1, 2)]
+    assert job.came == []
+    for _ in records(job.path, careful, as_="batches"):
+        assert job.came == []  # they come when the batch has been dealt with
+    assert job.came == [(None, "has no '='", 2, None)]
+    job.end()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_format_without_offsets_only_orders_its_entries(count: int) -> None:
+    def blocks(_input: Input) -> Iterator[Block]:
+        yield Block({"a": ["x", "y"]}, [1, 3], [1, 3], [Reject(2, 2, "is bad", b"raw")], [Skip(What.HEADER, 0, 0)])
+
+    job = Job(b"anything")
+    reader = records(job.path, blocks, has_offsets=False)
+    assert [row["a"] for row in islice(reader, count)] == ["x"][:count]
+    assert [row["a"] for row in reader] == ["x", "y"][count:]
+    job.end()
+    assert job.came == [(None, "is bad", 2, "raw")]  # the worker cannot cut its text out of the input
+    assert {end for _, end, _ in job.entries} == {-1}
