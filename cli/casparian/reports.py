@@ -17,6 +17,7 @@ from casparian_app.devrun.rows import ColumnSeen, InputRun, Observer
 from casparian_app.jobs import JobDetails
 from casparian_app.texts import count, size, when
 from casparian_protocol import wording
+from casparian_protocol.contract import ViolationCode
 from casparian_protocol.queries.jobs import JobCommit, JobRow
 
 _VIOLATIONS_SHOWN = 20
@@ -142,6 +143,8 @@ def _print_violations(app: App, output: Observer) -> None:
     for key, number in output.violations.most_common(_VIOLATIONS_SHOWN):
         for at, example in enumerate(output.examples[key]):
             place = f"#{example.row_index}" if example.source_row is None else f"{example.source_row}"
+            if key[0] == ViolationCode.PARSER_REJECTED and example.offset is not None:
+                place += f", byte {example.offset}"
             begin = (*key, number) if at == 0 else ("", "", "")
             rows.append((*begin, place, example.expected, example.got))
     draw_grid(app.out, heads, rows, width=screen_width(app.out))

@@ -48,7 +48,7 @@ class OutputViewsUnreadable(CasparianError):
         super().__init__(why, remedy="It is rebuilt when the daemon starts.")
 
 
-#: The columns that the worker adds to every row (docs/reference/rows.md).
+#: The columns that the worker adds to every row (docs/reference/rows.md). `_cf_raw_encoding` follows where a parser gives it.
 LINEAGE = pa.schema(
     [
         ("_cf_source_hash", pa.string()),
@@ -65,8 +65,10 @@ QUARANTINE_COLUMNS = pa.schema(
         ("_cf_violation_type", pa.string()),
         ("_cf_error_msg", pa.string()),
         ("_cf_source_row", pa.int64()),
+        ("_cf_source_offset", pa.int64()),
         ("_cf_output_row_index", pa.int64()),
         ("_cf_raw", pa.string()),
+        ("_cf_raw_encoding", pa.string()),
     ]
 )
 
@@ -86,6 +88,8 @@ class Dataset:
     contract: Contract | None = None
     #: Files of several contracts may differ in their columns, so they are matched by name, which requires reading each file.
     contract_hashes: set[str] = field(default_factory=set)
+    #: Whether some of its data have the column `_cf_raw_encoding`.
+    has_raw_encoding: bool = False
     #: Whether queries that name no version see this one.
     is_live: bool = False
 
@@ -104,6 +108,7 @@ def datasets(
         dataset = found.setdefault(key, Dataset(*key))
         if file["path"] is not None:  # superseded rows are no longer shown, but their dataset stays in the catalog
             (dataset.data if file["kind"] == "data" else dataset.quarantine).append(str(home.root / file["path"]))
+        dataset.has_raw_encoding |= file["path"] is not None and file["has_raw_encoding"]
         if file["contract_hash"] is not None:
             dataset.contract_hashes.add(file["contract_hash"])
     own: dict[tuple[str, int], str | None] = {}
@@ -282,7 +287,7 @@ def _has_events(home: Home) -> bool:
 
 def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:
     name = _identifier(dataset.output + suffix)
-    is_mixed = len(dataset.contract_hashes) > 1
+    is_mixed = len(dataset.contract_hashes) > 1 or dataset.has_raw_encoding
     data = [*_empties(home, dataset, "data"), *dataset.data]  # the first file determines the types
     quarantined = [*_empties(home, dataset, "quarantine"), *dataset.quarantine]
     if data:

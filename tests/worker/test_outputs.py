@@ -147,8 +147,14 @@ def test_the_text_of_bad_rows_is_bounded_by_their_order_alone(tmp_path: Path) ->
     records.announce("utf-8", pa.record_batch(tape).schema)
     records.take(pa.record_batch(tape))
     bad = pa.record_batch(
-        {"_cf_source_row": pa.array([3, None, 5, 4], pa.int64()), "_cf_raw": pa.array([None, None, "own", None])}
+        {
+            "_cf_source_row": pa.array([3, None, 5, 4], pa.int64()),
+            "_cf_source_offset": pa.nulls(4, pa.int64()),
+            "_cf_raw": pa.array([None, None, "own", None]),
+            "_cf_raw_encoding": pa.nulls(4, pa.string()),
+        }
     )
-    texts = records.with_text(bad, RawBudget())["_cf_raw"].to_pylist()
+    found = records.with_origin(bad, RawBudget())
     os.close(descriptor)
-    assert texts == ["2", None, "own", "3"]
+    assert found["_cf_raw"].to_pylist() == ["2", None, "own", "3"]
+    assert found["_cf_source_offset"].to_pylist() == [4, None, 8, 6]

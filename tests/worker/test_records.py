@@ -312,7 +312,7 @@ def test_no_tape_of_a_stranger_does_more_than_be_refused(entries: list[tuple[int
         for _ in range(2):
             ledger.take(batch)
             ledger.names(pa.array(named, pa.int64()))
-            ledger._text(ledger._places[0], 0, 100) if ledger._places else None
+            ledger._text(ledger._places[0], 0, 100, None) if ledger._places else None
     except ArrowRefused:
         pass
     finally:

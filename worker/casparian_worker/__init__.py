@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from casparian_worker.sinks import Lineage
     from casparian_worker.validation import ReservedColumn, ValidationLimits
     from casparian_worker.validation.mixed import is_mixed
-    from casparian_worker.validation.quarantine import rejected_batch, with_texts
+    from casparian_worker.validation.quarantine import RowOrigins, rejected_batch, with_texts
     from casparian_worker.validation.validator import REJECT_REASON_COLUMN, ROW_INDEX_COLUMN
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "RecordedJob",
     "Reproduction",
     "ReservedColumn",
+    "RowOrigins",
     "ScanOptions",
     "ScanOutcome",
     "ScanProgress",
@@ -126,7 +127,7 @@ _NAMES = {
     "casparian_worker.sinks": "Lineage",
     "casparian_worker.validation": "ReservedColumn ValidationLimits",
     "casparian_worker.validation.mixed": "is_mixed",
-    "casparian_worker.validation.quarantine": "rejected_batch with_texts",
+    "casparian_worker.validation.quarantine": "RowOrigins rejected_batch with_texts",
     "casparian_worker.validation.validator": "REJECT_REASON_COLUMN ROW_INDEX_COLUMN",
 }
 _HOMES = {

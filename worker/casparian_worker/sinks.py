@@ -30,6 +30,8 @@ BLOCK_ROWS = 4096
 _LOOSE_BATCHES = 64
 _UTC_MICROSECONDS = pa.timestamp("us", "UTC")
 SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
+#: Only in the files of parsers that give it.
+RAW_ENCODING = pa.field("_cf_raw_encoding", pa.string())
 LINEAGE_FIELDS = (
     pa.field("_cf_source_hash", pa.string(), nullable=False),
     pa.field("_cf_job_id", pa.string(), nullable=False),
@@ -60,10 +62,14 @@ class Lineage:
     processed_at_us: int
     parser_version: str
 
-    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatch:
-        """Valid rows with all five columns."""
-        arrays = [*batch.columns, *self._arrays(batch.num_rows), source_row]
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *LINEAGE_FIELDS, SOURCE_ROW]))
+    def valid(
+        self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None
+    ) -> pa.RecordBatch:
+        """Valid rows with all five columns, and the codec that read each row if the parser gives it."""
+        given = [] if raw_encoding is None else [raw_encoding]
+        fields = [*LINEAGE_FIELDS, SOURCE_ROW, *[RAW_ENCODING][: len(given)]]
+        arrays = [*batch.columns, *self._arrays(batch.num_rows), source_row, *given]
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *fields]))
 
     def bad(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Quarantined rows, which already have `_cf_source_row`."""

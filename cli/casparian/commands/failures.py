@@ -369,6 +369,8 @@ def show_rows(
             if row["_cf_source_row"] is not None
             else f"output row {row['_cf_output_row_index']}"
         )
+        if row.get("_cf_source_offset") is not None:  # rows of older versions have no offset
+            place += f", byte {row['_cf_source_offset']:,}"
         print(f"job {cell(row['_cf_job_id'])[:8]} · {place}", file=app.out)
         for violation in row["_cf_violations"] or []:
             sentence = say_violation(*(violation[name] for name in ("code", "column", "got", "expected")))

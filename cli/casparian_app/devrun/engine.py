@@ -20,7 +20,14 @@ import pyarrow.types as pt
 from casparian_app.devrun.parser import DevParser
 from casparian_app.devrun.rows import InputRun, Observer, OnRows
 from casparian_app.texts import UsageProblem, WorkFailed
-from casparian_protocol.contract import FOR_PARSERS, RAW_COLUMN, ROW_ID_COLUMN, Contract, is_reserved
+from casparian_protocol.contract import (
+    FOR_PARSERS,
+    RAW_COLUMN,
+    RAW_ENCODING_COLUMN,
+    ROW_ID_COLUMN,
+    Contract,
+    is_reserved,
+)
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, RecordAccounting
 from casparian_shim.frames import LogLevel, OutputKind, StreamCut
@@ -39,6 +46,7 @@ from casparian_worker import (
     Origin,
     RawBudget,
     ReservedColumn,
+    RowOrigins,
     Source,
     SourceRecords,
     StreamCounters,
@@ -126,9 +134,9 @@ class _ObservingRowWriter:
         self.observer = observer
         self._lineage = lineage
 
-    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None:
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None) -> None:
         if batch.num_rows:
-            self.observer.valid(batch, self._lineage.valid(batch, source_row))
+            self.observer.valid(batch, self._lineage.valid(batch, source_row, raw_encoding))
 
     def bad(self, batch: pa.RecordBatch) -> None:
         self.observer.bad(batch, self._lineage.bad(batch))
@@ -164,10 +172,12 @@ class UnvalidatedConsumer:
         self._records.names(source_row)
         if kind is OutputKind.REJECTS:
             self.quarantined += admitted.num_rows
-            self._writer.bad(self._records.with_text(_rejected(admitted, source_row), self._raw_budget))
+            self._writer.bad(self._records.with_origin(_rejected(admitted, source_row), self._raw_budget))
         else:
             own = [name for name in admitted.schema.names if name not in FOR_PARSERS]
-            self._writer.valid(self._aligned(with_texts(admitted.select(own))), source_row)
+            given = RAW_ENCODING_COLUMN in admitted.schema.names
+            raw_encoding = _column(admitted, RAW_ENCODING_COLUMN, pa.string()) if given else None
+            self._writer.valid(self._aligned(with_texts(admitted.select(own))), source_row, raw_encoding)
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the column types of the first one: a file has one type for each column.
@@ -202,9 +212,12 @@ def _rejected(batch: pa.RecordBatch, source_row: pa.Int64Array) -> pa.RecordBatc
     return rejected_batch(
         {name: batch.column(name) for name in batch.schema.names if not is_reserved(name)},
         _column(batch, REJECT_REASON_COLUMN, pa.string()),
-        source_row=source_row,
-        row_index=_column(batch, ROW_INDEX_COLUMN, pa.int64()),
-        raw=_column(batch, RAW_COLUMN, pa.string()),
+        RowOrigins(
+            source_row,
+            _column(batch, ROW_INDEX_COLUMN, pa.int64()),
+            _column(batch, RAW_COLUMN, pa.string()),
+            _column(batch, RAW_ENCODING_COLUMN, pa.string()),
+        ),
     )
 
 

@@ -35,9 +35,13 @@ OnRows = Callable[[str, pa.RecordBatch, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One value that broke its contract. `source_row` is the line or record, if the parser gives it."""
+    """One value that broke its contract, or the reason for which a row was rejected.
+
+    `source_row` is the line or record, if the parser gives it, and `offset` the byte where it begins, if a reader read it.
+    """
 
     source_row: int | None
+    offset: int | None
     row_index: int
     expected: str
     got: str | None
@@ -172,9 +176,9 @@ class InputRun:
 def _examples(batch: pa.RecordBatch, table: pa.Table, key: tuple[str, str], count: int) -> list[Example]:
     same = pc.and_(pc.equal(table["code"], key[0]), pc.equal(table["column"], key[1]))
     found = table.filter(same).slice(0, count).to_pylist()
-    source_rows, row_indices = batch.column("_cf_source_row"), batch.column("_cf_output_row_index")
+    places = batch.select(["_cf_source_row", "_cf_source_offset", "_cf_output_row_index"])
     return [
-        Example(source_rows[each["row"]].as_py(), row_indices[each["row"]].as_py(), each["expected"], each["got"])
+        Example(*(column[each["row"]].as_py() for column in places.columns), each["expected"], each["got"])
         for each in found
     ]
 

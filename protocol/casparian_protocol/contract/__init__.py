@@ -24,6 +24,7 @@ from casparian_protocol.contract.schemas import arrow_schema, arrow_type, json_s
 from casparian_protocol.contract.types import (
     FOR_PARSERS,
     RAW_COLUMN,
+    RAW_ENCODING_COLUMN,
     ROW_ID_COLUMN,
     AnyType,
     DataType,
@@ -43,6 +44,7 @@ __all__ = [
     "BUILT_IN_POLICY",
     "FOR_PARSERS",
     "RAW_COLUMN",
+    "RAW_ENCODING_COLUMN",
     "ROW_ID_COLUMN",
     "AnyType",
     "Change",

@@ -24,7 +24,8 @@ from casparian_protocol.errors import CasparianError, ErrorCode
 RESERVED_PREFIX = "_cf_"
 ROW_ID_COLUMN = "__cf_row_id"
 RAW_COLUMN = "_cf_raw"
-FOR_PARSERS = frozenset({ROW_ID_COLUMN, RAW_COLUMN})
+RAW_ENCODING_COLUMN = "_cf_raw_encoding"
+FOR_PARSERS = frozenset({ROW_ID_COLUMN, RAW_COLUMN, RAW_ENCODING_COLUMN})
 MAX_COLUMN_NAME_CHARS = 255
 
 _OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -38,7 +39,7 @@ def check_output_name(name: str) -> str:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name is reserved by Casparian, ignoring case; parsers may use two of them."""
+    """Whether a name is reserved by Casparian, ignoring case; parsers may use three of them."""
     folded = name.casefold()
     return folded.startswith((RESERVED_PREFIX, "_" + RESERVED_PREFIX))
 

@@ -78,6 +78,8 @@ class OutputAccounting(_Model):
     extra_columns: dict[ShortText, Count] = Field(default_factory=dict)
     violations: list[ViolationCount] = Field(default_factory=list)
     contract_hash: HashText = ""
+    #: Whether the data have the column `_cf_raw_encoding`, which only some parsers give.
+    has_raw_encoding: bool = False
 
 
 class RecordAccounting(_Model):
@@ -85,8 +87,10 @@ class RecordAccounting(_Model):
 
     #: False: the parser reads the file itself, so records were not counted.
     is_counted: bool = False
-    #: Records returned by readers, and the number of them that became neither a row, nor a rejected row, nor a declared skip.
+    #: Records that readers found, and how many of them they rejected because they could not read them.
     given: Count = 0
+    rejected: Count = 0
+    #: Records that became neither a row, nor a rejected row, nor a declared skip.
     unaccounted: Count = 0
     #: Declared skips beyond the records that were left to skip.
     skipped_beyond: Count = 0
@@ -96,9 +100,10 @@ class RecordAccounting(_Model):
     is_nothing: bool = False
     #: The parser stopped before the end of an unpacked stream.
     is_cut: bool = False
-    #: Bytes of the input: in records; in header, blank and skipped lines; and not read by any reader.
+    #: Bytes of the input: in records; of these in rejected ones; in header, blank and skipped lines; not read by any reader.
     bytes_total: Count = 0
     bytes_given: Count = 0
+    bytes_rejected: Count = 0
     bytes_skipped: Count = 0
     bytes_unread: Count = 0
 
@@ -109,10 +114,12 @@ class RecordAccounting(_Model):
         gap = f"{self.unaccounted:,} of them dropped" if self.unaccounted else "all accounted for"
         if self.skipped_beyond:
             gap = f"{self.skipped_beyond:,} more declared skipped than there were"
-        lines = [f"records: {self.given:,} returned by the reader, {gap}"]
+        rejected = f", {self.rejected:,} of them rejected" if self.rejected else ""
+        lines = [f"records: {self.given:,} returned by the reader{rejected}, {gap}"]
         read = self.bytes_given + self.bytes_skipped
+        in_rejected = f", {self.bytes_rejected:,} in rejected records" if self.rejected else ""
         if read:
-            lines.append(f"bytes: {read:,} of {self.bytes_total:,} read, {self.bytes_skipped:,} of them skipped")
+            lines.append(f"bytes: {read:,} of {self.bytes_total:,} read, {self.bytes_skipped:,} of them skipped{in_rejected}")
         return lines
 
     @property

@@ -223,6 +223,7 @@ def parts(row: Row, event: LogRecord, fact: JobOutputsCommitted, manifest: Manif
             "bytes": file.bytes,
             "digest": file.digest,
             "contract_hash": counted.contract_hash if counted else "",
+            "has_raw_encoding": counted is not None and counted.has_raw_encoding,
             "parser": row["plugin_name"],
             "parser_version": row["parser_version"],
             "committed_at": event.ts,

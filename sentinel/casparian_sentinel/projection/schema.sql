@@ -109,8 +109,8 @@ create table cf_processing_history (
 
 create table cf_output_parts (
     output varchar, version integer, kind varchar, path varchar, job_id varchar, rows bigint, bytes bigint,
-    digest varchar, contract_hash varchar, parser varchar, parser_version varchar, committed_at timestamp,
-    is_damaged boolean, sequence ubigint
+    digest varchar, contract_hash varchar, has_raw_encoding boolean, parser varchar, parser_version varchar,
+    committed_at timestamp, is_damaged boolean, sequence ubigint
 );
 
 -- Which rows are live (docs/explanation/which-rows-are-live.md): one row for each commit of a PARSE job, and the contents with

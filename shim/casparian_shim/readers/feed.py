@@ -26,7 +26,6 @@ from casparian_shim.readers.tape import Entries, What
 OFFSET = "offset"
 _KEPT_REJECTS = 1_000
 _PART_ENTRIES_MAX = 64 * 1024
-_REJECTED = -1
 _log = logging.getLogger("casparian.readers")
 
 Row = dict[str, Any]
@@ -213,7 +212,7 @@ class Feed:
             self._input = input = Input(file, self._encoding, has_offsets=self._has_offsets)
             at = input.offset
             for block in self._blocks(input):
-                for piece in _pieces(block, at, self._offsets):
+                for piece in _pieces(block, at, offsets=self._offsets, is_sure=not callable(self._on_bad)):
                     at = piece.entries.ends[-1].as_py()
                     self._piece, self._floor, self._judged = piece, 0, 0
                     self._row_ids = iter(range(piece.row_count))
@@ -308,13 +307,13 @@ def _inserted(name: str, values: Values, inserted: Sequence[tuple[int, Row]]) ->
     return listed
 
 
-def _pieces(block: Block, at: int, offsets: bool) -> Iterator[_Piece]:
-    """A block in file order, cut to size. `at` is where it begins."""
+def _pieces(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterator[_Piece]:
+    """A block in file order, cut to size. `at` is where it begins. `is_sure`: no bad record will be repaired."""
     row_ids, row_ends = _array(block.row_ids, pa.int64()), _array(block.ends, pa.int64())
     whats: pa.Array = pa.repeat(pa.scalar(What.RECORD, pa.int8()), len(row_ids))
     places: pa.Array | None = None
     rows, ends = row_ids, row_ends
-    others = [*((each.row_id, each.end, _REJECTED) for each in block.rejects)]
+    others = [*((each.row_id, each.end, What.REJECTED) for each in block.rejects)]
     others += [(each.row_id, each.end, each.what) for each in block.skips]
     if others:
         other_rows, other_ends, other_whats = zip(*others, strict=True)
@@ -338,12 +337,14 @@ def _pieces(block: Block, at: int, offsets: bool) -> Iterator[_Piece]:
             yield _Piece(cut, stop - start, Entries(rows, ends, whats).slice(start, stop), None, [])
         return
     rows_before = pc.cumulative_sum(pc.equal(whats, What.RECORD).cast(pa.int64()))
-    bad_places = pc.indices_nonzero(pc.equal(whats, _REJECTED)).to_pylist()
+    bad_places = pc.indices_nonzero(pc.equal(whats, What.REJECTED)).to_pylist()
     bad = deque(
         _Bad(rows_before[place].as_py(), place, starts[place].as_py(), reject)
         for place, reject in zip(bad_places, block.rejects, strict=True)
     )
-    entries = Entries(rows, ends, pc.if_else(pc.equal(whats, _REJECTED), pa.scalar(What.RECORD, pa.int8()), whats))
+    if not is_sure:
+        whats = pc.if_else(pc.equal(whats, What.REJECTED), pa.scalar(What.RECORD, pa.int8()), whats)
+    entries = Entries(rows, ends, whats)
     first_row = 0
     for start in range(0, len(rows), _PART_ENTRIES_MAX):
         stop = min(start + _PART_ENTRIES_MAX, len(rows))

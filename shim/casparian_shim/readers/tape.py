@@ -28,7 +28,7 @@ _CHUNK_BYTES = 1 << 20
 class What(IntEnum):
     """The kinds of tape entries. The numbers are part of the protocol; add new ones at the end."""
 
-    #: A record that became a row, or that the reader rejected.
+    #: A record that the reader returned.
     RECORD = 0
     #: A reading begins, or continues after another one: `end` is its position.
     POSITION = 1
@@ -36,6 +36,8 @@ class What(IntEnum):
     COMPLETE = 2
     #: The parser called `ctx.skip(reason, source_row=…)`.
     DECLARED = 3
+    #: A record that the reader rejected; a rejected row with its number follows.
+    REJECTED = 4
     HEADER = 10
     BLANK_LINE = 11
     SKIPPED_LINE = 12

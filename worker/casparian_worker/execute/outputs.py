@@ -128,7 +128,7 @@ class BadRows:
 class RowWriter(Protocol):
     """Receives the validated rows of one output."""
 
-    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None: ...
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None) -> None: ...
 
     def bad(self, batch: pa.RecordBatch) -> None: ...
 
@@ -155,8 +155,8 @@ class StagedRowWriter:
         self._data = sink.open(output, "data", settings)
         self._quarantine = sink.open(output, "quarantine", settings)
 
-    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array) -> None:
-        self._data.write(self._lineage.valid(batch, source_row))
+    def valid(self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None) -> None:
+        self._data.write(self._lineage.valid(batch, source_row, raw_encoding))
 
     def bad(self, batch: pa.RecordBatch) -> None:
         self._quarantine.write(self._lineage.bad(batch))
@@ -196,6 +196,7 @@ class JudgedOutput:
         self._bad = BadRows(len(contract.columns))
         self._raw_budget = RawBudget()
         self._columns: list[str] | None = None
+        self._has_raw_encoding = False
 
     @property
     def received(self) -> int:
@@ -224,7 +225,8 @@ class JudgedOutput:
             self._take_rejects(batch)
         else:
             checked = self._validator.check(batch, self._numbers.give(batch.num_rows))
-            self._writer.valid(checked.valid, checked.source_row)
+            self._writer.valid(checked.valid, checked.source_row, checked.raw_encoding)
+            self._has_raw_encoding |= checked.raw_encoding is not None
             self._records.names(checked.source_row)
             if checked.bad is not None:
                 self._take_bad(checked.bad)
@@ -260,6 +262,7 @@ class JudgedOutput:
                 for (code, column), rows in sorted(counts.violations.items())
             ],
             contract_hash=self.contract.hash(),
+            has_raw_encoding=self._has_raw_encoding,
         )
 
     def _take_rejects(self, batch: pa.RecordBatch) -> None:
@@ -279,7 +282,7 @@ class JudgedOutput:
     def _keep_bad(self, before: int | None) -> None:
         due = self._bad.due(before)
         if due is not None:
-            self._writer.bad(self._records.with_text(due, self._raw_budget))
+            self._writer.bad(self._records.with_origin(due, self._raw_budget))
 
     def _judge(self, *, at_end: bool) -> None:
         if self._policy is None:

@@ -1,8 +1,8 @@
-"""Accounting for each record that the SDK's readers returned, and for each byte of the input.
+"""Accounting for each record that the readers found, and for each byte of the input.
 
-It reads the record tape (`casparian_shim.readers.tape`), learns which records the rows and rejected rows name, and finally reports
-what is unaccounted for. It keeps the places of the latest records, so that a bad row is stored with its original text. Memory is
-bounded: records that no row has named are kept up to a limit, and only counted beyond it.
+It reads the record tape (`casparian_shim.readers.tape`), learns which records the rows and rejected rows name, and finally
+reports what is unaccounted for. It keeps the places of the latest records, so that a bad row is stored with its original text
+and offset. Memory is bounded: records that no row has named are kept up to a limit, and only counted beyond it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _PLACES_MAX = 1024 * 1024
 _COLUMNS = {"row": pa.int64(), "end": pa.int64(), "what": pa.int8()}
 _SKIPS = pa.array([int(what) for what in SKIP_REASONS], pa.int8())
 _MOVES = pa.array([int(What.POSITION), int(What.DECLARED)], pa.int8())
+_RECORDS = pa.array([int(What.RECORD), int(What.REJECTED)], pa.int8())
 _KNOWN = pa.array([int(what) for what in What], pa.int8())
 
 
@@ -44,6 +45,9 @@ class _Places:
     starts: pa.Int64Array
     ends: pa.Int64Array
     encoding: str
+    #: The lowest and the highest row.
+    first: int
+    last: int
 
 
 class RawBudget:
@@ -77,8 +81,10 @@ class SourceRecords:
     quarantined: int = 0
     received: int = 0
     given: int = 0
+    rejected: int = 0
     skips: Counter[str] = field(default_factory=Counter)
     given_bytes: int = 0
+    rejected_bytes: int = 0
     skipped_bytes: int = 0
     _schema: pa.Schema | None = None
     _encoding: str = ""
@@ -128,7 +134,7 @@ class SourceRecords:
         if declared.true_count:
             self._name(rows.filter(declared))
         self._take_skips(entries.filter(pc.and_(is_new, pc.is_in(whats, _SKIPS))))
-        self._take_records(entries.filter(pc.and_(is_new, pc.equal(whats, What.RECORD))))
+        self._take_records(entries.filter(pc.and_(is_new, pc.is_in(whats, _RECORDS))))
         if pc.equal(whats, What.COMPLETE).true_count:
             self._is_complete = True
         passed = rows.filter(pc.not_equal(whats, What.DECLARED))
@@ -141,25 +147,27 @@ class SourceRecords:
         if self._is_counted and source_rows.null_count < len(source_rows):
             self._name(source_rows.drop_null() if source_rows.null_count else source_rows)
 
-    def with_text(self, bad: pa.RecordBatch, budget: RawBudget) -> pa.RecordBatch:
-        """Bad rows with `_cf_raw` filled in from the input if the parser gave none."""
-        place = bad.schema.get_field_index("_cf_raw")
-        raw = bad.column(place)
-        if not raw.null_count or not self._places:
+    def with_origin(self, bad: pa.RecordBatch, budget: RawBudget) -> pa.RecordBatch:
+        """Bad rows with the byte offset of their record, and with `_cf_raw` cut out of the input if the parser gave none."""
+        raw = bad.column("_cf_raw")
+        if not self._places or not bad.num_rows:
+            budget.pass_over(len(raw))
+            return bad
+        found = self._places_of(bad.column("_cf_source_row"))
+        offsets = [None if each is None else each[0].starts[each[1]].as_py() for each in found]
+        bad = _with_column(bad, "_cf_source_offset", pa.array(offsets, pa.int64()))
+        if not raw.null_count:
             budget.pass_over(len(raw))
             return bad
         texts = raw.to_pylist()
-        missing = [index for index, text in enumerate(texts) if text is None]
-        found = self._places_of(bad.column("_cf_source_row").take(pa.array(missing)))
-        passed = 0
-        for index, known in zip(missing, found, strict=True):
-            budget.pass_over(index - passed)
-            passed = index
-            if known is not None:
-                texts[index], used = self._text(*known, budget.allowed_bytes)
+        encodings = bad.column("_cf_raw_encoding").to_pylist()
+        for index, known in enumerate(found):
+            if texts[index] is None and known is not None:
+                places, at = known
+                texts[index], used = self._text(places, at, budget.allowed_bytes, encodings[index])
                 budget.use(used)
-        budget.pass_over(len(texts) - passed)
-        return bad.set_column(place, bad.schema.field(place), pa.array(texts, pa.string()))
+            budget.pass_over(1)
+        return _with_column(bad, "_cf_raw", pa.array(texts, pa.string()))
 
     # --- at the end ---
 
@@ -180,14 +188,16 @@ class SourceRecords:
         return RecordAccounting(
             is_counted=self._is_counted,
             given=self.given,
+            rejected=self.rejected,
             unaccounted=missing,
             skipped_beyond=max(0, nameless_skips - skippable) if is_every_line_known else 0,
             first_rows=first[:_FIRST_ROWS] if missing and not nameless else [],
-            is_nothing=is_nothing and not self._is_counted,
+            is_nothing=is_nothing and not self.given,
             is_cut=self._is_counted and not self._has_offsets and not self._is_complete,
             bytes_total=self.size_bytes,
             # Two readers that number lines differently may pass over the same bytes.
             bytes_given=min(self.given_bytes, self.size_bytes),
+            bytes_rejected=min(self.rejected_bytes, self.given_bytes, self.size_bytes),
             bytes_skipped=min(self.skipped_bytes, self.size_bytes - min(self.given_bytes, self.size_bytes)),
             bytes_unread=max(0, unread),
         )
@@ -233,12 +243,18 @@ class SourceRecords:
             return
         self.given += records.num_rows
         starts, ends = records["start"], records["end"]
-        self.given_bytes += pc.sum(pc.subtract(ends, starts)).as_py()
+        sizes = pc.subtract(ends, starts)
+        self.given_bytes += pc.sum(sizes).as_py()
+        is_rejected = pc.equal(records["what"], What.REJECTED)
+        if is_rejected.true_count:
+            self.rejected += is_rejected.true_count
+            self.rejected_bytes += pc.sum(sizes.filter(is_rejected)).as_py()
         self._covered_bytes = max(self._covered_bytes, pc.max(ends).as_py())
         self._open.append(records.select(["row", "start", "end"]))
         self._open_count += records.num_rows
         if self._has_offsets:
-            self._places.append(_Places(records["row"], starts, ends, self._encoding))
+            first, last = (each.as_py() for each in pc.min_max(records["row"]).values())
+            self._places.append(_Places(records["row"], starts, ends, self._encoding, first, last))
             while len(self._places) > 1 and sum(len(each.rows) for each in self._places) > _PLACES_MAX:
                 self._places.popleft()
 
@@ -281,7 +297,12 @@ class SourceRecords:
     def _places_of(self, rows: pa.Int64Array) -> list[tuple[_Places, int] | None]:
         """Where the input has these records; the latest one if two readers used the same number."""
         found: list[tuple[_Places, int] | None] = [None] * len(rows)
+        least, most = (each.as_py() for each in pc.min_max(rows).values())
+        if least is None:
+            return found
         for places in reversed(self._places):
+            if places.last < least or most < places.first:
+                continue
             for index, at in enumerate(pc.index_in(rows, places.rows).to_pylist()):
                 if at is not None and found[index] is None:
                     found[index] = places, at
@@ -289,14 +310,19 @@ class SourceRecords:
                 break
         return found
 
-    def _text(self, places: _Places, at: int, allowed_bytes: int) -> tuple[str, int]:
+    def _text(self, places: _Places, at: int, allowed_bytes: int, encoding: str | None) -> tuple[str, int]:
         start, end = places.starts[at].as_py(), places.ends[at].as_py()
         size = min(end - start, allowed_bytes)
         data = os.pread(self.descriptor, size, start)
-        text = _decoded(data, places.encoding)
+        text = _decoded(data, encoding or places.encoding)
         if size < end - start:
             return f"{text}… ({end - start - size:,} more bytes)", size
         return text.removesuffix("\n").removesuffix("\r"), size
+
+
+def _with_column(bad: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
+    place = bad.schema.get_field_index(name)
+    return bad.set_column(place, bad.schema.field(place), values)
 
 
 def _decoded(data: bytes, encoding: str) -> str:

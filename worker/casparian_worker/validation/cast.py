@@ -56,7 +56,7 @@ class ReservedColumn(CasparianError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"The parser emits the column {name[:80]!r}, and names starting with _cf_ are reserved.",
-            remedy="Rename it; of the reserved names only __cf_row_id and _cf_raw are for parsers.",
+            remedy="Rename it; of the reserved names only __cf_row_id, _cf_raw and _cf_raw_encoding are for parsers.",
         )
 
 

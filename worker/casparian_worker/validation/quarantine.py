@@ -52,8 +52,10 @@ OWN_FIELDS = (
     pa.field("_cf_violation_type", pa.string()),
     pa.field("_cf_error_msg", pa.string()),
     pa.field("_cf_source_row", pa.int64()),
+    pa.field("_cf_source_offset", pa.int64()),
     pa.field("_cf_output_row_index", pa.int64()),
     pa.field("_cf_raw", pa.string()),
+    pa.field("_cf_raw_encoding", pa.string()),
 )
 
 
@@ -67,6 +69,19 @@ class Violations:
     shown: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RowOrigins:
+    """Where bad rows come from, as far as the parser says: one entry for each row."""
+
+    source_row: pa.Int64Array
+    row_index: pa.Int64Array
+    raw: pa.StringArray
+    raw_encoding: pa.StringArray
+
+    def take(self, rows: pa.UInt64Array, row_index: pa.Int64Array) -> RowOrigins:
+        return RowOrigins(self.source_row.take(rows), row_index, self.raw.take(rows), self.raw_encoding.take(rows))
+
+
 def quarantine_schema(columns: Sequence[str]) -> pa.Schema:
     """Every column as text, then Casparian's columns about the row."""
     return pa.schema([*(pa.field(name, pa.string()) for name in columns), *OWN_FIELDS])
@@ -76,23 +91,17 @@ def bad_batch(
     texts: dict[str, pa.StringArray],
     bad_rows: pa.UInt64Array,
     violations: Sequence[Violations],
-    *,
-    source_row: pa.Array,
-    row_index: pa.Array,
-    raw: pa.Array,
+    origins: RowOrigins,
 ) -> pa.RecordBatch:
     """Each array has one entry per bad row; `bad_rows` are the rows' places in the batch to which the violations refer."""
     listed = _list_violations(texts, bad_rows, violations)
-    return assemble(texts, listed, source_row=source_row, row_index=row_index, raw=raw)
+    return assemble(texts, listed, origins)
 
 
 def rejected_batch(
     texts: dict[str, pa.StringArray],
     reasons: pa.StringArray,
-    *,
-    source_row: pa.Array,
-    row_index: pa.Array,
-    raw: pa.Array,
+    origins: RowOrigins,
 ) -> pa.RecordBatch:
     """Rows that the parser itself rejected."""
     count = len(reasons)
@@ -104,15 +113,15 @@ def rejected_batch(
     ]
     structs = pa.StructArray.from_arrays(fields, fields=list(VIOLATION))
     listed = pa.ListArray.from_arrays(row_numbers(count + 1).cast(pa.int32()), structs)
-    return assemble(texts, listed, source_row=source_row, row_index=row_index, raw=raw)
+    return assemble(texts, listed, origins)
 
 
-def assemble(
-    texts: dict[str, pa.StringArray], listed: pa.ListArray, *, source_row: pa.Array, row_index: pa.Array, raw: pa.Array
-) -> pa.RecordBatch:
-    """The columns of the quarantine in their order."""
+def assemble(texts: dict[str, pa.StringArray], listed: pa.ListArray, origins: RowOrigins) -> pa.RecordBatch:
+    """The columns of the quarantine in their order. Where records begin in the input is found later."""
     first = pc.struct_field(pc.list_element(listed, 0), "code")
-    arrays = [*texts.values(), listed, first, _messages(listed), source_row, row_index, raw]
+    arrays = [*texts.values(), listed, first, _messages(listed)]
+    arrays += [origins.source_row, pa.nulls(len(listed), pa.int64()), origins.row_index]
+    arrays += [origins.raw, origins.raw_encoding]
     return pa.RecordBatch.from_arrays(arrays, schema=quarantine_schema(list(texts)))
 
 

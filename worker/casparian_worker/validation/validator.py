@@ -25,6 +25,7 @@ import pyarrow.types as pt
 from casparian_protocol.contract import (
     FOR_PARSERS,
     RAW_COLUMN,
+    RAW_ENCODING_COLUMN,
     ROW_ID_COLUMN,
     Column,
     Contract,
@@ -37,7 +38,7 @@ from casparian_worker.validation.arrow_guard import ValidationLimits, check_batc
 from casparian_worker.validation.cast import Cast, Found, OutputFailed, ReservedColumn, row_numbers, rows_of
 from casparian_worker.validation.mixed import Mixed, is_mixed
 from casparian_worker.validation.nested_cast import cast_array, cast_mixed, relabelled
-from casparian_worker.validation.quarantine import Violations, as_text, bad_batch, rejected_batch
+from casparian_worker.validation.quarantine import RowOrigins, Violations, as_text, bad_batch, rejected_batch
 from casparian_worker.validation.scalar_cast import is_text
 
 _DIGEST_BYTES = 16
@@ -178,6 +179,8 @@ class Checked:
 
     valid: pa.RecordBatch
     source_row: pa.Int64Array
+    #: The codec that read each valid row, if the parser gives it.
+    raw_encoding: pa.StringArray | None
     bad: pa.RecordBatch | None
 
 
@@ -237,29 +240,27 @@ class OutputValidator:
         source_row = self._source_rows(batch)
         self._count(batch, violations, source_row)
         valid = pa.RecordBatch.from_arrays(values, names=self.schema.names)
+        given = RAW_ENCODING_COLUMN in batch.schema.names
+        raw_encoding = _named(batch, RAW_ENCODING_COLUMN, pa.string()) if given else None
         if not violations:
             self.counts.valid += batch.num_rows
-            return Checked(self._as_contract(valid), source_row, None)
+            return Checked(self._as_contract(valid), source_row, raw_encoding, None)
         rows = row_numbers(batch.num_rows)
         is_bad = pc.is_in(rows, pa.concat_arrays([each.found.rows for each in violations]))
         bad_rows, is_good = rows.filter(is_bad), pc.invert(is_bad)
-        bad = bad_batch(
-            self._texts(batch, bad_rows),
-            bad_rows,
-            violations,
-            source_row=source_row.take(bad_rows),
-            row_index=_row_index(bad_rows, first_row_index),
-            raw=self._raw(batch).take(bad_rows),
-        )
+        origins = _origins(batch, source_row).take(bad_rows, _row_index(bad_rows, first_row_index))
+        bad = bad_batch(self._texts(batch, bad_rows), bad_rows, violations, origins)
         self.counts.quarantined += bad.num_rows
         self.counts.valid += batch.num_rows - bad.num_rows
-        return Checked(self._as_contract(valid.filter(is_good)), source_row.filter(is_good), bad)
+        if raw_encoding is not None:
+            raw_encoding = raw_encoding.filter(is_good)
+        return Checked(self._as_contract(valid.filter(is_good)), source_row.filter(is_good), raw_encoding, bad)
 
     def reject(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rows that the parser itself rejected, in the form of the quarantine.
 
         The batch has the output's columns as text (any may be missing), `_cf_reject_reason`, and if known `__cf_row_id`,
-        `_cf_raw`, `_cf_output_row_index`.
+        `_cf_raw`, `_cf_raw_encoding`, `_cf_output_row_index`.
         """
         check_batch(batch, self._limits)
         self._learn_extra([name for name in batch.schema.names if not is_reserved(name)])
@@ -271,13 +272,7 @@ class OutputValidator:
         self.counts.quarantined += count
         self.counts.rows_without_source_row += source_row.null_count
         self.counts.violations[ViolationCode.PARSER_REJECTED, ""] += count
-        return rejected_batch(
-            self._texts(batch, everything),
-            reasons,
-            source_row=source_row,
-            row_index=_named(batch, ROW_INDEX_COLUMN, pa.int64()),
-            raw=self._raw(batch),
-        )
+        return rejected_batch(self._texts(batch, everything), reasons, _origins(batch, source_row))
 
     @property
     def column_count(self) -> int:
@@ -395,15 +390,20 @@ class OutputValidator:
         texts = as_text(given)
         return pc.if_else(pc.match_substring_regex(texts, "^[0-9]{1,18}$"), texts, None).cast(pa.int64())
 
-    @staticmethod
-    def _raw(batch: pa.RecordBatch) -> pa.StringArray:
-        return _named(batch, RAW_COLUMN, pa.string())
-
 
 def came(batch: pa.RecordBatch, name: str) -> pa.Array | Mixed:
     """One column as the parser gave it."""
     at = batch.schema.get_field_index(name)
     return Mixed.of(batch.column(at)) if is_mixed(batch.schema.field(at)) else batch.column(at)
+
+
+def _origins(batch: pa.RecordBatch, source_row: pa.Int64Array) -> RowOrigins:
+    return RowOrigins(
+        source_row,
+        _named(batch, ROW_INDEX_COLUMN, pa.int64()),
+        _named(batch, RAW_COLUMN, pa.string()),
+        _named(batch, RAW_ENCODING_COLUMN, pa.string()),
+    )
 
 
 def _row_index(bad_rows: pa.UInt64Array, first_row_index: int | pa.Int64Array) -> pa.Int64Array:

@@ -98,6 +98,7 @@ class PublishedFile(TypedDict):
     path: str | None
     rows: int
     contract_hash: str | None
+    has_raw_encoding: bool
     parser: str | None
     parser_version: str | None
 
@@ -325,7 +326,7 @@ shown as (
 OUTPUT_FILES = RowSelect[PublishedFile](f"""
 with {_SHOWN_COMMITS}
 select output, version, kind, case when job_id in (select job_id from shown) then path end as path, rows, contract_hash,
-    parser, parser_version
+    has_raw_encoding, parser, parser_version
 from cf_output_parts
 where not is_damaged and job_id in (from cf_processing_queue select id where status in ('COMPLETED', 'PARTIAL_SUCCESS'))
 order by output, version, kind, sequence, path
