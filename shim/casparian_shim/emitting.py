@@ -45,7 +45,7 @@ from casparian_shim.frames.kinds import (
 )
 from casparian_shim.frames.reader import BadOutputName
 from casparian_shim.process import ensure_room
-from casparian_shim.readers.feed import Part, part_of
+from casparian_shim.readers.feed import Part, Rejection, part_of
 from casparian_shim.readers.reading import Records
 from casparian_shim.readers.tape import Entries
 from casparian_shim.safe import INT64_MAX, INT64_MIN
@@ -253,18 +253,27 @@ class Outputs:
         self.rejected[output] = self.rejected.get(output, 0) + 1
 
     def reject_record(self, name: str | None, reason: str, row_id: int, raw: str | None) -> None:
-        """Send a record that a reader rejects. Without a name it belongs to the only output, or to the first."""
-        outputs = self._declared or tuple(self._gathering) or (UNDECLARED_OUTPUT,)
-        self.reject(name or outputs[0], None, reason, row_id, raw)
+        """Send a record that a reader rejects."""
+        self.reject(name or self._output_of_rejects(), None, reason, row_id, raw)
+
+    def _output_of_rejects(self) -> str:
+        """The output of rejected records for which none is named: the only one, or the first."""
+        outputs = self._declared or tuple(self._gathering)
+        return outputs[0] if outputs else UNDECLARED_OUTPUT
 
     def add_records(self, name: str | None, records: Records) -> None:
         """Send all that is left of a reader's records."""
-        for part in records.parts():
-            if records.output is not None and records.output != self.named(name):
-                for each in part.rejections:
-                    self.reject_record(records.output, each.reason, each.row_id, each.raw)
-                part = part._replace(rejections=[])
-            self.add_part(name, part)
+        for part in records.parts(name or self._output_of_rejects()):
+            output = part.output or name
+            own: list[Rejection] = []
+            others: list[Rejection] = []
+            for each in part.rejections:
+                is_own = part.row_count and each.output in (None, self.named(output))
+                (own if is_own else others).append(each)
+            for each in others:
+                self.reject_record(each.output or name, each.reason, each.row_id, each.raw)
+            if part.row_count:
+                self.add_part(output, part._replace(rejections=own))
 
     def add_part(self, name: str | None, part: Part) -> None:
         """Send rows that a reader gives as columns. The rejected records among them have their numbers in file order."""

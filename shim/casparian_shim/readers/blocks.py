@@ -64,6 +64,8 @@ class Reject(NamedTuple):
     end: int
     reason: str
     raw: bytes = b""
+    #: The output that it belongs to, in a reader of several.
+    output: str | None = None
 
 
 class Skip(NamedTuple):
@@ -74,15 +76,30 @@ class Skip(NamedTuple):
     end: int
 
 
+class Group(NamedTuple):
+    """The rows of one output, in a block whose rows belong to several."""
+
+    output: str
+    columns: Mapping[str, Values]
+    #: The places of these rows among the block's rows, ascending.
+    places: pa.Int64Array
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some consecutive entries of the input. `row_ids` and `ends` have one entry a row, as each of `columns` does."""
+    """Some consecutive entries of the input. `row_ids` and `ends` have one entry a row, as each of `columns` does.
+
+    A reader of several outputs says which one the rows and rejects of this block belong to (`output`), or gives `groups` instead
+    of `columns`; each row is in one of them. Its rows are then pairs of an output and a dict.
+    """
 
     columns: Mapping[str, Values]
     row_ids: pa.Int64Array | Sequence[int]
     ends: pa.Int64Array | Sequence[int]
     rejects: Sequence[Reject] = ()
     skips: Sequence[Skip] = ()
+    groups: Sequence[Group] = ()
+    output: str | None = None
 
 
 class BlockBuilder:

@@ -52,6 +52,12 @@ def records(
     if as_ == "batches":
         return made.batches()
     table = made.table()
+    if isinstance(table, dict):
+        return {name: _as_table(each, as_) for name, each in table.items()}
+    return _as_table(table, as_)
+
+
+def _as_table(table: pa.Table, as_: As) -> Any:
     if as_ == "pandas":
         return table.to_pandas()
     if as_ == "polars":
@@ -85,21 +91,28 @@ class Records(chain[Row]):
         """The output that was named for rejected records."""
         return self._feed.output
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rest as record batches: text columns, `__cf_row_id`, and `offset` if it was asked for."""
+    def batches(self) -> Iterator[Any]:
+        """The rest as record batches: text columns, `__cf_row_id`, and `offset` if it was asked for.
+
+        A reader of several outputs gives pairs of an output and a batch.
+        """
         return self._feed.batches()
 
-    def table(self) -> pa.Table:
-        """The rest as one table."""
-        tables = [pa.Table.from_batches([batch]) for batch in self.batches()]
-        return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+    def table(self) -> Any:
+        """The rest as one table; as a dict of tables for a reader of several outputs."""
+        tables: dict[str | None, list[pa.Table]] = {}
+        for each in self.batches():
+            output, batch = each if isinstance(each, tuple) else (None, each)
+            tables.setdefault(output, []).append(pa.Table.from_batches([batch]))
+        joined = {name: pa.concat_tables(each, promote_options="default") for name, each in tables.items()}
+        return joined if None not in joined and joined else joined.get(None, pa.table({}))
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, default_output: str | None = None) -> Iterator[Part]:
         """The rest, with rejected records that are still to be sent. For `emitting`, which numbers rows and rejected rows.
 
         An error in reading ends the parts; `error` has it, and whoever asks for the next row gets it.
         """
-        return self._feed.parts()
+        return self._feed.parts(default_output)
 
     @property
     def error(self) -> Exception | None:

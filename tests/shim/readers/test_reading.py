@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_shim import BadRecord
-from casparian_shim.readers import feed, source
+from casparian_shim.readers import feed, pieces, source
 from casparian_shim.readers.blocks import Block, BlockBuilder, Reject, Skip
 from casparian_shim.readers.feed import use_route
 from casparian_shim.readers.lines import line_blocks
@@ -132,7 +132,7 @@ def test_rows_and_rejected_records_come_in_the_order_of_the_file(
     job = Job(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "BLOCK_BYTES", block)
-        patch.setattr(feed, "_PART_ENTRIES_MAX", part)
+        patch.setattr(pieces, "_PIECE_ENTRIES_MAX", part)
         reader: Records = records(job.path, blocks, on_bad=repair if on_bad == "repair" else "reject")
         job.came.extend(islice(reader, rows))
         for taken in reader.parts():

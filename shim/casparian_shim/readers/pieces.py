@@ -1,0 +1,137 @@
+"""Blocks in the order of the file: rows, bad records and skips as one sequence of entries, cut to pieces of bounded size."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_shim.readers.blocks import ROW_ID, Block, Group, Reject, Values
+from casparian_shim.readers.tape import Entries, What
+
+OFFSET = "offset"
+_PIECE_ENTRIES_MAX = 64 * 1024
+
+
+class Bad(NamedTuple):
+    rows_before: int
+    #: Its place among the entries.
+    place: int
+    begin: int
+    reject: Reject
+
+
+@dataclass(slots=True)
+class Piece:
+    """At most `_PIECE_ENTRIES_MAX` entries of a block, in file order."""
+
+    #: The block's columns, then `offset` if it was asked for, then the row numbers.
+    columns: dict[str, Values]
+    row_count: int
+    entries: Entries
+    #: The place of each row among the entries; None if every entry is a row.
+    places: pa.Array | None
+    bad: list[Bad]
+    #: The rows by output, if the reader has several.
+    groups: Sequence[Group] = ()
+
+    def passed(self, rows: int) -> int:
+        """How many entries have been passed when this many rows have."""
+        return rows if self.places is None or not rows else self.places[rows - 1].as_py() + 1
+
+
+def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterator[Piece]:
+    """A block in file order, cut to size. `at` is where it begins. `is_sure`: no bad record will be repaired."""
+    block = _in_groups(block)
+    row_ids, row_ends = as_array(block.row_ids, pa.int64()), as_array(block.ends, pa.int64())
+    whats: pa.Array = pa.repeat(pa.scalar(What.RECORD, pa.int8()), len(row_ids))
+    places: pa.Array | None = None
+    rows, ends = row_ids, row_ends
+    others = [*((each.row_id, each.end, What.REJECTED) for each in block.rejects)]
+    others += [(each.row_id, each.end, each.what) for each in block.skips]
+    if others:
+        other_rows, other_ends, other_whats = zip(*others, strict=True)
+        ends = pa.concat_arrays([ends, pa.array(other_ends, pa.int64())])
+        order = pc.sort_indices(ends)
+        ends = ends.take(order)
+        rows = pa.concat_arrays([rows, pa.array(other_rows, pa.int64())]).take(order)
+        whats = pa.concat_arrays([whats, pa.array(other_whats, pa.int8())]).take(order)
+        places = pc.indices_nonzero(pc.equal(whats, What.RECORD)).cast(pa.int64())
+    if not len(ends):
+        return
+    starts = pa.concat_arrays([pa.array([at], pa.int64()), ends.slice(0, len(ends) - 1)])
+    columns: dict[str, Values] = dict(block.columns)
+    if offsets:
+        columns[OFFSET] = starts if places is None else starts.take(places)
+    columns[ROW_ID] = row_ids
+    if places is None:
+        for start in range(0, len(rows), _PIECE_ENTRIES_MAX):
+            stop = min(start + _PIECE_ENTRIES_MAX, len(rows))
+            cut = {name: values[start:stop] for name, values in columns.items()}
+            groups = _cut_groups(block.groups, start, stop, columns)
+            yield Piece(cut, stop - start, Entries(rows, ends, whats).slice(start, stop), None, [], groups)
+        return
+    rows_before = pc.cumulative_sum(pc.equal(whats, What.RECORD).cast(pa.int64()))
+    bad_places = pc.indices_nonzero(pc.equal(whats, What.REJECTED)).to_pylist()
+    bad = deque(
+        Bad(rows_before[place].as_py(), place, starts[place].as_py(), reject)
+        for place, reject in zip(bad_places, block.rejects, strict=True)
+    )
+    if not is_sure:
+        whats = pc.if_else(pc.equal(whats, What.REJECTED), pa.scalar(What.RECORD, pa.int8()), whats)
+    entries = Entries(rows, ends, whats)
+    first_row = 0
+    for start in range(0, len(rows), _PIECE_ENTRIES_MAX):
+        stop = min(start + _PIECE_ENTRIES_MAX, len(rows))
+        last_row = rows_before[stop - 1].as_py()
+        mine = []
+        while bad and bad[0].place < stop:
+            each = bad.popleft()
+            mine.append(each._replace(place=each.place - start, rows_before=each.rows_before - first_row))
+        row_count = last_row - first_row
+        yield Piece(
+            {name: values[first_row:last_row] for name, values in columns.items()},
+            row_count,
+            entries.slice(start, stop),
+            pc.subtract(places.slice(first_row, row_count), start),
+            mine,
+            _cut_groups(block.groups, first_row, last_row, columns),
+        )
+        first_row = last_row
+
+
+def _in_groups(block: Block) -> Block:
+    """A block of one of several outputs as a block with groups."""
+    if block.output is None:
+        return block
+    group = Group(block.output, block.columns, pa.arange(0, len(block.row_ids)))
+    rejects = [each._replace(output=each.output or block.output) for each in block.rejects]
+    return replace(block, columns={}, groups=[group], rejects=rejects, output=None)
+
+
+def _cut_groups(groups: Sequence[Group], start: int, stop: int, shared: Mapping[str, Values]) -> list[Group]:
+    """The rows of each group from `start` to `stop`, with their part of the `shared` columns of all rows."""
+    cut = []
+    for group in groups:
+        first, last = count_below(group.places, start), count_below(group.places, stop)
+        places = group.places.slice(first, last - first)
+        columns = {name: values[first:last] for name, values in group.columns.items()}
+        columns |= {name: as_array(values, pa.int64()).take(places) for name, values in shared.items()}
+        cut.append(Group(group.output, columns, pc.subtract(places, start)))
+    return cut
+
+
+def count_below(places: pa.Int64Array, limit: int) -> int:
+    return pc.sum(pc.less(places, limit)).as_py() or 0
+
+
+def listed(values: Values) -> Sequence[object]:
+    return values.to_pylist() if isinstance(values, pa.Array) else values
+
+
+def as_array(values: Values, kind: pa.DataType) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, kind)
