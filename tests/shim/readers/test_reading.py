@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from casparian_shim import BadRecord
 from casparian_shim.readers import feed, pieces, source
-from casparian_shim.readers.blocks import Block, BlockBuilder, Reject, Skip
+from casparian_shim.readers.blocks import Block, BlockBuilder, Group, Reject, Skip
 from casparian_shim.readers.feed import use_route
 from casparian_shim.readers.lines import line_blocks
 from casparian_shim.readers.reading import Records, records
@@ -265,3 +265,75 @@ def test_a_format_without_offsets_only_orders_its_entries(count: int) -> None:
     job.end()
     assert job.came == [(None, "is bad", 2, "raw")]  # the worker cannot cut its text out of the input
     assert {end for _, end, _ in job.entries} == {-1}
+
+
+def in_groups(input: Input) -> Iterator[Block]:
+    """The pairs of two outputs, which stand in one block in the order of the file."""
+    for block in careful(input):
+        columns = {name: list(values) for name, values in block.columns.items()}
+        outputs = ["b" if key == "b" else "other" for key in columns["key"]]
+        groups = [
+            Group(
+                output,
+                {
+                    name: [v for v, o in zip(values, outputs, strict=True) if o == output]
+                    for name, values in columns.items()
+                },
+                pa.array([place for place, each in enumerate(outputs) if each == output], pa.int64()),
+            )
+            for output in ("b", "other")
+        ]
+        rejects = [each._replace(output="b") if "=" in each.reason else each for each in block.rejects]
+        yield Block({}, block.row_ids, block.ends, rejects, block.skips, groups)
+
+
+def one_by_one(input: Input) -> Iterator[Block]:
+    """The same, with a block for each output in turn."""
+    for block in careful(input):
+        entries: list[tuple[int, Any]] = [
+            (row[3], row) for row in zip(*block.columns.values(), block.row_ids, block.ends)
+        ]
+        entries += [(each.end, each) for each in (*block.rejects, *block.skips)]
+        entries.sort(key=lambda each: each[0])
+        for end, entry in entries:
+            if isinstance(entry, Reject):
+                yield Block({}, [], [], [entry], output="b" if "=" in entry.reason else None)
+            elif isinstance(entry, Skip):
+                yield Block({}, [], [], (), [entry])
+            else:
+                key, value, row_id, _ = entry
+                yield Block({"key": [key], "value": [value]}, [row_id], [end], output="b" if key == "b" else "other")
+
+
+@given(
+    LINES,
+    st.sampled_from([1, 7, 1 << 20]),
+    st.sampled_from([1, 3, 1 << 16]),
+    st.sampled_from([0, 1, 2, None]),
+    st.sampled_from([in_groups, one_by_one]),
+)
+def test_rows_of_several_outputs_keep_their_order_in_each(
+    lines: list[bytes], block: int, part: int, rows: int | None, blocks: Format
+) -> None:
+    job = Job(b"".join(line + b"\n" for line in lines))
+    found: dict[str | None, list[int]] = {}
+    use_route(lambda output, _reason, row, _raw: found.setdefault(output or "other", []).append(row))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "BLOCK_BYTES", block)
+        patch.setattr(pieces, "_PIECE_ENTRIES_MAX", part)
+        reader: Any = records(job.path, blocks)
+        for output, row in islice(reader, rows):
+            found.setdefault(output, []).append(row["__cf_row_id"])
+        for taken in reader.parts("other"):
+            columns = {name: array.to_pylist() for name, array, _ in taken.columns}
+            made = list(columns.get("__cf_row_id", []))
+            for place, each in enumerate(taken.rejections):
+                made.insert(each.rows_before + place, each.row_id)
+            found.setdefault(taken.output or "other", []).extend(made)
+        job.end()
+    expect: dict[str, list[int]] = {"b": [], "other": []}
+    for number, line in enumerate(lines, 1):
+        if line:
+            expect["b" if line.startswith(b"b") or b"=" not in line else "other"].append(number)
+    assert {name: found.get(name, []) for name in expect} == expect
+    assert len([1 for entry in job.entries if entry[0]]) == len(lines)
