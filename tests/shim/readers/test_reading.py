@@ -290,12 +290,10 @@ def in_groups(input: Input) -> Iterator[Block]:
 def one_by_one(input: Input) -> Iterator[Block]:
     """The same, with a block for each output in turn."""
     for block in careful(input):
-        entries: list[tuple[int, Any]] = [
-            (row[3], row) for row in zip(*block.columns.values(), block.row_ids, block.ends)
-        ]
+        rows = zip(*block.columns.values(), block.row_ids, block.ends, strict=True)
+        entries: list[tuple[int, Any]] = [(row[3], row) for row in rows]
         entries += [(each.end, each) for each in (*block.rejects, *block.skips)]
-        entries.sort(key=lambda each: each[0])
-        for end, entry in entries:
+        for end, entry in sorted(entries, key=lambda each: each[0]):
             if isinstance(entry, Reject):
                 yield Block({}, [], [], [entry], output="b" if "=" in entry.reason else None)
             elif isinstance(entry, Skip):
