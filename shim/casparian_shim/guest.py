@@ -120,7 +120,8 @@ def _full_report(error: BaseException) -> ErrorReport:
     context: dict[str, ContextValue] = {}
     if place := raised_at(error):
         context = {"file": place[0][:CONTEXT_VALUE_CHARACTERS_MAX], "line": place[1], "function": place[2][:200]}
-    if (row := _row_now()) is not None:
+    line = getattr(error, "line", None) if isinstance(error, CasparianError) else None  # of a reader's own error
+    if (row := line if isinstance(line, int) else _row_now()) is not None:
         context["input_line"] = row
     if isinstance(error, ImportError) and isinstance(error.name, str) and error.name:
         context["module"] = error.name[:CONTEXT_VALUE_CHARACTERS_MAX]

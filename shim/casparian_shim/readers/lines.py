@@ -66,9 +66,8 @@ def line_blocks(
             if end is None:
                 giant.drop(held, shape.unit)
                 continue
-            size = giant.dropped + end
-            yield LineBlock.of_giant(giant.beginning + held[:end], size, number, begin, shape, record_bytes_max)
-            number, begin, giant, seen = number + 1, begin + size, None, 0
+            yield LineBlock.of_giant(giant, bytes(held[:end]), number, begin, shape, record_bytes_max)
+            number, begin, giant, seen = number + 1, begin + giant.dropped + end, None, 0
             del held[:end]
         cut = shape.last_end(held, seen) if chunk else len(held)
         if cut:
@@ -217,10 +216,12 @@ class LineBlock:
     bad: dict[int, str] = field(default_factory=dict)
 
     @staticmethod
-    def of_giant(
-        beginning: bytearray, size: int, first: int, begin: int, shape: _Shape, record_bytes_max: int
-    ) -> LineBlock:
-        return LineBlock(bytes(beginning[:RAW_BYTES_MAX]), first, begin, shape, record_bytes_max, size)
+    def of_giant(giant: _Giant, end: bytes, first: int, begin: int, shape: _Shape, record_bytes_max: int) -> LineBlock:
+        """A line that was too long to be held, of which `end` is the rest."""
+        raw = bytes(giant.beginning)
+        if giant.dropped < RAW_BYTES_MAX:  # its line end may be needed to know where the text ends
+            raw = LineBlock(raw + end, first, begin, shape, record_bytes_max).raw[0].as_py()
+        return LineBlock(raw[:RAW_BYTES_MAX], first, begin, shape, record_bytes_max, giant.dropped + len(end))
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -312,13 +313,13 @@ class LineBlock:
         size = self.sizes[place].as_py() - len(self.raw[place].as_buffer())
         if not size:
             return ""
-        stop = self._starts[place] + self.sizes[place].as_py()
+        stop = self.ends[place].as_py() - self.begin
         return self.data[stop - size : stop].decode(self._shape.encodings[0])
 
     def piece(self, place: int) -> bytes:
         """The bytes of one line with its line end."""
-        start = self._starts[place]
-        return self.data[start : start + self.sizes[place].as_py()]
+        stop = self.ends[place].as_py() - self.begin
+        return self.data if self._giant_bytes else self.data[stop - self.sizes[place].as_py() : stop]
 
     # --- inside ---
 

@@ -70,11 +70,11 @@ def bare(line: bytes, encoding: str, line_ends: str) -> bytes:
     return line
 
 
-Found = list[tuple[int, int, str | None, str]]
+Found = list[tuple[int, int, str | None, str, bytes]]
 
 
 def expected(data: bytes, encoding: str, line_ends: str, limit: int) -> Found:
-    """Each line as number, offset, text (None if it is rejected) and reason."""
+    """Each line as number, offset, text (None if it is rejected), reason and bytes."""
     found: Found = []
     at = 0
     for number, line in enumerate(plain_lines(data, encoding, line_ends), 1):
@@ -88,7 +88,7 @@ def expected(data: bytes, encoding: str, line_ends: str, limit: int) -> Found:
                 text.encode()
             except UnicodeError:
                 text, reason = None, "is not valid"
-        found.append((number, at, text, reason))
+        found.append((number, at, text, reason, b"" if text is not None else bare(line, encoding, line_ends)))
         at += len(line)
     return found
 
@@ -98,8 +98,9 @@ def read(data: bytes, encoding: Any, *, rows: int | None, **options: Any) -> Fou
     lines = read_lines(io.BytesIO(data), encoding=encoding, **options)
     found = list(islice(lines, rows))
     found += [row for batch in lines.batches() for row in batch.to_pylist()]
-    rejected = [(bad.line, bad.offset, None, bad.reason.split(":")[0]) for bad in lines.rejected.first]
-    return sorted([(row["__cf_row_id"], row["offset"], row["text"], "") for row in found] + rejected)
+    all_of_them: list[Any] = [(bad.line, bad.offset, None, bad.reason, bad.raw) for bad in lines.rejected.first]
+    all_of_them += [(row["__cf_row_id"], row["offset"], row["text"], "", b"") for row in found]
+    return sorted(all_of_them)
 
 
 @given(
@@ -121,7 +122,7 @@ def test_every_line_is_a_row_or_rejected_whatever_the_size_of_blocks(
         patch.setattr(source, "BLOCK_BYTES", block)
         found = read(data, encoding, rows=rows, line_ends=line_ends, record_bytes_max=limit)
     wanted = expected(data, encoding, line_ends, limit)
-    assert [each[:3] for each in found] == [each[:3] for each in wanted]
+    assert [(*each[:3], each[4]) for each in found] == [(*each[:3], each[4]) for each in wanted]
     assert [each[3].startswith(reason[3]) for each, reason in zip(found, wanted, strict=True)] == [True] * len(found)
 
 
