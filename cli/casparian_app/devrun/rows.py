@@ -176,10 +176,13 @@ class InputRun:
 def _examples(batch: pa.RecordBatch, table: pa.Table, key: tuple[str, str], count: int) -> list[Example]:
     same = pc.and_(pc.equal(table["code"], key[0]), pc.equal(table["column"], key[1]))
     found = table.filter(same).slice(0, count).to_pylist()
-    places = batch.select(["_cf_source_row", "_cf_source_offset", "_cf_output_row_index"])
+    rows, offsets, indices = (
+        batch.column(name) for name in ("_cf_source_row", "_cf_source_offset", "_cf_output_row_index")
+    )
     return [
-        Example(*(column[each["row"]].as_py() for column in places.columns), each["expected"], each["got"])
+        Example(rows[at].as_py(), offsets[at].as_py(), indices[at].as_py(), each["expected"], each["got"])
         for each in found
+        for at in [each["row"]]
     ]
 
 

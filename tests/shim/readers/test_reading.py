@@ -292,7 +292,8 @@ def one_by_one(input: Input) -> Iterator[Block]:
     for block in careful(input):
         rows = zip(*block.columns.values(), block.row_ids, block.ends, strict=True)
         entries: list[tuple[int, Any]] = [(row[3], row) for row in rows]
-        entries += [(each.end, each) for each in (*block.rejects, *block.skips)]
+        entries += [(each.end, each) for each in block.rejects]
+        entries += [(each.end, each) for each in block.skips]
         for end, entry in sorted(entries, key=lambda each: each[0]):
             if isinstance(entry, Reject):
                 yield Block({}, [], [], [entry], output="b" if "=" in entry.reason else None)
