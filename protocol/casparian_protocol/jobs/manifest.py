@@ -119,7 +119,9 @@ class RecordAccounting(_Model):
         read = self.bytes_given + self.bytes_skipped
         in_rejected = f", {self.bytes_rejected:,} in rejected records" if self.rejected else ""
         if read:
-            lines.append(f"bytes: {read:,} of {self.bytes_total:,} read, {self.bytes_skipped:,} of them skipped{in_rejected}")
+            lines.append(
+                f"bytes: {read:,} of {self.bytes_total:,} read, {self.bytes_skipped:,} of them skipped{in_rejected}"
+            )
         return lines
 
     @property
