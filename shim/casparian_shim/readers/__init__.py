@@ -1,9 +1,9 @@
 """Readers that keep text as text, read around bad records, and account for every byte of their source.
 
 Nothing is guessed: no type, no encoding, no missing value. Each row is a dict of texts with `__cf_row_id`, the 1-based number of
-the line on which its record begins. A record that does not have the promised shape is rejected, and reading goes on with the next
-one; whatever is not a record (a header, a blank line, a byte order mark) is a declared skip. Readers stream, with constant memory
-unless a table is requested.
+the line on which its record begins. A record that does not have the promised shape is rejected, and the reader continues with the
+next one; whatever is not a record (a header, a blank line, a byte order mark) is a declared skip. Readers stream, with constant
+memory unless a table is requested.
 
 `source` opens an input, `lines` cuts it into lines, and each format has a module of its own that makes `blocks` of records (whose
 docstring says how to write a reader). `reading` and `feed` turn blocks into rows, batches, rejected rows and entries of the

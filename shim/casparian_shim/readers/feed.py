@@ -150,7 +150,7 @@ class Feed:
         self._default_output = default_output
         try:
             yield from self._rest()
-        except Exception as error:  # noqa: BLE001 - raised by the next row, or by whoever takes the parts
+        except Exception as error:  # noqa: BLE001 - raised by the next row, or by the caller
             self.error = error
             self._pieces.close()
 

@@ -110,7 +110,7 @@ class Records(chain[Row]):
     def parts(self, default_output: str | None = None) -> Iterator[Part]:
         """The rest, with rejected records that are still to be sent. For `emitting`, which numbers rows and rejected rows.
 
-        An error in reading ends the parts; `error` has it, and whoever asks for the next row gets it.
+        An error in reading ends the parts; `error` has it, and asking for the next row raises it.
         """
         return self._feed.parts(default_output)
 
