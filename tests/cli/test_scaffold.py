@@ -87,7 +87,7 @@ def test_the_parser_gives_what_its_own_test_expects(drawn: bytes | str) -> None:
         module: dict[str, Any] = {}
         exec((root / "demo.py").read_text(), module)  # our own text, run as the shim would
         noted: list[int] = []
-        tape = RecordTape(str(test.input_path), None, lambda stream, rows, ends, whats: noted.extend(whats))
+        tape = RecordTape(str(test.input_path), None, lambda _stream, entries: noted.extend(entries.whats.to_pylist()))
         use_tape(tape)
         rows = list(module["parse"](test.input_path))
         tape.flush()

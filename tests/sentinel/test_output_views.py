@@ -48,8 +48,16 @@ def _file(
     pq.write_table(table, path)
     relative = str(path.relative_to(home.root))
     return PublishedFile(
-        output="advice", version=version, kind=kind, path=relative, rows=1, contract_hash=hash_, parser="p", parser_version="1"
-    )  # fmt: skip
+        output="advice",
+        version=version,
+        kind=kind,
+        path=relative,
+        rows=1,
+        contract_hash=hash_,
+        has_raw_encoding="_cf_raw_encoding" in table.column_names,
+        parser="p",
+        parser_version="1",
+    )
 
 
 def _datasets(
@@ -172,3 +180,10 @@ def test_a_folder_that_takes_no_file_takes_only_its_own_output_along(home: Home)
     output_views.publish(home, [blocked, *kept])
 
     assert _ask(home, "select symbol from advice") == [("A",)]
+
+
+def test_rows_of_a_parser_that_gives_encodings_show_them_and_others_have_none(home: Home) -> None:
+    with_encoding = _one("A").append_column("_cf_raw_encoding", pa.array(["cp1252"]))
+    files = [_file(home, _one("B")), _file(home, with_encoding, part=1)]
+    output_views.publish(home, _datasets(home, files, []))
+    assert _ask(home, "select symbol, _cf_raw_encoding from advice order by symbol") == [("A", "cp1252"), ("B", None)]
