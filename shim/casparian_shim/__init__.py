@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
     from casparian_shim.readers.csv import read_csv
     from casparian_shim.readers.fixed_width import read_fixed_width
+    from casparian_shim.readers.jsonl import read_jsonl
     from casparian_shim.readers.text import read_lines
     from casparian_shim.values import Output, decimal, timestamp
 
@@ -25,6 +26,7 @@ __all__ = [
     "decimal",
     "read_csv",
     "read_fixed_width",
+    "read_jsonl",
     "read_lines",
     "timestamp",
 ]
@@ -38,6 +40,7 @@ _HOMES = {
     "decimal": "values",
     "read_csv": "readers.csv",
     "read_fixed_width": "readers.fixed_width",
+    "read_jsonl": "readers.jsonl",
     "read_lines": "readers.text",
     "timestamp": "values",
 }

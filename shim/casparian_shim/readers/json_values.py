@@ -1,0 +1,243 @@
+"""JSON values, exactly: numbers keep their digits, a name stands once in an object, and what JSON does not have is refused.
+
+Numbers are texts (`"text"`), or integers and Decimals (`"exact"`); never floats, which would change digits. Objects of a file
+become columns here too (`Members`): a row has the names that have occurred up to its record, whatever the size of blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from json import JSONDecodeError
+from typing import Any, Literal
+
+from casparian_shim.readers.blocks import Block, Reject, Skip, Values
+from casparian_shim.readers.pieces import as_array
+
+#: How numbers are given: as their digits, or as int and Decimal.
+Numbers = Literal["text", "exact"]
+#: More names than this in one file are no columns.
+COLUMNS_MAX = 4_096
+DEPTH_MAX = 256
+_INT_DIGITS_MAX = 4_000
+_RESERVED = ("_cf_", "__cf_")
+
+
+class NotJson(ValueError):
+    """A text is not JSON, or holds what cannot be kept exactly. The message is a predicate: "has the name 'id' twice"."""
+
+    def __init__(self, reason: str, at: int = 0, *, is_cut: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        #: The place in the text, in characters.
+        self.at = at
+        #: Whether the text ends before its value does.
+        self.is_cut = is_cut
+
+
+class Decoder:
+    """Reads values of one kind of numbers."""
+
+    def __init__(self, numbers: Numbers = "text") -> None:
+        if numbers not in ("text", "exact"):
+            raise ValueError(f"numbers is text or exact, not {numbers!r}")
+        self.number: Callable[[str], object] = str if numbers == "text" else exact
+        self._decoder = json.JSONDecoder(
+            object_pairs_hook=_object, parse_int=self.number, parse_float=self.number, parse_constant=_no_constant
+        )
+
+    def value(self, text: str) -> object:
+        """The only value in `text`."""
+        start = len(text) - len(text.lstrip(" \t\n\r"))
+        value, end = self.value_at(text, start)
+        rest = text[end:].lstrip(" \t\n\r")
+        if rest:
+            raise NotJson(f"has more after its value: {_shown(rest)} at character {end + 1}", end)
+        return value
+
+    def value_at(self, text: str, start: int) -> tuple[object, int]:
+        """The value that begins at `start`, and where it ends."""
+        if text.count("{") + text.count("[") > DEPTH_MAX and _depth(text, start) > DEPTH_MAX:
+            raise NotJson(f"nests deeper than {DEPTH_MAX} levels", start)
+        try:
+            value, end = self._decoder.raw_decode(text, start)
+        except JSONDecodeError as cause:
+            is_cut = not text[cause.pos :].strip(" \t\n\r") or cause.msg.startswith("Unterminated string")
+            where = "it ends inside a value" if is_cut else f"{cause.msg[:1].lower()}{cause.msg[1:]}"
+            at = "" if is_cut else f" at character {cause.pos + 1}"
+            raise NotJson(f"is not JSON: {where}{at}", cause.pos, is_cut=is_cut) from None
+        if "\\u" in text:
+            try:
+                json.dumps(value, ensure_ascii=False, default=str).encode()
+            except UnicodeEncodeError as cause:
+                raise NotJson(
+                    f"has half a character (\\u{ord(cause.object[cause.start]):x}), which is no text"
+                ) from None
+        return value, end
+
+
+def exact(digits: str) -> object:
+    """A number as int or Decimal; an integer of thousands of digits is a Decimal."""
+    if len(digits) <= _INT_DIGITS_MAX and digits.lstrip("-").isdigit():
+        return int(digits)
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        raise NotJson(f"has the number {_shown(digits)}, whose exponent is out of range") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in made if names.count(name) > 1)
+        raise NotJson(f"has the name {_shown(twice)} twice")
+    return made
+
+
+def _no_constant(word: str) -> object:
+    raise NotJson(f"is not JSON: {word} is no number")
+
+
+def _depth(text: str, start: int) -> int:
+    depth = deepest = 0
+    is_inside = is_escaped = False
+    for each in text[start:]:
+        if is_inside:
+            is_inside = is_escaped or each != '"'
+            is_escaped = each == "\\" and not is_escaped
+        elif each == '"':
+            is_inside = True
+        elif each in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif each in "}]":
+            depth -= 1
+    return deepest
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 40 else text[:40] + "…")
+
+
+# --- objects as columns ---
+
+
+class Members:
+    """The columns of a file's objects: those that were named, or every name that has occurred so far."""
+
+    def __init__(self, columns: Sequence[str] | None, *, taken: Sequence[str] = ()) -> None:
+        """`taken` are names that the reader itself gives."""
+        if columns is not None and len(set(columns)) < len(columns):
+            raise ValueError(f"columns names a column twice: {', '.join(columns)}")
+        self._is_fixed = columns is not None
+        self._names = dict.fromkeys(columns or ())
+        self._taken = taken
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._names)
+
+    def refusal(self, value: object) -> str | None:
+        """Why `value` is not a row; None if it is."""
+        if not isinstance(value, dict):
+            return f"is {_KINDS.get(type(value), 'a number')}, not an object"
+        return None if self._is_fixed else self.refusal_of_names(value)
+
+    def refusal_of_names(self, names: Mapping[str, object] | Sequence[str]) -> str | None:
+        for name in names:
+            if name in self._names:
+                continue
+            if not name:
+                return "has a value without a name"
+            if name.startswith(_RESERVED) or name in self._taken:
+                return f"has the name {name}, which Casparian uses itself"
+        if not self._is_fixed and len(self._names) + len(names) > COLUMNS_MAX:
+            new = sum(name not in self._names for name in names)
+            if len(self._names) + new > COLUMNS_MAX:
+                return f"has names beyond the first {COLUMNS_MAX:,} of this file; name the columns with columns=[…]"
+        return None
+
+    def learn(self, names: Mapping[str, object] | Sequence[str]) -> bool:
+        """Note the names of a record. Returns whether one of them is new, so that the block before it ends."""
+        if self._is_fixed:
+            return False
+        before = len(self._names)
+        self._names.update(dict.fromkeys(names))
+        return len(self._names) > before
+
+
+_KINDS: dict[type, str] = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
+
+
+class ObjectBuilder:
+    """Gathers objects, rejected ones and skips as blocks, entry by entry."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._rows: list[Mapping[str, object]] = []
+        self._row_ids: list[int] = []
+        self._ends: list[int] = []
+        self._rejects: list[Reject] = []
+        self._skips: list[Skip] = []
+        self._ended: list[Block] = []
+
+    def __len__(self) -> int:
+        return len(self._rows) + len(self._rejects) + len(self._skips)
+
+    def add(self, value: object, row_id: int, end: int, raw: Callable[[], bytes]) -> None:
+        """A value as a row, or rejected if it is none."""
+        reason = self._members.refusal(value)
+        if reason is not None:
+            self.reject(row_id, end, reason, raw())
+            return
+        assert isinstance(value, dict)
+        names = self._members.names
+        if self._members.learn(value):
+            self._end(names)
+        self._rows.append(value)
+        self._row_ids.append(row_id)
+        self._ends.append(end)
+
+    def reject(self, row_id: int, end: int, reason: str, raw: bytes) -> None:
+        self._rejects.append(Reject(row_id, end, reason, raw))
+
+    def skip(self, skip: Skip) -> None:
+        self._skips.append(skip)
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks so far; the builder is empty again."""
+        self._end(self._members.names)
+        ended, self._ended = self._ended, []
+        return iter(ended)
+
+    def _end(self, names: Sequence[str]) -> None:
+        if not len(self):
+            return
+        rows = self._rows
+        columns: dict[str, Values] = {name: [row.get(name) for row in rows] for name in names}
+        self._ended.append(Block(columns, self._row_ids, self._ends, self._rejects, self._skips))
+        self._rows, self._row_ids, self._ends, self._rejects, self._skips = [], [], [], [], []
+
+
+def cut_blocks(block: Block, cuts: Sequence[tuple[int, Sequence[str]]]) -> Iterator[Block]:
+    """A block in parts: each cut is the place of the first row after it, and the names of the rows before it."""
+    rejects, skips = list(block.rejects), list(block.skips)
+    start = 0
+    ends = block.ends
+    for stop, names in cuts:
+        if stop > start:
+            limit = as_array(ends[stop - 1 : stop], None)[0].as_py()
+            mine = [each for each in rejects if each.end <= limit], [each for each in skips if each.end <= limit]
+            rejects, skips = rejects[len(mine[0]) :], skips[len(mine[1]) :]
+            columns = {name: block.columns[name][start:stop] for name in names}
+            yield Block(columns, block.row_ids[start:stop], ends[start:stop], *mine)
+            start = stop
+    yield Block(
+        {name: values[start:] for name, values in block.columns.items()},
+        block.row_ids[start:],
+        ends[start:],
+        rejects,
+        skips,
+    )

@@ -1,0 +1,345 @@
+"""JSON lines: each line an object, each object a row.
+
+Lines of flat objects in which nothing is unusual are read by the block: cut at their quotes they are a table, because every
+second piece is a name or a text, and the lines of one writer have equal pieces between these. pyarrow's CSV reader cuts, and a
+*form* says which pieces must be equal and which hold values. Any other line is decoded by itself, with the same result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Unpack
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_shim.readers.blocks import RAW_ENCODING, ROW_ID, Block, Reject, Skip, Values
+from casparian_shim.readers.json_values import (
+    Decoder,
+    Members,
+    NotJson,
+    Numbers,
+    ObjectBuilder,
+    cut_blocks,
+)
+from casparian_shim.readers.lines import LineBlock, line_blocks
+from casparian_shim.readers.pieces import OFFSET, listed
+from casparian_shim.readers.reading import Common, records
+from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Encoding, Input, Source
+from casparian_shim.readers.tape import What
+
+_SPACE = " \t\n\r"
+#: Fewer lines than this of one form are decoded one by one.
+_LINES_MIN = 16
+_FORMS_MAX = 8
+#: In a line with one of these, quotes do not tell where texts end, or a text is not JSON.
+_ODD = bytes([*range(10), 11, 12, *range(14, 32), ord("\\")])
+_ODD_PATTERN = r"[\x00-\x1f\\]"
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_BARE = re.compile(rf"([ \t]*:[ \t]*)(true|false|null|{_NUMBER})([ \t]*[,}}][ \t]*)")
+_WORDS = pa.array(["true", "false", "null"])
+_SURE_DIGITS = 18
+
+
+def read_jsonl(
+    source: Source,
+    *,
+    columns: Sequence[str] | None = None,
+    numbers: Numbers = "text",
+    encoding: Encoding = "utf-8",
+    record_bytes_max: int = RECORD_BYTES_MAX,
+    **common: Unpack[Common],
+) -> Any:
+    """Each line's object as a row: its members by name, and `__cf_row_id`.
+
+    Numbers are texts with all their digits, or with `numbers="exact"` integers and Decimals. Texts, truth values and null are
+    Python's; objects and arrays are dicts and lists. A row has the names of `columns`, or every name that has occurred up to
+    its line; what it lacks is None. Blank lines are skipped. Rejected: a line that is not one JSON object, an object with a name
+    twice, NaN and Infinity, half a surrogate pair, and a line longer than `record_bytes_max`.
+    """
+    decoder = Decoder(numbers)
+    taken = [ROW_ID, OFFSET] if common.get("offsets") else [ROW_ID]
+
+    def blocks(input: Input) -> Iterator[Block]:
+        members = Members(columns, taken=taken)
+        for lines in line_blocks(input, record_bytes_max=record_bytes_max):
+            parts = list(_flat_parts(lines, decoder, numbers))
+            if parts and all(members.refusal_of_names([*part.columns]) is None for part in parts):
+                found = _joined(lines, parts, decoder, members)
+            else:
+                found = _careful(lines, decoder, members)
+            yield from _with_encodings(found, lines) if input.has_fallback else found
+
+    return records(source, blocks, encoding=encoding, **common)
+
+
+def _with_encodings(blocks: Iterator[Block], lines: LineBlock) -> Iterator[Block]:
+    for block in blocks:
+        places = pc.subtract(pa.array(block.row_ids, pa.int64()), lines.first)
+        columns = {**block.columns, RAW_ENCODING: lines.encodings.take(places)}
+        yield Block(columns, block.row_ids, block.ends, block.rejects, block.skips)
+
+
+# --- one line at a time ---
+
+
+def _careful(lines: LineBlock, decoder: Decoder, members: Members) -> Iterator[Block]:
+    made = ObjectBuilder(members)
+    for line in lines.lines():
+        if line.text is None:
+            made.reject(line.number, line.end, line.reason or "", line.raw[:RAW_BYTES_MAX])
+        elif not line.text.strip(_SPACE):
+            made.skip(Skip(What.BLANK_LINE, line.number, line.end))
+        else:
+            try:
+                value = decoder.value(line.text.removeprefix("\ufeff"))
+            except NotJson as cause:
+                made.reject(line.number, line.end, cause.reason, line.raw[:RAW_BYTES_MAX])
+            else:
+                made.add(value, line.number, line.end, lambda raw=line.raw: raw[:RAW_BYTES_MAX])  # type: ignore[misc]
+    yield from made.blocks()
+
+
+# --- whole blocks ---
+
+
+class _Part(NamedTuple):
+    """Lines of one form, as columns."""
+
+    places: pa.Int64Array
+    columns: dict[str, Values]
+
+
+def _flat_parts(lines: LineBlock, decoder: Decoder, numbers: Numbers) -> Iterator[_Part]:
+    """Lines that were read by the block; the others are left to the careful way."""
+    if len(lines) < _LINES_MIN:
+        return
+    texts = lines.texts
+    quotes = pc.count_substring(texts, '"')
+    if not lines.is_utf8 or len(lines.data.translate(None, _ODD)) < len(lines.data):
+        quotes = pc.if_else(pc.match_substring_regex(texts, _ODD_PATTERN), None, quotes)
+    for found in pc.value_counts(quotes).to_pylist():
+        count, lines_of_it = found["values"], found["counts"]
+        if not count or count % 2 or lines_of_it < _LINES_MIN:
+            continue
+        if lines_of_it == len(lines):
+            data, places = lines.data if lines.is_utf8 else _text_of(texts), pa.arange(0, len(lines))
+        else:
+            places = pc.indices_nonzero(pc.equal(quotes, count)).cast(pa.int64())
+            data = _text_of(texts.take(places))
+        yield from _parts_of_table(_pieces(data, count + 1), places, decoder, numbers)
+
+
+def _text_of(texts: pa.StringArray) -> Any:
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts), "\n")
+    return joined[0].as_buffer()
+
+
+def _pieces(data: Any, count: int) -> list[pa.StringArray]:
+    """Each line cut at its quotes, as columns."""
+    from pyarrow import csv  # only where it is needed: it takes 20 ms
+
+    names = [str(place) for place in range(count)]
+    table = csv.read_csv(
+        pa.BufferReader(data),
+        csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+        csv.ParseOptions(
+            delimiter='"', quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
+        ),
+        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False),
+    )
+    return [column.combine_chunks() for column in table.columns]
+
+
+def _parts_of_table(
+    pieces: list[pa.StringArray], places: pa.Int64Array, decoder: Decoder, numbers: Numbers
+) -> Iterator[_Part]:
+    if any(len(piece) != len(places) for piece in pieces):
+        return
+    for _ in range(_FORMS_MAX):
+        if len(places) < _LINES_MIN:
+            return
+        form = _Form.of([piece[0].as_py() for piece in pieces])
+        fits = form.fits(pieces) if form is not None else None
+        count = fits.true_count if fits is not None else 0
+        if form is not None and count == len(places):
+            yield _Part(places, form.columns(pieces, decoder, numbers))
+            return
+        if form is not None and count:
+            yield _Part(places.filter(fits), form.columns([piece.filter(fits) for piece in pieces], decoder, numbers))
+        rest = pc.invert(fits) if count else pc.greater(places, places[0])
+        places, pieces = places.filter(rest), [piece.filter(rest) for piece in pieces]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is equal in the lines of one form, and where their values are."""
+
+    #: The pieces that are equal: names, and what stands between names and texts.
+    equal: list[tuple[int, str]]
+    #: The names of values in quotes, and their pieces.
+    texts: list[tuple[str, int]]
+    #: The names of other values, their pieces, and what stands before and after the value in it.
+    bare: list[tuple[str, int, str, str]]
+
+    @staticmethod
+    def of(pieces: Sequence[str]) -> _Form | None:
+        """The form of one line; None if it is not a flat object."""
+        equal, texts, bare, names = [(0, pieces[0])], [], [], []
+        if pieces[0].strip(" \t") != "{":
+            return None
+        place, last = 1, len(pieces) - 1
+        while place < last:
+            names.append(pieces[place])
+            equal.append((place, pieces[place]))
+            after = pieces[place + 1]
+            if after.strip(" \t") == ":" and place + 3 <= last:
+                equal.append((place + 1, after))
+                texts.append((names[-1], place + 2))
+                place += 3
+                after = pieces[place]
+                equal.append((place, after))
+            elif found := _BARE.fullmatch(after):
+                place += 1
+                bare.append((names[-1], place, found[1], found[3]))
+                after = found[3]
+            else:
+                return None
+            if after.strip(" \t") != ("}" if place == last else ","):
+                return None
+            place += 1
+        return _Form(equal, texts, bare) if place == last + 1 and len(set(names)) == len(names) else None
+
+    def fits(self, pieces: Sequence[pa.StringArray]) -> pa.BooleanArray:
+        """Which lines have this form."""
+        tests = [pc.equal(pieces[place], text) for place, text in self.equal]
+        for _, place, before, after in self.bare:
+            pattern = f"^{re.escape(before)}(?:true|false|null|{_NUMBER}){re.escape(after)}$"
+            tests.append(pc.match_substring_regex(pieces[place], pattern))
+        fits = tests[0]
+        for test in tests[1:]:
+            fits = pc.and_(fits, test)
+        return fits
+
+    def columns(self, pieces: Sequence[pa.StringArray], decoder: Decoder, numbers: Numbers) -> dict[str, Values]:
+        """The columns, in the order of the names."""
+        found: dict[int, tuple[str, Values]] = {place: (name, pieces[place]) for name, place in self.texts}
+        for name, place, before, after in self.bare:
+            values = pc.utf8_slice_codeunits(pieces[place], len(before), -len(after))
+            found[place] = name, _bare_values(values, decoder, numbers)
+        return dict(found[place] for place in sorted(found))
+
+
+def _bare_values(values: pa.StringArray, decoder: Decoder, numbers: Numbers) -> Values:
+    """Numbers, truth values and null, from their texts."""
+    is_word = pc.is_in(values, _WORDS)
+    if not is_word.true_count:
+        return _exact(values, decoder) if numbers == "exact" else values
+    is_null = pc.equal(values, "null")
+    if pc.equal(is_word, is_null).true_count == len(values):
+        values = pc.if_else(is_null, None, values)
+        return _exact(values, decoder) if numbers == "exact" else values
+    if is_word.true_count == len(values):
+        return pc.if_else(is_null, None, pc.equal(values, "true"))
+    words = {"true": True, "false": False, "null": None}
+    return [words[each] if each in words else decoder.number(each) for each in values.to_pylist()]
+
+
+def _exact(values: pa.StringArray, decoder: Decoder) -> Values:
+    is_short = pc.match_substring_regex(values, rf"^-?[0-9]{{1,{_SURE_DIGITS}}}$")
+    if is_short.true_count == len(values) - values.null_count:
+        return values.cast(pa.int64())
+    return [None if each is None else decoder.number(each) for each in values.to_pylist()]
+
+
+# --- both together ---
+
+
+def _joined(lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Members) -> Iterator[Block]:
+    """The lines of all parts, and the remaining ones read carefully, in the order of the file."""
+    rejects: list[Reject] = []
+    skips: list[Skip] = []
+    objects: list[tuple[int, dict[str, Any]]] = []
+    if len(parts) > 1 or len(parts[0].places) < len(lines):
+        for place, value in _rest(lines, parts, decoder, members):
+            if isinstance(value, Reject):
+                rejects.append(value)
+            elif isinstance(value, Skip):
+                skips.append(value)
+            else:
+                objects.append((place, value))
+    begins = [(part.places[0].as_py(), [*part.columns]) for part in parts]
+    begins += [(place, [*value]) for place, value in objects]
+    begins.sort()
+    if members.refusal_of_names(list(dict.fromkeys(name for _, names in begins for name in names))) is not None:
+        yield from _careful(lines, decoder, members)
+        return
+    places = [*(part.places for part in parts), pa.array([place for place, _ in objects], pa.int64())]
+    rows = pa.concat_arrays(places)
+    order = pc.sort_indices(rows) if len(places[-1]) or len(parts) > 1 else None
+    rows = rows if order is None else rows.take(order)
+    cuts = []
+    for place, names in begins:
+        known = members.names
+        if members.learn(names):
+            cuts.append((pc.sum(pc.less(rows, place)).as_py() or 0, known))
+    rests = [value for _, value in objects]
+    columns = {
+        name: _in_order([*(_of_part(part, name) for part in parts), [each.get(name) for each in rests]], order)
+        for name in members.names
+    }
+    yield from cut_blocks(Block(columns, lines.numbers.take(rows), lines.ends.take(rows), rejects, skips), cuts)
+
+
+def _rest(
+    lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Members
+) -> Iterator[tuple[int, Reject | Skip | dict[str, Any]]]:
+    """The lines that are in no part, by their places."""
+    is_read = pc.is_in(pa.arange(0, len(lines)), pa.concat_arrays([part.places for part in parts]))
+    places = pc.indices_nonzero(pc.invert(is_read))
+    texts, ends = lines.texts.take(places).to_pylist(), lines.ends.take(places).to_pylist()
+    for place, text, end in zip(places.to_pylist(), texts, ends, strict=True):
+        number = lines.first + place
+        if text is None:
+            reason: str | None = lines.bad[place]
+        elif not text.strip(_SPACE):
+            yield place, Skip(What.BLANK_LINE, number, end)
+            continue
+        else:
+            try:
+                value = decoder.value(text.removeprefix("\ufeff"))
+                reason = members.refusal(value)
+            except NotJson as cause:
+                reason = cause.reason
+        if reason is None:
+            assert isinstance(value, dict)
+            yield place, value
+        else:
+            yield place, Reject(number, end, reason, lines.raw[place].as_py()[:RAW_BYTES_MAX])
+
+
+def _of_part(part: _Part, name: str) -> Values:
+    found = part.columns.get(name)
+    return found if found is not None else pa.nulls(len(part.places), pa.string())
+
+
+def _in_order(pieces: Sequence[Values], order: pa.UInt64Array | None) -> Values:
+    """One column of the rows of all parts."""
+    pieces = [piece for piece in pieces if len(piece)]
+    arrays = [_as_texts(piece) for piece in pieces]
+    known = [array for array in arrays if array is not None]
+    kinds = {array.type for array in known if array.null_count < len(array)}
+    if len(known) == len(pieces) and len(kinds) <= 1:
+        kind = kinds.pop() if kinds else pa.string()
+        joined = pa.concat_arrays([array if array.type == kind else pa.nulls(len(array), kind) for array in known])
+        return joined if order is None else joined.take(order)
+    values = [value for piece in pieces for value in listed(piece)]
+    return values if order is None else [values[place] for place in order.to_pylist()]
+
+
+def _as_texts(values: Values) -> pa.Array | None:
+    if isinstance(values, pa.Array):
+        return values
+    return pa.array(values, pa.string()) if set(map(type, values)) <= {str, type(None)} else None
