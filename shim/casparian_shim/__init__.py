@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from casparian_shim.readers.csv import read_csv
     from casparian_shim.readers.fixed_width import read_fixed_width
     from casparian_shim.readers.jsonl import read_jsonl
+    from casparian_shim.readers.multiline import read_records
     from casparian_shim.readers.text import read_lines
     from casparian_shim.values import Output, decimal, timestamp
 
@@ -28,6 +29,7 @@ __all__ = [
     "read_fixed_width",
     "read_jsonl",
     "read_lines",
+    "read_records",
     "timestamp",
 ]
 
@@ -42,6 +44,7 @@ _HOMES = {
     "read_fixed_width": "readers.fixed_width",
     "read_jsonl": "readers.jsonl",
     "read_lines": "readers.text",
+    "read_records": "readers.multiline",
     "timestamp": "values",
 }
 

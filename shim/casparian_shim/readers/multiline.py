@@ -1,0 +1,194 @@
+"""Records of several lines, such as log entries with a stack trace: joined by the pattern of their first or their last line.
+
+Which record a line belongs to depends on the lines alone, never on time or on blocks. Patterns are RE2's, so that matching takes
+time in proportion to the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Unpack
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian_shim.readers.blocks import RAW_ENCODING, Block, BlockBuilder
+from casparian_shim.readers.lines import LineBlock, LineEnds, line_blocks
+from casparian_shim.readers.reading import Common, records
+from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Encoding, Input, Source
+from casparian_shim.readers.tape import What
+
+
+def read_records(
+    source: Source,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    encoding: Encoding = "utf-8",
+    line_ends: LineEnds = "any",
+    record_bytes_max: int = RECORD_BYTES_MAX,
+    **common: Unpack[Common],
+) -> Any:
+    """Each record as `{"text", "offset", "__cf_row_id"}`: its lines with the line ends between them, and where it begins.
+
+    `start` matches the beginning of a record's first line, `end` something in its last line; give one or both, in RE2's syntax.
+    With `start`, the lines before the first record are a declared preamble; with both, so are lines between records. Rejected: a
+    record that is longer than `record_bytes_max`, has a line that is not valid text, or has no last line. A file in which
+    no line matches `start` is one rejected record.
+    """
+    if start is None and end is None:
+        raise ValueError("read_records needs start=, end= or both: the pattern of a record's first or last line")
+    for name, pattern in (("start", start), ("end", end)):
+        if pattern is not None:
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern)
+            except pa.ArrowInvalid as cause:
+                raise ValueError(f"{pattern!r:.200} is not a valid {name}: {cause}") from None
+
+    def blocks(input: Input) -> Iterator[Block]:
+        joined = _Joined(start, end, input, record_bytes_max)
+        for lines in line_blocks(input, line_ends=line_ends, record_bytes_max=record_bytes_max):
+            joined.take(lines)
+            yield joined.made.block()
+        joined.finish()
+        yield joined.made.block()
+
+    common.setdefault("offsets", True)
+    return records(source, blocks, encoding=encoding, **common)
+
+
+class _Open:
+    """The record that has begun last."""
+
+    def __init__(self, row_id: int) -> None:
+        self.row_id = row_id
+        self.end = 0
+        self.size = 0
+        self.parts: list[str] = []
+        self.line_end = ""
+        self.raw = bytearray()
+        self.has_all_raw = False
+        self.reason: str | None = None
+        self.encodings: dict[str, None] = {}
+
+
+class _Joined:
+    """Lines in, records out."""
+
+    def __init__(self, start: str | None, end: str | None, input: Input, record_bytes_max: int) -> None:
+        self._start, self._end = start, end
+        self._record_bytes_max = record_bytes_max
+        self._has_fallback = input.has_fallback
+        self.made = BlockBuilder(["text", RAW_ENCODING] if input.has_fallback else ["text"])
+        self._open: _Open | None = None
+        #: What comes before the first record, while there is none.
+        self._before = _Open(input.lines_before + 1) if start is not None else None
+
+    def take(self, lines: LineBlock) -> None:
+        at = 0
+        for place, is_start in self._borders(lines):
+            self._extend(lines, at, place)
+            at = place
+            if is_start:
+                self._begin(lines.first + place)
+            elif self._open is not None:
+                self._close(None)
+        self._extend(lines, at, len(lines))
+
+    def finish(self) -> None:
+        """The input has ended."""
+        before = self._before
+        if before is not None and before.size:
+            reason = f"has no line that matches start={self._start!r:.80}"
+            self.made.reject(before.row_id, before.end, reason, bytes(before.raw))
+        elif self._open is not None:
+            self._close("ends with the file, before its last line" if self._end is not None else None)
+
+    def _borders(self, lines: LineBlock) -> list[tuple[int, bool]]:
+        """The places where a record begins (True), and those after the last line of one."""
+        borders: list[tuple[int, bool]] = []
+        if self._start is not None:
+            found = pc.match_substring_regex(lines.texts, f"^(?:{self._start})")
+            borders += [(place, True) for place in pc.indices_nonzero(found).to_pylist()]
+        if self._end is not None:
+            found = pc.match_substring_regex(lines.texts, self._end)
+            borders += [(place + 1, False) for place in pc.indices_nonzero(found).to_pylist()]
+            borders.sort()  # where one record ends and the next begins, the end comes first
+        return borders
+
+    def _begin(self, row_id: int) -> None:
+        if self._before is not None:
+            if self._before.size:
+                self.made.skip(What.PREAMBLE, self._before.row_id, self._before.end)
+            self._before = None
+        if self._open is not None:
+            self._close(None if self._end is None else f"is not ended where the next begins, on line {row_id:,}")
+        self._open = _Open(row_id)
+
+    def _extend(self, lines: LineBlock, first: int, stop: int) -> None:
+        """These lines belong to the record that is open, or to none."""
+        if self._open is None and self._start is None:
+            while first < stop and lines.texts[first].as_py() in ("", " ", "\t"):
+                self.made.skip(What.BLANK_LINE, lines.first + first, lines.ends[first].as_py())
+                first += 1
+            if first < stop:
+                self._open = _Open(lines.first + first)
+        if first == stop:
+            return
+        if self._open is not None:
+            self._add(self._open, lines, first, stop)
+        elif self._before is not None:
+            self._add(self._before, lines, first, stop)
+            self._before.parts.clear()
+        else:
+            for place in range(first, stop):
+                self.made.skip(What.BETWEEN_RECORDS, lines.first + place, lines.ends[place].as_py())
+
+    def _add(self, record: _Open, lines: LineBlock, first: int, stop: int) -> None:
+        begin = lines.begin if not first else lines.ends[first - 1].as_py()
+        record.end = lines.ends[stop - 1].as_py()
+        record.size += record.end - begin
+        lines.texts  # noqa: B018 - it finds the bad ones
+        bad = [place for place in sorted(lines.bad) if first <= place < stop]
+        self._keep_raw(record, lines, begin, bad)
+        if record.size > self._record_bytes_max:
+            record.reason = f"is longer than {self._record_bytes_max:,} bytes"
+        elif bad and record.reason is None:
+            number, reason = lines.first + bad[0], lines.bad[bad[0]]
+            record.reason = reason if number == record.row_id else f"has line {number:,}, which {reason}"
+        if record.reason is not None:
+            record.parts.clear()
+            return
+        if lines.is_utf8:
+            record.parts.append(lines.data[begin - lines.begin : record.end - lines.begin].decode())
+        else:
+            texts = lines.texts.slice(first, stop - first).to_pylist()
+            record.parts += [text + lines.line_end(place) for place, text in enumerate(texts, first)]
+        record.line_end = lines.line_end(stop - 1)
+        if self._has_fallback:
+            record.encodings |= dict.fromkeys(lines.encodings.slice(first, stop - first).to_pylist())
+
+    def _keep_raw(self, record: _Open, lines: LineBlock, begin: int, bad: list[int]) -> None:
+        """The record's beginning, up to and including the first line that is too long to be held."""
+        if record.has_all_raw:
+            return
+        stop = record.end
+        giant = next((place for place in bad if lines.sizes[place].as_py() > self._record_bytes_max), None)
+        if giant is not None:
+            stop = lines.ends[giant].as_py() - lines.sizes[giant].as_py()
+        room = RAW_BYTES_MAX - len(record.raw)
+        record.raw += lines.data[begin - lines.begin : min(stop - begin, room) + begin - lines.begin]
+        if giant is not None:
+            record.raw += lines.raw[giant].as_py()[: RAW_BYTES_MAX - len(record.raw)]
+        record.has_all_raw = giant is not None or len(record.raw) >= RAW_BYTES_MAX
+
+    def _close(self, reason: str | None) -> None:
+        record, self._open = self._open, None
+        assert record is not None
+        reason = record.reason or reason
+        if reason is not None:
+            self.made.reject(record.row_id, record.end, reason, bytes(record.raw))
+            return
+        text = "".join(record.parts)
+        text = text[: len(text) - len(record.line_end)]
+        self.made.row((text, ", ".join(record.encodings)) if self._has_fallback else (text,), record.row_id, record.end)
