@@ -292,24 +292,29 @@ class Cutter:
         if (counts := self._counts(cut.filtered(mask), counter)) is None:
             return None
         taken: list[_Taken] = []
-        for count in pc.unique(counts).to_pylist():
+        for count in pc.unique(counts.drop_null()).to_pylist():
             if (here := layout.with_count(count)) is None:
                 continue
-            mine = pc.replace_with_mask(mask, mask, pc.equal(counts, count))
+            mine = pc.replace_with_mask(mask, mask, pc.equal(counts, count).fill_null(False))
             if (found := self._take_alike(here, here.length, here.length, cut, mine)) is None:
                 return None
             taken.append(found)
         return self._reordered(layout, taken, len(cut.lengths))
 
     def _counts(self, cut: Slices, counter: Field) -> pa.Array | None:
-        """The count in each record; None if one is not a number."""
+        """The count in each record, NULL where it is not a number; None if the careful path must look."""
+        nothing = pa.scalar(None, pa.int64())
         if counter.is_number:
             found = numbers(cut.data(counter), counter, self.encodings[0])
-            return found.values if found.bad is None and not found.values.null_count and counter.is_integer else None
+            if not counter.is_integer:
+                return None
+            counts = found.values.fill_null(0)
+            return counts if found.bad is None else pc.if_else(found.bad, nothing, counts)
         texts = cut.texts(counter.start, counter.end, counter.encoding or self.encodings[0])
-        if texts is None or not pc.all(pc.match_substring_regex(texts, "^[0-9]{1,9}$")).as_py():
+        if texts is None:
             return None
-        return texts.cast(pa.int64())
+        is_number = pc.match_substring_regex(texts, "^[0-9]{1,9}$")
+        return pc.if_else(is_number, texts, pa.scalar(None, pa.string())).cast(pa.int64())
 
     def _reordered(self, layout: Layout, taken: Sequence[_Taken], record_count: int) -> _Taken:
         """The columns of records with different counts in the order of the file. Items beyond a count are NULL."""
