@@ -393,6 +393,39 @@ def test_fields_are_cut_where_they_stand(cells: list[tuple[str, str]]) -> None:
     assert [(each["one"], each["two"]) for each in whole] == [(f"{one:4}", f"{two:4}") for one, two in cells]
 
 
+TRUNCATED: list[tuple[dict[str, Any], bytes]] = [
+    ({"fields": FIELDS}, b"001Anna \r\n002Bob  \r\n003Carla\r\n"),
+    ({"fields": FIELDS, "unit": "chars"}, "001Jos\u00e9 \n002Zo\u00eb  \n003Bob  \n".encode()),
+    ({"fields": FIELDS, "encoding": "utf-16"}, "001Jos\u00e9 \n002Bob  \n".encode("utf-16")),
+    ({"fields": FIELDS, "framing": "none", "encoding": "cp037"}, "001Anna 002Bob  003Carla".encode("cp037")),
+    ({"fields": FIELDS, "framing": "rdw", "encoding": "ascii"}, rdw(b"001Anna ", b"002Bob  ", b"003Carla")),
+    ({"fields": FIELDS, "framing": "bdw", "encoding": "ascii"}, rdw(rdw(b"001Anna ", b"002Bob  "), rdw(b"003Carla"))),
+]
+
+
+@pytest.mark.parametrize(("case", "data"), TRUNCATED, ids=["crlf", "chars", "utf-16", "none", "rdw", "bdw"])
+def test_a_file_cut_at_any_byte_gives_every_record_before_the_cut_and_accounts_for_the_rest(
+    case: dict[str, Any], data: bytes
+) -> None:
+    whole, none, _, _ = outcome(data, case, 1 << 20)
+    assert none == []
+    for length in range(len(data)):
+        rows, rejected, _, end = outcome(data[:length], case, 7)
+        assert rows == whole[: len(rows)] and end == length
+        assert len(rejected) <= 1 and all(bad[0] == len(rows) + 1 for bad in rejected)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(set("0123456789 AZaz\t\x00"))), st.integers(0, 26), st.booleans())
+def test_a_character_too_many_or_too_few_never_shifts_a_field(extra: str, at: int, is_added: bool) -> None:
+    text = "001Anna \n002Bob  \n003Carla\n"
+    damaged = text[:at] + extra + text[at:] if is_added else text[:at] + text[at + 1 :]
+    rows, rejected = read(damaged.encode())
+    good = {tuple(each.values())[:-1] for each in read(text.encode())[0]}
+    assert {tuple(each.values())[:-1] for each in rows} <= good
+    assert len(rejected) == (0 if not is_added and at == 26 else 1)  # without the last line end all is there
+
+
 @settings(deadline=None)
 @given(st.data(), st.sampled_from(CASES), st.integers(1, 9))
 def test_columns_and_single_records_and_blocks_of_any_size_give_the_same(

@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import RAW_ENCODING, Block, Group, Reject, Skip, Values
-from casparian_shim.readers.fixed_width.columns import arrow_type, numbers
+from casparian_shim.readers.fixed_width.columns import Slices, arrow_type, numbers
 from casparian_shim.readers.fixed_width.copybook import VariableLayout
 from casparian_shim.readers.fixed_width.frames import Frames
 from casparian_shim.readers.fixed_width.layout import Field, Layout, Value
-from casparian_shim.readers.fixed_width.slices import Slices
 from casparian_shim.readers.source import RAW_BYTES_MAX, not_the_encoding
 from casparian_shim.readers.tape import What
 

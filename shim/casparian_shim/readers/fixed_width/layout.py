@@ -33,7 +33,11 @@ def is_of_one_byte(encoding: str) -> bool:
     codec = codecs.lookup(encoding)
     if codec.name in ("ascii", "iso8859-1"):
         return True
-    return hasattr(import_module(f"encodings.{codec.name.replace('-', '_')}"), "decoding_table")
+    try:
+        module = import_module(f"encodings.{codec.name.replace('-', '_')}")
+    except ModuleNotFoundError:  # a codec that does not come with Python
+        return False
+    return hasattr(module, "decoding_table")
 
 
 _DIGITS_MAX = 38
