@@ -209,6 +209,65 @@ def test_a_table_that_depends_on_a_count_moves_what_follows_it() -> None:
     ]
 
 
+REDEFINED = """
+       01  ENTRY.
+           05  KIND               PIC X.
+           05  CASH.
+               10  TILL           PIC 9(3).
+               10  AMOUNT         PIC S9(5) COMP-3.
+           05  CHEQUE REDEFINES CASH.
+               10  BANK           PIC X(4).
+               10  AMOUNT         PIC S9(4) COMP.
+"""
+
+
+def test_each_type_of_record_may_take_its_own_redefinition() -> None:
+    book = copybook(REDEFINED)
+    types = {
+        "C": ("cash", book.layout()),
+        "Q": ("cheques", book.layout(take=["CHEQUE"])),
+    }
+    encoding = "cp500"
+    data = b"".join(
+        [
+            "C042".encode(encoding) + bytes.fromhex("00125C"),
+            "QABNA".encode(encoding) + (-7).to_bytes(2, "big", signed=True),
+            "C043".encode(encoding) + bytes.fromhex("0012FF"),
+            "Z".encode(encoding) + bytes(6),
+        ]
+    )
+    rows, rejected = read(data, None, record_types=types, type_at=(0, 1), encoding=encoding, framing="none")
+    assert rows == [
+        ("cash", row(1, kind="C", till="042", amount=125)),
+        ("cheques", row(2, kind="Q", bank="ABNA", amount=-7)),
+    ]
+    assert rejected == [
+        (3, "has no number in amount: X'0012FF' is not a packed number: F is no digit"),
+        (4, "has the type 'Z', which is not one of C, Q"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "data", "value"),
+    [
+        (Field(0, 3), "é!".encode(), "é!"),
+        (Field(0, 2, encoding="cp037"), b"\xc1\xc2", "AB"),
+        (Field(0, 2, "bytes"), b"\x00\xff", b"\x00\xff"),
+        (Field(0, 3, "zoned"), b"   ", None),
+        (Field(0, 3, "packed", unset="null"), b"\xff\xff\xff", None),
+        (Field(0, 2, "packed", sign="none", unset="null"), b"\0\0", 0),
+        (Field(0, 4, "binary"), b"\0\0\0\0", 0),
+        (Field(0, 10, "packed"), b"\0" * 9 + b"\x1c", Decimal(1)),
+        (Field(0, 8, "binary", sign="none"), b"\xff" * 8, Decimal(2**64 - 1)),
+        (Field(0, 8, "binary"), b"\xff" * 8, -1),
+        (Field(0, 2, "zoned", scale=-3), b"12", 12000),
+    ],
+)
+def test_a_field_says_what_its_bytes_are(field: Field, data: bytes, value: object) -> None:
+    found = field.value(data, "utf-8")
+    assert (found, type(found)) == (value, type(value))
+
+
 TYPES = {"H": ("headers", {"kind": (0, 1), "day": (1, 9)}), "D": ("details", {"sku": (1, 4), "qty": (4, 6)}), "T": None}
 TYPED = b"H20240101\nDabc01\nDdef02\nX\nDgh\nH20240102\nDjkl03\nT\n"
 
