@@ -30,15 +30,15 @@ class Slices:
     records: pa.Array
     is_text: bool
     lengths: pa.Array
+    #: Whether all bytes are below 128.
     is_ascii: bool
 
     @classmethod
     def of(cls, records: pa.Array, is_text: bool) -> Slices:
-        if not is_text:
-            return cls(records, is_text, pc.binary_length(records), False)
         data = records.buffers()[2]
         is_ascii = data is None or data.to_pybytes().isascii()
-        return cls(records, is_text, pc.binary_length(records) if is_ascii else pc.utf8_length(records), is_ascii)
+        counts_characters = is_text and not is_ascii
+        return cls(records, is_text, (pc.utf8_length if counts_characters else pc.binary_length)(records), is_ascii)
 
     @property
     def shortest_and_longest(self) -> tuple[int, int]:
@@ -60,7 +60,7 @@ class Slices:
 
     def cells(self, start: int, end: int | None) -> pa.Array:
         """The bytes of a field in each record."""
-        return pc.binary_slice(self.records, start, _END if end is None else end)
+        return pc.binary_slice(self.records.view(pa.binary()), start, _END if end is None else end)
 
     def data(self, field: Field) -> bytes:
         """The bytes of a number in each record, one after the other. Every record must reach to its end."""
@@ -71,10 +71,8 @@ class Slices:
         """The text of a field in each record; None if one cannot be read."""
         if self.is_text and not self.is_ascii:
             return pc.utf8_slice_codeunits(self.records, start, _END if end is None else end)
-        if self.is_text:
-            return pc.binary_slice(self.records.view(pa.binary()), start, _END if end is None else end).view(
-                pa.string()
-            )
+        if self.is_text or (self.is_ascii and _keeps_ascii(encoding)):
+            return self.cells(start, end).view(pa.string())
         try:
             return _decoded(self.cells(start, end), encoding)
         except (UnicodeError, pa.ArrowInvalid):
@@ -111,6 +109,11 @@ def _ascii_table(encoding: str) -> bytes | None:
         return bytes(ord(text) if text.isascii() else 0x80 for text in texts)
     is_superset = encoding in _ASCII_AND_LEAD_BYTES and _ASCII.decode(encoding) == _ASCII.decode("ascii")
     return _ASCII + b"\x80" * 128 if is_superset else None
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    """Whether bytes below 128 alone are ASCII in the encoding."""
+    return encoding == "utf-8" or (_ascii_table(encoding) or b"").startswith(_ASCII)
 
 
 _ASCII = bytes(range(128))
