@@ -115,6 +115,18 @@ def test_the_last_field_may_reach_to_the_end_of_the_record() -> None:
     )
 
 
+@pytest.mark.parametrize("unit", ["bytes", "chars"])
+@pytest.mark.parametrize("block", [999, 1 << 20])
+def test_a_line_beyond_the_limit_is_never_read_in_part(unit: Any, block: int) -> None:
+    data = b"001Anna \n" + b"002" + b"x" * 100_000 + b"\n003Bob  \n"
+    with pytest.MonkeyPatch.context() as patch, entries() as seen:
+        patch.setattr(source, "BLOCK_BYTES", block)
+        rows, rejected = read(data, unit=unit, length="any", record_bytes_max=1000)
+    assert rows == [row(1, id="001", name="Anna"), row(3, id="003", name="Bob")]
+    assert rejected == [(2, "is longer than 1,000 bytes")]
+    assert seen.end == len(data)
+
+
 def test_headers_trailers_and_padding_are_declared_skips() -> None:
     with entries() as seen:
         assert read(b"HEAD\n001Anna \n002Bob  \nTOTAL 2\nEND\n\x1a", skip_lines=1, footer_lines=3)[0] == [

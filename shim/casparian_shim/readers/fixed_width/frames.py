@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from casparian_shim.readers.fixed_width.numbers import shown
 from casparian_shim.readers.lines import LineEnds, line_blocks
@@ -48,11 +49,11 @@ class Frames:
 
 
 def frames_of(
-    input: Input, framing: Framing, length: int, line_ends: LineEnds, *, with_texts: bool
+    input: Input, framing: Framing, length: int, line_ends: LineEnds, record_bytes_max: int, *, with_texts: bool
 ) -> Iterator[Frames]:
     """The records of an input. `length` is that of a record, for records without line ends."""
     if framing == "lines":
-        return _lines(input, line_ends, with_texts)
+        return _lines(input, line_ends, record_bytes_max, with_texts)
     if framing == "none":
         return _unended(input, length)
     return _described(input, has_blocks=framing == "bdw")
@@ -79,15 +80,19 @@ def without_margins(frames: Iterator[Frames], first: int, head: int, foot: int) 
         yield replace(each, asides={**asides, **each.asides})
 
 
-def _lines(input: Input, line_ends: LineEnds, with_texts: bool) -> Iterator[Frames]:
-    for lines in line_blocks(input, line_ends=line_ends):
+def _lines(input: Input, line_ends: LineEnds, record_bytes_max: int, with_texts: bool) -> Iterator[Frames]:
+    for lines in line_blocks(input, line_ends=line_ends, record_bytes_max=record_bytes_max):
         texts = lines.texts if with_texts else None
         encodings = lines.encodings if with_texts and input.has_fallback else None
         asides = {}
         if b"\x1a" in lines.data:
             marks = [place for place, raw in enumerate(lines.raw.to_pylist()) if raw.strip(b"\x1a") == b"" != raw]
             asides = dict.fromkeys(marks, What.PADDING)
-        yield Frames(lines.raw, lines.numbers, lines.ends, texts, encodings, dict(lines.bad), asides)
+        bad = dict(lines.bad)
+        if not with_texts and (pc.max(lines.sizes).as_py() or 0) > record_bytes_max:
+            too_long = pc.indices_nonzero(pc.greater(lines.sizes, record_bytes_max)).to_pylist()
+            bad |= dict.fromkeys(too_long, f"is longer than {record_bytes_max:,} bytes")
+        yield Frames(lines.raw, lines.numbers, lines.ends, texts, encodings, bad, asides)
 
 
 def _unended(input: Input, length: int) -> Iterator[Frames]:

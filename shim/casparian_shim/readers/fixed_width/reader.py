@@ -15,7 +15,7 @@ from casparian_shim.readers.fixed_width.layout import Field, Fields, Layout, is_
 from casparian_shim.readers.fixed_width.numbers import zones
 from casparian_shim.readers.lines import LineEnds
 from casparian_shim.readers.reading import Common, records
-from casparian_shim.readers.source import Encoding, Input, Source
+from casparian_shim.readers.source import RECORD_BYTES_MAX, Encoding, Input, Source
 
 #: The layout of each type of record: with the output of its rows, or as the output of that name; None passes such records over.
 RecordTypes = Mapping[str, "tuple[str, Fields | Layout] | Fields | Layout | None"]
@@ -39,6 +39,7 @@ def read_fixed_width(
     skip_lines: int = 0,
     footer_lines: int = 0,
     line_ends: LineEnds = "any",
+    record_bytes_max: int = RECORD_BYTES_MAX,
     **common: Unpack[Common],
 ) -> Any:
     """Each record cut into fields: `{"id": (0, 8)}` is the text of the first eight positions, a `Field` may be a number.
@@ -69,7 +70,7 @@ def read_fixed_width(
             empty_is_null=empty == "null",
         )
         whole = max(each.layout.length for each in types) if length in (None, "any") else int(length or 0)
-        frames = frames_of(input, framing, whole, line_ends, with_texts=cutter.by_text)
+        frames = frames_of(input, framing, whole, line_ends, record_bytes_max, with_texts=cutter.by_text)
         for each in without_margins(frames, input.lines_before + 1, skip_lines, footer_lines):
             yield cutter.block(each)
 
