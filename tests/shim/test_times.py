@@ -223,3 +223,29 @@ def test_every_format_reads_what_it_wrote_and_never_raises_anything_else(moment:
             timestamp(text, tz="UTC")
         except ValueError:
             continue
+
+
+FORMATS = [
+    "%Y-%m-%d %H:%M:%S.%f",
+    "%d/%m/%Y %I:%M:%S %p",
+    "%Y%m%d%H%M%S",
+    "%Y-%j %H:%M",
+    "%a, %d %b %Y %H:%M:%S",
+    "%A %d %B %Y",
+]
+
+
+@given(st.datetimes(dt.datetime(1800, 1, 1), dt.datetime(2200, 1, 1)), st.sampled_from(FORMATS))
+def test_a_format_reads_what_pythons_strptime_reads(moment: dt.datetime, format: str) -> None:
+    text = moment.strftime(format)
+    expected = dt.datetime.strptime(text, format).replace(tzinfo=dt.UTC)
+    assert timestamp(text, format=format, tz="UTC") == expected
+    assert timestamp(f"{text} +0130", format=f"{format} %z").utcoffset() == dt.timedelta(minutes=90)
+
+
+@given(st.datetimes(timezones=st.timezones()), st.sampled_from([" ", "T"]))
+def test_every_time_that_python_writes_is_read_back(moment: dt.datetime, separator: str) -> None:
+    offset = moment.utcoffset()
+    assert offset is not None
+    fixed = moment.replace(tzinfo=dt.timezone(offset), fold=0)
+    assert timestamp(fixed.isoformat(separator)) == fixed
