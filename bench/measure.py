@@ -54,6 +54,8 @@ class Case:
     kind: Kind
     run: Callable[[], Sample]
     differs: str = ""
+    #: Cases are only compared with cases of the same work.
+    work: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +176,15 @@ def described(problem: Exception) -> str:
 
 
 def ratios(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """How many times better casparian's first case is than each other case, by the first figure."""
-    figure = benchmark.figures[0]
-    ours = next(outcome for outcome in outcomes if outcome.case.kind == "casparian")
+    """How many times better casparian's first case is than each other case of the same work, by the first figure of both."""
     found = {}
-    for other in outcomes:
-        if other is not ours and (ratio := _times_better(ours, other, figure)) is not None:
-            found[other.case.name] = round(ratio, 3)
+    for work in dict.fromkeys(outcome.case.work for outcome in outcomes):
+        alike = [outcome for outcome in outcomes if outcome.case.work == work]
+        ours = next(outcome for outcome in alike if outcome.case.kind == "casparian")
+        figure = next((each for each in benchmark.figures if ours.median(each.name) is not None), benchmark.figures[0])
+        for other in alike:
+            if other is not ours and (ratio := _times_better(ours, other, figure)) is not None:
+                found[other.case.name] = round(ratio, 3)
     return found
 
 
@@ -196,7 +200,8 @@ def _verdict(target: Target, figures: Mapping[str, Figure], outcomes: Sequence[O
         return Verdict(target, None)
     if target.against is None:
         return Verdict(target, ours.median(figure.name))
-    other = best_peer(outcomes, figure) if target.against == BEST_PEER else _named(outcomes, target.against)
+    alike = [outcome for outcome in outcomes if outcome.case.work == ours.case.work]
+    other = best_peer(alike, figure) if target.against == BEST_PEER else _named(outcomes, target.against)
     if other is None:
         return Verdict(target, None)
     return Verdict(target, _times_better(ours, other, figure), other.case.name)
@@ -225,6 +230,8 @@ def as_map(outcome: Outcome, figures: Sequence[Figure]) -> dict[str, Any]:
     """One case for the JSON report."""
     case = outcome.case
     found: dict[str, Any] = {"name": case.name, "kind": case.kind, "differs": case.differs}
+    if case.work:
+        found["work"] = case.work
     if outcome.unavailable:
         return {**found, "unavailable": outcome.unavailable}
     if outcome.failed:
@@ -270,7 +277,9 @@ def show(console: Console, benchmark: Benchmark, outcomes: Sequence[Outcome], su
     for figure in benchmark.figures:
         table.add_column(f"{figure.name}, {figure.unit}", justify="right")
     table.add_column("casparian is", justify="right")
-    for outcome in outcomes:
+    for before, outcome in zip([None, *outcomes], outcomes, strict=False):
+        if before is not None and before.case.work != outcome.case.work:
+            table.add_section()
         ratio = ratio_of.get(outcome.case.name)
         cells = [_cell(outcome, figure) for figure in benchmark.figures]
         name = Text(f"{outcome.case.name} ({outcome.case.kind})")
