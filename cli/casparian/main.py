@@ -37,7 +37,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Files": {
         "scan": ("scan", "Find files and record them in the file index."),
-        "preview": ("scan", "Show a file's kind, encoding and first records."),
+        "preview": ("preview", "Show a file's kind, encoding and first records."),
         "files": ("files", "List the files in the file index."),
         "tag": ("files", "Put a tag on files."),
         "untag": ("files", "Remove a tag from files."),
@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Parsers and contracts": {
         "parser": ("parser", "Register parsers, and manage their versions and parameters."),
         "contract": ("contract", "List, show, compare, approve and reject contracts."),
+        "schema": ("schema", "Draft contracts from files."),
     },
     "Run the daemon": {
         "start": ("daemon", "Start the daemon and its local workers."),

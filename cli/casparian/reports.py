@@ -14,6 +14,7 @@ from typing import Any
 from casparian.app import App
 from casparian.render import cell, draw_grid, fields, screen_width, section
 from casparian_app.devrun.rows import ColumnSeen, InputRun, Observer
+from casparian_app.inferring import DraftedContract, contract_document, sentences
 from casparian_app.jobs import JobDetails
 from casparian_app.texts import count, size, when
 from casparian_protocol import wording
@@ -66,6 +67,18 @@ def error_lines(run: InputRun, *, is_verbose: bool) -> list[str]:
     if is_verbose:
         lines += [f"  {cell(each)}" for each in error.trace.splitlines()]
     return lines
+
+
+def print_contracts(app: App, drafts: Sequence[DraftedContract]) -> None:
+    """Drafted contracts: JSON to stdout, in the form of a file next to the parser; the evidence to stderr."""
+    if not drafts:
+        app.say("No rows, so there is nothing to draft a contract from.")
+        return
+    print(json.dumps(contract_document(drafts), indent=2, ensure_ascii=False), file=app.out)
+    for draft in drafts:
+        for line in sentences(draft):
+            app.say(cell(line))
+        app.say(f"Save it as {draft.output}.schema.json next to the parser, or put it into `outputs` of its source.")
 
 
 def document(run: InputRun) -> dict[str, object]:

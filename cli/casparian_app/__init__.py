@@ -9,7 +9,8 @@ terminal. It imports only the public names of the sentinel and the worker, as li
 | `gateway` | query and change a home: through the running daemon, in this process, or as of the past |
 | `names`, `texts` | names and shortened ids; numbers and times in sentences; JSON documents |
 | `files`, `processing` | scan, preview a file, tag; the selection of `process`, and its outcome |
-| `parsers`, `scaffold`, `devrun` | register a parser; its versions and parameters; write a skeleton; run one on a file |
+| `parsers`, `devrun` | register a parser; its versions and parameters; run one on a file |
+| `drafting`, `inferring` | draft a parser from samples; draft a contract from rows |
 | `jobs`, `stories` | list jobs, show one, run it again and compare; tell its story |
 | `sql` | SQL of the user; answers as files |
 | `event_log` | read, verify and repair the log |

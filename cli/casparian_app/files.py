@@ -26,6 +26,7 @@ from casparian_shim.safe import scrub
 from casparian_worker import (
     DEFAULT_EXCLUDES,
     ChangeWriter,
+    Detected,
     FileRow,
     HexRow,
     InputChanged,
@@ -47,6 +48,7 @@ from casparian_worker import (
 
 __all__ = [
     "DEFAULT_EXCLUDES",
+    "Detected",
     "FileUnreadable",
     "Hashed",
     "HexRow",

@@ -121,7 +121,7 @@ def test_a_draft_can_be_edited_and_one_failing_test_is_one(
     draft = module.read_text()
 
     module.write_text(
-        draft.replace("    yield from read_csv(path", "    for row in read_csv(path").rstrip()
+        draft.replace("    return read_csv(path", "    for row in read_csv(path").rstrip()
         + ":\n        yield row | {'note': row['note'].upper()}\n"
     )
     assert "1 of 1 test passed" in call("parser", "test", "demo").out

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "log rebuild": "tests/sentinel/projection",
     "log repair": "tests/cli/test_log_proof.py",
     "new parser": "files",
+    "schema infer": "tests/cli/test_schema_infer.py",
     "quarantine export": "a file",
     "start": "tests/end_to_end",
     "stop": "tests/end_to_end",

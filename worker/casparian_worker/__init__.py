@@ -14,6 +14,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casparian_worker.__main__ import run as run_worker
+    from casparian_worker.detection import (
+        Detected,
+        Dialect,
+        Field,
+        Json,
+        Layout,
+        Log,
+        Sample,
+        Segments,
+        Xml,
+        detect_descriptor,
+        detect_file,
+    )
+    from casparian_worker.detection.columns import ColumnFound, ColumnInference
+    from casparian_worker.detection.fixed_width import ruler
     from casparian_worker.discovery.file_index import ChangeWriter, FileRow, as_file_index, retag
     from casparian_worker.discovery.files import (
         DEFAULT_EXCLUDES,
@@ -51,16 +66,24 @@ __all__ = [
     "CancelToken",
     "ChangeWriter",
     "ColdSpawner",
+    "ColumnFound",
+    "ColumnInference",
+    "Detected",
+    "Dialect",
     "Environment",
     "Failed",
+    "Field",
     "FileRow",
     "Guest",
     "GuestSpec",
     "GuestStream",
     "HexRow",
     "InputChanged",
+    "Json",
     "JudgedOutput",
+    "Layout",
     "Lineage",
+    "Log",
     "Origin",
     "Outcome",
     "ParseTask",
@@ -71,9 +94,11 @@ __all__ = [
     "Reproduction",
     "ReservedColumn",
     "RowOrigins",
+    "Sample",
     "ScanOptions",
     "ScanOutcome",
     "ScanProgress",
+    "Segments",
     "Source",
     "SourceRecords",
     "StreamCounters",
@@ -84,8 +109,11 @@ __all__ = [
     "WalkOptions",
     "Watchdog",
     "WorkerContext",
+    "Xml",
     "all_skips",
     "as_file_index",
+    "detect_descriptor",
+    "detect_file",
     "error_after_cut",
     "error_after_end",
     "error_of_exception",
@@ -101,6 +129,7 @@ __all__ = [
     "rejected_batch",
     "reproduce_job",
     "retag",
+    "ruler",
     "run_worker",
     "scan",
     "with_texts",
@@ -109,6 +138,9 @@ __all__ = [
 #: Module → its public names; `public=name` if the name in the module differs.
 _NAMES = {
     "casparian_worker.__main__": "run_worker=run",
+    "casparian_worker.detection": "detect_descriptor detect_file Detected Dialect Field Json Layout Log Sample Segments Xml",
+    "casparian_worker.detection.columns": "ColumnFound ColumnInference",
+    "casparian_worker.detection.fixed_width": "ruler",
     "casparian_worker.discovery.file_index": "as_file_index ChangeWriter FileRow retag",
     "casparian_worker.discovery.files": "DEFAULT_EXCLUDES hash_file InputChanged path_os path_text WalkOptions",
     "casparian_worker.discovery.preview": "hex_rows HexRow Preview preview",

@@ -19,7 +19,6 @@ from casparian.app import App, Command, ExitCode, Group, pass_app
 from casparian.render import as_json, cell, screen_width, table
 from casparian.shipped import Documented, bundled, read_documented
 from casparian_app.doctor import Check, Verdict, examine
-from casparian_app.scaffold import read_sample, scaffold, write_scaffold
 from casparian_app.support import write_support_bundle
 from casparian_app.texts import UsageProblem, count, size
 from casparian_protocol.client import Client, NoSentinel, RequestRefused
@@ -124,15 +123,18 @@ def new() -> None:
 
 @new.command(
     "parser",
-    examples="casparian new parser trades --from trades_2024.csv\ncasparian new parser trades --dir parsers",
+    examples="""casparian new parser trades --from trades_2024.csv
+casparian new parser trades --from inbox/
+casparian new parser trades --dir parsers""",
 )
 @click.argument("name")
 @click.option(
     "--from",
-    "sample",
+    "samples",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draft the columns and the test from this sample.",
+    multiple=True,
+    metavar="PATH",
+    help="Draft the parser from this sample, or from the files in this directory. Repeatable.",
 )
 @click.option(
     "--dir",
@@ -143,28 +145,47 @@ def new() -> None:
     help="Create NAME/ in this directory (default: the current one).",
 )
 @pass_app
-def parser(app: App, name: str, sample: Path | None, parent: Path) -> None:
+def parser(app: App, name: str, samples: tuple[Path, ...], parent: Path) -> None:
     """Write the directory NAME with a parser, a contract, a sample and a test, ready to run.
 
-    With --from, columns and types are drafted from the sample: a type is chosen only when every value fits it.
+    With --from, the samples are examined, the draft is run on them, and its columns get the types that every value fits.
+    What is not certain is said. Nothing is written if no draft reads the samples.
     """
+    from casparian_app.drafting import draft_parser, find_samples, skeleton, write_draft
+
+    directory = parent / name
     try:
-        files = scaffold(name, read_sample(sample) if sample else None)
-        write_scaffold(parent / name, files)
+        if directory.exists():
+            write_draft(directory, {})  # refuses, before anything is run
+        drafted = draft_parser(name, find_samples(samples)) if samples else skeleton(name)
+        write_draft(directory, drafted.files)
     except OSError as cause:
         raise UsageProblem(
-            f"{cause.filename or sample or parent}: {cause.strerror or cause}.",
+            f"{cause.filename or (samples[0] if samples else parent)}: {cause.strerror or cause}.",
             remedy="Name a readable sample with --from, and a directory that you may write to with --dir.",
         ) from cause
-    written = [str(parent / name / path) for path in files]
+    written = [str(directory / path) for path in drafted.files]
     if app.is_json:
-        as_json(app, {"name": name, "directory": parent / name, "files": written})
+        trials = [
+            {
+                "path": each.path,
+                "valid": each.valid,
+                "rejected": each.rejected,
+                "skipped": each.skipped,
+                "problem": each.problem,
+            }
+            for each in drafted.trials
+        ]
+        document = {"name": name, "directory": directory, "files": written, "kind": drafted.kind}
+        as_json(app, {**document, "seen": drafted.sentences, "trials": trials})
         return
     for path in written:
         print(cell(path), file=app.out)
-    module, test_input = written[0], written[1]
-    app.say(f"Try it:       {command_line('run', module, test_input)}")
-    app.say(f"Register it:  {command_line('parser', 'register', str(parent / name))}")
+    for sentence in drafted.sentences:
+        app.say(cell(sentence))
+    test_input = next((path for path in written if "/tests/" in path), str(samples[0]) if samples else "FILE")
+    app.say(f"Try it:       {command_line('run', written[0], test_input)}")
+    app.say(f"Register it:  {command_line('parser', 'register', str(directory))}")
 
 
 @click.command(

@@ -26,6 +26,7 @@ from casparian_app.texts import UsageProblem, count, size, when, when_short
 from casparian_protocol.queries.registry import ContractsListed
 from casparian_protocol.wire.operations.base import Call, Done
 from casparian_protocol.wire.operations.registry import PAUSE, RESUME, RETIRE, USE_VERSION, VersionVerdict
+from casparian_protocol.wording import command_line
 
 if TYPE_CHECKING:
     from casparian_app.parsers import PreparedArtifact
@@ -294,7 +295,17 @@ def register(app: App, path: Path, no_tests: bool) -> ExitCode:
             f"The parser cannot run before its contracts are approved: `casparian contract approve {named}` "
             f"approves {count(len(waiting), 'contract')}."
         )
+    if not result.contracts:
+        app.say(f"It declares no outputs, so no file will be parsed by it. {_how_to_declare(path)}")
     return ExitCode.OK
+
+
+def _how_to_declare(path: Path) -> str:
+    """What is missing for a parser without a contract, and the command that drafts it."""
+    return (
+        f"`{command_line('schema', 'infer', 'FILE', '--parser', str(path))}` drafts its contract from a file: save it as "
+        "OUTPUT.schema.json next to the parser, or as `outputs` in its source, and register a new version."
+    )
 
 
 def _bundle_lines(prepared: PreparedArtifact) -> Iterator[str]:

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,6 +106,12 @@ casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Be
 )
 @click.option("--no-sandbox", is_flag=True, hidden=True, callback=_refuse_no_sandbox, expose_value=False)
 @click.option("--raw", is_flag=True, help="Print every valid row as one line of JSON instead of tables.")
+@click.option(
+    "--propose-contract",
+    "is_proposing",
+    is_flag=True,
+    help="Draft contracts from the rows, with evidence, instead of enforcing the parser's own.",
+)
 @pass_app
 def run(
     app: App,
@@ -118,6 +125,7 @@ def run(
     force: bool,
     venv: Path | None,
     raw: bool,
+    is_proposing: bool,
 ) -> ExitCode:
     """Run a parser on files and show the first rows, the schema and the violations of each output.
 
@@ -130,11 +138,16 @@ def run(
 
     if uri is None and (whatif or force):
         raise OptionNeedsSink("--whatif" if whatif else "--force")
+    if is_proposing and contract_file is not None:
+        raise UsageProblem("--propose-contract and --contract cannot be combined.", remedy="Leave one of them out.")
     for path in inputs:
-        _require_file(path)
-    chosen = _chosen(app, parser)
+        require_file(path)
+    chosen = chosen_parser(app, parser)
     if contract_file is not None:
         chosen = with_contracts(chosen, contract_file)
+    only_output = next(iter(chosen.contracts), chosen.metadata.name)
+    if is_proposing:
+        chosen = replace(chosen, contracts={})
     values = read_params(params, chosen.metadata.params)
     sink = Sink(read_target(uri), is_overwriting=force, is_trial=whatif) if uri is not None else None
     if sink is not None:
@@ -145,7 +158,9 @@ def run(
             f"{cell(', '.join(foreign))}: from {cell(python)}. "
             "A registered parser can import only the standard library and pyarrow."
         )
-    session = _Session(app, chosen, values, python, limit, sink, is_raw=raw)
+    session = _Session(
+        app, chosen, values, python, limit, sink, is_raw=raw, proposes_for=only_output if is_proposing else None
+    )
     with _own_stdout(app, is_needed=app.is_json or raw), _first_interrupt_is_the_parsers() as interrupts:
         try:
             return session.run(inputs, interrupts)
@@ -167,7 +182,10 @@ class _Session:
         sink: Sink | None,
         *,
         is_raw: bool,
+        proposes_for: str | None,
     ) -> None:
+        from casparian_app.inferring import ContractInference
+
         self._app = app
         self._parser = parser
         self._params = params
@@ -175,6 +193,7 @@ class _Session:
         self._limit = limit
         self._sink = sink
         self._is_raw = is_raw
+        self._proposing = ContractInference(proposes_for) if proposes_for is not None else None
         self._runs: list[InputRun] = []
 
     def run(self, inputs: tuple[Path, ...], interrupts: list[int]) -> ExitCode:
@@ -200,9 +219,20 @@ class _Session:
         written = self._finish_sink(failed)
         if self._app.is_json:
             self._print_document(written)
+        elif self._proposing is not None:
+            self._propose()
         return ExitCode.FAILED if failed else ExitCode.OK
 
+    def _propose(self) -> None:
+        """The contract as JSON to stdout, its evidence to stderr."""
+        from casparian.reports import print_contracts
+
+        assert self._proposing is not None
+        print_contracts(self._app, self._proposing.contracts())
+
     def _keep(self, output: str, batch: Any, is_bad: bool) -> None:
+        if self._proposing is not None:
+            self._proposing.take(output, batch, is_bad)
         if self._sink is not None:
             self._sink.add(output, batch, is_quarantine=is_bad)
         if self._is_raw and not is_bad and not self._app.is_json:
@@ -243,11 +273,14 @@ class _Session:
 
     def _print_document(self, written: list[tuple[Path, int]]) -> None:
         from casparian.reports import document
+        from casparian_app.inferring import contract_document
 
         metadata = self._parser.metadata
+        drafts = self._proposing.contracts() if self._proposing is not None else []
         as_json(
             self._app,
             {
+                **({"proposed_contract": contract_document(drafts)} if drafts else {}),
                 "parser": {"name": metadata.name, "version": metadata.version, "file": self._parser.file},
                 "inputs": [document(each) for each in self._runs],
                 "written": [{"path": path, "rows": rows} for path, rows in written],
@@ -267,7 +300,7 @@ class _TerminalLog:
         """Nothing to flush: every line is printed at once."""
 
 
-def _chosen(app: App, parser: Path) -> DevParser:
+def chosen_parser(app: App, parser: Path) -> DevParser:
     """The parser at this path, or the registered one with this name."""
     from casparian_app.devrun.parser import is_parser_name, load_parser, registered_parser
 
@@ -277,7 +310,7 @@ def _chosen(app: App, parser: Path) -> DevParser:
         return registered_parser(gateway, str(parser))
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
     if not path.exists():
         raise NoSuchInput(path, "does not exist")
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""`scan`, `preview`, `source`: find files, preview one, and manage the directories that are scanned regularly."""
+"""`scan`, `source`: find files, and manage the directories that are scanned regularly."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from casparian.app import FILE_TEXT, POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
-from casparian.render import as_json, as_ndjson, cell, draw_grid, fields, screen_width, shown_values, status_line, table
+from casparian.app import POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
+from casparian.render import as_json, as_ndjson, cell, shown_values, status_line, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import need
 from casparian_app.texts import UsageProblem, count, size, when
@@ -27,7 +27,7 @@ from casparian_protocol.wire.operations.registry import ADD_SOURCE, REMOVE_SOURC
 from casparian_protocol.wording import command_line
 
 if TYPE_CHECKING:
-    from casparian_app.files import Hashed, HexRow, Preview, ScanOptions, ScanProgress, ScanTotals
+    from casparian_app.files import Hashed, ScanOptions, ScanProgress, ScanTotals
 
 
 @click.command(
@@ -183,92 +183,6 @@ def _tell_progress(app: App, progress: ScanProgress) -> None:
 
 def _progress_words(progress: ScanProgress) -> str:
     return f"{progress.files:,} files · {progress.files_per_second:,.0f} files/s"
-
-
-@click.command(
-    cls=Command,
-    short_help="Show a file's kind, encoding and first records.",
-    examples="casparian preview trades.csv\ncasparian preview venue.log --raw -n 5\ncasparian preview odd.bin --hex",
-)
-@click.argument("file", type=click.Path())
-@click.option(
-    "-n",
-    "record_count",
-    type=click.IntRange(1, 1000),
-    default=10,
-    show_default=True,
-    metavar="N",
-    help="Show at most N records.",
-)
-@click.option("--raw", is_flag=True, help="Show the first lines as they are, with control characters escaped.")
-@click.option("--hex", "is_hex", is_flag=True, help="Show the first bytes in hex, 16 for each record.")
-@pass_app
-def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> None:
-    """Show the kind, encoding and delimiter of a file, its first records, and the type of each column."""
-    if raw and is_hex:
-        raise UsageProblem("--raw and --hex cannot be combined.", remedy="Leave one of them out.")
-    from casparian_app.files import preview_file
-
-    seen, rows = preview_file(file, record_count, is_hex=is_hex)
-    if app.is_json:
-        as_json(app, _scan_document(seen, rows))
-    elif is_hex:
-        _print_hex(app, rows)
-    elif raw:
-        for line in seen.lines:
-            print(line, file=app.out)
-    else:
-        _print_records(app, seen)
-
-
-def _scan_document(seen: Preview, rows: list[HexRow]) -> dict[str, object]:
-    document: dict[str, object] = {
-        "path": seen.path,
-        "size_bytes": seen.size_bytes,
-        **asdict(seen.sniffed),
-        "inner": asdict(seen.inner) if seen.inner else None,
-        "columns": [{"name": column.name, "type": column.type or None} for column in seen.columns],
-        "records": [list(record) for record in seen.records],
-        "lines": list(seen.lines),
-    }
-    return document | ({"hex": [asdict(row) for row in rows]} if rows else {})
-
-
-def _print_hex(app: App, rows: list[HexRow]) -> None:
-    for row in rows:
-        print(f"{row.offset:08x}  {row.hex:<47}  {row.text}", file=app.out)
-    if not rows:
-        app.say("The file is empty.")
-
-
-def _print_records(app: App, seen: Preview) -> None:
-    shown = seen.inner or seen.sniffed
-    kind = seen.sniffed.kind if seen.inner is None else f"{seen.sniffed.kind} of {seen.inner.kind}"
-    facts: list[tuple[str, Any]] = [
-        ("file", seen.path),
-        ("size", size(seen.size_bytes)),
-        ("kind", f"{kind} ({shown.why})"),
-    ]
-    if shown.encoding:
-        facts.append(("encoding", shown.encoding))
-    if shown.delimiter:
-        facts.append(("delimiter", ascii(shown.delimiter)))
-    if shown.has_header is not None:
-        facts.append(("header", shown.has_header))
-    fields(app, facts)
-    if not seen.records:
-        if shown.kind != "empty":
-            app.say("This kind of file has no records to show; --hex shows its bytes.")
-        return
-    print(file=app.out)
-    names = [column.name for column in seen.columns]
-    left_out = draw_grid(
-        app.out, names, seen.records, width=screen_width(app.out), types=[c.type for c in seen.columns]
-    )
-    if left_out:
-        named = ", ".join(cell(name) for name in left_out[:6])
-        app.say(f"{count(len(left_out), 'more column')}: {named}{' …' if len(left_out) > 6 else ''}")
-    app.say(f"{count(len(seen.records), 'record')} shown. The types are those of these records only.")
 
 
 #: `--on-change` in words.
@@ -446,4 +360,4 @@ def _rescan_here(app: App, gateway: Gateway, named: str) -> ExitCode:
     return ExitCode.OK if totals.is_complete else ExitCode.INTERRUPTED
 
 
-COMMANDS: dict[str, click.Command] = {"scan": scan, "preview": preview, "source": source}
+COMMANDS: dict[str, click.Command] = {"scan": scan, "source": source}

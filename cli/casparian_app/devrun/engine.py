@@ -31,7 +31,7 @@ from casparian_protocol.contract import (
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, RecordAccounting
 from casparian_shim.frames import LogLevel, OutputKind, StreamCut
-from casparian_shim.frames.kinds import DEV, GuestJob
+from casparian_shim.frames.kinds import DEV, PRODUCTION, GuestJob
 from casparian_worker import (
     REJECT_REASON_COLUMN,
     ROW_INDEX_COLUMN,
@@ -245,10 +245,12 @@ def run_input(
     rows_shown: int,
     on_rows: OnRows | None,
     log: TextLog | None = None,
+    in_terminal: bool = True,
 ) -> InputRun:
     """Run a copy of the parser's bundle on one file. Returns the result; only errors of `on_rows` are raised.
 
-    `log` gets the parser's log records as they arrive; without it they are dropped.
+    `log` gets the parser's log records as they arrive; without it they are dropped. With `in_terminal=False` the guest is
+    contained as in production: nothing that it prints is shown.
     """
     began_s = time.monotonic()
     try:
@@ -256,7 +258,7 @@ def run_input(
     except CasparianError as unreadable:
         return InputRun(str(path), "", 0.0, {}, {}, False, error_of_exception(unreadable, "environment"))
     records = SourceRecords(source.size_bytes, source.descriptor)
-    run = _Run(parser, source, Room(limit), rows_shown, on_rows, log or _Dropped(), records)
+    run = _Run(parser, source, Room(limit), rows_shown, on_rows, log or _Dropped(), records, in_terminal)
     error: JobError | None
     try:
         error = run.parse(params, python)
@@ -292,6 +294,7 @@ class _Run:
     on_rows: OnRows | None
     log: TextLog
     records: SourceRecords
+    in_terminal: bool = True
     accounting: RecordAccounting | None = None
     counters: StreamCounters = field(default_factory=StreamCounters)
     consumers: dict[str, DevConsumer] = field(default_factory=dict)
@@ -372,13 +375,13 @@ class _Run:
                 scratch_path=str(scratch),
                 job_id=DEV_JOB,
                 source_hash=self.source.content_hash,
-                mode=DEV,
+                mode=DEV if self.in_terminal else PRODUCTION,
             ),
             variables=dict(os.environ),
             directory=Path.cwd(),
             input_fd=self.source.descriptor,
             options=(),
-            is_contained=False,
+            is_contained=not self.in_terminal,
         )
 
 

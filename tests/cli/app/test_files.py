@@ -222,7 +222,7 @@ def test_rules_give_and_take_tags_of_known_files(fresh: Gateway, place: Path) ->
 def test_a_look_into_a_file_says_its_kind_and_types(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,amount\na,1\nb,2\n")
     seen, rows = preview_file(str(tmp_path / "t.csv"), 10)
-    assert seen.sniffed.kind == "delimited" and rows == []
+    assert seen.detected.kind == "delimited" and rows == []
     assert [(column.name, column.type) for column in seen.columns] == [("id", "text"), ("amount", "int64")]
     assert [list(record) for record in seen.records] == [["a", "1"], ["b", "2"]]
 

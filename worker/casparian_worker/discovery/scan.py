@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from casparian_protocol.tagging import RuleSet, check_tag, merge_path_fields
 from casparian_protocol.wording import command_line
+from casparian_worker.detection.detect import kind_of_file
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow, Previous, decode_changes, split_gone
 from casparian_worker.discovery.files import (
     CacheKey,
@@ -31,7 +32,6 @@ from casparian_worker.discovery.files import (
     path_text,
     walk,
 )
-from casparian_worker.discovery.sniff import sniff_file
 
 _PROGRESS_EVERY_SECONDS = 0.1
 _OTHER_DISK = "another file system is mounted there than at the last scan"
@@ -345,12 +345,12 @@ class _Scan:
         )
         if self.rules_ask_hash and row.content_hash is None:
             row = replace(row, content_hash=self._hash(seen))
-        sniffed: list[str | None] = [row.kind]
+        known: list[str | None] = [row.kind]
 
         def kind() -> str | None:
-            if sniffed[0] is None:
-                sniffed[0] = self._sniff(seen.rel_path)
-            return sniffed[0]
+            if known[0] is None:
+                known[0] = self._detect(seen.rel_path)
+            return known[0]
 
         hits = self.rules.hits(seen.rel_path, kind, key.size, row.content_hash) if self.rules else []
         tags: dict[str, str | None] = dict.fromkeys(self.options.tags)
@@ -361,20 +361,20 @@ class _Scan:
             tags.setdefault(hit.tag, hit.rule_id)
         if tags:
             fields = {**row.path_fields, **merge_path_fields(hits)} if hits else row.path_fields
-            row = replace(row, kind=sniffed[0], tags=tuple(tags), tag_rule_ids=tuple(tags.values()), path_fields=fields)
+            row = replace(row, kind=known[0], tags=tuple(tags), tag_rule_ids=tuple(tags.values()), path_fields=fields)
         return self._look_inside(seen, row)
 
     def _look_inside(self, seen: _Seen, row: FileRow) -> FileRow:
         """Find the kind and the digest if they are needed and unknown."""
         if row.kind is None and (self.options.kinds == "all" or (self.options.kinds == "tagged" and row.tags)):
-            row = replace(row, kind=self._sniff(seen.rel_path))
+            row = replace(row, kind=self._detect(seen.rel_path))
         if row.content_hash is None and (self.options.hash_all or not self.wanted.isdisjoint(row.tags)):
             row = replace(row, content_hash=self._hash(seen))
         return row
 
-    def _sniff(self, rel_path: str) -> str | None:
+    def _detect(self, rel_path: str) -> str | None:
         try:
-            return sniff_file(self._os_path(rel_path)).kind
+            return kind_of_file(self._os_path(rel_path))
         except OSError as cause:
             self.counts.note_unreadable(rel_path, cause)
             return None

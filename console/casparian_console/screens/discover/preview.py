@@ -36,6 +36,9 @@ class HexRow(TypedDict):
 
 class InnerKind(TypedDict):
     kind: str
+    encoding: str | None
+    evidence: list[str]
+    doubts: list[str]
 
 
 class PreviewDocument(TypedDict, total=False):
@@ -46,6 +49,9 @@ class PreviewDocument(TypedDict, total=False):
     size_bytes: int
     kind: str | None
     encoding: str | None
+    evidence: list[str]
+    #: What the detector is not certain of.
+    doubts: list[str]
     inner: InnerKind | None
     columns: list[PreviewColumn]
     records: list[list[str | None]]
@@ -191,15 +197,34 @@ def head_lines(preview: Preview, width: int, glyphs: Glyphs) -> list[Line]:
     kind = clean(document.get("kind") or file.kind or "")
     if inner := document.get("inner"):
         kind = f"{kind} of {clean(inner['kind'])}"
+    encoding = (inner or document).get("encoding")
     about = [
         size(file.size_bytes),
         *([kind] if kind else []),
-        *([clean(document["encoding"])] if document.get("encoding") else []),
+        *([clean(encoding)] if encoding else []),
+        *(["not certain"] if _doubts(document) else []),
     ]
     return [
         [("bold", clip_left(clean(file.rel_path), width, glyphs.ellipsis))],
         [("dim", " · ".join(about)), ("accent", f"  {clean(file.tags)}" if file.tags else "")],
         _views(preview, width),
+    ]
+
+
+def _doubts(document: PreviewDocument) -> list[str]:
+    """What is not certain about the file, and about the content of a gzip file."""
+    inner = document.get("inner")
+    return [*document.get("doubts", ()), *(inner["doubts"] if inner else ())]
+
+
+def _verdict(document: PreviewDocument, width: int) -> list[Line]:
+    """The detector's evidence and doubts."""
+    inner = document.get("inner")
+    evidence = [*document.get("evidence", ()), *(inner["evidence"] if inner else ())]
+    lines = [line for sentence in evidence for line in wrapped(clean(sentence), width, "dim")]
+    return [
+        *lines,
+        *(line for sentence in _doubts(document) for line in wrapped(f"not certain: {clean(sentence)}", width, "warn")),
     ]
 
 
@@ -223,7 +248,8 @@ def body_lines(preview: Preview, waiting: Mapping[str, str], now_us: int, width:
     if problem := document.get("problem"):
         return [*wrapped(str(problem), width, "bad"), [], *_about(preview, waiting, now_us, width, glyphs)]
     if preview.shown == "about":
-        return _about(preview, waiting, now_us, width, glyphs)
+        verdict = _verdict(document, width)
+        return [*_about(preview, waiting, now_us, width, glyphs), *([[], *verdict] if verdict else [])]
     if not document:
         return [[("dim", f"loading{glyphs.ellipsis}")]]
     if preview.shown == "records":

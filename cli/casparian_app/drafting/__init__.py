@@ -1,0 +1,33 @@
+"""Drafts of parsers: what `new parser NAME [--from FILES]` writes, and how files without a parser are read for `schema infer`.
+
+The detector says what the samples are; `plans` are the ways to read that; `trial` runs one in a real guest; `source` is the text
+of the parser and `excerpts` its sample; `draft` connects them. Nothing is written that has not run on its own samples.
+"""
+
+from casparian_app.drafting.draft import (
+    Drafted,
+    DraftRefused,
+    Reading,
+    draft_parser,
+    drafted_rows,
+    find_samples,
+    output_for,
+    read_with_draft,
+    skeleton,
+    write_draft,
+)
+from casparian_app.drafting.trial import Trial
+
+__all__ = [
+    "DraftRefused",
+    "Drafted",
+    "Reading",
+    "Trial",
+    "draft_parser",
+    "drafted_rows",
+    "find_samples",
+    "output_for",
+    "read_with_draft",
+    "skeleton",
+    "write_draft",
+]

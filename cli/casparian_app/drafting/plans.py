@@ -1,0 +1,400 @@
+"""How a detected file could be read: plans, the best one first, each the code of a `parse` function.
+
+A plan is text only; `trial` runs it on the samples, and what fails there is not written. The last plan of every text reads lines,
+so that a text is never left without one. Kinds that no reader of Casparian reads have no plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import casparian_shim
+from casparian_worker import Detected, Dialect, Field, Json, Layout, Log, Segments, Xml, ruler
+
+#: Texts after which a file is named: kind → suffix of the sample in `tests/`.
+SUFFIXES = {
+    "delimited": "csv",
+    "fixed_width": "txt",
+    "ndjson": "jsonl",
+    "json": "json",
+    "xml": "xml",
+    "fix": "fix",
+    "hl7": "hl7",
+    "x12": "x12",
+    "edifact": "edi",
+    "xlsx": "xlsx",
+    "parquet": "parquet",
+    "arrow": "arrow",
+    "syslog": "log",
+    "key_value": "log",
+    "multiline": "log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The code of a parser, but for its metadata and contract."""
+
+    #: What a row is, in words.
+    row: str
+    modules: tuple[str, ...]
+    #: The names that it needs from `casparian_shim`.
+    readers: tuple[str, ...]
+    #: Constants and functions above `parse`.
+    above: str
+    #: The body of `parse`.
+    body: str
+    arguments: str = "path"
+    #: Whether the code unpacks the file itself.
+    is_unpacked: bool = False
+
+
+def plans_for(detected: Detected) -> list[Plan]:
+    """Every way to read the file that is worth trying, the best first; empty if no reader is known."""
+    content = detected.content
+    maker = _BY_KIND.get(content.kind)
+    found = list(maker(content)) if maker is not None else []
+    if content.codec is not None:
+        found.append(_lines(content))
+    found = [plan for plan in found if set(plan.readers) <= set(casparian_shim.__all__)]
+    return [_unpacked(plan) for plan in found] if detected.kind == "gzip" else found
+
+
+def _unpacked(plan: Plan) -> Plan:
+    """The plan for the content of a gzip file."""
+    inside = re.sub(r"^return ", "yield ", plan.body.replace("(path", "(file"), flags=re.MULTILINE)
+    body = "with gzip.open(path) as file:\n" + _indented(inside)
+    return replace(plan, modules=("gzip", *plan.modules), body=body, is_unpacked=True)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" if line else line for line in text.splitlines())
+
+
+def quoted(text: str) -> str:
+    """The text as a Python literal in double quotes."""
+    return '"' + "".join(_escaped(character) for character in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else ascii(character)[1:-1]
+
+
+def _encoding(detected: Detected, default: str = "utf-8") -> str:
+    """The argument for the encoding, if the reader needs one."""
+    codec = detected.codec or default
+    plain = ("utf-8", "utf-8-sig") if default.startswith("utf-8") else (default,)
+    return "" if codec in plain else f", encoding={quoted(codec)}"
+
+
+def _lines(detected: Detected) -> Plan:
+    return Plan("a line", (), ("read_lines",), "", f"return read_lines(path{_encoding(detected)})")
+
+
+def _delimited(detected: Detected) -> Iterator[Plan]:
+    dialect = detected.details
+    assert isinstance(dialect, Dialect)
+    encoding = {} if detected.codec in ("utf-8", "utf-8-sig") else {"encoding": detected.codec}
+    if dialect.tables and all(table.header for table in dialect.tables):
+        patterns = "".join(
+            f"    {quoted(f'table_{number}')}: {quoted(f'^{re.escape(table.header)}$')},\n"
+            for number, table in enumerate(dialect.tables, 1)
+        )
+        options = {
+            name: value
+            for name, value in dialect.options.items()
+            if name in ("delimiter", "quote", "escape", "comment")
+        }
+        arguments = ", ".join([_arguments({**options, **encoding}), "tables=TABLES"])
+        above = f"#: Each table, and the pattern of its header line.\nTABLES = {{\n{patterns}}}"
+        yield Plan("a record of one of the tables", (), ("read_csv",), above, f"return read_csv({arguments})")
+    options = {**dialect.options, **encoding}
+    above = f"COLUMNS = {_listed(dialect.names)}" if "columns" in options else ""
+    yield Plan("a record", (), ("read_csv",), above, f"return read_csv({_arguments(options)})")
+
+
+def _arguments(options: Mapping[str, object]) -> str:
+    """The arguments of a reader; columns are named above."""
+    given = ["COLUMNS" if name == "columns" else _literal(value) for name, value in options.items()]
+    return ", ".join(["path", *(f"{name}={value}" for name, value in zip(options, given, strict=True))])
+
+
+def _literal(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _listed(names: Sequence[str]) -> str:
+    one_line = f"[{', '.join(map(quoted, names))}]"
+    if len(one_line) <= 100:
+        return one_line
+    return "[\n" + "".join(f"    {quoted(name)},\n" for name in names) + "]"
+
+
+def _fixed_width(detected: Detected) -> Iterator[Plan]:
+    layout = detected.details
+    assert isinstance(layout, Layout)
+    encoding = "" if detected.codec in ("utf-8", "utf-8-sig", None) else f", encoding={quoted(detected.codec)}"
+    marks = "\n".join(f"# {line}".rstrip() for line in ruler(layout))
+    hint = f"# Edit the edges: each field is from its first position up to, not including, its last one.\n{marks}\n"
+    readers = ("read_fixed_width",)
+    if layout.record_types and layout.type_field is not None:
+        types = "".join(
+            f"    {quoted(each.code)}: ({quoted(_output_of(each.code))}, {_fields(each.fields, 4)}),\n"
+            for each in layout.record_types
+        )
+        arguments = f"path, record_types=RECORD_TYPES, type_at={layout.type_field}{encoding}"
+        above = f"{hint}RECORD_TYPES = {{\n{types}}}"
+        yield Plan("a record of one of the types", (), readers, above, f"return read_fixed_width({arguments})")
+    above = f"{hint}FIELDS = {_fields(layout.fields, 0)}"
+    arguments = f"path, FIELDS{encoding}"
+    if layout.record_bytes is not None:
+        yield Plan("a record", (), readers, above, f'return read_fixed_width({arguments}, framing="none")')
+        return
+    if detected.confidence < 1 and any("lines end before" in doubt for doubt in detected.doubts):
+        yield Plan("a line", (), readers, above, f'return read_fixed_width({arguments}, trailing_blanks="free")')
+    yield Plan("a line", (), readers, above, f"return read_fixed_width({arguments})")
+
+
+def _output_of(code: str) -> str:
+    """A name for the output of a type of record."""
+    return f"record_{re.sub('[^a-z0-9]', '_', code.casefold())}"
+
+
+def _fields(fields: Sequence[Field], indent: int) -> str:
+    blanks = " " * indent
+    lines = "".join(f"{blanks}    {quoted(field.name)}: ({field.start}, {field.end}),\n" for field in fields)
+    return f"{{\n{lines}{blanks}}}"
+
+
+def _json_lines(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Json)
+    encoding = _encoding(detected)
+    yield Plan("an object", (), ("read_jsonl",), "", f"return read_jsonl(path{encoding})")
+    yield Plan(
+        "an object",
+        ("json",),
+        ("read_lines",),
+        _json_helpers(details),
+        f"""for row in read_lines(path{encoding}):
+    if not row["text"].strip():
+        ctx.skip("blank line")
+        continue
+    try:
+        found = json.loads(row["text"], parse_float=str, parse_int=str, parse_constant=refuse)
+        values = {{name: as_text(found.get(name)) for name in NAMES}}
+    except (ValueError, AttributeError, RecursionError) as cause:
+        ctx.reject(OUTPUT, {{}}, f"is not a JSON object: {{cause}}", source_row=row["__cf_row_id"], raw=row["text"])
+        continue
+    yield {{**values, "__cf_row_id": row["__cf_row_id"]}}""",
+        "path, ctx",
+    )
+
+
+def _json(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Json)
+    yield Plan("an element", (), ("read_json",), "", f"return read_json(path{_encoding(detected)})")
+    if details.names:
+        values = "json.load(file, parse_float=str, parse_int=str, parse_constant=refuse)"
+        yield Plan(
+            "an element" if details.shape == "array" else "the whole file",
+            ("json",),
+            (),
+            _json_helpers(details),
+            f"""with open(path, "rb") as file:
+    values = {values if details.shape == "array" else f"[{values}]"}
+for number, value in enumerate(values, 1):
+    yield {{**{{name: as_text(value.get(name)) for name in NAMES}}, "__cf_row_id": number}}""",
+        )
+
+
+def _json_helpers(details: Json) -> str:
+    return f"""NAMES = {_listed(details.names)}
+
+
+def as_text(value):
+    \"\"\"The value as text: numbers as they are written, lists and objects as JSON.\"\"\"
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def refuse(constant):
+    raise ValueError(f"JSON has no {{constant}}")"""
+
+
+def _xml(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Xml)
+    if details.element:
+        yield Plan(f"a <{details.element}>", (), ("read_xml",), "", f"return read_xml(path, {quoted(details.element)})")
+
+
+def _segments(detected: Detected) -> Iterator[Plan]:
+    encoding = _encoding(detected)
+    yield Plan(
+        "a segment", (), ("read_segments",), "", f"return read_segments(path, {quoted(detected.kind)}{encoding})"
+    )
+
+
+def _fix(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Segments)
+    yield Plan(
+        "a field of a message",
+        (),
+        ("read_lines",),
+        f"""SEPARATOR = {quoted(details.element)}
+#: Length field → data field, whose value may hold any character.
+DATA = {{"90": "91", "93": "89", "95": "96", "212": "213", "348": "349", "350": "351", "352": "353", "354": "355"}}
+
+
+def fields_of(text):
+    \"\"\"Tag and value of each field, in order. A data field is as long as the length field before it says.\"\"\"
+    data_tag, length = "", 0
+    while text:
+        tag, _, rest = text.partition("=")
+        end = length if tag == data_tag and rest[length:].startswith(SEPARATOR) else rest.find(SEPARATOR)
+        value = rest if end < 0 else rest[:end]
+        yield tag, value
+        if end < 0 or tag == "10":
+            return
+        data_tag, length = (DATA[tag], int(value)) if tag in DATA and value.isdigit() else ("", 0)
+        text = rest[end + len(SEPARATOR) :]""",
+        f"""for row in read_lines(path{_encoding(detected)}):
+    at = row["text"].find("8=FIX")
+    if at < 0:
+        ctx.skip("no message")
+        continue
+    for position, (tag, value) in enumerate(fields_of(row["text"][at:]), 1):
+        yield {{"position": position, "tag": tag, "value": value, "__cf_row_id": row["__cf_row_id"]}}""",
+        "path, ctx",
+    )
+
+
+_HEADERS = {
+    "rfc5424": r"(?:\d+ )?<(?P<priority>\d+)>1 (?P<time>\S+) (?P<host>\S+) (?P<app>\S+) (?P<process>\S+) "
+    r"(?P<message_id>\S+) (?P<message>.*)",
+    "rfc3164": r"(?:<(?P<priority>\d+)>)?(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\S+) (?P<host>\S+) "
+    r"(?P<app>[^\s:\[]+)(?:\[(?P<process>[^\]]*)\])?: ?(?P<message>.*)",
+}
+
+
+def _syslog(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Log)
+    yield Plan(
+        "a line",
+        ("re",),
+        ("read_lines",),
+        f"LINE = re.compile(\n    r{_raw(_HEADERS[details.style])},\n    re.DOTALL,\n)",
+        f"""for row in read_lines(path{_encoding(detected)}):
+    found = LINE.fullmatch(row["text"])
+    if found:
+        yield {{**found.groupdict(), "__cf_row_id": row["__cf_row_id"]}}
+    elif row["text"].strip():
+        ctx.reject(OUTPUT, {{}}, "has no syslog header", source_row=row["__cf_row_id"], raw=row["text"])
+    else:
+        ctx.skip("blank line")""",
+        "path, ctx",
+    )
+
+
+def _raw(pattern: str) -> str:
+    """The pattern as the rest of a raw literal."""
+    return f'"{pattern}"' if '"' not in pattern else f"'{pattern}'"
+
+
+def _key_value(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Log)
+    names = [key for key in details.keys if re.fullmatch(r"[\w.\-]+", key)][:100]
+    yield Plan(
+        "a line",
+        ("re",),
+        ("read_lines",),
+        f"""KEYS = {_listed(names)}
+PAIR = re.compile(r'(?:^|[\\s,;|])([A-Za-z_][\\w.\\-]*)=(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s,;|]*))')
+
+
+def pairs_of(text):
+    \"\"\"Key and value of each pair; of a key that is repeated, the first value.\"\"\"
+    found = {{}}
+    for key, quoted, plain in PAIR.findall(text):
+        found.setdefault(key, re.sub(r"\\\\(.)", r"\\1", quoted) if quoted else plain)
+    return found""",
+        f"""for row in read_lines(path{_encoding(detected)}):
+    pairs = pairs_of(row["text"])
+    if pairs:
+        values = {{key: pairs.get(key) for key in KEYS}}
+        yield {{**values, "line": row["text"], "__cf_row_id": row["__cf_row_id"]}}
+    elif row["text"].strip():
+        ctx.reject(OUTPUT, {{}}, "has no key=value pair", source_row=row["__cf_row_id"], raw=row["text"])
+    else:
+        ctx.skip("blank line")""",
+        "path, ctx",
+    )
+
+
+def _multiline(detected: Detected) -> Iterator[Plan]:
+    details = detected.details
+    assert isinstance(details, Log)
+    pattern = f"r{_raw(details.start)}"
+    encoding = _encoding(detected)
+    yield Plan(
+        "a record", (), ("read_records",), f"START = {pattern}", f"return read_records(path, start=START{encoding})"
+    )
+    yield Plan(
+        "a record, which may have several lines",
+        ("re",),
+        ("read_lines",),
+        f"START = re.compile({pattern})",
+        f"""record = None
+for row in read_lines(path{encoding}):
+    if record is None or START.match(row["text"]):
+        if record is not None:
+            yield record
+        record = dict(row)
+    else:
+        record["text"] += "\\n" + row["text"]
+        ctx.skip("continues the record before it")
+if record is not None:
+    yield record""",
+        "path, ctx",
+    )
+
+
+def _xlsx(_detected: Detected) -> Iterator[Plan]:
+    yield Plan("a row of the first sheet", (), ("read_excel",), "", "return read_excel(path)")
+
+
+def _parquet(_detected: Detected) -> Iterator[Plan]:
+    body = "yield from pq.ParquetFile(path).iter_batches()"
+    yield Plan("a row", ("pyarrow.parquet as pq",), (), "", body)
+
+
+def _arrow(_detected: Detected) -> Iterator[Plan]:
+    body = "with pa.memory_map(str(path)) as file:\n    yield from pa.ipc.open_file(file).read_all().to_batches()"
+    yield Plan("a row", ("pyarrow as pa",), (), "", body)
+
+
+_BY_KIND: dict[str, Callable[[Detected], Iterator[Plan]]] = {
+    "delimited": _delimited,
+    "fixed_width": _fixed_width,
+    "ndjson": _json_lines,
+    "json": _json,
+    "xml": _xml,
+    "hl7": _segments,
+    "x12": _segments,
+    "edifact": _segments,
+    "fix": _fix,
+    "syslog": _syslog,
+    "key_value": _key_value,
+    "multiline": _multiline,
+    "xlsx": _xlsx,
+    "parquet": _parquet,
+    "arrow": _arrow,
+}

@@ -1,0 +1,89 @@
+"""A plan tried on files: in a real guest, through the worker's own checks, as `casparian run` does.
+
+Nothing is assumed about a draft: what it reads, rejects and passes over is what a run of it said.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from casparian_app.devrun.engine import run_input
+from casparian_app.devrun.parser import DevParser
+from casparian_app.devrun.rows import InputRun, OnRows
+from casparian_protocol.contract import Contract
+from casparian_protocol.parsers import contracts_of, read_metadata
+
+#: Enough rows to judge a draft and its types; of a larger file the first ones.
+TRIAL_ROWS_MAX = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of one file."""
+
+    path: Path
+    #: Output → valid and rejected rows.
+    outputs: dict[str, tuple[int, int]]
+    skipped: int
+    #: Why the run failed; empty if it did not.
+    problem: str
+    #: Whether only the first rows were read.
+    is_cut: bool
+
+    @property
+    def valid(self) -> int:
+        return sum(valid for valid, _ in self.outputs.values())
+
+    @property
+    def rejected(self) -> int:
+        return sum(rejected for _, rejected in self.outputs.values())
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the file was read: it gave rows, and not more rejected ones than good ones."""
+        return not self.problem and self.valid > 0 and self.rejected <= self.valid
+
+    def sentence(self) -> str:
+        """The outcome for a person."""
+        if self.problem:
+            return f"{self.path.name}: fails: {self.problem}"
+        first = f"the first {TRIAL_ROWS_MAX:,} rows: " if self.is_cut else ""
+        return (
+            f"{self.path.name}: {first}{self.valid:,} rows valid, {self.rejected:,} rejected, {self.skipped:,} skipped"
+        )
+
+
+def try_source(
+    name: str,
+    source: str,
+    path: Path,
+    *,
+    with_contract: bool,
+    on_rows: OnRows | None = None,
+    limit: int | None = TRIAL_ROWS_MAX,
+) -> Trial:
+    """Run the parser in `source` on a file. Without its contract every row is given to `on_rows` as it arrives."""
+    entry = f"{name}.py"
+    metadata = read_metadata(source, entry)
+    contracts: Mapping[str, Contract] = contracts_of(metadata, {}, entry) if with_contract else {}
+    parser = DevParser(Path(entry), metadata, {entry: source.encode()}, entry, dict(contracts))
+    run = run_input(
+        parser,
+        path,
+        params={},
+        python=sys.executable,
+        limit=limit,
+        rows_shown=0,
+        on_rows=on_rows,
+        in_terminal=False,
+    )
+    return _trial(path, run)
+
+
+def _trial(path: Path, run: InputRun) -> Trial:
+    outputs = {name: (each.valid_count, each.bad_count) for name, each in run.outputs.items()}
+    problem = "" if run.error is None else run.error.message.strip().splitlines()[0]
+    return Trial(path, outputs, sum(run.skips.values()), problem, run.is_cut)
