@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from casparian.app import POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
+from casparian.app import FILE_TEXT, POLL_SECONDS, App, Command, ExitCode, Group, named_values, pass_app
 from casparian.render import as_json, as_ndjson, cell, shown_values, status_line, table
 from casparian_app.gateway import Gateway
 from casparian_app.names import need

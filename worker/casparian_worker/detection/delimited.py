@@ -21,9 +21,12 @@ from casparian_worker.detection.text import Stretch, Text
 DELIMITERS = (",", "\t", "|", ";", "\x1f", "\x01", "~", "^")
 #: Delimiters that prose and times have too: they must explain nearly every line, and give three columns.
 _WEAK = (":", " ")
-_FIELD_CHARACTERS_MAX = 32 * 1024
+#: Lines that are longer are no records, if there are many of them.
+_LINE_CHARACTERS_MAX = 32 * 1024
 _RECORDS_KEPT = 2000
 _AGREE_MIN = 0.8
+#: Several delimiters a line, the same number of them, are no chance.
+_AGREE_MIN_WIDE = 0.6
 _CELLS_JUDGED = 400
 _ROWS_OF_HEADER = 200
 _LINES_TRIED = 160
@@ -69,7 +72,7 @@ def detect_delimited(text: Text) -> Detected | None:
     comment = comment_prefix(text.all_lines())
     stretches = [_without_comments(stretch, comment) for stretch in text.stretches]
     lines = [line for stretch in stretches for line in stretch.lines if line.strip()]
-    if not lines or max(map(len, lines)) > _FIELD_CHARACTERS_MAX:
+    if not lines or sum(len(line) > _LINE_CHARACTERS_MAX for line in lines) * 2 > len(lines):
         return None
     few = [_few(stretch) for stretch in stretches]
     readings = [reading for cutter in _candidates(lines) if (reading := _read(cutter, few)) is not None]
@@ -226,7 +229,9 @@ def _judge(
     agreeing_lines = sum(record.line_count for record in agreeing)
     share = agreeing_lines / lines_inside
     is_weak = cutter.delimiter in _WEAK
-    if share < (0.95 if is_weak else _AGREE_MIN) or (is_weak and (width < 3 or len(agreeing) < 3)):
+    if share < (0.95 if is_weak else _AGREE_MIN if width == 2 else _AGREE_MIN_WIDE) or (
+        is_weak and (width < 3 or len(agreeing) < 3)
+    ):
         return None
     if len(agreeing) < 2 and not (len(best.records) == 1 and width >= 3):
         return None

@@ -50,30 +50,54 @@ def find_tables(records: Sequence[Record], width: int) -> Region | None:
     fits = [record.width == width for record in records]
     if not any(fits):
         return None
-    pairs = [at for at in range(len(fits) - 1) if fits[at] and fits[at + 1]]
-    first = pairs[0] if pairs else fits.index(True)
-    last = pairs[-1] + 1 if pairs else len(fits) - 1 - fits[::-1].index(True)
-    # A record that is wrong right at the beginning or the end belongs to the table, unless it has no delimiter at all.
-    while (
-        first > 0
-        and records[first - 1].width > 1
-        and not records[first].is_after_blank
-        and _like(records, first - 1, width)
-    ):
-        first -= 1
     tables = tuple(_tables(records))
     if len(tables) < 2:
         tables = ()
-    footer = records[last + 1 :]
-    if len(footer) > _FOOTER_MAX and not tables:
-        last, footer = len(records) - 1, ()
+    first, last = _begin(records, fits, width), len(fits) - 1 - fits[::-1].index(True)
+    if tables:
+        last = max(at for at in range(first, len(fits)) if all(fits[first : at + 1]))
+    else:
+        # A record with a field too many or too few at the end is a bad record; a footer has another form altogether.
+        footer = len(records)
+        while footer > last + 1 and _is_footer(records[footer - 1], width):
+            footer -= 1
+        if len(records) - footer > _FOOTER_MAX:
+            footer = len(records)
+        last = footer - 1
     preamble = records[first].at if records[first].stretch == 0 else 0
-    return Region(first, last, preamble, sum(record.line_count for record in footer), tables)
+    return Region(first, last, preamble, sum(record.line_count for record in records[last + 1 :]), tables)
 
 
-def _like(records: Sequence[Record], at: int, width: int) -> bool:
-    """Whether a record before the table is one of its own with a field too many or too few: not if it stands far apart."""
-    return abs(records[at].width - width) == 1 and width > 3
+def _begin(records: Sequence[Record], fits: Sequence[bool], width: int) -> int:
+    """The first record of the table: the first of two that follow each other with `width` fields.
+
+    What stands before it and is like a record belongs to the table, unless a blank line is between them.
+    """
+    pairs = [at for at in range(len(fits) - 1) if fits[at] and fits[at + 1]]
+    first = pairs[0] if pairs else fits.index(True)
+    while first > 0 and not records[first].is_after_blank and not _is_apart(records[first - 1], width):
+        first -= 1
+    return first
+
+
+def _is_apart(record: Record, width: int) -> bool:
+    """Whether a record has another form than the table: no delimiter, or far fewer fields."""
+    return record.width == 1 or record.width * 2 < width + 1
+
+
+_TOTAL = re.compile(
+    r"(?i)\W*(?:(?:grand |sub-?)?total|sum|summe|count|anzahl|end of|ende|rows?|records?|trailer|trl|eof)\b"
+)
+
+
+def _is_footer(record: Record, width: int) -> bool:
+    """Whether a record after the last good one ends the table and is none of its records."""
+    if record.is_bad or not _is_apart(record, width):
+        return False
+    if _TOTAL.match(record.text) or record.is_after_blank:
+        return True
+    # A single word or number may be the beginning of a record that was cut.
+    return record.width == 1 and len(record.text.split()) > 2
 
 
 def _tables(records: Sequence[Record]) -> Iterator[Table]:
@@ -117,11 +141,13 @@ def header_of(rows: Sequence[Sequence[str]]) -> int | None:
     if any(below) or not _has_names(rows[0]):
         return 0
     rest = rows[1:]
+    if not rest:
+        return 1 if any(_USUAL_NAME.search(name) for name in rows[0]) else None
     if any(VALUE.fullmatch(cell) for row in rest for cell in row if cell.strip()):
         return 1
-    if rest and any(_USUAL_NAME.search(name) for name in rows[0]):
+    if any(_USUAL_NAME.search(name) for name in rows[0]):
         return 1
-    if rest and all(re.fullmatch(r"[^\W\d][\w .\-/()]*", name.strip()) for name in rows[0] if name.strip()):
+    if all(re.fullmatch(r"[^\W\d][\w .\-/()]*", name.strip()) for name in rows[0] if name.strip()):
         return None
     return 0
 
