@@ -63,8 +63,9 @@ class Reading:
     detected: Detected
     contracts: tuple[DraftedContract, ...]
     trials: tuple[Trial, ...]
-    #: What was seen and what is not certain, in sentences.
-    seen: tuple[str, ...]
+    #: What the samples are, what is not certain, and what became of them, in sentences; and why.
+    summary: tuple[str, ...]
+    evidence: tuple[str, ...]
     #: Better plans that failed, and why.
     failures: tuple[str, ...]
     sample: Sample
@@ -103,7 +104,7 @@ def draft_parser(name: str, samples: Sequence[Path]) -> Drafted:
     """A parser for the samples that has run on them. Raises `DraftRefused`, and OSError if a sample cannot be read."""
     check_name(name)
     reading = read_with_draft(name, samples)
-    seen = [*reading.seen, *(f"Tried first: {failure}." for failure in reading.failures)]
+    seen = [*reading.summary, *reading.evidence, *(f"Tried first: {failure}." for failure in reading.failures)]
     source = parser_source(name, reading.plan, seen, reading.contracts, reading.suffix)
     files = {f"{name}.py": source.encode()}
     trials = [try_source(name, source, path, with_contract=True) for path in reading.paths]
@@ -122,7 +123,7 @@ def draft_parser(name: str, samples: Sequence[Path]) -> Drafted:
             files[f"tests/{name}.{reading.suffix}"] = piece
             files[f"tests/{name}.expected.json"] = expected_document(tried.outputs, tried.skipped)
     notes += [f"The draft does not read {trial.path}: {trial.problem}" for trial in trials if trial.problem]
-    return Drafted(files, reading.detected.kind, (*reading.seen, *notes), tuple(trials))
+    return Drafted(files, reading.detected.kind, (*reading.summary, *notes), tuple(trials))
 
 
 def read_with_draft(name: str, samples: Sequence[Path]) -> Reading:
@@ -149,13 +150,13 @@ def read_with_draft(name: str, samples: Sequence[Path]) -> Reading:
             reading = _try_plan(name, plan, [_readable(seen, Path(folder)) for seen in tried], failures)
             if reading is not None:
                 contracts, trials = reading
-                sentences = tuple(_about(first, chosen, found, plan, trials))
                 return Reading(
                     plan,
                     first.detected,
                     contracts,
                     trials,
-                    sentences,
+                    tuple(_summary(first, chosen, found, trials)),
+                    tuple(_evidence(first, plan)),
                     tuple(failures),
                     first.sample,
                     suffix,
@@ -223,32 +224,34 @@ def _spread(samples: Sequence[_Seen]) -> list[_Seen]:
     return [first, *rest[::step][: _SAMPLES_TRIED_MAX - 1]]
 
 
-def _about(
-    first: _Seen, chosen: Sequence[_Seen], found: Sequence[_Seen], plan: Plan, trials: Sequence[Trial]
-) -> list[str]:
-    """What was seen, what was done with it, and what is not certain."""
+def _evidence(first: _Seen, plan: Plan) -> list[str]:
+    """Why the sample was taken for what it is."""
     content = first.detected.content
-    kind = content.kind if first.detected.kind == content.kind else f"{first.detected.kind} of {content.kind}"
-    unknown = "no form that the detector knows; one row a line to begin with" if content.kind == "text" else ""
-    lines = [f"Seen in {first.path.name}: {kind}: {unknown or content.why}."]
-    lines += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in content.evidence[1:]]
+    lines = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in content.evidence[1:]]
     if content.codec is not None and content.encoding is not None:
         lines.append(f"Encoding: {content.codec}: {'; '.join(content.encoding.evidence)}.")
         if content.encoding.fallback:
             codecs = f'encoding=["{content.codec}", "{content.encoding.fallback}"]'
             lines.append(f"Lines that are not {content.codec} are rejected; {codecs} would read them as well.")
+    return [*lines, f"A row is {plan.row}."]
+
+
+def _summary(first: _Seen, chosen: Sequence[_Seen], found: Sequence[_Seen], trials: Sequence[Trial]) -> list[str]:
+    """What the samples are, what is not certain, and what became of them."""
+    detected, content = first.detected, first.detected.content
+    kind = content.kind if detected is content else f"{detected.kind} of {content.kind}"
+    unknown = "no form that the detector knows; one row a line to begin with" if content.kind == "text" else ""
+    lines = [f"Seen in {first.path.name}: {kind}: {unknown or content.why}."]
     lines += [
-        f"Not certain: {doubt}."
-        for doubt in (*first.detected.doubts, *(content.doubts if content is not first.detected else ()))
+        f"Not certain: {doubt}." for doubt in (*detected.doubts, *(() if detected is content else content.doubts))
     ]
     if len(found) > 1:
         lines.append(f"{count(len(chosen), 'sample')} of {len(found)} are alike.")
         rest = [seen for seen in found if seen not in chosen]
         lines += [
-            f"Different: {seen.path.name} is {seen.detected.content.kind} ({seen.detected.content.why})."
-            for seen in rest[:5]
+            f"Different: {each.path.name} is {each.detected.content.kind} ({each.detected.content.why})."
+            for each in rest[:5]
         ]
-    lines.append(f"A row is {plan.row}.")
     return [*lines, *(f"Tried: {trial.sentence()}." for trial in trials)]
 
 
@@ -264,7 +267,7 @@ def drafted_rows(inference: ContractInference, paths: Sequence[Path]) -> tuple[l
     reading = read_with_draft(name, paths)
     source = parser_source(name, reading.plan, (), (), "")
     trials = [try_source(name, source, path, with_contract=False, on_rows=inference.take, limit=None) for path in paths]
-    return list(reading.seen), [f"{trial.path}: {trial.problem}" for trial in trials if trial.problem]
+    return list(reading.summary), [f"{trial.path}: {trial.problem}" for trial in trials if trial.problem]
 
 
 def check_name(name: str) -> None:
