@@ -252,9 +252,16 @@ class Outputs:
         gathering.rejects.append(about)
         self.rejected[output] = self.rejected.get(output, 0) + 1
 
-    def reject_record(self, name: str | None, reason: str, row_id: int, raw: str | None) -> None:
+    def reject_record(
+        self,
+        name: str | None,
+        reason: str,
+        row_id: int,
+        raw: str | None,
+        values: Mapping[str, str] | None,
+    ) -> None:
         """Send a record that a reader rejects."""
-        self.reject(name or self._output_of_rejects(), None, reason, row_id, raw)
+        self.reject(name or self._output_of_rejects(), values, reason, row_id, raw)
 
     def _output_of_rejects(self) -> str:
         """The output of rejected records for which none is named: the only one, or the first."""
@@ -271,7 +278,7 @@ class Outputs:
                 is_own = part.row_count and each.output in (None, self.named(output))
                 (own if is_own else others).append(each)
             for each in others:
-                self.reject_record(each.output or name, each.reason, each.row_id, each.raw)
+                self.reject_record(each.output or name, each.reason, each.row_id, each.raw, each.values)
             if part.row_count:
                 self.add_part(output, part._replace(rejections=own))
 
@@ -283,6 +290,7 @@ class Outputs:
         first = gathering.received_count
         for place, each in enumerate(part.rejections):
             about = _rejected(first + each.rows_before + place, each.row_id, each.reason, each.raw)
+            about.update(each.values or ())
             self._gather_reject(output, gathering, about)
             if len(gathering.rejects) >= _REJECTS_MAX:
                 self._flush_rejects(output, gathering)

@@ -66,6 +66,10 @@ class Reject(NamedTuple):
     raw: bytes = b""
     #: The output that it belongs to, in a reader of several.
     output: str | None = None
+    #: Its values as far as they are known, by column, so that it can be found in the quarantine.
+    values: Mapping[str, str] | None = None
+    #: `raw` is a part of the record, so the worker cannot cut the text out of the input.
+    is_part: bool = False
 
 
 class Skip(NamedTuple):
@@ -91,6 +95,9 @@ class Block:
 
     A reader of several outputs says which one the rows and rejects of this block belong to (`output`), or gives `groups` instead
     of `columns`; each row is in one of them. Its rows are then pairs of an output and a dict.
+
+    With `has_parts`, rows and rejects that follow each other with one row id are parts of one record, each with an end of its
+    own: several messages on a line. The record is one entry of the tape; its rows give their text in `_cf_raw`.
     """
 
     columns: Mapping[str, Values]
@@ -100,6 +107,7 @@ class Block:
     skips: Sequence[Skip] = ()
     groups: Sequence[Group] = ()
     output: str | None = None
+    has_parts: bool = False
 
 
 class BlockBuilder:

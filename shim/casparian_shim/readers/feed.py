@@ -49,6 +49,8 @@ class Rejection(NamedTuple):
     raw: str | None
     #: Its output, if one was named.
     output: str | None = None
+    #: Its values as far as they are known.
+    values: Mapping[str, str] | None = None
 
 
 class Part(NamedTuple):
@@ -70,8 +72,8 @@ def part_of(table: object) -> Part | None:
     return _given.pop(id(table), None)
 
 
-#: Takes the output or None, the reason, the record's line, and its text unless the worker cuts it out.
-Route = Callable[[str | None, str, int, str | None], None]
+#: Takes the output or None, the reason, the record's line, its text unless the worker cuts it out, and its known values.
+Route = Callable[[str | None, str, int, str | None, "Mapping[str, str] | None"], None]
 _route: Route | None = None
 
 
@@ -190,7 +192,7 @@ class Feed:
         """Send rejected records to the job, if this is one."""
         for each in rejections:
             if _route is not None:
-                _route(each.output, each.reason, each.row_id, each.raw)
+                _route(each.output, each.reason, each.row_id, each.raw, each.values)
 
     def _read(self) -> Generator[Piece, None, None]:
         """The pieces of all blocks, each entered on the tape."""
@@ -269,10 +271,10 @@ class Feed:
             self.rejected.first.append(self._bad_record(bad))
             if _route is None and self.rejected.count == 1:
                 _log.warning("%s It is rejected; see `rejected` of the reader.", self.rejected.first[0].problem)
-        _, _, reason, raw, output = bad.reject
-        is_cut_by_worker = self._input.reading.is_counted and self._input.reading.has_offsets
+        _, _, reason, raw, output, values, is_part = bad.reject
+        is_cut_by_worker = self._input.reading.is_counted and self._input.reading.has_offsets and not is_part
         text = None if is_cut_by_worker or not raw else raw.decode(self._input.encoding, "backslashreplace")
-        return Rejection(bad.rows_before, bad.reject.row_id, reason, text, output or self.output)
+        return Rejection(bad.rows_before, bad.reject.row_id, reason, text, output or self.output, values)
 
     def _bad_record(self, bad: Bad) -> BadRecord:
         assert self._input is not None

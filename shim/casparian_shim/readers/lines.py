@@ -51,14 +51,18 @@ class Line(NamedTuple):
 
 
 def line_blocks(
-    input: Input, *, line_ends: LineEnds = "any", record_bytes_max: int = RECORD_BYTES_MAX
+    input: Input,
+    *,
+    line_ends: LineEnds = "any",
+    record_bytes_max: int = RECORD_BYTES_MAX,
+    block_bytes: int | None = None,
 ) -> Iterator[LineBlock]:
-    """The lines of `input` in blocks of about `source.BLOCK_BYTES`; no block is empty."""
+    """The lines of `input` in blocks of about `block_bytes` or `source.BLOCK_BYTES`; no block is empty."""
     shape = _Shape.of(input.encodings, line_ends)
     held = bytearray()  # complete lines and the beginning of the next one
     number, begin = input.lines_before + 1, input.offset
     giant: _Giant | None = None
-    for chunk in _and_end(input.chunks()):
+    for chunk in _and_end(input.chunks(block_bytes)):
         seen = len(held)
         held += chunk
         if giant is not None:

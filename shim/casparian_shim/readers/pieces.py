@@ -68,7 +68,7 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
     if offsets:
         columns[OFFSET] = starts if places is None else starts.take(places)
     columns[ROW_ID] = row_ids
-    if places is None:
+    if places is None and not block.has_parts:
         for start in range(0, len(rows), _PIECE_ENTRIES_MAX):
             stop = min(start + _PIECE_ENTRIES_MAX, len(rows))
             cut = {name: values[start:stop] for name, values in columns.items()}
@@ -76,18 +76,27 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
             yield Piece(cut, stop - start, Entries(rows, ends, whats).slice(start, stop), None, [], groups)
         return
     rows_before = pc.cumulative_sum(pc.equal(whats, What.RECORD).cast(pa.int64()))
-    bad_places = pc.indices_nonzero(pc.equal(whats, What.REJECTED)).to_pylist()
+    bad_places = pc.indices_nonzero(pc.equal(whats, What.REJECTED))
+    entries = Entries(rows, ends, whats)
+    bad_entries = bad_places.to_pylist()
+    rows_upto = rows_before
+    if block.has_parts:
+        entries, entry_of, last_parts = _whole_records(entries)
+        places = entry_of.filter(pc.equal(whats, What.RECORD))
+        bad_entries = entry_of.take(bad_places).to_pylist()
+        rows_upto = rows_before.take(last_parts)
+    assert places is not None
     bad = deque(
-        Bad(rows_before[place].as_py(), place, starts[place].as_py(), reject)
-        for place, reject in zip(bad_places, block.rejects, strict=True)
+        Bad(rows_before[place].as_py(), entry, starts[place].as_py(), reject)
+        for place, entry, reject in zip(bad_places.to_pylist(), bad_entries, block.rejects, strict=True)
     )
     if not is_sure:
-        whats = pc.if_else(pc.equal(whats, What.REJECTED), pa.scalar(What.RECORD, pa.int8()), whats)
-    entries = Entries(rows, ends, whats)
+        is_rejected = pc.equal(entries.whats, What.REJECTED)
+        entries = replace(entries, whats=pc.if_else(is_rejected, pa.scalar(What.RECORD, pa.int8()), entries.whats))
     first_row = 0
-    for start in range(0, len(rows), _PIECE_ENTRIES_MAX):
-        stop = min(start + _PIECE_ENTRIES_MAX, len(rows))
-        last_row = rows_before[stop - 1].as_py()
+    for start in range(0, len(entries), _PIECE_ENTRIES_MAX):
+        stop = min(start + _PIECE_ENTRIES_MAX, len(entries))
+        last_row = rows_upto[stop - 1].as_py()
         mine = []
         while bad and bad[0].place < stop:
             each = bad.popleft()
@@ -102,6 +111,28 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
             _cut_groups(block.groups, first_row, last_row, columns),
         )
         first_row = last_row
+
+
+def _whole_records(parts: Entries) -> tuple[Entries, pa.Int64Array, pa.UInt64Array]:
+    """Parts of one record as one entry; the entry of each part; and the last part of each entry.
+
+    A record is rejected if all its parts are.
+    """
+    is_row = pc.equal(parts.whats, What.RECORD)
+    is_record = pc.or_(is_row, pc.equal(parts.whats, What.REJECTED))
+    before = len(parts) - 1
+    goes_on = pc.and_(
+        pc.equal(parts.rows.slice(1), parts.rows.slice(0, before)),
+        pc.and_(is_record.slice(1), is_record.slice(0, before)),
+    )
+    ends_here = pa.concat_arrays([pc.invert(goes_on), pa.array([True])])
+    begins_here = pa.concat_arrays([pa.array([True]), pc.invert(goes_on)])
+    entry_of = pc.subtract(pc.cumulative_sum(begins_here.cast(pa.int64())), 1)
+    last = pc.indices_nonzero(ends_here)
+    whats = parts.whats.take(last)
+    has_row = pc.is_in(pa.arange(0, len(last)), entry_of.filter(is_row))
+    whats = pc.if_else(has_row, pa.scalar(What.RECORD, pa.int8()), whats)
+    return Entries(parts.rows.take(last), parts.ends.take(last), whats), entry_of, last
 
 
 def _in_groups(block: Block) -> Block:

@@ -68,9 +68,9 @@ class Input:
         """The first codec."""
         return self.encodings[0]
 
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes from `offset` to the end, about `BLOCK_BYTES` at a time."""
-        while data := self._read(BLOCK_BYTES):
+    def chunks(self, block_bytes: int | None = None) -> Iterator[bytes]:
+        """The bytes from `offset` to the end, about `block_bytes` or `BLOCK_BYTES` at a time."""
+        while data := self._read(block_bytes or BLOCK_BYTES):
             yield data
 
     def _read(self, byte_count: int) -> bytes:

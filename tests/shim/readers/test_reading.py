@@ -74,7 +74,7 @@ class Job:
         self.entries: list[tuple[int, int, int]] = []
         self.tape = RecordTape(self.path, None, self._take)
         use_tape(self.tape)
-        use_route(lambda output, reason, row, raw: self.came.append((output, reason, row, raw)))
+        use_route(lambda output, reason, row, raw, _values: self.came.append((output, reason, row, raw)))
 
     def _take(self, _stream: str, entries: Entries) -> None:
         columns = (entries.rows, entries.ends, entries.whats)
@@ -169,7 +169,7 @@ def test_a_rejected_record_is_on_the_tape_before_it_is_sent() -> None:
     job = Job(b"x\na=1\n")
     rows_on_tape: list[int] = []
 
-    def route(_output: str | None, _reason: str, _row: int, _raw: str | None) -> None:
+    def route(_output: str | None, _reason: str, _row: int, _raw: str | None, _values: object) -> None:
         job.tape.flush()
         rows_on_tape.extend(row for row, _, what in job.entries if what == What.REJECTED)
 
@@ -316,7 +316,7 @@ def test_rows_of_several_outputs_keep_their_order_in_each(
 ) -> None:
     job = Job(b"".join(line + b"\n" for line in lines))
     found: dict[str | None, list[int]] = {}
-    use_route(lambda output, _reason, row, _raw: found.setdefault(output or "other", []).append(row))
+    use_route(lambda output, _reason, row, _raw, _values: found.setdefault(output or "other", []).append(row))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "BLOCK_BYTES", block)
         patch.setattr(pieces, "_PIECE_ENTRIES_MAX", part)
