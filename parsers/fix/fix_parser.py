@@ -1,22 +1,31 @@
 """Casparian's premade parser for FIX logs: orders, session messages and everything else, each in its own output.
 
-This file owns the contract and decides what becomes of every line; framing is `fix_messages`, tables are
-`fix_tables`. Every physical line ends as rows, as rejected rows or as a declared skip, and nothing is repaired:
-a value the contract does not allow is sent as it stands and quarantined by the worker.
+This file owns the contract and decides what becomes of every line. Blocks of lines go to the wide lane
+(`fix_columns`); what it leaves is read line by line (`fix_lanes`, `fix_messages`); `fix_tables` makes columns. Every
+physical line ends as rows, as rejected rows or as a declared skip, and nothing is repaired: a value the contract
+does not allow is sent as it stands and quarantined by the worker.
 """
 
 import codecs
 import os
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping
+from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from fix_columns import Taken, WideLane, in_file_order
 from fix_lanes import Lane, Lanes
 from fix_messages import Found, find_messages, integrity_problem
-from fix_tables import HEADER, ORDER_EVENTS, ORDER_FIELDS, SESSION_EVENTS, SESSION_FIELDS, Batch, Clock, text_of
+from fix_tables import HEADER, ORDER_EVENTS, ORDER_FIELDS, SESSION_EVENTS, SESSION_FIELDS, Batch, Clock
 
-name, version, topics = "fix_parser", "1.0.0", ["fix"]
+from casparian_shim.readers.blocks import Block, Reject, Skip
+from casparian_shim.readers.lines import LineBlock, line_blocks
+from casparian_shim.readers.reading import Records, records
+from casparian_shim.readers.source import RAW_BYTES_MAX, Input
+from casparian_shim.readers.tape import What
+
+name, version, topics = "fix_parser", "1.1.0", ["fix"]
 dependencies: list[str] = []
 params = {
     "tz": "UTC",  # the zone the log writes its times in; FIX says UTC
@@ -141,10 +150,10 @@ outputs = {
     },
 }
 
-_BLOCK_BYTES = 256 << 10
-_BLOCKS_PER_BATCH = 16
-_ROWS_SEALED = 1_000
+_BLOCK_BYTES = 4 << 20
 _LINE_BYTES_MAX = 8 << 20
+_WIDE_FROM = 32  # lines of a block; fewer go line by line
+_ASCII = bytes(range(128))
 _SEEN_BEFORE_LANE = 8  # messages of one shape, so that a log of nothing but new shapes opens no lanes
 
 
@@ -155,83 +164,80 @@ class BadParameter(ValueError):
         super().__init__(f"Parameter {parameter} is {value!r}. Give {allowed}.")
 
 
-def parse(path: str, ctx: Any) -> Iterator[tuple[str, pa.Table]]:
-    reader = _Reader(ctx)
+def parse(path: str, ctx: Any) -> Records:
+    reader = _Reader(ctx.params)
     log = ctx.file  # the very file that was hashed, whatever `path` names by now
     total = os.fstat(log.fileno()).st_size
-    done = blocks_read = 0
-    for lines, size, is_cut in _line_blocks(log):
-        reader.read(lines, is_cut)
-        done, blocks_read = done + size, blocks_read + 1
-        if blocks_read % _BLOCKS_PER_BATCH == 0:
-            yield from reader.take_tables()
-            ctx.progress(done, total, "bytes")
-    yield from reader.take_tables()
-    ctx.progress(done, total, "bytes")
 
+    def blocks(log: Input) -> Iterator[Block]:
+        for lines in line_blocks(log, line_ends="lf", record_bytes_max=_LINE_BYTES_MAX, block_bytes=_BLOCK_BYTES):
+            yield reader.read(lines)
+            ctx.progress(lines.ends[-1].as_py(), total, "bytes")
 
-def _line_blocks(log: BinaryIO) -> Iterator[tuple[list[bytes], int, bool]]:
-    """Lines without their ends (LF or CRLF), the bytes read for them, and whether the last one goes on."""
-    rest = b""
-    while block := log.read(_BLOCK_BYTES):
-        data = (rest + block).replace(b"\r\n", b"\n")
-        lines = data.split(b"\n")
-        is_cut = len(lines[-1]) > _LINE_BYTES_MAX
-        rest = b"" if is_cut else lines.pop()
-        yield lines, len(block), is_cut
-    if rest:
-        yield [rest], 0, False
+    found: Records = records(log, blocks, encoding=reader.encoding, output="fix_other")
+    return found
 
 
 class _Reader:
-    """Lines in, rows out: decides for every line which of the three ends it takes."""
+    """Blocks of lines in, blocks of rows out: decides for every line which of the three ends it takes."""
 
-    def __init__(self, ctx: Any) -> None:
-        self._ctx = ctx
-        self._checksums = _checksums(ctx.params["checksums"])
-        self._encoding = _encoding(ctx.params["encoding"])
-        clock = _clock(ctx.params["tz"])
-        orders = Batch("fix_orders", ORDER_FIELDS, clock, self._encoding)
-        session = Batch("fix_session", SESSION_FIELDS, clock, self._encoding)
-        self._other = Batch("fix_other", HEADER, clock, self._encoding)
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._checksums = _checksums(params["checksums"])
+        self.encoding = _encoding(params["encoding"])
+        clock = _clock(params["tz"])
+        orders = Batch("fix_orders", ORDER_FIELDS, clock, self.encoding)
+        session = Batch("fix_session", SESSION_FIELDS, clock, self.encoding)
+        self._other = Batch("fix_other", HEADER, clock, self.encoding)
         self._batches = (orders, session, self._other)
         self._batch_of = dict.fromkeys((*ORDER_EVENTS, b"8"), orders)
         self._batch_of.update(dict.fromkeys(SESSION_EVENTS, session))
+        self._wide_lane = WideLane(self._batch_of, self._other, self._checksums)
         self._lanes = Lanes()
-        self._line_number = 0
-        self._goes_on = False  # the last line read was a piece of a longer one
-        self._skips: dict[str, int] = {}
+        self._first = 0  # the number of the block's first line
+        self._rejects: list[Reject] = []
+        self._skips: list[Skip] = []
+        self._has_parts = False
 
-    def take_tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """All that was read since the last call; declares the skips as well."""
-        for reason, count in self._skips.items():
-            self._ctx.skip(reason, count)
-        self._skips.clear()
+    def read(self, lines: LineBlock) -> Block:
+        """The rows, rejected rows and skips of some lines: of all that can be taken at once first, then line by line."""
+        self._first = lines.first
+        self._rejects, self._skips, self._has_parts = [], [], False
+        taken = self._taken(lines)
+        self._read_lines(lines, taken.left if taken is not None else None)
+        rows = [*(taken.rows if taken is not None else ())]
         for batch in self._batches:
-            if not batch.is_empty:
-                yield batch.output, batch.take_table()
+            rows += [(batch, each) for each in batch.take()]
+        messages = taken.messages if taken is not None else None
+        groups, row_lines, ends = in_file_order(rows, messages)
+        numbers = pc.add(row_lines, lines.first)
+        return Block({}, numbers, ends, self._rejects, self._skips, groups, has_parts=self._has_parts)
 
-    def read(self, lines: list[bytes], is_cut: bool) -> None:
-        """Whole lines, save that the first may end a line too long to hold and the last (`is_cut`) may begin one."""
-        if self._goes_on and lines:
-            self._reject_piece(lines.pop(0))
-            self._goes_on = is_cut and not lines
-        piece = lines.pop() if is_cut and lines else None
-        self._read_lines(lines)
-        if piece is not None:
-            self._line_number += 1
-            self._reject_piece(piece)
-            self._goes_on = True
-        for batch in self._batches:
-            if len(batch.line_numbers) >= _ROWS_SEALED:
-                batch.seal()
+    def _taken(self, lines: LineBlock) -> Taken | None:
+        """What the wide lane takes; None if it is not for these lines."""
+        if len(lines) < _WIDE_FROM or pc.max(lines.sizes).as_py() > _LINE_BYTES_MAX:
+            return None
+        if self.encoding != "utf-8" and not lines.data.isascii():
+            is_plain = [line.isascii() for line in lines.raw.to_pylist()]
+        else:
+            try:
+                return self._wide_lane.take(lines.raw.cast(pa.string()), lines.ends)
+            except pa.ArrowInvalid:
+                is_plain = [_is_utf8(line) for line in lines.raw.to_pylist()]
+        plain = pc.if_else(pa.array(is_plain), lines.raw, b"")  # the wide lane leaves empty lines
+        return self._wide_lane.take(plain.cast(pa.string()), lines.ends)
 
-    def _read_lines(self, lines: list[bytes]) -> None:
+    def _read_lines(self, block: LineBlock, places: pa.Array | None) -> None:
         """The fast lane, for intact messages of a known shape with nothing behind them; `_read_odd` for all others."""
-        number = self._line_number
+        raws, ends, sizes = block.raw, block.ends, block.sizes
+        if places is not None:
+            raws, ends, sizes = raws.take(places), ends.take(places), sizes.take(places)
+        listed = range(len(block)) if places is None else places.to_pylist()
         lanes_of, is_verified = self._lanes.by_shape, self._checksums == "verify"
-        for line in lines:
-            number += 1
+        for place, line, end, size in zip(listed, raws.to_pylist(), ends.to_pylist(), sizes.to_pylist(), strict=True):
+            if size > _LINE_BYTES_MAX:
+                reason = f"is longer than {_LINE_BYTES_MAX:,} bytes"
+                self._rejects.append(Reject(block.first + place, end, reason, line[:RAW_BYTES_MAX], "fix_other"))
+                continue
             text = line if line[:5] == b"8=FIX" else line[line.find(b"8=FIX") :]
             separator = text[10:11] if text[5:6] == b"T" else text[9:10]
             for lane in lanes_of.get((separator, text.count(separator)), ()):
@@ -239,39 +245,45 @@ class _Reader:
                 if match is not None:
                     values = match.groups()
                     if lane.is_intact(text, values) if is_verified else self._is_trusted(lane, text, values):
-                        lane.batch.add(lane.plan.pick, (*values, None), number, 0, text, line)
+                        lane.batch.add(lane.plan.pick, (*values, None), place, end, 0, text, None)
                         break
             else:
-                self._read_odd(line, number)
-        self._line_number = number
+                self._read_odd(line, place, end, size)
 
     def _is_trusted(self, lane: Lane, text: bytes, values: tuple[bytes, ...]) -> bool:
         return self._checksums == "ignore" or values[-1] == b"000" or lane.is_intact(text, values)
 
-    def _read_odd(self, line: bytes, number: int) -> None:
+    def _read_odd(self, line: bytes, place: int, end: int, size: int) -> None:
         """Any line at all: new shapes, several messages, data fields, damage, comments, nothing."""
         content = line.strip()
+        number = self._first + place
         if not content or content[:1] == b"#":
-            reason = "comment" if content else "blank line"
-            self._skips[reason] = self._skips.get(reason, 0) + 1
+            self._skips.append(Skip(What.COMMENT if content else What.BLANK_LINE, number, end))
             return
-        index = -1
-        for index, found in enumerate(find_messages(line)):
+        messages = list(find_messages(line))
+        if not messages:
+            self._rejects.append(Reject(number, end, "no FIX message on this line", line[:RAW_BYTES_MAX], "fix_other"))
+        is_part = len(messages) > 1
+        self._has_parts |= is_part
+        part_end = end - size
+        for index, found in enumerate(messages):
+            part_end = part_end + len(found.raw) if index < len(messages) - 1 else end
             if found.problem is None:
-                self._take(found, number, index)
+                self._take(found, place, part_end, index, is_part)
             else:
-                self._reject("fix_other", {}, found.problem, number, found.raw)
-        if index < 0:
-            self._reject("fix_other", {}, "no FIX message on this line", number, line)
+                self._rejects.append(Reject(number, part_end, found.problem, found.raw, "fix_other", None, is_part))
 
-    def _take(self, found: Found, number: int, index: int) -> None:
+    def _take(self, found: Found, place: int, end: int, index: int, is_part: bool) -> None:
         batch = self._batch_of.get(found.values[2], self._other)
         plan = batch.plan_for(found.tags)
         problem = plan.problem or self._integrity_problem(found)
         if problem is not None:
-            self._reject(batch.output, batch.row_as_text(plan, found.values), problem, number, found.raw)
+            values = batch.row_as_text(plan, found.values)
+            number = self._first + place
+            self._rejects.append(Reject(number, end, problem, found.raw, batch.output, values, is_part))
             return
-        batch.add(plan.pick, [*found.values, None], number, index, found.text, found.raw)
+        raw = found.raw if is_part else None
+        batch.add(plan.pick, [*found.values, None], place, end, index, found.text, raw)
         plan.seen_count += 1
         if plan.seen_count % _SEEN_BEFORE_LANE == 0:
             self._lanes.learn(found, batch, plan)
@@ -281,13 +293,13 @@ class _Reader:
             return None
         return integrity_problem(found)
 
-    def _reject_piece(self, piece: bytes) -> None:
-        if piece:
-            reason = f"part of a line longer than {_LINE_BYTES_MAX:,} bytes"
-            self._reject("fix_other", {}, reason, self._line_number, piece)
 
-    def _reject(self, output: str, row: dict[str, str], reason: str, number: int, raw: bytes) -> None:
-        self._ctx.reject(output, row, reason, source_row=number, raw=text_of(raw, self._encoding))
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _checksums(value: str) -> str:
@@ -298,10 +310,12 @@ def _checksums(value: str) -> str:
 
 def _encoding(value: str) -> str:
     try:
-        b"8=FIX".decode(value, "backslashreplace")  # refuses codecs that are not text encodings
-        return codecs.lookup(value).name
-    except LookupError as cause:
-        raise BadParameter("encoding", value, "the name of a text encoding, like utf-8 or latin-1") from cause
+        if _ASCII.decode(value, "backslashreplace").encode("ascii") == _ASCII:  # refuses codecs of bytes too
+            return codecs.lookup(value).name
+        cause = None
+    except (LookupError, UnicodeError) as error:
+        cause = error
+    raise BadParameter("encoding", value, "a text encoding that includes ASCII, like utf-8 or latin-1") from cause
 
 
 def _clock(value: str) -> Clock:

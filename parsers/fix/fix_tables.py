@@ -1,15 +1,15 @@
-"""Messages to Arrow tables: which tag fills which column, which message type which output.
+"""Messages to columns: which tag fills which column, what happened in one word, times.
 
 Rows are kept as one flat list of cells per output and become columns by strides: no dict per row. Every value
 leaves as text, exactly as the log has it (the contract judges it), save for two: timestamps in FIX's own form are
 put into ISO 8601 with their offset, and `event` is derived. A value not in that form is left as it stands.
 """
 
-from array import array
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import accumulate
 from operator import itemgetter
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ Cells = tuple[bytes | None, ...]
 Pick = Callable[[Sequence[bytes | None]], Cells]
 
 _PLANS_MAX = 10_000
+_ROWS_SEALED = 1_000
 
 HEADER = {
     "begin_string": 8,
@@ -138,6 +139,37 @@ def order_event(
     return EXEC_EVENTS.get(exec_type or ord_status or b"", "execution_report")
 
 
+_FIX_TIME = "([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]+)?)"
+_is_fix_time = re.compile(_FIX_TIME).fullmatch
+
+
+def _iso_of_one_day(column: pa.StringArray, suffix: bytes) -> pa.StringArray | None:
+    """Times of equal length on one day, several times quicker than by a regular expression; None for any others."""
+    first = column[0].as_py() if len(column) and not column.null_count else None
+    if first is None or not _is_fix_time(first):
+        return None
+    texts, size = column.view(pa.binary()), len(first)
+    day = first[:9].encode()
+    if pc.starts_with(texts, day).false_count or pc.not_equal(pc.binary_length(texts), size).true_count:
+        return None
+    _, offsets, data = texts.buffers()
+    start = pa.Array.from_buffers(pa.int32(), 1, [None, offsets], offset=texts.offset)[0].as_py()
+    given = pa.Array.from_buffers(pa.uint8(), size * len(texts), [None, data], offset=start)
+    is_digit = [each.isdigit() for each in first]
+    least = bytes(ord("0") if digit else ord(each) for each, digit in zip(first, is_digit, strict=True))
+    span = bytes(9 * digit for digit in is_digit)
+    beyond_least = pc.subtract(given, _tiled(least, len(texts)))  # wraps around below it
+    if pc.greater(beyond_least, _tiled(span, len(texts))).true_count:
+        return None
+    iso_day = b"%s-%s-%sT" % (day[:4], day[4:6], day[6:8])
+    iso = pc.binary_replace_slice(texts, 0, 9, iso_day)
+    return pc.binary_replace_slice(iso, size + 2, size + 2, suffix).view(pa.string())
+
+
+def _tiled(pattern: bytes, count: int) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint8(), len(pattern) * count, [None, pa.py_buffer(pattern * count)])
+
+
 class Clock:
     """FIX timestamps to ISO 8601. A local time that a zone skips or has twice keeps no offset: there is none that is certain."""
 
@@ -146,13 +178,11 @@ class Clock:
         self._zone = ZoneInfo(zone_name)
         self._known: dict[str, str] = {}
 
-    def iso(self, column: pa.Array) -> pa.Array:
+    def iso(self, column: pa.StringArray) -> pa.StringArray:
         suffix = "Z" if self.is_utc else ""
-        iso = pc.replace_substring_regex(
-            column,
-            r"\A([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)\z",
-            r"\1-\2-\3T\4" + suffix,
-        )
+        iso = _iso_of_one_day(column, suffix.encode())
+        if iso is None:
+            iso = pc.replace_substring_regex(column, rf"\A{_FIX_TIME}\z", r"\1-\2-\3T\4" + suffix)
         if self.is_utc:
             return iso
         return pa.array([text and self._with_offset(text) for text in iso.to_pylist()], pa.string())
@@ -203,21 +233,41 @@ def _nothing(values: Sequence[bytes | None]) -> Cells:
     return ()
 
 
+class Rows(NamedTuple):
+    """Some rows of one output as columns. `lines` and `ends` ascend."""
+
+    #: Only the columns that some row fills.
+    cells: Mapping[str, pa.StringArray]
+    #: The place of each row's line in its block.
+    lines: pa.Int64Array
+    #: Where each row's part of the input ends, from the start of the input.
+    ends: pa.Int64Array
+    #: None if every row is a whole line, which is its message and nothing else.
+    parts: "Parts | None" = None
+
+
+class Parts(NamedTuple):
+    """What rows have that are not whole lines."""
+
+    message_indexes: pa.Int64Array
+    #: The messages as logged.
+    texts: pa.StringArray
+    #: The part of the line, for rows whose line has several parts.
+    raws: pa.StringArray
+
+
 class Batch:
-    """Rows of one output on their way to a table. Only columns that some message has filled cost time."""
+    """Rows of one output on their way to columns, from messages that are read one at a time."""
 
     def __init__(self, output: str, fields: dict[str, int], clock: Clock, encoding: str) -> None:
         self.output = output
         self.fields = fields
+        self.clock = clock
         self.cells: list[bytes | None] = []
-        self.line_numbers: list[int] = []
-        self.message_indexes: list[int] = []
-        self.texts: list[bytes] = []
-        self.raws: list[bytes] = []
+        self._about: list[tuple[int, int, int, bytes, bytes | None]] = []
         self._plans: dict[bytes, Plan] = {}
         self._names: list[str] = []  # of the columns that `cells` hold, row by row
-        self._pieces: list[pa.Table] = []
-        self._clock = clock
+        self._pieces: list[Rows] = []
         self._encoding = encoding
 
     def plan_for(self, tags: list[bytes]) -> Plan:
@@ -236,55 +286,76 @@ class Batch:
         """A message that is not a valid row, by column, so that it can be found in the quarantine."""
         return {name: text_of(values[place], self._encoding) for name, place in plan.places.items()}
 
-    def add(self, pick: Pick, values: Sequence[bytes | None], line: int, index: int, text: bytes, raw: bytes) -> None:
+    def add(
+        self,
+        pick: Pick,
+        values: Sequence[bytes | None],
+        line: int,
+        end: int,
+        index: int,
+        text: bytes,
+        raw: bytes | None,
+    ) -> None:
         self.cells += pick(values)
-        self.line_numbers.append(line)
-        self.message_indexes.append(index)
-        self.texts.append(text)
-        self.raws.append(raw)
+        self._about.append((line, end, index, text, raw))
+        if len(self._about) >= _ROWS_SEALED:
+            self._seal()
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.line_numbers and not self._pieces
-
-    def take_table(self) -> pa.Table:
-        """All rows since the last call, in one piece; there must be some."""
-        self.seal()
+    def take(self) -> list[Rows]:
+        """All rows since the last call."""
+        self._seal()
         pieces, self._pieces = self._pieces, []
-        return pa.concat_tables(pieces).combine_chunks()
+        return pieces
 
     def _widen(self, names: list[str]) -> None:
-        self.seal()
+        self._seal()
         self._names = [name for name in self.fields if name in self._names or name in names]
         for plan in self._plans.values():
             plan.pick_for(self._names)
 
-    def seal(self) -> None:
-        """Make a table of the rows at hand. Often, while their cells are still in the processor's cache."""
-        row_count, width = len(self.line_numbers), len(self._names)
-        if not row_count:
+    def _seal(self) -> None:
+        """Make columns of the rows at hand. Often, while their cells are still in the processor's cache."""
+        if not self._about:
             return
-        cells = {name: self.cells[place::width] for place, name in enumerate(self._names)}
-        columns = {name: pa.nulls(row_count, pa.string()) for name in self.fields}
-        for name, values in cells.items():
-            column = text_column(values, self._encoding)
-            columns[name] = self._clock.iso(column) if name in TIMES else column
-        if self.output != "fix_other":
-            columns["event"] = pa.array(_events(cells, [None] * row_count), pa.string())
-        columns["message_index"] = pa.array(self.message_indexes, pa.int64())
-        columns["raw_tags"] = long_text_column(self.texts, self._encoding)
-        columns["__cf_row_id"] = pa.array(self.line_numbers, pa.int64())
-        is_whole_line = self.raws == self.texts
-        columns["_cf_raw"] = columns["raw_tags"] if is_whole_line else long_text_column(self.raws, self._encoding)
-        self._pieces.append(pa.table(columns))
-        self.cells, self.line_numbers, self.message_indexes, self.texts, self.raws = [], [], [], [], []
+        width = len(self._names)
+        values = {name: self.cells[place::width] for place, name in enumerate(self._names)}
+        cells = {name: text_column(each, self._encoding) for name, each in values.items()}
+        lines, ends, indexes, texts, raws = zip(*self._about, strict=True)
+        parts = Parts(
+            pa.array(indexes, pa.int64()), text_column(texts, self._encoding), text_column(raws, self._encoding)
+        )
+        self._pieces.append(
+            Rows(self.finished(cells, len(lines)), pa.array(lines, pa.int64()), pa.array(ends, pa.int64()), parts)
+        )
+        self.cells, self._about = [], []
+
+    def finished(
+        self, cells: dict[str, pa.StringArray], count: int, msg_type: bytes | None = None
+    ) -> dict[str, pa.StringArray]:
+        """The columns with times in ISO 8601 and `event`; `msg_type` if all rows have the same."""
+        for name in TIMES & cells.keys():
+            cells[name] = self.clock.iso(cells[name])
+        if self.output == "fix_other":
+            return cells
+        if msg_type in (None, b"8"):
+            cells["event"] = _events([cells.get(name) for name in _EVENT_FIELDS], count)
+        else:
+            cells["event"] = pa.repeat(pa.scalar(_event(msg_type, None, None, None)), count)
+        return cells
 
 
-def _events(cells: dict[str, list[bytes | None]], nothing: list[bytes | None]) -> list[str]:
-    names = ("msg_type", "exec_type", "ord_status", "exec_trans_type")
-    known: dict[Cells, str] = {}
-    told = zip(*(cells.get(name, nothing) for name in names), strict=True)
-    return [known.get(key) or known.setdefault(key, _event(*key)) for key in told]
+_EVENT_FIELDS = ("msg_type", "exec_type", "ord_status", "exec_trans_type")
+
+
+def _events(codes: list[pa.StringArray | None], count: int) -> pa.StringArray:
+    """The event of each row. Few combinations of codes occur, so each is looked up once. A missing code is as an empty one."""
+    columns = [pa.repeat(pa.scalar(""), count) if column is None else pc.fill_null(column, "") for column in codes]
+    known = pc.binary_join_element_wise(*columns, "\x00").dictionary_encode()
+    combinations = [text.encode().split(b"\0") for text in known.dictionary.to_pylist()]
+    if any(len(each) != len(columns) for each in combinations):  # a code has a NUL in it
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([_event(*(code.encode() for code in row)) for row in rows], pa.string())
+    return pa.array([_event(*each) for each in combinations], pa.string()).take(known.indices)
 
 
 def _event(msg_type: bytes | None, exec_type: bytes | None, ord_status: bytes | None, trans_type: bytes | None) -> str:
@@ -297,19 +368,10 @@ def text_of(data: bytes, encoding: str) -> str:
     return data.decode(encoding, "backslashreplace")
 
 
-def text_column(values: list[bytes | None] | list[bytes], encoding: str) -> pa.Array:
+def text_column(values: Sequence[bytes | None], encoding: str) -> pa.StringArray:
     if encoding == "utf-8":
         try:
             return pa.array(values, pa.binary()).cast(pa.string())
         except pa.ArrowInvalid:  # some value is no UTF-8: the careful way for this column
             pass
     return pa.array([None if value is None else text_of(value, encoding) for value in values], pa.string())
-
-
-def long_text_column(values: list[bytes], encoding: str) -> pa.Array:
-    """Like `text_column`, quicker for long texts that are ASCII: joined once, cut by offsets."""
-    data = b"".join(values)
-    if not data.isascii() or len(data) >= 1 << 31 or encoding != "utf-8":
-        return text_column(values, encoding)
-    offsets = array("i", accumulate(map(len, values), initial=0))
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))

@@ -1,5 +1,7 @@
-"""The parser run in this process, with everything it said kept, and held against its contract."""
+"""The parser run in this process with its tape, everything kept, and held against its contract and the worker's accounting."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -8,31 +10,32 @@ import fix_parser
 import pyarrow as pa
 
 from casparian_protocol.contract import Contract
+from casparian_protocol.jobs import RecordAccounting
+from casparian_shim.readers.tape import Entries, RecordTape, use_tape
+from casparian_worker.execute.records import RawBudget, SourceRecords
 from casparian_worker.validation.validator import Counts, OutputValidator
 
 Row = dict[str, Any]
+Rejected = tuple[str, Row, str, int, str]
 
 
 @dataclass
 class Recorded:
-    """A context that writes down what it is told, and the rows the parser yielded."""
+    """A context, and what the parser and the tape said. `order` has the rows and rejected rows of each output as numbered."""
 
     params: dict[str, Any]
     file: BinaryIO
     rows: dict[str, list[Row]] = field(default_factory=dict)
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
-    rejected: list[tuple[str, Row, str, int, str]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    order: dict[str, list[Row | Rejected]] = field(default_factory=dict)
+    entries: list[tuple[int, int, int]] = field(default_factory=list)
     skips: dict[str, int] = field(default_factory=dict)
     done_bytes: int = 0
-
-    def skip(self, reason: str, count: int = 1) -> None:
-        self.skips[reason] = self.skips.get(reason, 0) + count
-
-    def reject(self, output: str, row: Row, reason: str, source_row: int, raw: str) -> None:
-        self.rejected.append((output, row, reason, source_row, raw))
+    accounting: RecordAccounting | None = None
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        assert done <= total
+        assert self.done_bytes <= done <= total
         assert unit == "bytes"
         self.done_bytes = done
 
@@ -49,10 +52,65 @@ class Recorded:
 def read(path: Path, **params: str) -> Recorded:
     with path.open("rb") as file:
         recorded = Recorded({**fix_parser.params, **params}, file)
-        for output, table in fix_parser.parse(str(path), recorded):
-            recorded.tables.setdefault(output, []).append(table)
-            recorded.rows.setdefault(output, []).extend(table.to_pylist())
+        ledger = SourceRecords(path.stat().st_size, file.fileno())
+        with _tape(path, recorded, ledger) as tape:
+            records = fix_parser.parse(str(path), recorded)
+            for part in records.parts("fix_other"):
+                tape.flush()
+                given = []
+                for each in part.rejections:
+                    raw = each.raw if each.raw is not None else _cut(ledger, each.row_id)
+                    rejected = (each.output or "fix_other", dict(each.values or {}), each.reason, each.row_id, raw)
+                    recorded.rejected.append(rejected)
+                    if rejected[0] == part.output:
+                        given.append((each.rows_before, rejected))
+                    else:
+                        recorded.order.setdefault(rejected[0], []).append(rejected)
+                    ledger.names(pa.array([each.row_id], pa.int64()))
+                if part.row_count and part.output is not None:
+                    table = pa.table({name: values for name, values, _ in part.columns})
+                    ledger.names(table["__cf_row_id"].combine_chunks())
+                    rows: list[Row | Rejected] = list(table.to_pylist())
+                    recorded.tables.setdefault(part.output, []).append(table)
+                    recorded.rows.setdefault(part.output, []).extend(table.to_pylist())
+                    for rows_before, rejected in reversed(given):
+                        rows.insert(rows_before, rejected)
+                    recorded.order.setdefault(part.output, []).extend(rows)
+            if records.error is not None:
+                raise records.error
+        recorded.rejected.sort(key=lambda each: each[3])  # those of one line stay in their order
+        recorded.skips = dict(ledger.skips)
+        recorded.accounting = ledger.accounting(0)
+        assert recorded.accounting.bytes_unread == 0
+        assert recorded.accounting.unaccounted == 0
     return recorded
+
+
+@contextmanager
+def _tape(path: Path, recorded: Recorded, ledger: SourceRecords) -> Iterator[RecordTape]:
+    def send(stream: str, entries: Entries) -> None:
+        batch = pa.RecordBatch.from_arrays([entries.rows, entries.ends, entries.whats], ["row", "end", "what"])
+        ledger.announce(stream, batch.schema)
+        ledger.take(batch)
+        recorded.entries += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    tape = RecordTape(str(path), None, send)
+    use_tape(tape)
+    try:
+        yield tape
+        tape.flush()
+    finally:
+        use_tape(None)
+
+
+def _cut(ledger: SourceRecords, row: int) -> str:
+    """The text that the worker stores with a bad row for which the parser gives none."""
+    names = ["_cf_source_row", "_cf_source_offset", "_cf_raw", "_cf_raw_encoding"]
+    kinds = [pa.int64(), pa.int64(), pa.string(), pa.string()]
+    bad = pa.RecordBatch.from_arrays(
+        [pa.array([value], kind) for value, kind in zip((row, None, None, None), kinds, strict=True)], names
+    )
+    return str(ledger.with_origin(bad, RawBudget())["_cf_raw"][0].as_py())
 
 
 def message(*fields: str, separator: str = "|", begin: str = "FIX.4.4") -> bytes:

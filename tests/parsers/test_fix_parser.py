@@ -160,14 +160,17 @@ def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
     assert (recorded.rows, recorded.rejected, recorded.skips) == ({}, [], {})
 
 
-def test_a_line_too_long_to_hold_is_rejected_in_pieces_and_the_next_lines_keep_their_numbers(tmp_path: Path) -> None:
+def test_a_line_too_long_to_hold_is_one_rejected_row_and_the_next_lines_keep_their_numbers(tmp_path: Path) -> None:
     monster = b"x" * (19 << 20)
 
     recorded = log(tmp_path, message("0"), monster, message("0"))
 
-    assert "".join(raw for *_, raw in recorded.rejected) == monster.decode()
-    assert {number for *_, number, _ in recorded.rejected} == {2}
+    ((output, row, reason, number, raw),) = recorded.rejected
+    assert (output, row, number) == ("fix_other", {}, 2)
+    assert reason == "is longer than 8,388,608 bytes"
+    assert raw == monster[: 16 << 10].decode() + f"… ({len(monster) + 1 - (16 << 10):,} more bytes)"
     assert [row["__cf_row_id"] for row in recorded.of("fix_session")] == [1, 3]
+    assert recorded.accounting is not None and recorded.accounting.bytes_rejected == len(monster) + 1
 
 
 def test_undecodable_bytes_are_written_out_and_lose_nothing(tmp_path: Path) -> None:
