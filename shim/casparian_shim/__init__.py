@@ -2,8 +2,9 @@
 
 Authors use the names in `__all__`; each is imported on first use, because `import casparian_shim` must not import pyarrow.
 `guest` is the program that a worker starts, `running` finds and calls the parser, `emitting` sends its rows, `arrow` makes record
-batches, `readers` reads inputs, `values` reads exact values, and `frames` is the protocol between guest and worker. `frames`,
-`errors`, `trace`, `safe` and `process` use only the standard library, and every other package of Casparian uses them too.
+batches, `readers` reads inputs, `values` and `times` read numbers and times from text, and `frames` is the protocol between guest
+and worker. `frames`, `errors`, `trace`, `safe` and `process` use only the standard library, and every other package of Casparian
+uses them too.
 """
 
 from typing import TYPE_CHECKING
@@ -12,40 +13,61 @@ if TYPE_CHECKING:
     from casparian_shim.context import Context
     from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
     from casparian_shim.readers.csv import read_csv
-    from casparian_shim.readers.fixed_width import read_fixed_width
+    from casparian_shim.readers.fixed_width import (
+        Field,
+        binary_number,
+        copybook,
+        overpunch,
+        packed_decimal,
+        read_fixed_width,
+        zoned_decimal,
+    )
     from casparian_shim.readers.jsonl import read_jsonl
     from casparian_shim.readers.multiline import read_records
     from casparian_shim.readers.text import read_lines
-    from casparian_shim.values import Output, decimal, timestamp
+    from casparian_shim.times import timestamp
+    from casparian_shim.values import Output, decimal
 
 __all__ = [
     "BadHeader",
     "BadRecord",
     "Context",
+    "Field",
     "NotTheEncoding",
     "Output",
+    "binary_number",
+    "copybook",
     "decimal",
+    "overpunch",
+    "packed_decimal",
     "read_csv",
     "read_fixed_width",
     "read_jsonl",
     "read_lines",
     "read_records",
     "timestamp",
+    "zoned_decimal",
 ]
 
 _HOMES = {
     "BadHeader": "readers.blocks",
     "BadRecord": "readers.blocks",
     "Context": "context",
+    "Field": "readers.fixed_width",
     "NotTheEncoding": "readers.blocks",
     "Output": "values",
+    "binary_number": "readers.fixed_width",
+    "copybook": "readers.fixed_width",
     "decimal": "values",
+    "overpunch": "readers.fixed_width",
+    "packed_decimal": "readers.fixed_width",
     "read_csv": "readers.csv",
     "read_fixed_width": "readers.fixed_width",
     "read_jsonl": "readers.jsonl",
     "read_lines": "readers.text",
     "read_records": "readers.multiline",
-    "timestamp": "values",
+    "timestamp": "times",
+    "zoned_decimal": "readers.fixed_width",
 }
 
 

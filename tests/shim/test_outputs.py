@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
 from casparian_shim.frames.kinds import GuestJob, ValueKind
 from casparian_shim.frames.reader import BadOutputName
+from casparian_shim.readers.fixed_width import read_fixed_width
 from casparian_shim.readers.tape import Entries, What
 from tests.shim.guests import Heard
 from tests.shim.streams import heard_from_sender, of_kind
@@ -452,3 +454,20 @@ def test_the_clock_changes_neither_rows_nor_their_order(given_rows: list[tuple[s
             return 0.0
 
     assert told(Clock()) == told(Standing())
+
+
+def test_records_of_several_types_go_to_their_outputs_and_each_numbers_its_rejects() -> None:
+    types = {"1": ("batches", {"id": (1, 3)}), "2": ("payments", {"cents": (1, 4)})}
+    data = b"101\n2100\n2xx\n102\n1\n2200\n3\n"
+    with heard_from_sender() as (sender, heard):
+        outputs = standing(sender, ["batches", "payments"])
+        outputs.add_records(None, read_fixed_width(io.BytesIO(data), record_types=types, type_at=(0, 1)))
+        outputs.finish()
+
+    assert [row["id"] for row in heard.rows("batches")] == ["01", "02"]
+    assert [row["cents"] for row in heard.rows("payments")] == ["100", "200"]
+    rejected = {
+        name: [(row["_cf_output_row_index"], row["__cf_row_id"]) for row in heard.rows(name, REJECTS)]
+        for name in ("batches", "payments")
+    }
+    assert rejected == {"batches": [(2, 5), (3, 7)], "payments": [(1, 3)]}

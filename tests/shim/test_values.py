@@ -1,53 +1,40 @@
-"""The helpers of parser authors: text stays text, numbers stay exact, times know their zone."""
+"""Numbers from text stay exact."""
 
-import datetime
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from casparian_shim import decimal, timestamp
+from casparian_shim import decimal
 
 
 def test_decimals_keep_every_digit() -> None:
     assert str(decimal("1.50")) == "1.50"
     assert decimal("-1.234.567,89", decimal_mark=",", thousands_mark=".") == Decimal("-1234567.89")
+    assert decimal("-1.234.567,89", decimal_comma=True, thousands_mark=".") == Decimal("-1234567.89")
+    assert decimal("1234567,89", decimal_comma=True, thousands_mark=".") == Decimal("1234567.89")
     for wrong in ("1,5", "nan", "", "1_000", "٣", 1.5, True):
         with pytest.raises(ValueError, match=r"."):
             decimal(wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="between thousands"):
-        decimal("1,23,456", thousands_mark=",")
 
 
 @pytest.mark.parametrize(
-    ("text", "tz", "said"),
+    ("text", "marks", "problem"),
     [
-        ("2024-03-10T02:30", "America/New_York", "falls in the hour that is skipped on 2024-03-10 in America/New_York"),
-        (
-            "2024-11-03T01:30",
-            "America/New_York",
-            "falls in the hour that is repeated on 2024-11-03 in America/New_York",
-        ),
-        ("2024-03-31T02:00", "Europe/Berlin", "falls in the hour that is skipped on 2024-03-31 in Europe/Berlin"),
-        ("2024-04-07T01:45", "Australia/Lord_Howe", "falls in the 30 minutes that are repeated on 2024-04-07"),
+        ("1,23,456", {"thousands_mark": ","}, "between thousands"),
+        ("1.234567,5", {"thousands_mark": ".", "decimal_comma": True}, "between thousands"),
+        ("1.5", {"decimal_comma": True}, "has a point, but the decimal mark is ','"),
+        ("1", {"decimal_comma": True, "decimal_mark": "."}, "decimal_comma or decimal_mark, not both"),
+        ("1", {"decimal_comma": True, "thousands_mark": ","}, "both the decimal mark and the thousands mark"),
     ],
 )
-def test_a_local_time_in_a_clock_change_is_told_which_it_is(text: str, tz: str, said: str) -> None:
-    with pytest.raises(ValueError, match=f"{said}.*give the offset"):
-        timestamp(text, tz=tz)
-    day = text[:10]
-    assert timestamp(f"{day}T04:30", tz=tz).isoformat().startswith(f"{day}T04:30:00")
+def test_marks_that_cannot_be_meant_are_refused(text: str, marks: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        decimal(text, **marks)  # type: ignore[arg-type]
 
 
-def test_timestamps_know_their_zone_or_are_refused() -> None:
-    assert timestamp("2024-01-02T03:04:05.1234560000Z") == datetime.datetime(
-        2024, 1, 2, 3, 4, 5, 123456, tzinfo=datetime.UTC
-    )
-    assert timestamp("02/01/2024 03:04", format="%d/%m/%Y %H:%M", tz="America/New_York").isoformat() == (
-        "2024-01-02T03:04:00-05:00"
-    )
-    with pytest.raises(ValueError, match="no offset"):
-        timestamp("2024-01-02")
-    with pytest.raises(ValueError, match="finer than microseconds"):
-        timestamp("2024-01-02T03:04:05.1234567Z")
-    with pytest.raises(ValueError, match="not a known time zone"):
-        timestamp("2024-03-10T02:30", tz="../etc/passwd")
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=4), st.sampled_from(["", " ", "'", "."]))
+def test_a_number_written_with_any_marks_is_read_back(value: Decimal, thousands: str) -> None:
+    text = format(value, ",f").replace(".", ";").replace(",", thousands).replace(";", ",")
+    assert decimal(text, decimal_comma=True, thousands_mark=thousands).as_tuple() == value.as_tuple()

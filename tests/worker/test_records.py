@@ -35,7 +35,7 @@ READERS: dict[str, Reader] = {
     "lines, LF only": lambda source: read_lines(source, encoding="latin-1", line_ends="lf"),
     "csv": lambda source: read_csv(source, encoding="latin-1", header=False, columns=["a", "b"]),
     "csv with header": lambda source: read_csv(source, encoding="latin-1", columns=["a", "b"], skip_lines=1),
-    "fixed width": lambda source: read_fixed_width(source, {"a": (0, 1)}, skip_lines=1),
+    "fixed width": lambda source: read_fixed_width(source, {"a": (0, 1)}, skip_lines=1, length="any", unit="chars"),
 }
 #: What a parser does with a record: nothing, a row, two rows, a row that says no source row, a declared skip.
 DEEDS = ["drop", "row", "rows", "nameless", "skip", "skip named"]
