@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import casparian_shim
@@ -20,6 +19,7 @@ from bench.damage.judge import Accounted, Rejected, Returned, Taken
 from casparian_shim.errors import CasparianError
 from casparian_shim.readers.blocks import ROW_ID
 from casparian_shim.readers.tape import SKIP_REASONS, Entries, RecordTape, What, use_tape
+from casparian_worker.detection import Dialect, Sample, detect
 
 _OFFSET = "offset"
 _log = logging.getLogger("casparian.readers")
@@ -50,11 +50,10 @@ def read_case(case: Case, **more: Any) -> Returned:
 
 def read_detected(case: Case) -> Returned:
     """What `read_csv` says when the detector has told it how the file is written."""
-    detection = import_module("casparian_worker.detection")
-    found = detection.detect(detection.Sample.of_bytes(case.data))
-    if not isinstance(found.details, detection.Dialect):
+    found = detect(Sample.of_bytes(case.data))
+    if not isinstance(found.details, Dialect) or found.encoding is None:
         return Returned(failed=f"it is taken for {found.kind}: {found.why}")
-    options = {**found.details.options, "encoding": found.encoding.name or "utf-8"}
+    options: dict[str, Any] = {**found.details.options, "encoding": found.encoding.name or "utf-8"}
     return read_with(case.data, lambda file: reader("read_csv")(file, offsets=True, **options))
 
 

@@ -49,8 +49,9 @@ def account(said: Returned, size: int) -> Iterator[str]:
 
 
 def detect(data: bytes) -> None:
-    detection = import_module("casparian_worker.detection")
-    detection.detect(detection.Sample.of_bytes(data))
+    from casparian_worker.detection import Sample, detect
+
+    detect(Sample.of_bytes(data))
 
 
 def _csv(choice: bytes) -> dict[str, Any]:
@@ -95,7 +96,7 @@ OPTIONS: dict[str, Callable[[bytes], dict[str, Any]]] = {
     "read_lines": _lines,
     "read_segments": _segments,
 }
-TARGETS = ("read_jsonl", "read_lines")
+TARGETS = ("detector", "read_fixed_width", "read_jsonl", "read_lines")
 _SEEDS: dict[str, Sequence[Format]] = {
     "read_csv": ["csv"],
     "read_fixed_width": ["fixed width"],

@@ -22,7 +22,7 @@ READERS: dict[Format, str] = {
     "hl7": "read_segments",
     "x12": "read_segments",
 }
-LANDED: tuple[Format, ...] = ("jsonl",)
+LANDED: tuple[Format, ...] = ("fixed width", "jsonl")
 SEEDS = range(int(os.environ.get("DAMAGE_SEEDS", "3")))
 
 
