@@ -1,6 +1,8 @@
 """Mainframe numbers: every way to write one is read exactly, one by one and in columns."""
 
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -190,3 +192,36 @@ def test_a_number_that_is_packed_is_read_back(data: st.DataObject, width: int, s
 def test_a_field_that_can_hold_nothing_is_refused(made, problem: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=problem):
         made()
+
+
+#: Sign → how a program writes the ASCII digits of a number with it, in EBCDIC.
+WRITERS: dict[str, Callable[[str, bool], bytes]] = {
+    "trailing": lambda digits, minus: ebcdic(digits[:-1]) + hexed(f"{'D' if minus else 'C'}{digits[-1]}"),
+    "leading": lambda digits, minus: hexed(f"{'B' if minus else 'A'}{digits[0]}") + ebcdic(digits[1:]),
+    "trailing separate": lambda digits, minus: ebcdic(digits + ("-" if minus else "+")),
+    "leading separate": lambda digits, minus: ebcdic(("-" if minus else "+") + digits),
+}
+
+
+def ebcdic(text: str) -> bytes:
+    return text.encode("cp500")
+
+
+@given(
+    st.sampled_from(sorted(WRITERS)),
+    st.integers(1, 25),
+    st.integers(0, 4),
+    st.lists(st.tuples(st.integers(0, 10**25 - 1), st.booleans()), min_size=1, max_size=5),
+)
+def test_a_column_that_a_program_wrote_is_read_back(
+    sign: Any, digits: int, scale: int, drawn: list[tuple[int, bool]]
+) -> None:
+    numbers_drawn = [(whole % 10**digits, minus) for whole, minus in drawn]
+    written = [WRITERS[sign](f"{whole:0{digits}d}", minus) for whole, minus in numbers_drawn]
+    field = Field(0, len(written[0]), "zoned", scale, sign)
+    found = numbers(b"".join(written), field, "cp500")
+    assert found.bad is None
+    assert found.values.to_pylist() == [
+        Decimal(f"{'-' if minus else ''}{whole}E-{scale}") for whole, minus in numbers_drawn
+    ]
+    assert [zoned_decimal(each, scale=scale, sign=sign) for each in written] == found.values.to_pylist()
