@@ -22,9 +22,11 @@ if TYPE_CHECKING:
         read_fixed_width,
         zoned_decimal,
     )
+    from casparian_shim.readers.json_stream import read_json
     from casparian_shim.readers.jsonl import read_jsonl
     from casparian_shim.readers.multiline import read_records
     from casparian_shim.readers.text import read_lines
+    from casparian_shim.readers.xml import read_xml
     from casparian_shim.times import timestamp
     from casparian_shim.values import Output, decimal
 
@@ -42,9 +44,11 @@ __all__ = [
     "packed_decimal",
     "read_csv",
     "read_fixed_width",
+    "read_json",
     "read_jsonl",
     "read_lines",
     "read_records",
+    "read_xml",
     "timestamp",
     "zoned_decimal",
 ]
@@ -63,9 +67,11 @@ _HOMES = {
     "packed_decimal": "readers.fixed_width",
     "read_csv": "readers.csv",
     "read_fixed_width": "readers.fixed_width",
+    "read_json": "readers.json_stream",
     "read_jsonl": "readers.jsonl",
     "read_lines": "readers.text",
     "read_records": "readers.multiline",
+    "read_xml": "readers.xml",
     "timestamp": "times",
     "zoned_decimal": "readers.fixed_width",
 }

@@ -7,6 +7,7 @@ become columns here too (`Members`): a row has the names that have occurred up t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from json import JSONDecodeError
@@ -27,13 +28,9 @@ _RESERVED = ("_cf_", "__cf_")
 class NotJson(ValueError):
     """A text is not JSON, or holds what cannot be kept exactly. The message is a predicate: "has the name 'id' twice"."""
 
-    def __init__(self, reason: str, at: int = 0, *, is_cut: bool = False) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        #: The place in the text, in characters.
-        self.at = at
-        #: Whether the text ends before its value does.
-        self.is_cut = is_cut
 
 
 class Decoder:
@@ -49,25 +46,28 @@ class Decoder:
 
     def value(self, text: str) -> object:
         """The only value in `text`."""
+        _refuse_depth(text)
         start = len(text) - len(text.lstrip(" \t\n\r"))
         value, end = self.value_at(text, start)
         rest = text[end:].lstrip(" \t\n\r")
         if rest:
-            raise NotJson(f"has more after its value: {_shown(rest)} at character {end + 1}", end)
+            raise NotJson(f"has more after its value: {_shown(rest)} at character {end + 1}")
         return value
 
     def value_at(self, text: str, start: int) -> tuple[object, int]:
         """The value that begins at `start`, and where it ends."""
-        if text.count("{") + text.count("[") > DEPTH_MAX and _depth(text, start) > DEPTH_MAX:
-            raise NotJson(f"nests deeper than {DEPTH_MAX} levels", start)
         try:
             value, end = self._decoder.raw_decode(text, start)
         except JSONDecodeError as cause:
             is_cut = not text[cause.pos :].strip(" \t\n\r") or cause.msg.startswith("Unterminated string")
             where = "it ends inside a value" if is_cut else f"{cause.msg[:1].lower()}{cause.msg[1:]}"
-            at = "" if is_cut else f" at character {cause.pos + 1}"
-            raise NotJson(f"is not JSON: {where}{at}", cause.pos, is_cut=is_cut) from None
-        if "\\u" in text:
+            at = "" if is_cut else f" at character {cause.pos - start + 1}"
+            raise NotJson(f"is not JSON: {where}{at}") from None
+        except RecursionError:
+            raise NotJson(_TOO_DEEP) from None
+        own = text if not start and end == len(text) else text[start:end]
+        _refuse_depth(own)
+        if "\\u" in own:
             try:
                 json.dumps(value, ensure_ascii=False, default=str).encode()
             except UnicodeEncodeError as cause:
@@ -75,6 +75,14 @@ class Decoder:
                     f"has half a character (\\u{ord(cause.object[cause.start]):x}), which is no text"
                 ) from None
         return value, end
+
+
+_TOO_DEEP = f"nests deeper than {DEPTH_MAX} levels"
+
+
+def _refuse_depth(text: str) -> None:
+    if text.count("{") + text.count("[") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
+        raise NotJson(_TOO_DEEP)
 
 
 def exact(digits: str) -> object:
@@ -100,10 +108,10 @@ def _no_constant(word: str) -> object:
     raise NotJson(f"is not JSON: {word} is no number")
 
 
-def _depth(text: str, start: int) -> int:
+def _depth(text: str) -> int:
     depth = deepest = 0
     is_inside = is_escaped = False
-    for each in text[start:]:
+    for each in text:
         if is_inside:
             is_inside = is_escaped or each != '"'
             is_escaped = each == "\\" and not is_escaped
@@ -119,6 +127,97 @@ def _depth(text: str, start: int) -> int:
 
 def _shown(text: str) -> str:
     return ascii(text if len(text) <= 40 else text[:40] + "…")
+
+
+# --- where a value ends ---
+
+_SPACES = " \t\r\n\x1e"
+_IN_STRING = re.compile('["\\\\\r\n]')
+_AFTER_SCALAR = re.compile('[ \t\r\n\x1e"{}\\[\\],:]')
+
+
+class Damaged(Exception):
+    """Quotes, brackets, commas or colons are out of order."""
+
+
+class Extent:
+    """Finds where a value ends, given its text in parts. Numbers and words may be any text."""
+
+    def __init__(self) -> None:
+        #: The place in the part given last; where the damage is if there is one.
+        self.at = 0
+        self._stack: list[str] = []
+        self._expected = "value"
+        self._mode = ""
+        self._is_escaped = False
+
+    def find(self, text: str, at: int) -> int | None:
+        """The end of the value; None if it is not in this part. Raises `Damaged`."""
+        self.at = at
+        while self.at < len(text):
+            each = text[self.at]
+            if self._is_escaped:
+                self._is_escaped = False
+                self.at += 1
+            elif self._mode == "string":
+                found = _IN_STRING.search(text, self.at)
+                if found is None:
+                    return None
+                self.at = found.end()
+                self._is_escaped = found[0] == "\\"
+                if found[0] in "\r\n":
+                    raise Damaged
+                if found[0] == '"':
+                    self._mode = ""
+                    if self._is_done():
+                        return self.at
+            elif self._mode == "scalar":
+                found = _AFTER_SCALAR.search(text, self.at)
+                if found is None:
+                    return None
+                self.at, self._mode = found.start(), ""
+                if self._is_done():
+                    return self.at
+            else:
+                self.at += 1
+                if each not in _SPACES and self._token(each):
+                    return self.at
+        return None
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether the value is complete if the text ends here."""
+        return self._mode == "scalar" and not self._stack
+
+    def _token(self, each: str) -> bool:
+        """Take one character outside of texts and words. Returns whether the value ends with it."""
+        expected = self._expected
+        if each in "}]":
+            if not self._stack or self._stack[-1] != each or expected not in ("comma", "first"):
+                raise Damaged
+            self._stack.pop()
+            return self._is_done()
+        if each == "," and expected == "comma":
+            self._expected = "name" if self._stack[-1] == "}" else "value"
+        elif each == ":" and expected == "colon":
+            self._expected = "value"
+        elif each == '"' and expected not in ("comma", "colon"):
+            self._mode = "string"
+            if expected == "name" or (expected == "first" and self._stack[-1] == "}"):
+                self._expected = "after name"
+        elif each in "{[" and (expected == "value" or (expected == "first" and self._stack[-1] == "]")):
+            self._stack.append("}" if each == "{" else "]")
+            self._expected = "first"
+        elif each not in ",:{[" and (expected == "value" or (expected == "first" and self._stack[-1] == "]")):
+            self._mode = "scalar"
+        else:
+            raise Damaged
+        return False
+
+    def _is_done(self) -> bool:
+        """A name or a value has ended."""
+        self._expected = "colon" if self._expected == "after name" else "comma"
+        return not self._stack and self._expected == "comma"
 
 
 # --- objects as columns ---
@@ -182,9 +281,15 @@ class ObjectBuilder:
         self._rejects: list[Reject] = []
         self._skips: list[Skip] = []
         self._ended: list[Block] = []
+        self._ended_rows = 0
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._rejects) + len(self._skips)
+        return self._ended_rows + len(self._rows) + len(self._rejects) + len(self._skips)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are since the last `blocks`."""
+        return self._ended_rows + len(self._rows)
 
     def add(self, value: object, row_id: int, end: int, raw: Callable[[], bytes]) -> None:
         """A value as a row, or rejected if it is none."""
@@ -209,13 +314,14 @@ class ObjectBuilder:
     def blocks(self) -> Iterator[Block]:
         """The blocks so far; the builder is empty again."""
         self._end(self._members.names)
-        ended, self._ended = self._ended, []
+        ended, self._ended, self._ended_rows = self._ended, [], 0
         return iter(ended)
 
     def _end(self, names: Sequence[str]) -> None:
-        if not len(self):
-            return
         rows = self._rows
+        if not rows and not self._rejects and not self._skips:
+            return
+        self._ended_rows += len(rows)
         columns: dict[str, Values] = {name: [row.get(name) for row in rows] for name in names}
         self._ended.append(Block(columns, self._row_ids, self._ends, self._rejects, self._skips))
         self._rows, self._row_ids, self._ends, self._rejects, self._skips = [], [], [], [], []
