@@ -311,7 +311,7 @@ def _ordered(
         if any(part is not None for part in parts):
             columns[name] = joined(parts, pa.string())
         elif name != "event":
-            columns[name] = pa.nulls(count)  # a column of no type takes no room
+            columns[name] = pa.nulls(count, pa.string())
     if order is not None:
         lines, ends = lines.take(order), ends.take(order)
     if all(piece.parts is None for piece in pieces):

@@ -13,6 +13,7 @@ from casparian_protocol.contract import Contract
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.readers.tape import Entries, RecordTape, use_tape
 from casparian_worker.execute.records import RawBudget, SourceRecords
+from casparian_worker.validation.arrow_guard import ValidationLimits, read_schema
 from casparian_worker.validation.validator import Counts, OutputValidator
 
 Row = dict[str, Any]
@@ -69,6 +70,7 @@ def read(path: Path, **params: str) -> Recorded:
                     ledger.names(pa.array([each.row_id], pa.int64()))
                 if part.row_count and part.output is not None:
                     table = pa.table({name: values for name, values, _ in part.columns})
+                    read_schema(table.schema.serialize().to_pybytes(), ValidationLimits())  # what guests may send
                     ledger.names(table["__cf_row_id"].combine_chunks())
                     rows: list[Row | Rejected] = list(table.to_pylist())
                     recorded.tables.setdefault(part.output, []).append(table)
