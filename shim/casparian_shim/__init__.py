@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from casparian_shim.readers.json_stream import read_json
     from casparian_shim.readers.jsonl import read_jsonl
+    from casparian_shim.readers.members import member_names, open_member
     from casparian_shim.readers.multiline import read_records
     from casparian_shim.readers.text import read_lines
     from casparian_shim.readers.xml import read_xml
@@ -40,6 +41,8 @@ __all__ = [
     "binary_number",
     "copybook",
     "decimal",
+    "member_names",
+    "open_member",
     "overpunch",
     "packed_decimal",
     "read_csv",
@@ -63,6 +66,8 @@ _HOMES = {
     "binary_number": "readers.fixed_width",
     "copybook": "readers.fixed_width",
     "decimal": "values",
+    "member_names": "readers.members",
+    "open_member": "readers.members",
     "overpunch": "readers.fixed_width",
     "packed_decimal": "readers.fixed_width",
     "read_csv": "readers.csv",

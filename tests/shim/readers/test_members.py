@@ -1,0 +1,166 @@
+"""Members of archives: what is cut, damaged, hostile or not certain is never read as if it were whole."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casparian_shim import member_names, open_member, read_csv
+from casparian_shim.readers.members import ArchiveTooLarge, BadArchive, Member
+
+DATA = b"ts,n\n" + b"".join(b"2024-05-01,%d\n" % each for each in range(500))
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return made.getvalue()
+
+
+def tarred(*members: tuple[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, data in members:
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return made.getvalue()
+
+
+WAYS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "gzip of several members": lambda data: gzip.compress(data[:70]) + gzip.compress(data[70:]),
+    "gzip with padding": lambda data: gzip.compress(data) + bytes(512),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zip": lambda data: zipped(("day/a.csv", data)),
+    "zip, stored": lambda data: zipped(("day/", b""), ("day/a.csv", data), method=zipfile.ZIP_STORED),
+    "tar": lambda data: tarred(("day/a.csv", data)),
+    "tar and gzip": lambda data: gzip.compress(tarred(("day/a.csv", data))),
+    "tar and xz": lambda data: lzma.compress(tarred(("day/a.csv", data))),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_only_member_is_read(way: str) -> None:
+    with open_member(io.BytesIO(WAYS[way](DATA))) as member:
+        assert isinstance(member, Member)
+        assert member.read() == DATA
+        assert (member.tell(), member.read(10)) == (len(DATA), b"")
+    rows = list(read_csv(open_member(io.BytesIO(WAYS[way](DATA)))))
+    assert [row["n"] for row in rows] == [str(each) for each in range(500)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_is_cut_anywhere_never_looks_whole(way: str) -> None:
+    whole = WAYS[way](DATA)
+    if way == "gzip with padding":
+        whole = whole[:-512]
+    if way == "tar":
+        whole = whole.rstrip(b"\0")
+    for cut in range(1, len(whole), max(1, len(whole) // 97)):
+        if way == "gzip of several members" and cut == len(gzip.compress(DATA[:70])):
+            continue  # a whole gzip file
+        with pytest.raises(BadArchive):
+            open_member(io.BytesIO(whole[:cut])).read()
+
+
+@pytest.mark.parametrize("way", ["gzip", "bzip2", "xz", "zip", "zip, stored"])
+def test_a_byte_that_has_changed_is_seen_by_the_checksum(way: str) -> None:
+    whole = WAYS[way](DATA)
+    for place in range(40, len(whole) - 120, max(1, len(whole) // 31)):
+        changed = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        try:
+            found = open_member(io.BytesIO(changed)).read()
+        except BadArchive:
+            continue
+        assert found == DATA  # a byte that is no part of the content
+
+
+def test_a_reader_of_a_member_that_is_cut_says_so_and_not_that_it_is_complete() -> None:
+    whole = gzip.compress(DATA) + gzip.compress(DATA)[:-12]
+    with pytest.raises(BadArchive, match=r"^The gzip file ends early, after [0-9,]+ bytes of content\."):
+        list(read_csv(open_member(io.BytesIO(whole))))
+
+
+def test_one_of_several_members_is_named() -> None:
+    for made in (zipped, tarred):
+        data = made(("a", b"1"), ("b/c", b"2"), ("../../etc/passwd", b"3"), ("/abs", b"4"))
+        assert member_names(io.BytesIO(data)) == ["a", "b/c", "../../etc/passwd", "/abs"]
+        assert open_member(io.BytesIO(data), "b/c").read() == b"2"
+        assert open_member(io.BytesIO(data), "../../etc/passwd").read() == b"3"  # a name is only compared
+        with pytest.raises(BadArchive, match=r"has 4 files: 'a', 'b/c', '../../etc/passwd', '/abs'\."):
+            open_member(io.BytesIO(data))
+        with pytest.raises(BadArchive, match="has no file named 'link'; it has 'a', "):
+            open_member(io.BytesIO(data), "link")
+
+
+def test_a_name_that_is_there_twice_is_refused() -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        data = zipped(("a", b"1"), ("a", b"2"))
+    for each in (data, tarred(("a", b"1"), ("a", b"2"))):
+        with pytest.raises(BadArchive, match="has 2 files named 'a'"):
+            open_member(io.BytesIO(each), "a")
+
+
+def test_a_plain_file_and_a_name_in_a_compressed_one_are_refused() -> None:
+    with pytest.raises(BadArchive, match="is not a gzip, bzip2, xz, zip or tar file"):
+        open_member(io.BytesIO(b"a,b\n"))
+    with pytest.raises(BadArchive, match="A gzip file has no members, so none is named 'x'"):
+        open_member(io.BytesIO(gzip.compress(DATA)), "x")
+
+
+def test_what_follows_the_end_of_a_tar_archive_is_not_passed_over() -> None:
+    with pytest.raises(BadArchive, match="has more after its end"):
+        open_member(io.BytesIO(tarred(("a", b"1")) + tarred(("b", b"2"))))
+
+
+def test_an_encrypted_member_is_refused() -> None:
+    data = bytearray(zipped(("a", b"1")))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(BadArchive, match="'a' is encrypted"):
+        open_member(io.BytesIO(bytes(data)))
+
+
+@pytest.mark.parametrize("way", ["gzip", "bzip2", "xz", "zip", "tar and xz"])
+def test_a_bomb_ends_at_the_limits(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_shim.readers.members._RATIO_FREE_BYTES", 100_000)
+    bomb = WAYS[way](bytes(3_000_000))
+    with pytest.raises(ArchiveTooLarge, match="more than 100 times as large"):
+        open_member(io.BytesIO(bomb), ratio_max=100).read()
+    with pytest.raises(ArchiveTooLarge, match="more than 1,000,000 bytes"):
+        open_member(io.BytesIO(bomb), bytes_max=1_000_000, ratio_max=10**9).read()
+    assert len(open_member(io.BytesIO(bomb), ratio_max=10**9).read()) == 3_000_000
+
+
+def test_a_tar_header_without_end_is_refused() -> None:
+    about = tarfile.TarInfo("x")
+    about.type, about.size = tarfile.XHDTYPE, 1 << 40
+    data = gzip.compress(about.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(BadArchive, match="has a header that is too long"):
+        open_member(io.BytesIO(data))
+
+
+def test_closing_a_member_closes_the_file_that_was_opened_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped(("a", b"1")))
+    with open_member(path) as member:
+        descriptor = member.fileno()
+        assert os.fstat(descriptor).st_size == path.stat().st_size
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
