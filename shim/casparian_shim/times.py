@@ -119,9 +119,9 @@ def _nanosecond(moment: dt.datetime) -> int:
 
 def timestamp(
     text: str,
-    *,
     format: str | None = None,
     tz: str | None = None,
+    *,
     fold: Fold | None = None,
     pivot: int | None = None,
     reference: dt.date | None = None,

@@ -20,6 +20,7 @@ def test_times_know_their_zone_or_are_refused() -> None:
     assert timestamp("02/01/2024 03:04", format="%d/%m/%Y %H:%M", tz="America/New_York").isoformat() == (
         "2024-01-02T03:04:00-05:00"
     )
+    assert timestamp("02/01/2024", "%d/%m/%Y", "Asia/Tokyo").isoformat() == "2024-01-02T00:00:00+09:00"
     with pytest.raises(ValueError, match="no offset"):
         timestamp("2024-01-02")
     with pytest.raises(ValueError, match="not a known time zone"):
