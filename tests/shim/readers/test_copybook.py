@@ -198,6 +198,13 @@ def test_free_format_in_fixed_columns_is_told_and_never_half_read(text: str, pro
     assert "columns=None" in refused.value.remedy
 
 
+def test_a_mark_before_the_text_shifts_no_column_and_bytes_are_refused() -> None:
+    text = "       01  R.\n           05  A PIC X(3)."
+    assert spans(f"\ufeff{text}", columns=(7, 72)) == {"a": (0, 3)}
+    with pytest.raises(ValueError, match="is text, not bytes: decode it"):
+        copybook(text.encode())  # type: ignore[arg-type]
+
+
 # --- properties ---
 
 

@@ -303,6 +303,14 @@ def test_types_of_records_go_to_outputs_of_their_own() -> None:
     }
 
 
+def test_blanks_around_the_value_of_a_type_do_not_matter() -> None:
+    types = {"A ": ("a", {"x": (2, 3)}), "B": ("b", {"x": (2, 3)})}
+    assert read(b"A 1\n B2\n", None, record_types=types, type_at=(0, 2))[0] == [
+        ("a", row(1, x="1")),
+        ("b", row(2, x="2")),
+    ]
+
+
 def test_a_repaired_record_becomes_a_row_of_its_type() -> None:
     def repaired(bad: BadRecord) -> dict[str, object] | None:
         return {"sku": "gh", "qty": None} if bad.raw.startswith(b"D") else None

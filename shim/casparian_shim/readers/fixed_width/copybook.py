@@ -45,7 +45,9 @@ def copybook(
     `columns` are those of the indicator and of the last character; None is for free format. `comp5` is the byte order of the
     machine that wrote COMP-5 items. With `unset="null"` a number that was never set (see `Field`) is NULL.
     """
-    entries = entries_of(text, columns)
+    if not isinstance(text, str):
+        raise ValueError(f"a copybook is text, not {type(text).__name__}: decode it, as in ctx.resource(name).decode()")
+    entries = entries_of(text.removeprefix("\ufeff"), columns)
     if not entries:
         raise BadCopybook(1, "begins no data description", remedy="Give the text of the copybook, not its file name.")
     items: list[Item] = []

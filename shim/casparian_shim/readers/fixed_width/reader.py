@@ -88,6 +88,8 @@ def _types(
     assert record_types is not None and type_at is not None
     type_field = type_at if isinstance(type_at, Field) else Field(*type_at)
     types: list[RecordType] = []
+    if any(code != code.strip(" ") for code in record_types):
+        record_types = {code.strip(" "): each for code, each in record_types.items()}  # as they are read
     for code, each in record_types.items():
         if isinstance(each, tuple):
             types.append(RecordType(Layout.of(each[1]), each[0], code))
