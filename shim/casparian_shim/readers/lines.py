@@ -29,6 +29,8 @@ from casparian_shim.readers.source import (
 #: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data. `nel`: like `any`, and NEL (U+0085).
 LineEnds = Literal["any", "lf", "nel"]
 
+#: An Arrow array of texts has less than 2 GiB.
+_RECORD_BYTES_MOST = 1024 * 1024 * 1024
 _UNITS = {"utf-16-le": pa.uint16(), "utf-16-be": pa.uint16(), "utf-32-le": pa.uint32(), "utf-32-be": pa.uint32()}
 
 
@@ -58,6 +60,8 @@ def line_blocks(
     block_bytes: int | None = None,
 ) -> Iterator[LineBlock]:
     """The lines of `input` in blocks of about `block_bytes` or `source.BLOCK_BYTES`; no block is empty."""
+    if not 0 < record_bytes_max <= _RECORD_BYTES_MOST:
+        raise ValueError(f"record_bytes_max is a number from 1 to {_RECORD_BYTES_MOST:,}, not {record_bytes_max!r:.40}")
     shape = _Shape.of(input.encodings, line_ends)
     held = bytearray()  # complete lines and the beginning of the next one
     number, begin = input.lines_before + 1, input.offset
@@ -340,15 +344,8 @@ class LineBlock:
             return pa.array([self.data], pa.binary()), pa.array([self._giant_bytes], pa.int64())
         if not self._shape.is_ascii:
             return self._cut_by_shadow()
-        separator = self._separator(self.data)
-        if separator is not None:
-            pieces = _split(self.data, separator)
-            sizes = pc.add(pc.binary_length(pieces).cast(pa.int64()), len(separator))
-            if not self.data.endswith(separator):  # the input's last line
-                last = len(sizes) - 1
-                unended = pc.subtract(sizes.slice(last), len(separator))
-                sizes = pa.concat_arrays([sizes.slice(0, last), unended])
-            return pieces, sizes
+        if (uniform := self._cut_by_separator()) is not None:
+            return uniform
         if self._shape.line_ends == "lf":
             wholes = self.data.split(b"\n")
             wholes = [piece + b"\n" for piece in wholes[:-1]] + ([wholes[-1]] if wholes[-1] else [])
@@ -359,15 +356,29 @@ class LineBlock:
             wholes, pieces = self.data.splitlines(True), self.data.splitlines()
         return pa.array(pieces, pa.binary()), pa.array(map(len, wholes), pa.int64())
 
-    def _separator(self, data: bytes) -> bytes | None:
-        """The line end, if there is only one kind in this block."""
-        crs = data.count(b"\r")
-        if not crs:
-            return b"\n"
-        lfs = data.count(b"\n")
-        if crs == lfs == data.count(b"\r\n"):
-            return b"\r\n"
-        return b"\r" if not lfs and self._shape.line_ends != "lf" else None
+    def _cut_by_separator(self) -> tuple[pa.BinaryArray, pa.Int64Array] | None:
+        """The lines, if all of them end alike."""
+        data = self.data
+        if b"\r" not in data:
+            separator = b"\n"
+        elif b"\n" in data:
+            separator = b"\r\n"
+        else:
+            separator = b"\r"
+            if self._shape.line_ends == "lf":
+                return None
+        pieces = _split(data, separator)
+        text_bytes = len(data) - len(separator) * (len(pieces) - 1)
+        if separator == b"\r\n":
+            texts = bytes(memoryview(pieces.buffers()[2])[:text_bytes])
+            if b"\r" in texts or b"\n" in texts:
+                return None
+        sizes = pc.add(pc.binary_length(pieces).cast(pa.int64()), len(separator))
+        last = len(pieces) - 1
+        if data.endswith(separator):
+            return pieces.slice(0, last), sizes.slice(0, last)
+        unended = pc.subtract(sizes.slice(last), len(separator))  # the input's last line
+        return pieces, pa.concat_arrays([sizes.slice(0, last), unended])
 
     def _cut_by_shadow(self) -> tuple[pa.BinaryArray, pa.Int64Array]:
         unit, data = self._shape.unit, self.data
@@ -442,5 +453,7 @@ def decoded(data: bytes, encodings: list[str]) -> tuple[str, str]:
 
 
 def _split(data: bytes, separator: bytes) -> pa.BinaryArray:
-    pieces = pc.split_pattern(pa.array([data], pa.binary()), separator).values
-    return pieces.slice(0, len(pieces) - 1) if data.endswith(separator) else pieces
+    """The pieces of `data` between the separators, in a buffer without them."""
+    offsets = pa.py_buffer(len(data).to_bytes(8, "little").rjust(16, b"\0"))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
+    return pc.split_pattern(whole, separator).values.cast(pa.binary())
