@@ -45,7 +45,7 @@ from casparian_shim.frames.kinds import (
 )
 from casparian_shim.frames.reader import BadOutputName
 from casparian_shim.process import ensure_room
-from casparian_shim.readers.feed import Part, Rejection, part_of
+from casparian_shim.readers.feed import Part, part_of
 from casparian_shim.readers.reading import Records
 from casparian_shim.readers.tape import Entries
 from casparian_shim.safe import INT64_MAX, INT64_MIN
@@ -271,33 +271,31 @@ class Outputs:
     def add_records(self, name: str | None, records: Records) -> None:
         """Send all that is left of a reader's records."""
         for part in records.parts(name or self._output_of_rejects()):
-            output = part.output or name
-            own: list[Rejection] = []
-            others: list[Rejection] = []
-            for each in part.rejections:
-                is_own = part.row_count and each.output in (None, self.named(output))
-                (own if is_own else others).append(each)
-            for each in others:
-                self.reject_record(each.output or name, each.reason, each.row_id, each.raw, each.values)
             if part.row_count:
-                self.add_part(output, part._replace(rejections=own))
+                self.add_part(part.output or name, part)
+            else:
+                for each in part.rejections:
+                    self.reject_record(each.output or name, each.reason, each.row_id, each.raw, each.values)
 
     def add_part(self, name: str | None, part: Part) -> None:
         """Send rows that a reader gives as columns. The rejected records among them have their numbers in file order."""
         output = self.named(name)
         gathering = self._of(output)
         self._flush_rows(output, gathering)
-        first = gathering.received_count
-        for place, each in enumerate(part.rejections):
-            about = _rejected(first + each.rows_before + place, each.row_id, each.reason, each.raw)
+        number = gathering.received_count
+        for each in part.rejections:
+            if each.output not in (None, output):
+                self.reject_record(each.output, each.reason, each.row_id, each.raw, each.values)
+                continue
+            about = _rejected(number + each.rows_before, each.row_id, each.reason, each.raw)
             about.update(each.values or ())
             self._gather_reject(output, gathering, about)
+            number += 1
             if len(gathering.rejects) >= _REJECTS_MAX:
                 self._flush_rejects(output, gathering)
         self._flush_rejects(output, gathering)
-        if part.row_count:
-            self._send(output, OutputKind.ROWS, part.columns)
-            gathering.received_count += part.row_count
+        self._send(output, OutputKind.ROWS, part.columns)
+        gathering.received_count += part.row_count
 
     def add_entries(self, stream: str, entries: Entries) -> None:
         """Send entries of the record tape (`readers.tape`)."""

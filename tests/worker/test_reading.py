@@ -109,21 +109,24 @@ def test_an_error_in_reading_is_raised_where_the_parser_reads(desk: Desk) -> Non
     assert "seen" in desk.log()
 
 
-def test_rejected_records_may_have_an_output_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return {'rows': read_csv(path, output='other')}",
+        "yield 'rows', read_csv(path, output='other')",
+        "yield 'rows', read_csv(path, output='other', as_='batches')",
+    ],
+)
+def test_rejected_records_may_have_an_output_of_their_own(desk: Desk, body: str) -> None:
     columns = [{"name": "a", "type": "string"}, {"name": "n", "type": "int64"}]
-    for number, body in enumerate(
-        ("return {'rows': read_csv(path, output='other')}", "yield 'rows', read_csv(path, output='other')")
-    ):
-        (tmp_path / str(number)).mkdir()
-        desk = Desk(tmp_path / str(number))
-        desk.contracts = {"rows": {"columns": columns}, "other": {"columns": columns}}
-        desk.policies = {name: {"max_pct": 100.0} for name in desk.contracts}
-        desk.input.write_text("a,n\nx,1\nx\ny,2\n")
-        manifest = desk.finished(SOURCE.format(body=f"    {body}")).manifest
-        assert {name: (each.valid, each.quarantined) for name, each in manifest.outputs.items()} == {
-            "rows": (2, 0),
-            "other": (0, 1),
-        }
+    desk.contracts = {"rows": {"columns": columns}, "other": {"columns": columns}}
+    desk.policies = {name: {"max_pct": 100.0} for name in desk.contracts}
+    desk.input.write_text("a,n\nx,1\nx\ny,2\n")
+    manifest = desk.finished(SOURCE.format(body=f"    {body}")).manifest
+    assert {name: (each.valid, each.quarantined) for name, each in manifest.outputs.items()} == {
+        "rows": (2, 0),
+        "other": (0, 1),
+    }
 
 
 def test_a_file_in_which_every_record_is_bad_gives_each_with_its_text(desk: Desk) -> None:
