@@ -10,6 +10,7 @@ from tests.worker.attempts import Desk
 
 SOURCE = """
 from casparian_shim import read_csv, read_lines
+from casparian_shim.readers import source
 name, version = "p", "1.0.0"
 def parse(path, ctx):
 {body}
@@ -26,6 +27,8 @@ FORMS = {
     "yield with its output": "    yield 'rows', read_csv(path)",
     "by output": "    return {'rows': read_csv(path)}",
     "batches as they are": "    yield from read_csv(path, as_='batches')",
+    "one by one, in blocks of 7 bytes": "    source.BLOCK_BYTES = 7\n    for row in read_csv(path):\n        yield row",
+    "yield from, in blocks of 1 byte": "    source.BLOCK_BYTES = 1\n    yield from read_csv(path)",
     "repaired": "    yield from read_csv(path, on_bad=lambda bad: None)",
 }
 

@@ -157,7 +157,7 @@ class BadRecord(CasparianError):
         shown = f": {_shown(raw.decode('utf-8', 'backslashreplace'))}" if raw else ""
         super().__init__(
             f"The record on line {line} {reason}{shown}.",
-            remedy=remedy or "With on_bad='reject' such a record is rejected, and the reader continues.",
+            remedy=remedy or "Read with on_bad='reject': such a record is rejected, and the reader continues.",
         )
         self.line = line
         #: Where the record begins, in bytes from the start of the source.
