@@ -1,8 +1,8 @@
 """The lines of an input, a block at a time: each line's text, and the byte offset where it ends.
 
-LF, CRLF and CR end a line, also mixed; NEL only in EBCDIC or when it is asked for. Work is done on whole blocks: a block of a
-million bytes costs no Python object a line unless a caller asks for one. A line that cannot be decoded or is too long has no text
-and a reason; the lines around it are not affected, because lines are cut before they are decoded.
+Work is done on whole blocks: a block of a million bytes costs no Python object a line unless a caller asks for one. A line that
+cannot be decoded or is too long has no text and a reason; the lines around it are not affected, because lines are cut
+(`line_ends`) before they are decoded.
 
 Memory use is constant: one block, or one line of at most `record_bytes_max` bytes. Of a longer line only the beginning is kept.
 """
@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import Reject
+from casparian_shim.readers.line_ends import LineEnds, Shape
 from casparian_shim.readers.source import (
     RAW_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -26,12 +27,10 @@ from casparian_shim.readers.source import (
     not_the_encoding,
 )
 
-#: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data. `nel`: like `any`, and NEL (U+0085).
-LineEnds = Literal["any", "lf", "nel"]
+__all__ = ["Line", "LineBlock", "LineEnds", "decoded", "line_blocks"]
 
 #: An Arrow array of texts has less than 2 GiB.
 _RECORD_BYTES_MOST = 1024 * 1024 * 1024
-_UNITS = {"utf-16-le": pa.uint16(), "utf-16-be": pa.uint16(), "utf-32-le": pa.uint32(), "utf-32-be": pa.uint32()}
 
 
 class Line(NamedTuple):
@@ -62,7 +61,7 @@ def line_blocks(
     """The lines of `input` in blocks of about `block_bytes` or `source.BLOCK_BYTES`; no block is empty."""
     if not 0 < record_bytes_max <= _RECORD_BYTES_MOST:
         raise ValueError(f"record_bytes_max is a number from 1 to {_RECORD_BYTES_MOST:,}, not {record_bytes_max!r:.40}")
-    shape = _Shape.of(input.encodings, line_ends)
+    shape = Shape.of(input.encodings, line_ends)
     held = bytearray()  # complete lines and the beginning of the next one
     number, begin = input.lines_before + 1, input.offset
     giant: _Giant | None = None
@@ -110,103 +109,6 @@ class _Giant:
         del held[:count]
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """How an encoding writes line ends. The *shadow* of some bytes has one byte a code unit, and CR and LF only as line ends."""
-
-    encodings: list[str]
-    line_ends: LineEnds
-    #: The bytes of a code unit.
-    unit: int
-    lf: bytes = b"\n"
-    #: For codecs of one byte in which line ends are other bytes than in ASCII.
-    table: bytes | None = None
-    #: NEL, if it ends lines in a codec whose other line ends are those of ASCII.
-    nel: bytes = b""
-
-    @staticmethod
-    def of(encodings: list[str], line_ends: LineEnds) -> _Shape:
-        if line_ends not in ("any", "lf", "nel"):
-            raise ValueError(f"line_ends is any, lf or nel, not {line_ends!r}")
-        shapes = [_Shape._of_one(encoding, encodings, line_ends) for encoding in encodings]
-        if any(shape != shapes[0] for shape in shapes):
-            raise ValueError(f"the encodings {', '.join(encodings)} write line ends differently")
-        return shapes[0]
-
-    @staticmethod
-    def _of_one(encoding: str, encodings: list[str], line_ends: LineEnds) -> _Shape:
-        if encoding in _UNITS:
-            lf = "\n".encode(encoding)
-            return _Shape(encodings, line_ends, len(lf), lf)
-        if "\r\n".encode(encoding) == b"\r\n":
-            nel = _encoded("\x85", encoding) if line_ends == "nel" else b""
-            return _Shape(encodings, line_ends, 1, nel=nel if len(nel) <= 2 else b"")
-        try:
-            texts = [bytes([each]).decode(encoding, "replace") for each in range(256)]
-        except UnicodeError:
-            texts = []
-        if any(len(text) != 1 for text in texts) or "\n" not in texts:
-            raise ValueError(f"{encoding} is not an encoding of lines")
-        ends = {"\n": b"\n", "\r": b"\r", "\x85": b"\n"}
-        table = b"".join(ends.get(text, b"x") for text in texts)
-        return _Shape(encodings, line_ends, 1, "\n".encode(encoding), table)
-
-    @property
-    def is_ascii(self) -> bool:
-        """Whether the shadow is the bytes themselves."""
-        return self.unit == 1 and self.table is None and not self.nel
-
-    def shadow(self, data: bytes | bytearray) -> bytes | bytearray:
-        if self.unit > 1:
-            return self._shadow_of_units(data)
-        if self.table is not None:
-            return data.translate(self.table)
-        return data.replace(self.nel, b"\r\n"[-len(self.nel) :]) if self.nel else data
-
-    def last_end(self, held: bytearray, seen: int) -> int:
-        """The end of the last line that is certainly complete: a CR at the very end may be half of a CRLF."""
-        start = max(0, seen - 2 * self.unit)
-        start -= start % self.unit
-        shadow = held if self.is_ascii else self.shadow(held[start:])
-        base = start if self.is_ascii else 0
-        found = shadow.rfind(b"\n", base)
-        if self.line_ends != "lf":
-            found = max(found, shadow.rfind(b"\r", base, len(shadow) - 1))
-        return (found + 1 - base) * self.unit + start if found >= 0 else 0
-
-    def first_end(self, held: bytearray, *, is_last: bool) -> int | None:
-        """The end of the first line; None if it is not known yet."""
-        if is_last:
-            return len(held)
-        shadow = self.shadow(held)
-        found = shadow.find(b"\n")
-        cr = shadow.find(b"\r", 0, len(shadow) - 1) if self.line_ends != "lf" else -1
-        if cr >= 0 and (found < 0 or cr < found):
-            found = cr + (shadow[cr + 1 : cr + 2] == b"\n")
-        return (found + 1) * self.unit if found >= 0 else None
-
-    def _shadow_of_units(self, data: bytes | bytearray) -> bytes:
-        count = len(data) // self.unit
-        if not count:
-            return b""
-        units = pa.Array.from_buffers(_UNITS[self.encodings[0]], count, [None, pa.py_buffer(bytes(data))])
-        lf, cr, nel = (int.from_bytes(end.encode(self.encodings[0]), "little") for end in ("\n", "\r", "\x85"))
-        is_lf = pc.equal(units, pa.scalar(lf, units.type))
-        if self.line_ends == "nel":
-            is_lf = pc.or_(is_lf, pc.equal(units, pa.scalar(nel, units.type)))
-        is_cr = pc.equal(units, pa.scalar(cr, units.type))
-        ten, thirteen, other = (pa.scalar(value, pa.uint8()) for value in (10, 13, 0))
-        shadow = pc.if_else(is_lf, ten, pc.if_else(is_cr, thirteen, other))
-        return shadow.buffers()[1].to_pybytes()[:count]  # type: ignore[no-any-return]
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    try:
-        return text.encode(encoding)
-    except UnicodeEncodeError:
-        return b""
-
-
 @dataclass(eq=False)
 class LineBlock:
     """Some complete lines that follow each other. Only the last line of an input may lack its line end."""
@@ -217,14 +119,14 @@ class LineBlock:
     first: int
     #: The byte offset where the first line begins.
     begin: int
-    _shape: _Shape
+    _shape: Shape
     _record_bytes_max: int
     _giant_bytes: int = 0
     #: The lines that cannot be read: place in the block → "is not valid utf-8: byte 3 (E9)". Known after `texts`.
     bad: dict[int, str] = field(default_factory=dict)
 
     @staticmethod
-    def of_giant(giant: _Giant, end: bytes, first: int, begin: int, shape: _Shape, record_bytes_max: int) -> LineBlock:
+    def of_giant(giant: _Giant, end: bytes, first: int, begin: int, shape: Shape, record_bytes_max: int) -> LineBlock:
         """A line that was too long to be held, of which `end` is the rest."""
         raw = bytes(giant.beginning)
         if giant.dropped < RAW_BYTES_MAX:  # its line end may be needed to know where the text ends
@@ -411,7 +313,7 @@ class LineBlock:
         """All texts at once; None if the lines of the text are not the lines of the bytes."""
         text = self.data.decode(encoding)
         if self._shape.is_ascii:
-            recoded = LineBlock(text.encode("utf-8"), 0, 0, _Shape(["utf-8"], self._shape.line_ends, 1), 0)
+            recoded = LineBlock(text.encode("utf-8"), 0, 0, Shape(["utf-8"], self._shape.line_ends, 1), 0)
             return recoded.raw.cast(pa.string()) if len(recoded) == len(self) else None
         unit = self._shape.unit
         if len(text) * unit != len(self.data):  # characters of more than one code unit

@@ -1,0 +1,115 @@
+"""How an encoding writes line ends, and where they are in some bytes.
+
+LF, CRLF and CR end a line, also mixed; NEL only in EBCDIC or when it is asked for. Lines are found in the bytes, before anything
+is decoded, so that bytes that are not text cost only their own line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data. `nel`: like `any`, and NEL (U+0085).
+LineEnds = Literal["any", "lf", "nel"]
+
+_UNITS = {"utf-16-le": pa.uint16(), "utf-16-be": pa.uint16(), "utf-32-le": pa.uint32(), "utf-32-be": pa.uint32()}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How an encoding writes line ends. The *shadow* of some bytes has one byte a code unit, and CR and LF only as line ends."""
+
+    encodings: list[str]
+    line_ends: LineEnds
+    #: The bytes of a code unit.
+    unit: int
+    lf: bytes = b"\n"
+    #: For codecs of one byte in which line ends are other bytes than in ASCII.
+    table: bytes | None = None
+    #: NEL, if it ends lines in a codec whose other line ends are those of ASCII.
+    nel: bytes = b""
+
+    @staticmethod
+    def of(encodings: list[str], line_ends: LineEnds) -> Shape:
+        if line_ends not in ("any", "lf", "nel"):
+            raise ValueError(f"line_ends is any, lf or nel, not {line_ends!r}")
+        shapes = [Shape._of_one(encoding, encodings, line_ends) for encoding in encodings]
+        if any(shape != shapes[0] for shape in shapes):
+            raise ValueError(f"the encodings {', '.join(encodings)} write line ends differently")
+        return shapes[0]
+
+    @staticmethod
+    def _of_one(encoding: str, encodings: list[str], line_ends: LineEnds) -> Shape:
+        if encoding in _UNITS:
+            lf = "\n".encode(encoding)
+            return Shape(encodings, line_ends, len(lf), lf)
+        if "\r\n".encode(encoding) == b"\r\n":
+            nel = _encoded("\x85", encoding) if line_ends == "nel" else b""
+            return Shape(encodings, line_ends, 1, nel=nel if len(nel) <= 2 else b"")
+        try:
+            texts = [bytes([each]).decode(encoding, "replace") for each in range(256)]
+        except UnicodeError:
+            texts = []
+        if any(len(text) != 1 for text in texts) or "\n" not in texts:
+            raise ValueError(f"{encoding} is not an encoding of lines")
+        ends = {"\n": b"\n", "\r": b"\r", "\x85": b"\n"}
+        table = b"".join(ends.get(text, b"x") for text in texts)
+        return Shape(encodings, line_ends, 1, "\n".encode(encoding), table)
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the shadow is the bytes themselves."""
+        return self.unit == 1 and self.table is None and not self.nel
+
+    def shadow(self, data: bytes | bytearray) -> bytes | bytearray:
+        if self.unit > 1:
+            return self._shadow_of_units(data)
+        if self.table is not None:
+            return data.translate(self.table)
+        return data.replace(self.nel, b"\r\n"[-len(self.nel) :]) if self.nel else data
+
+    def last_end(self, held: bytearray, seen: int) -> int:
+        """The end of the last line that is certainly complete: a CR at the very end may be half of a CRLF."""
+        start = max(0, seen - 2 * self.unit)
+        start -= start % self.unit
+        shadow = held if self.is_ascii else self.shadow(held[start:])
+        base = start if self.is_ascii else 0
+        found = shadow.rfind(b"\n", base)
+        if self.line_ends != "lf":
+            found = max(found, shadow.rfind(b"\r", base, len(shadow) - 1))
+        return (found + 1 - base) * self.unit + start if found >= 0 else 0
+
+    def first_end(self, held: bytearray, *, is_last: bool) -> int | None:
+        """The end of the first line; None if it is not known yet."""
+        if is_last:
+            return len(held)
+        shadow = self.shadow(held)
+        found = shadow.find(b"\n")
+        cr = shadow.find(b"\r", 0, len(shadow) - 1) if self.line_ends != "lf" else -1
+        if cr >= 0 and (found < 0 or cr < found):
+            found = cr + (shadow[cr + 1 : cr + 2] == b"\n")
+        return (found + 1) * self.unit if found >= 0 else None
+
+    def _shadow_of_units(self, data: bytes | bytearray) -> bytes:
+        count = len(data) // self.unit
+        if not count:
+            return b""
+        units = pa.Array.from_buffers(_UNITS[self.encodings[0]], count, [None, pa.py_buffer(bytes(data))])
+        lf, cr, nel = (int.from_bytes(end.encode(self.encodings[0]), "little") for end in ("\n", "\r", "\x85"))
+        is_lf = pc.equal(units, pa.scalar(lf, units.type))
+        if self.line_ends == "nel":
+            is_lf = pc.or_(is_lf, pc.equal(units, pa.scalar(nel, units.type)))
+        is_cr = pc.equal(units, pa.scalar(cr, units.type))
+        ten, thirteen, other = (pa.scalar(value, pa.uint8()) for value in (10, 13, 0))
+        shadow = pc.if_else(is_lf, ten, pc.if_else(is_cr, thirteen, other))
+        return shadow.buffers()[1].to_pybytes()[:count]  # type: ignore[no-any-return]
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        return b""
