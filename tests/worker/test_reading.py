@@ -107,7 +107,7 @@ def test_an_error_in_reading_is_raised_where_the_parser_reads(desk: Desk) -> Non
     desk.input.write_text("a,n\nx,1\nx,1,1\n")
     body = "    try:\n        yield from read_csv(path, on_bad='raise')\n    finally:\n        ctx.log.info('seen')"
     error = desk.failed(SOURCE.format(body=body)).error
-    assert (error.code, error.context["line"]) == ("INVALID_DATA", 6)
+    assert (error.code, error.context["line"]) == ("INVALID_DATA", 7)
     assert error.message.startswith("The record on line 3 has 3 fields instead of 2: 'x,1,1'.")
     assert "seen" in desk.log()
 
