@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from casparian_shim.context import Context
     from casparian_shim.readers.blocks import BadHeader, BadRecord, NotTheEncoding
     from casparian_shim.readers.csv import read_csv
+    from casparian_shim.readers.excel import read_excel, sheet_names
     from casparian_shim.readers.fixed_width import (
         Field,
         binary_number,
@@ -46,12 +47,14 @@ __all__ = [
     "overpunch",
     "packed_decimal",
     "read_csv",
+    "read_excel",
     "read_fixed_width",
     "read_json",
     "read_jsonl",
     "read_lines",
     "read_records",
     "read_xml",
+    "sheet_names",
     "timestamp",
     "zoned_decimal",
 ]
@@ -71,12 +74,14 @@ _HOMES = {
     "overpunch": "readers.fixed_width",
     "packed_decimal": "readers.fixed_width",
     "read_csv": "readers.csv",
+    "read_excel": "readers.excel",
     "read_fixed_width": "readers.fixed_width",
     "read_json": "readers.json_stream",
     "read_jsonl": "readers.jsonl",
     "read_lines": "readers.text",
     "read_records": "readers.multiline",
     "read_xml": "readers.xml",
+    "sheet_names": "readers.excel",
     "timestamp": "times",
     "zoned_decimal": "readers.fixed_width",
 }
