@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from casparian_shim.readers.jsonl import read_jsonl
     from casparian_shim.readers.members import member_names, open_member
     from casparian_shim.readers.multiline import read_records
+    from casparian_shim.readers.segments import Segment, read_segments
     from casparian_shim.readers.text import read_lines
     from casparian_shim.readers.xml import read_xml
     from casparian_shim.times import timestamp
@@ -39,6 +40,7 @@ __all__ = [
     "Field",
     "NotTheEncoding",
     "Output",
+    "Segment",
     "binary_number",
     "copybook",
     "decimal",
@@ -53,6 +55,7 @@ __all__ = [
     "read_jsonl",
     "read_lines",
     "read_records",
+    "read_segments",
     "read_xml",
     "sheet_names",
     "timestamp",
@@ -66,6 +69,7 @@ _HOMES = {
     "Field": "readers.fixed_width",
     "NotTheEncoding": "readers.blocks",
     "Output": "values",
+    "Segment": "readers.segments",
     "binary_number": "readers.fixed_width",
     "copybook": "readers.fixed_width",
     "decimal": "values",
@@ -80,6 +84,7 @@ _HOMES = {
     "read_jsonl": "readers.jsonl",
     "read_lines": "readers.text",
     "read_records": "readers.multiline",
+    "read_segments": "readers.segments",
     "read_xml": "readers.xml",
     "sheet_names": "readers.excel",
     "timestamp": "times",

@@ -1,0 +1,306 @@
+"""Which piece of a file is a segment, which is rejected, and which is passed over; messages and segments are numbered here.
+
+A segment is judged by itself, with one exception. A piece without an id may be a damaged segment, or the rest of the segment
+before it, cut by a stray line end or terminator. Both readings are possible, so both are rejected: a value that is silently too
+short is worse than a rejected segment. A trailer whose count and control number are right is complete, and stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from casparian_shim.readers.segments.envelopes import LEVELS, Envelopes
+from casparian_shim.readers.segments.joined import ABOUT_SEGMENTS, joined_with
+from casparian_shim.readers.segments.separators import Separators
+from casparian_shim.readers.segments.syntaxes import Hl7Syntax, Piece, Syntax
+from casparian_shim.readers.source import RAW_BYTES_MAX, not_the_encoding
+from casparian_shim.readers.tape import What
+
+CUT = "may be cut: the text behind it does not begin with a segment id"
+#: A segment with so many blank lines behind it is taken as complete.
+_WAITING_MAX = 1_000
+#: What is left of a segment if the file ends within its id.
+_BEGUN_ID = re.compile(rb"[A-Z][A-Z0-9]?")
+_BLANK_BYTES = b" \t\r\n"
+_PADDING_BYTES = b"\0\x1a \t\r\n"
+
+
+class Bad(NamedTuple):
+    """A piece that is rejected."""
+
+    row: int
+    start: int
+    end: int
+    reason: str
+    raw: bytes
+
+
+class Passed(NamedTuple):
+    """A piece that is no segment and is passed over."""
+
+    row: int
+    end: int
+    what: What
+
+
+class Found(NamedTuple):
+    """A good segment. `message` and `position` are None outside of messages."""
+
+    row: int
+    start: int
+    end: int
+    id: str
+    fields: list[str]
+    message: int | None
+    position: int | None
+    separators: Separators
+    encoding: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Judge:
+    """Takes the pieces of a file in their order. `taken` has what they became, except what waits for the next piece."""
+
+    syntax: Syntax
+    encodings: tuple[str, ...]
+    bytes_max: int
+    offset: int = 0
+    row: int = 0
+    messages: int = 0
+    #: How many pieces the open message has so far; None if no message is open.
+    position: int | None = None
+    #: Whether the last piece that is not blank was rejected.
+    is_after_reject: bool = False
+    is_in_frame: bool = False
+    #: The separators with which no segment of the present bytes holds another one; then the segments need no look.
+    unjoined_for: Separators | None = None
+    envelopes: Envelopes = field(init=False)
+    #: Rejected records of no bytes at the end of the file.
+    ended: list[Bad] = field(default_factory=list)
+    taken: list[Found | Bad | Passed] = field(default_factory=list)
+    #: The last segment and what was passed over behind it: the next piece may show that it is cut.
+    waiting: list[Found | Bad | Passed] = field(default_factory=list)
+    _headers: frozenset[str] = field(init=False)
+    _trailers: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.envelopes = Envelopes(self.syntax.format)
+        levels = LEVELS[self.syntax.format]
+        self._headers = frozenset(level.header for level in levels)
+        self._trailers = frozenset(level.trailer for level in levels if level.trailer)
+
+    def take(self, data: bytes, at: int, pieces: Iterable[Piece], *, is_last: bool) -> int:
+        """Judge pieces of `data` from `at`, which is at `offset` in the file. Returns where they end in `data`."""
+        base = self.offset - at
+        is_hl7 = self.syntax.format == "hl7"
+        for start, stop, end in pieces:
+            self.row += 1
+            self.offset = base + at
+            content = data[start:stop]
+            ends_frame = is_hl7 and b"\x1c" in data[stop:end]
+            if not content.strip(_BLANK_BYTES):
+                is_envelope = ends_frame or (is_hl7 and start > at)
+                self._pass_over(base + end, What.ENVELOPE if is_envelope else What.BLANK_LINE)
+            elif is_last and end == len(data) and not content.strip(_PADDING_BYTES):
+                self._pass_over(base + end, What.PADDING)
+            elif len(content) > self.bytes_max:
+                self._judge_long(content[:RAW_BYTES_MAX], base + end)
+            else:
+                self.is_in_frame = self.is_in_frame or (is_hl7 and start > at)
+                self._judge(content, base + end, is_last and end == stop == len(data))
+            self.is_in_frame = self.is_in_frame and not ends_frame
+            at = end
+        self.offset = base + at
+        return at
+
+    def take_long(self, begin: bytes, end: int) -> None:
+        """A piece of which only the beginning was held, because it is too long."""
+        self.row += 1
+        self._judge_long(begin, end)
+        self.offset = end
+
+    def finish(self) -> None:
+        """The end of the file: what waits is complete, and each envelope without a trailer is a rejected record of no bytes."""
+        self.release()
+        for fault in self.envelopes.finish(is_after_reject=self.is_after_reject):
+            self.row += 1
+            self.ended.append(
+                Bad(self.row, self.offset, self.offset, f"is missing at the end of the file: {fault}", b"")
+            )
+
+    def _pass_over(self, end: int, what: What) -> None:
+        if len(self.waiting) > _WAITING_MAX:
+            self.release()
+        (self.waiting if self.waiting else self.taken).append(Passed(self.row, end, what))
+
+    @property
+    def headers_and_trailers(self) -> frozenset[str]:
+        return self._headers | self._trailers
+
+    def release(self) -> None:
+        """The segment that waits is complete."""
+        self.taken += self.waiting
+        self.waiting.clear()
+
+    def _reject(self, end: int, content: bytes, reason: str) -> None:
+        self.release()
+        self.taken.append(Bad(self.row, self.offset, end, reason, content[:RAW_BYTES_MAX]))
+        self.is_after_reject = True
+
+    def _judge(self, content: bytes, end: int, is_open: bool) -> None:
+        syntax = self.syntax
+        fault, syntax.header_fault = syntax.header_fault, None
+        id = content[:3].decode("latin-1")
+        if isinstance(syntax, Hl7Syntax) and id in ("MSH", "BHS", "FHS"):
+            fault = syntax.read_header(content)
+        elif syntax.separators is not None:
+            id = syntax.id_of(content)
+        if fault is not None:
+            self._damaged_header(id, content, end, fault)
+            return
+        if isinstance(syntax, Hl7Syntax) and id not in self._headers and syntax.holds_a_header(content):
+            self._damaged_header("MSH", content, end, "holds the beginning of a message, whose id or line end is lost")
+            return
+        if syntax.separators is None:
+            self._reject(end, content, f"comes before the first {_FIRST[syntax.format]}")
+            return
+        if not syntax.is_id(id):
+            self._count_piece()
+            if is_open and _BEGUN_ID.fullmatch(content):
+                self._reject(end, content, "is cut: the file ends within it")
+                return
+            shown = f": {id!r}" if id.strip() else ""
+            self._reject_with_cut_one(content, end, f"does not begin with a segment id{shown}")
+            return
+        self._segment(id, content, end, is_open)
+
+    def _judge_long(self, begin: bytes, end: int) -> None:
+        syntax = self.syntax
+        syntax.header_fault = None
+        reason = f"is longer than {self.bytes_max:,} bytes"
+        id = syntax.id_of(begin)
+        if id in self._headers:
+            self._damaged_header(id, begin, end, reason)
+        elif syntax.is_id(id):
+            self.release()
+            self._begin_if_outside()
+            self._count_piece()
+            self._reject(end, begin, reason)
+        else:
+            self._count_piece()
+            self._reject_with_cut_one(begin, end, reason)
+
+    def _segment(self, id: str, content: bytes, end: int, is_open: bool) -> None:
+        syntax = self.syntax
+        assert syntax.separators is not None
+        if id not in syntax.outside and id != syntax.message_start and id != syntax.message_end:
+            self._begin_if_outside()
+            if self.position is None:
+                reason = f"is outside of a {LEVELS[syntax.format][2].name}"
+                if syntax.is_damaged_start(content):
+                    self._reject(end, content, reason)
+                else:
+                    self._reject_with_cut_one(content, end, reason)
+                return
+            self.release()
+        else:
+            self.release()
+        separators = syntax.separators
+        text, encoding, fault = self._decoded(content)
+        fields = syntax.split(text)[1:]
+        if id in self._headers and syntax.format == "hl7":
+            fields = [separators.field, *fields]
+        numbered = self.number(id, fields if fault is None else None, self.row)
+        fault = fault or numbered
+        if fault is None and is_open and (syntax.format != "hl7" or self.is_in_frame):
+            fault = "is cut: the file ends within it"
+        elif fault is None and len(content) > self.bytes_max:
+            fault = f"is longer than {self.bytes_max:,} bytes"
+        elif fault is None and separators is not self.unjoined_for and id not in ABOUT_SEGMENTS:
+            other = joined_with(content, separators)
+            fault = f"holds the beginning of another segment ({other}): the end before that is lost" if other else None
+        if fault is None and syntax.format != "hl7" and (b"\n" in content or b"\r" in content):
+            fault = "has a line break inside"
+        if fault is not None:
+            self.after_numbering(id)
+            self._reject(end, content, fault)
+            self.is_after_reject = False  # its place in the message is known
+            return
+        position = self.position
+        message = self.messages if position is not None else None
+        self.waiting.append(
+            Found(self.row, self.offset, end, id, fields, message, position, separators, encoding, content)
+        )
+        self.is_after_reject = False
+        self.after_numbering(id)
+
+    def number(self, id: str, fields: list[str] | None, row: int) -> str | None:
+        """Move to the place of this segment, whose fields may be unreadable; says what is wrong with a trailer."""
+        syntax = self.syntax
+        if id in self._headers:
+            self.envelopes.begin(id, fields, row, is_after_reject=self.is_after_reject)
+            self.position = None
+            if id == syntax.message_start:
+                self.messages += 1
+                self.position = 1
+            return None
+        if id in self._trailers and id != syntax.message_end:
+            self.position = None
+            return self.envelopes.end(id, fields or [], 0, row, is_after_reject=self.is_after_reject)
+        self._count_piece()
+        if id == syntax.message_end:
+            return self.envelopes.end(id, fields or [], self.position or 0, row, is_after_reject=self.is_after_reject)
+        return None
+
+    def after_numbering(self, id: str) -> None:
+        if self.syntax.message_end and id == self.syntax.message_end:
+            self.position = None
+
+    def _count_piece(self) -> None:
+        if self.position is not None:
+            self.position += 1
+
+    def _begin_if_outside(self) -> None:
+        """A segment behind a rejected one opens a message if none is open: its header is what was rejected."""
+        if self.position is None and self.is_after_reject and self.envelopes.may_hold_messages:
+            self._begin_headless(0)
+
+    def _begin_headless(self, position: int) -> None:
+        self.messages += 1
+        self.position = position
+        self.envelopes.begin_headless(self.row)
+
+    def _damaged_header(self, id: str, content: bytes, end: int, fault: str) -> None:
+        """The segments behind a damaged header are not those of the message before it."""
+        if id == "MSH":
+            self._begin_headless(1)
+        else:
+            self.position = None
+            if id in self._headers:
+                self.envelopes.begin(id, None, self.row, is_after_reject=True)
+        self._reject(end, content, fault)
+
+    def _reject_with_cut_one(self, content: bytes, end: int, reason: str) -> None:
+        """Reject a piece without an id, and the segment before it, which may be cut."""
+        last = self.waiting[0] if self.waiting else None
+        if isinstance(last, Found) and last.id not in self._trailers:
+            self.waiting[0] = Bad(last.row, last.start, last.end, CUT, last.raw[:RAW_BYTES_MAX])
+        self._reject(end, content, reason)
+
+    def _decoded(self, content: bytes) -> tuple[str, str, str | None]:
+        """The text, the codec that read it, and what is wrong if none did: then the text is only good for ids and counts."""
+        first: UnicodeError | None = None
+        for encoding in self.encodings:
+            try:
+                return content.decode(encoding), encoding, None
+            except UnicodeError as cause:
+                first = first or cause
+        assert first is not None
+        return content.decode("latin-1"), "latin-1", not_the_encoding(self.encodings, first)
+
+
+_FIRST = {"hl7": "MSH, BHS or FHS", "x12": "ISA", "edifact": "UNA or UNB"}

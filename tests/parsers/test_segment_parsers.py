@@ -1,0 +1,215 @@
+"""The premade parsers for HL7, X12 and EDIFACT: their own tests, what they give, and a file rebuilt from its rows."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import edifact_parser
+import hl7_parser
+import pyarrow as pa
+import pytest
+import x12_parser
+
+from casparian.shipped import bundled
+from casparian_app.parsers import run_bundle_tests
+from casparian_protocol.contract import Contract
+from casparian_shim.readers.segments import segment_text, separators_of
+from casparian_worker.validation.validator import OutputValidator
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "hl7"
+Row = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """A reader outside of a job logs its first rejected record."""
+    logging.getLogger("casparian.readers").disabled = True
+    yield
+    logging.getLogger("casparian.readers").disabled = False
+
+
+@dataclass
+class Run:
+    """The rows that a parser gave, by output, and how the worker's validation judges them."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    bad: dict[str, list[str]] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+
+def run(parser: ModuleType, data: bytes, **params: str) -> Run:
+    told = Run()
+    log = SimpleNamespace(warning=told.log.append)
+    ctx = SimpleNamespace(file=io.BytesIO(data), params={**parser.params, **params}, log=log)
+    for output, some in parser.parse("", ctx):
+        rows = some.to_pylist() if isinstance(some, pa.RecordBatch) else some
+        told.rows.setdefault(output, []).extend(rows)
+        assert output in parser.outputs
+    for output, rows in told.rows.items():
+        validator = OutputValidator(output, Contract.from_literal(parser.outputs[output]))
+        if rows:
+            checked = validator.check(pa.RecordBatch.from_pylist(rows), 0)
+            for bad in checked.bad.to_pylist() if checked.bad is not None else []:
+                told.bad.setdefault(output, []).append(
+                    f"{bad['_cf_violations'][0]['column']} {bad['_cf_violation_type']}"
+                )
+    return told
+
+
+def rebuilt(rows: list[Row], end: str) -> bytes:
+    return "".join(
+        segment_text(row["segment"], row["fields"], separators_of(row["separators"])) + end for row in rows
+    ).encode()
+
+
+# --- the bundles ---
+
+
+@pytest.mark.parametrize(("name", "cases"), [("hl7", 2), ("x12", 2), ("edifact", 1)])
+def test_the_bundled_parsers_pass_their_own_tests(name: str, cases: int) -> None:
+    assert [one.differences for one in run_bundle_tests(bundled(f"parsers/{name}"))] == [()] * cases
+
+
+@pytest.mark.parametrize(
+    ("parser", "output", "file", "end"),
+    [
+        (hl7_parser, "hl7_segments", "hl7/tests/adt.hl7", "\r"),
+        (x12_parser, "x12_segments", "x12/tests/claims.x12", "~\n"),
+    ],
+)
+def test_a_file_can_be_rebuilt_from_its_segments(parser: ModuleType, output: str, file: str, end: str) -> None:
+    data = bundled(f"parsers/{file}").read_bytes()
+    assert rebuilt(run(parser, data).rows[output], end) == data
+
+
+def test_an_edifact_file_can_be_rebuilt_from_its_segments() -> None:
+    data = bundled("parsers/edifact/tests/orders.edi").read_bytes()
+    first = data[: data.index(b"UNB+UNOC")].replace(b"UNT+4+M2", b"UNT+3+M2")
+    assert rebuilt(run(edifact_parser, first).rows["edifact_segments"], "'\n") == first.replace(b"? '\n", b"? ''\n", 1)
+
+
+@pytest.mark.parametrize(("parser", "file"), [(hl7_parser, "hl7/tests/adt.hl7"), (x12_parser, "x12/tests/claims.x12")])
+def test_other_segments_are_those_that_no_other_output_has(parser: ModuleType, file: str) -> None:
+    data = bundled(f"parsers/{file}").read_bytes()
+    every, other = run(parser, data), run(parser, data, segments="other")
+    name = next(output for output in parser.outputs if output.endswith("_segments"))
+    left, all_of_them = ({row["__cf_row_id"] for row in each.rows[name]} for each in (other, every))
+    elsewhere = {row["__cf_row_id"] for output, rows in other.rows.items() if output != name for row in rows}
+
+    assert left and left | elsewhere == all_of_them and not left & elsewhere
+    with pytest.raises(ValueError, match="Give all or other"):
+        run(parser, data, segments="some")
+
+
+# --- HL7 ---
+
+HEAD = "MSH|^~\\&|A|B|C|D|{time}||{type}|M1|P|2.5\r"
+
+
+def hl7(*segments: str, time: str = "20240131120000+0000", type: str = "ADT^A01") -> bytes:
+    return (HEAD.format(time=time, type=type) + "".join(f"{each}\r" for each in segments)).encode()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared samples are not on this machine")
+def test_the_sample_of_the_specification() -> None:
+    data = (SHARED / "adt_a01_spec_sample.hl7").read_bytes()
+    told = run(hl7_parser, data, tz="UTC")
+
+    assert told.bad == {}
+    (message,), (patient,), (visit,) = (told.rows[f"hl7_{name}"] for name in ("messages", "patients", "visits"))
+    assert [row["segment"] for row in told.rows["hl7_segments"]] == ["MSH", "EVN", "PID", "PV1"]
+    assert (message["message_type"], message["trigger_event"], message["control_id"]) == ("ADT", "A01", "MSG001")
+    names = ("patient_id", "patient_id_type", "patient_id_authority", "family_name", "given_name", "middle_name", "sex")
+    assert [patient[name] for name in names] == ["MRN001", "MR", "HOSPITAL", "DOE", "JOHN", "Q", "M"]
+    assert (patient["birth_date"], patient["zip"]) == ("1980-05-15", "60601")
+    place = [visit[name] for name in ("patient_class", "point_of_care", "room", "bed")]
+    assert place == ["I", "ICU", "101", "A"]
+    assert rebuilt(told.rows["hl7_segments"], "\r") == data
+
+
+def test_times_without_a_zone_need_one() -> None:
+    told = run(hl7_parser, hl7("PV1|1|I", time="20240131120000"))
+    assert told.bad == {"hl7_messages": ["message_time timezone_required"]}
+    assert [line.split(":")[0] for line in told.log] == ["Times have no zone; name the one they were written in"]
+    told = run(hl7_parser, hl7(time="20240731120000.25"), tz="Europe/Zurich")
+    assert (told.bad, told.rows["hl7_messages"][0]["message_time"]) == ({}, "2024-07-31T12:00:00.25+0200")
+    with pytest.raises(ValueError, match="Give an IANA time zone"):
+        run(hl7_parser, hl7(), tz="Zurich")
+
+
+@pytest.mark.parametrize("time", ["20241027023000", "20240331023000", "20240230120000"])
+def test_a_local_time_that_is_there_twice_or_not_at_all_is_quarantined(time: str) -> None:
+    told = run(hl7_parser, hl7(time=time), tz="Europe/Zurich")
+    assert list(told.bad) == ["hl7_messages"]
+
+
+def test_a_time_that_is_less_precise_is_kept_as_written() -> None:
+    told = run(hl7_parser, hl7("PID|1||P1||Doe||1979", "PV1|1|I" + "|" * 42 + "20240131", time="2024013112+0100"))
+
+    assert told.bad == {}
+    found = [
+        (row["times_as_written"]) for name in ("messages", "patients", "visits") for row in told.rows[f"hl7_{name}"]
+    ]
+    assert found == ["MSH-7 2024013112+0100", "PID-7 1979", "PV1-44 20240131"]
+    assert told.rows["hl7_visits"][0]["admit_time"] is None
+
+
+def test_segments_of_a_rejected_header_are_nobodys_patients() -> None:
+    first, second = hl7("PID|1||P1||Doe"), hl7("PID|1||P2||Roe")
+    told = run(hl7_parser, first + second.replace(b"^~\\&", b"^~", 1))
+    assert [row["patient_id"] for row in told.rows["hl7_patients"]] == ["P1"]
+    assert [row["fields"][2] for row in told.rows["hl7_segments"] if row["segment"] == "PID"] == ["P1", "P2"]
+    assert [row["message"] for row in told.rows["hl7_segments"]] == [1, 1, 2]
+
+
+def test_encodings_are_tried_in_order() -> None:
+    data = hl7("PID|1||P1||Müller", "PID|2||P2||M") + "PID|3||P3||Mörz\r".encode("cp1252")
+    told = run(hl7_parser, data, encoding="utf-8, cp1252")
+    found = [(row["family_name"], row["_cf_raw_encoding"]) for row in told.rows["hl7_patients"]]
+    assert found == [("Müller", "utf-8"), ("M", "utf-8"), ("Mörz", "cp1252")]
+
+
+# --- X12 ---
+
+
+def test_amounts_and_dates_that_are_none_are_quarantined() -> None:
+    data = bundled("parsers/x12/tests/claims.x12").read_bytes()
+    told = run(
+        x12_parser, data.replace(b"*150*132.5*", b"*15O*132.505*").replace(b"472*D8*20240102", b"472*D8*20240231")
+    )
+    assert told.bad == {
+        "x12_claim_payments": ["charge type_mismatch"],
+        "x12_claim_lines": ["service_from format_mismatch"],
+    }
+
+
+def test_a_transaction_set_without_its_st_is_left_as_segments() -> None:
+    data = bundled("parsers/x12/tests/claims.x12").read_bytes()
+    told = run(x12_parser, data.replace(b"ST*837*", b"XT*837*"))
+    assert "x12_claims" not in told.rows
+    assert [row["set_id"] for row in told.rows["x12_transactions"]] == ["835"]
+    assert sum(row["segment"] == "CLM" for row in told.rows["x12_segments"]) == 2
+
+
+# --- the page ---
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "read-segments.md").read_text("utf-8")
+    (code,) = re.findall(r"```python hl7_names.py\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "hl7_names.py").write_text(code)
+    (tmp_path / "tests" / "hl7_names.hl7").write_bytes(hl7("EVN|A01", "PID|1||P1||M\\T\\N^Ann", "PID|2||P2"))
+    rows = [{"id": "P1", "family_name": "M&N"}, {"id": "P2", "family_name": None}]
+    expected = {"names": {"rows": rows, "quarantined": 0, "skipped": 2}}
+    (tmp_path / "tests" / "hl7_names.expected.json").write_text(json.dumps(expected))
+
+    assert [one.differences for one in run_bundle_tests(tmp_path / "hl7_names.py")] == [()]
