@@ -1,8 +1,8 @@
 """JSON lines: each line an object, each object a row.
 
-Lines of flat objects in which nothing is unusual are read by the block: cut at their quotes they are a table, because every
-second piece is a name or a text, and the lines of one writer have equal pieces between these. pyarrow's CSV reader cuts, and a
-*form* says which pieces must be equal and which hold values. Any other line is decoded by itself, with the same result.
+Lines of flat objects in which nothing is unusual are read by the block. A *form* is what the lines of one writer have in common;
+its pattern tells which lines have it. Cut at their quotes, by pyarrow's CSV reader, such lines are a table in which some columns
+are the values. Any other line is decoded by itself, with the same result.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ _SPACE = " \t\n\r"
 #: Fewer lines than this of one form are decoded one by one.
 _LINES_MIN = 16
 _FORMS_MAX = 8
-#: In a line with one of these, quotes do not tell where texts end, or a text is not JSON.
-_ODD = bytes([*range(10), 11, 12, *range(14, 32), ord("\\")])
-_ODD_PATTERN = r"[\x00-\x1f\\]"
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_BARE = re.compile(rf"([ \t]*:[ \t]*)(true|false|null|{_NUMBER})([ \t]*[,}}][ \t]*)")
+_WORD_OR_NUMBER = f"(?:true|false|null|{_NUMBER})"
+_BARE = re.compile(rf"([ \t]*:[ \t]*)({_WORD_OR_NUMBER})([ \t]*[,}}][ \t]*)")
+#: With one of these in it, a line is not of a form, or not JSON.
+_ODD = re.compile(r"[\x00-\x08\x0a-\x1f\\]")
+#: A text in which nothing is escaped.
+_TEXT = r'"[^"\\\x00-\x1f]*"'
 _WORDS = pa.array(["true", "false", "null"])
 _SURE_DIGITS = 18
 
@@ -114,22 +116,26 @@ class _Part(NamedTuple):
 
 def _flat_parts(lines: LineBlock, decoder: Decoder, numbers: Numbers) -> Iterator[_Part]:
     """Lines that were read by the block; the others are left to the careful way."""
-    if len(lines) < _LINES_MIN:
-        return
-    texts = lines.texts
-    quotes = pc.count_substring(texts, '"')
-    if not lines.is_utf8 or len(lines.data.translate(None, _ODD)) < len(lines.data):
-        quotes = pc.if_else(pc.match_substring_regex(texts, _ODD_PATTERN), None, quotes)
-    for found in pc.value_counts(quotes).to_pylist():
-        count, lines_of_it = found["values"], found["counts"]
-        if not count or count % 2 or lines_of_it < _LINES_MIN:
+    texts, places = lines.texts, pa.arange(0, len(lines))
+    for _ in range(_FORMS_MAX):
+        if len(texts) < _LINES_MIN:
+            return
+        form = _Form.of(texts[0].as_py() or "")
+        if form is None:
+            texts, places = texts.slice(1), places.slice(1)
             continue
-        if lines_of_it == len(lines):
-            data, places = lines.data if lines.is_utf8 else _text_of(texts), pa.arange(0, len(lines))
-        else:
-            places = pc.indices_nonzero(pc.equal(quotes, count)).cast(pa.int64())
-            data = _text_of(texts.take(places))
-        yield from _parts_of_table(_pieces(data, count + 1), places, decoder, numbers)
+        try:
+            fits = pc.match_substring_regex(texts.cast(pa.binary()), form.pattern)
+        except pa.ArrowInvalid:  # the pattern of very many names is too large
+            return
+        count = fits.true_count
+        if count == len(lines) and lines.is_utf8:
+            yield _Part(places, form.columns(lines.data, decoder, numbers))
+            return
+        if count >= _LINES_MIN:
+            yield _Part(places.filter(fits), form.columns(_text_of(texts.filter(fits)), decoder, numbers))
+        rest = pc.invert(pc.fill_null(fits, False)) if count else pc.greater(places, places[0])
+        texts, places = texts.filter(rest), places.filter(rest)
 
 
 def _text_of(texts: pa.StringArray) -> Any:
@@ -137,99 +143,76 @@ def _text_of(texts: pa.StringArray) -> Any:
     return joined[0].as_buffer()
 
 
-def _pieces(data: Any, count: int) -> list[pa.StringArray]:
-    """Each line cut at its quotes, as columns."""
-    from pyarrow import csv  # only where it is needed: it takes 20 ms
-
-    names = [str(place) for place in range(count)]
-    table = csv.read_csv(
-        pa.BufferReader(data),
-        csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
-        csv.ParseOptions(
-            delimiter='"', quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
-        ),
-        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False),
-    )
-    return [column.combine_chunks() for column in table.columns]
-
-
-def _parts_of_table(
-    pieces: list[pa.StringArray], places: pa.Int64Array, decoder: Decoder, numbers: Numbers
-) -> Iterator[_Part]:
-    if any(len(piece) != len(places) for piece in pieces):
-        return
-    for _ in range(_FORMS_MAX):
-        if len(places) < _LINES_MIN:
-            return
-        form = _Form.of([piece[0].as_py() for piece in pieces])
-        fits = form.fits(pieces) if form is not None else None
-        count = fits.true_count if fits is not None else 0
-        if form is not None and count == len(places):
-            yield _Part(places, form.columns(pieces, decoder, numbers))
-            return
-        if form is not None and count:
-            yield _Part(places.filter(fits), form.columns([piece.filter(fits) for piece in pieces], decoder, numbers))
-        rest = pc.invert(fits) if count else pc.greater(places, places[0])
-        places, pieces = places.filter(rest), [piece.filter(rest) for piece in pieces]
-
-
 @dataclass(frozen=True)
 class _Form:
     """What is equal in the lines of one form, and where their values are."""
 
-    #: The pieces that are equal: names, and what stands between names and texts.
-    equal: list[tuple[int, str]]
-    #: The names of values in quotes, and their pieces.
-    texts: list[tuple[str, int]]
-    #: The names of other values, their pieces, and what stands before and after the value in it.
-    bare: list[tuple[str, int, str, str]]
+    #: Matches lines of this form, as bytes.
+    pattern: str
+    #: Into how many pieces quotes cut a line.
+    count: int
+    #: The name of each value and its piece; and for one without quotes, how much is before and after it in the piece.
+    values: list[tuple[str, int, tuple[int, int] | None]]
 
     @staticmethod
-    def of(pieces: Sequence[str]) -> _Form | None:
+    def of(line: str) -> _Form | None:
         """The form of one line; None if it is not a flat object."""
-        equal, texts, bare, names = [(0, pieces[0])], [], [], []
-        if pieces[0].strip(" \t") != "{":
-            return None
+        pieces = line.split('"')
         place, last = 1, len(pieces) - 1
+        pattern = [f"^{re.escape(pieces[0])}"]
+        values: list[tuple[str, int, tuple[int, int] | None]] = []
+        if pieces[0].strip(" \t") != "{" or _ODD.search(line):
+            return None
         while place < last:
-            names.append(pieces[place])
-            equal.append((place, pieces[place]))
-            after = pieces[place + 1]
+            name, after = pieces[place], pieces[place + 1]
+            pattern.append(re.escape(f'"{name}"'))
             if after.strip(" \t") == ":" and place + 3 <= last:
-                equal.append((place + 1, after))
-                texts.append((names[-1], place + 2))
+                values.append((name, place + 2, None))
+                pattern.append(f"{re.escape(after)}{_TEXT}")
                 place += 3
                 after = pieces[place]
-                equal.append((place, after))
+                pattern.append(re.escape(after))
             elif found := _BARE.fullmatch(after):
                 place += 1
-                bare.append((names[-1], place, found[1], found[3]))
+                values.append((name, place, (len(found[1]), len(found[3]))))
+                pattern.append(f"{re.escape(found[1])}{_WORD_OR_NUMBER}{re.escape(found[3])}")
                 after = found[3]
             else:
                 return None
             if after.strip(" \t") != ("}" if place == last else ","):
                 return None
             place += 1
-        return _Form(equal, texts, bare) if place == last + 1 and len(set(names)) == len(names) else None
+        names = {name for name, _, _ in values if "\t" not in name}
+        if place != last + 1 or len(names) < len(values) or not values:
+            return None
+        return _Form("".join([*pattern, "$"]), len(pieces), values)
 
-    def fits(self, pieces: Sequence[pa.StringArray]) -> pa.BooleanArray:
-        """Which lines have this form."""
-        tests = [pc.equal(pieces[place], text) for place, text in self.equal]
-        for _, place, before, after in self.bare:
-            pattern = f"^{re.escape(before)}(?:true|false|null|{_NUMBER}){re.escape(after)}$"
-            tests.append(pc.match_substring_regex(pieces[place], pattern))
-        fits = tests[0]
-        for test in tests[1:]:
-            fits = pc.and_(fits, test)
-        return fits
+    def columns(self, data: Any, decoder: Decoder, numbers: Numbers) -> dict[str, Values]:
+        """The values in lines of this form, in the order of their names."""
+        from pyarrow import csv  # only where it is needed: it takes 20 ms
 
-    def columns(self, pieces: Sequence[pa.StringArray], decoder: Decoder, numbers: Numbers) -> dict[str, Values]:
-        """The columns, in the order of the names."""
-        found: dict[int, tuple[str, Values]] = {place: (name, pieces[place]) for name, place in self.texts}
-        for name, place, before, after in self.bare:
-            values = pc.utf8_slice_codeunits(pieces[place], len(before), -len(after))
-            found[place] = name, _bare_values(values, decoder, numbers)
-        return dict(found[place] for place in sorted(found))
+        names = [str(place) for place in range(self.count)]
+        wanted = [str(place) for _, place, _ in self.values]
+        table = csv.read_csv(
+            pa.BufferReader(data),
+            csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+            csv.ParseOptions(
+                delimiter='"', quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
+            ),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(wanted, pa.string()),
+                include_columns=wanted,
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+        found: dict[str, Values] = {}
+        for (name, _, around), column in zip(self.values, table.columns, strict=True):
+            pieces = column.combine_chunks()
+            if around is not None:
+                pieces = pc.utf8_slice_codeunits(pieces, around[0], -around[1])
+            found[name] = pieces if around is None else _bare_values(pieces, decoder, numbers)
+        return found
 
 
 def _bare_values(values: pa.StringArray, decoder: Decoder, numbers: Numbers) -> Values:

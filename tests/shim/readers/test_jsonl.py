@@ -38,6 +38,9 @@ LINES = [
     '{"": "x"}',
     '{"__cf_row_id": "5"}',
     '{"id": 1, "who": "a\tb"}',
+    '{"i\td": 1}',
+    '{"i\x01d": 1}',
+    '{"id":\t1,\t"who": "tab"}',
     "{}",
     "",
     " ",
@@ -174,6 +177,12 @@ def test_each_row_says_which_encoding_it_has() -> None:
     data = '{"a": "é"}\n'.encode() + '{"a": "é"}\n'.encode("latin-1")
     rows = list(islice(read_jsonl(io.BytesIO(data), encoding=["utf-8", "latin-1"]), 2))
     assert [(row["a"], row["_cf_raw_encoding"]) for row in rows] == [("é", "utf-8"), ("é", "iso8859-1")]
+
+
+def test_lines_of_very_many_names_are_read() -> None:
+    line = json.dumps({f"name {place}": place for place in range(4_000)}).encode() + b"\n"
+    rows = list(read_jsonl(io.BytesIO(line * 20)))
+    assert [(len(row), row["name 3999"]) for row in rows] == [(4_001, "3999")] * 20
 
 
 def test_unknown_forms_of_numbers_are_refused() -> None:
