@@ -22,7 +22,7 @@ READERS: dict[Format, str] = {
     "hl7": "read_segments",
     "x12": "read_segments",
 }
-LANDED: tuple[Format, ...] = ("fixed width", "jsonl")
+LANDED: tuple[Format, ...] = ("fixed width", "jsonl", "hl7", "x12")
 SEEDS = range(int(os.environ.get("DAMAGE_SEEDS", "3")))
 
 
