@@ -183,10 +183,11 @@ class BadHeader(CasparianError):
 
     code = ErrorCode.INVALID_DATA
 
-    def __init__(self, line: int, reason: str, text: str) -> None:
+    def __init__(self, line: int, reason: str, text: str, *, remedy: str = "") -> None:
         super().__init__(
             f"The header on line {line} {reason}: {_shown(text)}.",
-            remedy="Name the columns yourself with columns=[…]; skip_lines=N skips lines before the header, and "
+            remedy=remedy
+            or "Name the columns yourself with columns=[…]; skip_lines=N skips lines before the header, and "
             "header=False is for files without one.",
         )
         self.line = line

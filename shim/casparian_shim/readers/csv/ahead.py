@@ -1,0 +1,185 @@
+"""The lines of delimited text, with as many lines ahead as a record may need to be judged.
+
+It also keeps back a footer of so many lines, which only the end of the file shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from casparian_shim.readers.lines import LineBlock
+from casparian_shim.readers.source import RAW_BYTES_MAX
+
+_LISTED_AFTER = 300
+
+
+class _Texts:
+    """The lines of one block as Python's texts: a few are made one by one, many all at once."""
+
+    def __init__(self, block: LineBlock, encoding: str) -> None:
+        self.block = block
+        self.first = block.first
+        #: The number after the last line.
+        self.stop = block.first + len(block)
+        self.is_utf8 = block.is_utf8
+        self._separator = block.separator
+        self._encoding = encoding
+        self._asked = 0
+        self._texts: list[str | None] = []
+        self._ends: list[int] = []
+
+    def text(self, place: int) -> str:
+        """The text of a line; undecodable bytes are replaced, so that delimiters and quotes stay where they are."""
+        text = self._texts[place] if self._are_listed() else self._one_text(place)
+        if text is None:
+            text = self.block.raw[place].as_py().decode(self._encoding, "replace")
+        return text
+
+    def line_end(self, place: int) -> str:
+        if self.is_utf8 and self._separator is not None and place + 1 < self.stop - self.first:
+            return self._separator.decode()
+        return self.block.line_end(place)
+
+    def end(self, place: int) -> int:
+        """The byte offset after a line."""
+        if self._ends:
+            return self._ends[place]
+        return self.block.ends[place].as_py()  # type: ignore[no-any-return]
+
+    def piece(self, place: int) -> bytes:
+        if not self._ends:
+            return self.block.piece(place)
+        begin = self._ends[place - 1] if place else self.block.begin
+        return self.block.data[begin - self.block.begin : self._ends[place] - self.block.begin]
+
+    def forget(self) -> None:
+        """Give the memory of the lists back, since looking ahead may take many blocks."""
+        self._texts, self._ends, self._asked = [], [], 0
+
+    def _are_listed(self) -> bool:
+        if self._texts:
+            return True
+        self._asked += 1
+        if self._asked > _LISTED_AFTER:
+            self._texts, self._ends = self.block.texts.to_pylist(), self.block.ends.to_pylist()
+        return bool(self._texts)
+
+    def _one_text(self, place: int) -> str | None:
+        if self.is_utf8 and self._separator is not None:  # the texts of all lines need not be made
+            return self.block.piece(place).removesuffix(self._separator).decode()
+        return self.block.texts[place].as_py()  # type: ignore[no-any-return]
+
+
+class Ahead:
+    """The lines from the current one on, by their numbers."""
+
+    def __init__(self, blocks: Iterator[LineBlock], first: int, encoding: str, footer_lines: int = 0) -> None:
+        self._blocks = blocks
+        self._texts: list[_Texts] = []
+        #: Those of the line that was asked for last.
+        self._now: _Texts | None = None
+        #: The number after the last line that was read from the input, and after the last one that is not in the footer.
+        self._read = first
+        self._known = first - footer_lines
+        self._is_at_end = False
+        self._footer_lines = footer_lines
+        self._encoding = encoding
+
+    def has(self, number: int) -> bool:
+        """Whether there is such a line before the footer. Reads on if it is not known yet."""
+        return number < self._known or self._reads(number + self._footer_lines)
+
+    def has_footer(self, number: int) -> bool:
+        return self._reads(number)
+
+    def line_at(self, number: int) -> tuple[str, str] | None:
+        """A line's text and line end, for `record`."""
+        if number >= self._known and not self.has(number):
+            return None
+        texts = self._of(number)
+        place = number - texts.first
+        return texts.text(place), texts.line_end(place)
+
+    def text_at(self, number: int) -> str:
+        texts = self._of(number)
+        return texts.text(number - texts.first)
+
+    def block_at(self, number: int) -> LineBlock:
+        """The block with this line."""
+        return self._of(number).block
+
+    def after(self, block: LineBlock, count: int) -> list[LineBlock]:
+        """The blocks that follow this one, at most `count` of them."""
+        while sum(each.first > block.first for each in self._texts) < count and self._reads(self._read):
+            pass
+        return [each.block for each in self._texts if each.first > block.first][:count]
+
+    def stop_in(self, block: LineBlock) -> int:
+        """The place after the last line of a block that is before the footer."""
+        last = block.first + len(block) - 1
+        if self.has(last):
+            return len(block)
+        return max(0, self._read - self._footer_lines - block.first)
+
+    def end_of(self, number: int) -> int:
+        texts = self._of(number)
+        return texts.end(number - texts.first)
+
+    def reason_of(self, number: int, count: int = 1) -> str | None:
+        """Why one of these lines cannot be read; None if they can."""
+        for each in range(number, number + count):
+            texts = self._of(each)
+            if texts.is_utf8:
+                if number + count <= texts.stop:
+                    return None
+                continue
+            texts.block.texts  # noqa: B018 - it finds out
+            if (reason := texts.block.bad.get(each - texts.first)) is not None:
+                return reason
+        return None
+
+    def encoding_of(self, number: int) -> str:
+        block = self.block_at(number)
+        return block.encodings[number - block.first].as_py()  # type: ignore[no-any-return]
+
+    def raw_line(self, number: int) -> bytes:
+        """The bytes of a line without its line end."""
+        block = self.block_at(number)
+        return block.raw[number - block.first].as_py()  # type: ignore[no-any-return]
+
+    def raw(self, number: int, count: int) -> bytes:
+        """The beginning of the bytes of some lines."""
+        pieces: list[bytes] = []
+        size = 0
+        for each in range(number, number + count):
+            texts = self._of(each)
+            pieces.append(texts.piece(each - texts.first))
+            size += len(pieces[-1])
+            if size > RAW_BYTES_MAX:
+                break
+        return b"".join(pieces)[:RAW_BYTES_MAX]
+
+    def drop_before(self, number: int) -> None:
+        while self._texts and self._texts[0].stop <= number:
+            del self._texts[0]
+        if not self._texts:
+            self._now = None
+
+    def _of(self, number: int) -> _Texts:
+        now = self._now
+        if now is None or not now.first <= number < now.stop:
+            if now is not None:
+                now.forget()
+            now = self._now = next(each for each in reversed(self._texts) if each.first <= number)
+        return now
+
+    def _reads(self, number: int) -> bool:
+        while number >= self._read and not self._is_at_end:
+            block = next(self._blocks, None)
+            if block is None:
+                self._is_at_end = True
+            else:
+                self._texts.append(_Texts(block, self._encoding))
+                self._read = self._texts[-1].stop
+                self._known = self._read - self._footer_lines
+        return number < self._read
