@@ -238,13 +238,19 @@ class Members:
     def names(self) -> list[str]:
         return list(self._names)
 
+    def has_all(self, names: Mapping[str, object]) -> bool:
+        """Whether all these names are columns already, or need not be."""
+        return self._is_fixed or names.keys() <= self._names.keys()
+
     def refusal(self, value: object) -> str | None:
         """Why `value` is not a row; None if it is."""
         if not isinstance(value, dict):
             return f"is {_KINDS.get(type(value), 'a number')}, not an object"
-        return None if self._is_fixed else self.refusal_of_names(value)
+        return self.refusal_of_names(value)
 
-    def refusal_of_names(self, names: Mapping[str, object] | Sequence[str]) -> str | None:
+    def refusal_of_names(self, names: Mapping[str, object]) -> str | None:
+        if self.has_all(names):
+            return None
         for name in names:
             if name in self._names:
                 continue
@@ -252,19 +258,16 @@ class Members:
                 return "has a value without a name"
             if name.startswith(_RESERVED) or name in self._taken:
                 return f"has the name {name}, which Casparian uses itself"
-        if not self._is_fixed and len(self._names) + len(names) > COLUMNS_MAX:
+        if len(self._names) + len(names) > COLUMNS_MAX:
             new = sum(name not in self._names for name in names)
             if len(self._names) + new > COLUMNS_MAX:
                 return f"has names beyond the first {COLUMNS_MAX:,} of this file; name the columns with columns=[…]"
         return None
 
-    def learn(self, names: Mapping[str, object] | Sequence[str]) -> bool:
-        """Note the names of a record. Returns whether one of them is new, so that the block before it ends."""
-        if self._is_fixed:
-            return False
-        before = len(self._names)
-        self._names.update(dict.fromkeys(names))
-        return len(self._names) > before
+    def learn(self, names: Mapping[str, object]) -> None:
+        """Note the names of a record."""
+        if not self._is_fixed:
+            self._names.update(dict.fromkeys(names))
 
 
 _KINDS: dict[type, str] = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
@@ -298,9 +301,9 @@ class ObjectBuilder:
             self.reject(row_id, end, reason, raw())
             return
         assert isinstance(value, dict)
-        names = self._members.names
-        if self._members.learn(value):
-            self._end(names)
+        if not self._members.has_all(value):
+            self._end(self._members.names)
+            self._members.learn(value)
         self._rows.append(value)
         self._row_ids.append(row_id)
         self._ends.append(end)

@@ -8,8 +8,9 @@ are the values. Any other line is decoded by itself, with the same result.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple, Unpack
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def read_jsonl(
         members = Members(columns, taken=taken)
         for lines in line_blocks(input, record_bytes_max=record_bytes_max):
             parts = list(_flat_parts(lines, decoder, numbers))
-            if parts and all(members.refusal_of_names([*part.columns]) is None for part in parts):
+            if all(members.refusal_of_names(part.columns) is None for part in parts):
                 found = _joined(lines, parts, decoder, members)
             else:
                 found = _careful(lines, decoder, members)
@@ -245,7 +246,7 @@ def _joined(lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Mem
     rejects: list[Reject] = []
     skips: list[Skip] = []
     objects: list[tuple[int, dict[str, Any]]] = []
-    if len(parts) > 1 or len(parts[0].places) < len(lines):
+    if len(parts) != 1 or len(parts[0].places) < len(lines):
         for place, value in _rest(lines, parts, decoder, members):
             if isinstance(value, Reject):
                 rejects.append(value)
@@ -253,10 +254,9 @@ def _joined(lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Mem
                 skips.append(value)
             else:
                 objects.append((place, value))
-    begins = [(part.places[0].as_py(), [*part.columns]) for part in parts]
-    begins += [(place, [*value]) for place, value in objects]
-    begins.sort()
-    if members.refusal_of_names(list(dict.fromkeys(name for _, names in begins for name in names))) is not None:
+    begins: list[tuple[int, Mapping[str, object]]] = [(part.places[0].as_py(), part.columns) for part in parts]
+    begins = sorted((each for each in [*begins, *objects] if not members.has_all(each[1])), key=itemgetter(0))
+    if members.refusal_of_names(dict.fromkeys(name for _, names in begins for name in names)) is not None:
         yield from _careful(lines, decoder, members)
         return
     places = [*(part.places for part in parts), pa.array([place for place, _ in objects], pa.int64())]
@@ -265,9 +265,9 @@ def _joined(lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Mem
     rows = rows if order is None else rows.take(order)
     cuts = []
     for place, names in begins:
-        known = members.names
-        if members.learn(names):
-            cuts.append((pc.sum(pc.less(rows, place)).as_py() or 0, known))
+        if not members.has_all(names):
+            cuts.append((pc.sum(pc.less(rows, place)).as_py() or 0, members.names))
+            members.learn(names)
     rests = [value for _, value in objects]
     columns = {
         name: _in_order([*(_of_part(part, name) for part in parts), [each.get(name) for each in rests]], order)
@@ -280,10 +280,11 @@ def _rest(
     lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Members
 ) -> Iterator[tuple[int, Reject | Skip | dict[str, Any]]]:
     """The lines that are in no part, by their places."""
-    is_read = pc.is_in(pa.arange(0, len(lines)), pa.concat_arrays([part.places for part in parts]))
-    places = pc.indices_nonzero(pc.invert(is_read))
-    texts, ends = lines.texts.take(places).to_pylist(), lines.ends.take(places).to_pylist()
-    for place, text, end in zip(places.to_pylist(), texts, ends, strict=True):
+    places, texts, ends = pa.arange(0, len(lines)), lines.texts, lines.ends
+    if parts:
+        places = places.filter(pc.invert(pc.is_in(places, pa.concat_arrays([part.places for part in parts]))))
+        texts, ends = texts.take(places), ends.take(places)
+    for place, text, end in zip(places.to_pylist(), texts.to_pylist(), ends.to_pylist(), strict=True):
         number = lines.first + place
         if text is None:
             reason: str | None = lines.bad[place]
@@ -310,7 +311,7 @@ def _of_part(part: _Part, name: str) -> Values:
 
 def _in_order(pieces: Sequence[Values], order: pa.UInt64Array | None) -> Values:
     """One column of the rows of all parts."""
-    pieces = [piece for piece in pieces if len(piece)]
+    pieces = [piece for piece in pieces if len(piece)] or [pa.array([], pa.string())]
     arrays = [_as_texts(piece) for piece in pieces]
     known = [array for array in arrays if array is not None]
     kinds = {array.type for array in known if array.null_count < len(array)}

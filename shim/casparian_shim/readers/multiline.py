@@ -78,6 +78,7 @@ class _Joined:
     def __init__(self, start: str | None, end: str | None, input: Input, record_bytes_max: int) -> None:
         self._start, self._end = start, end
         self._record_bytes_max = record_bytes_max
+        self._too_long = f"is longer than {record_bytes_max:,} bytes"
         self._has_fallback = input.has_fallback
         self.made = BlockBuilder(["text", RAW_ENCODING] if input.has_fallback else ["text"])
         self._open: _Open | None = None
@@ -86,7 +87,11 @@ class _Joined:
 
     def take(self, lines: LineBlock) -> None:
         at = 0
-        for place, is_start in self._borders(lines):
+        borders = self._borders(lines)
+        if self._end is None and lines.is_utf8 and not self._has_fallback and len(borders) > 1:
+            at, last = self._whole(lines, [place for place, _ in borders])
+            borders = [(last, True)]
+        for place, is_start in borders:
             self._extend(lines, at, place)
             at = place
             if is_start:
@@ -94,6 +99,25 @@ class _Joined:
             elif self._open is not None:
                 self._close(None)
         self._extend(lines, at, len(lines))
+
+    def _whole(self, lines: LineBlock, starts: list[int]) -> tuple[int, int]:
+        """The records that begin and end in this block. Returns up to where, and where the last one begins."""
+        self._extend(lines, 0, starts[0])
+        if starts[0] or self._open is not None or self._before is not None:
+            self._begin(lines.first + starts[0])
+            self._open = None
+        data, begin = lines.data, lines.begin
+        ends = lines.ends.take(pa.array([place - 1 for place in starts[1:]])).to_pylist()
+        at = lines.ends[starts[0] - 1].as_py() if starts[0] else begin
+        for place, end in zip(starts, ends, strict=False):
+            if end - at > self._record_bytes_max:
+                self.made.reject(lines.first + place, end, self._too_long, data[at - begin : end - begin])
+            else:
+                text = data[at - begin : end - begin].decode()
+                text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text.removesuffix("\r")
+                self.made.row((text,), lines.first + place, end)
+            at = end
+        return starts[-1], starts[-1]
 
     def finish(self) -> None:
         """The input has ended."""
@@ -152,7 +176,7 @@ class _Joined:
         bad = [place for place in sorted(lines.bad) if first <= place < stop]
         self._keep_raw(record, lines, begin, bad)
         if record.size > self._record_bytes_max:
-            record.reason = f"is longer than {self._record_bytes_max:,} bytes"
+            record.reason = self._too_long
         elif bad and record.reason is None:
             number, reason = lines.first + bad[0], lines.bad[bad[0]]
             record.reason = reason if number == record.row_id else f"has line {number:,}, which {reason}"
