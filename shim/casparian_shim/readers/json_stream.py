@@ -90,9 +90,10 @@ class _Reader:
         self._has_array = not path
         #: The line end and the spaces before the element that comes next, if it is the first thing on its line.
         self._before: str | None = "\n"
-        #: The same of all elements so far; None if they differ, or if a line inside one begins like an element.
+        #: The same of all elements so far, except a first one next to the bracket; None as long as there is none.
         self._indent: str | None = None
-        self._good_count = 0
+        #: Whether elements can be found by lines: they begin alike, and no line inside one begins so.
+        self._is_by_lines = True
 
     def blocks(self) -> Iterator[Block]:
         for _ in self._document():
@@ -330,11 +331,12 @@ class _Reader:
     def _row(self, value: object, own: str, encoding: str) -> None:
         """An element, which `_before` is before."""
         before = self._before
-        if not self._good_count:
+        if self._indent is None:
             self._indent = before
-        if before is None or before != self._indent or before + "{" in own:
-            self._indent = None
-        self._good_count += 1
+        if before is None and self._number == 1:
+            self._is_by_lines = "\n" not in own
+        elif before is None or before != self._indent or before + "{" in own:
+            self._is_by_lines = False
         rows = self._made.row_count
         self._made.add(value, self._number, self._offset, lambda: self._bytes(own[:RAW_BYTES_MAX])[:RAW_BYTES_MAX])
         if self._made.row_count > rows:
@@ -359,10 +361,10 @@ class _Reader:
         """What the line of the next element begins with, if that is certain.
 
         It can if all elements so far were the first thing on a line, with the same indentation, and no other line began like
-        one. For a damaged first element, its line must look whole: its brackets are in pairs, and it ends with a comma.
+        one. If there are none yet, the line of this one must look whole: its brackets are in pairs, and it ends with a comma.
         """
-        if self._good_count:
-            return self._indent + "{" if self._indent is not None else None
+        if self._indent is not None or not self._is_by_lines:
+            return f"{self._indent}{{" if self._is_by_lines else None
         if before is None:
             return None
         while (end := self._text.find("\n", self._at)) < 0 and len(self._text) - self._at <= self._record_bytes_max:

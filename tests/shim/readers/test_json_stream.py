@@ -82,9 +82,11 @@ def test_every_element_is_a_row_or_rejected_whatever_the_size_of_blocks(
 PRETTY = json.dumps([{"id": 1, "in": [{"x": 1}]}, {"id": 2}, {"id": 3, "t": "a,b"}], indent=1)
 BY_LINES = '[\n{"id": 1, "t": "a"},\n{"id": 2, "t": "b"},\n{"id": 3, "t": "c", "in": [{"y": 1}]},\n{"id": 4}\n]'
 ON_ONE_LINE = '{"data":{"items":[{"id":1,"t":"a"},{"id":2,"in":[{"id":7}]},{"id":3}]},"n":3}'
+NEXT_TO_THE_BRACKET = '[{"id": 1, "t": "a"},\n{"id": 2},\n{"id": 3, "in": [{"y": 1}]}]'
 DOCUMENTS = [
     ("", PRETTY),
     ("", BY_LINES),
+    ("", NEXT_TO_THE_BRACKET),
     ("data.items", ON_ONE_LINE),
     ("", '{"id": 1}\n{"id": 2,\n "t": []}\n{"id": 3}\n'),
 ]
@@ -113,7 +115,7 @@ def test_one_damage_never_makes_another_row(at: str, text: str) -> None:
         assert len(rows) + len(bad) >= len(good) or bad, each
 
 
-@pytest.mark.parametrize(("at", "text"), DOCUMENTS[:3])
+@pytest.mark.parametrize(("at", "text"), DOCUMENTS[:4])
 def test_a_file_that_is_cut_anywhere_has_the_rows_before_the_cut_and_says_so(at: str, text: str) -> None:
     rows, _ = read(text.encode(), at=at)
     for cut in range(1, len(text.rstrip('\n}3:n",'))):
@@ -158,6 +160,12 @@ def test_a_line_that_is_damaged_costs_only_itself() -> None:
     rows, bad = read(text.encode())
     assert [row["id"] for row in rows] == ["1", "3", "4"]
     assert bad == [(2, 23, "is not JSON: it ends inside a value")]
+
+
+def test_the_first_element_may_be_next_to_the_bracket() -> None:
+    rows, bad = read(b'[{"id": 1},\n{"id": "2},\n{"id": 3},\n{"id": "4},\n{"id": 5}]')
+    assert [row["id"] for row in rows] == ["1", "3", "5"]
+    assert [each[:2] for each in bad] == [(2, 12), (4, 35)]
 
 
 def test_a_damage_on_one_line_costs_the_rest_of_the_file() -> None:
