@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-for _bundle in ("edifact", "fix", "hl7", "x12"):
+for _bundle in ("edifact", "fix", "hl7", "syslog", "x12"):
     sys.path.insert(0, str(Path(__file__).parents[2] / "parsers" / _bundle))
