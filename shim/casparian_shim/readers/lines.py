@@ -289,8 +289,7 @@ class LineBlock:
         if b"\n" not in data:
             return b"\r" if self._shape.line_ends != "lf" else None
         is_cr, is_lf = (pc.equal(_characters(data), pa.scalar(end, pa.uint8())) for end in b"\r\n")
-        is_alone = pc.any(pc.xor(is_cr.slice(0, len(data) - 1), is_lf.slice(1))).as_py()
-        return b"\r\n" if not is_alone and not data.startswith(b"\n") and not data.endswith(b"\r") else None
+        return b"\r\n" if _places_of(is_cr, 1).equals(_places_of(is_lf, 0)) else None
 
     def _cut_by_shadow(self) -> tuple[pa.BinaryArray, pa.Int64Array]:
         unit, data = self._shape.unit, self.data
@@ -368,7 +367,7 @@ def _characters(data: bytes) -> pa.UInt8Array:
     return pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)])
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _numbers_from(start: int) -> pa.Int32Array:
     return pa.arange(start, start + _NUMBERS_KEPT).cast(pa.int32())
 
