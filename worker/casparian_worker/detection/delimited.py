@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from casparian_worker.detection.records import Cutter, Record, cut_records
 from casparian_worker.detection.result import Detected, Dialect
-from casparian_worker.detection.tables import comment_prefix, find_tables, header_of, names_of
+from casparian_worker.detection.tables import comment_prefix, find_tables, header_of, is_header_of, names_of
 from casparian_worker.detection.text import Stretch, Text
 
 DELIMITERS = (",", "\t", "|", ";", "\x1f", "\x01", "~", "^")
@@ -249,14 +249,22 @@ def _judge(
     if width == 2 and not any(row[1].strip() for row in rows):
         return None  # lines that end with this character, as statements do
     header_lines = header_of(rows[:_ROWS_OF_HEADER])
+    names = _best_names(rows[: header_lines or 0])
+    preamble = region.preamble_lines
+    odd_header = _odd_header(inside[0], cutter, width, rows) if not header_lines else None
+    if odd_header is not None:
+        names, header_lines, preamble = odd_header, 0, inside[0].at + 1
+        inside = inside[1:]
+    elif _is_blank(stretches[0].lines[:preamble]):
+        preamble = 0
     dialect = Dialect(
         cutter.delimiter,
         cutter.quote,
         cutter.escape,
         width,
         header_lines,
-        names_of(_best_names(rows[: header_lines or 0]), width),
-        0 if _is_blank(stretches[0].lines[: region.preamble_lines]) else region.preamble_lines,
+        names_of(names, width),
+        preamble,
         region.footer_lines,
         comment,
         len(inside),
@@ -273,6 +281,8 @@ def _judge(
         *_about_rest(inside, width, stretches),
         *_about_rivals(best, readings),
     ]
+    if odd_header is not None:
+        doubts.append(f"the header names {len(odd_header)} columns, and the records have {width} fields")
     if header_lines is None:
         doubts.append("whether the first line is a header is not certain: all its columns hold text below it as well")
     if region.tables:
@@ -288,6 +298,14 @@ def _is_enough(covered: float, agreeing: Sequence[Record], width: int, *, is_per
     if is_weak:
         return covered >= 0.9
     return covered >= 0.6 or (covered >= 0.25 and is_perfect and len(agreeing) >= 5 and width >= 3)
+
+
+def _odd_header(record: Record, cutter: Cutter, width: int, rows: Sequence[Sequence[str]]) -> Sequence[str] | None:
+    """The names in a first record that has more or fewer fields than the others, if it is a header."""
+    if record.width == width or record.is_bad or record.stretch:
+        return None
+    cells = [cell for cell, _ in cutter.cells(record.text)]
+    return cells if is_header_of(cells, rows[:_ROWS_OF_HEADER]) else None
 
 
 def _best_names(header: Sequence[Sequence[str]]) -> Sequence[str]:

@@ -149,6 +149,16 @@ def _if_printable(sample: Sample, codec: str, evidence: str) -> Encoding | None:
     return Encoding(codec, is_certain=False, evidence=(evidence,), doubts=tuple(doubts))
 
 
+def _is_text_with_nuls(body: Sample) -> bool:
+    """Whether control bytes are as few as in text. NULs in a row count once: blocks of them are padding."""
+    nuls = sum(block.data.count(0) for block in body.blocks)
+    places = sum(len(re.findall(rb"\0+", block.data)) for block in body.blocks)
+    others = _control_count(body) - nuls
+    if not _has_lines(body):
+        return others + places <= body.sampled_bytes // 100
+    return others <= max(8, body.sampled_bytes // 100) and places <= max(8, body.sampled_bytes // 15)
+
+
 def _control_count(sample: Sample) -> int:
     return sum(len(block.data) - len(block.data.translate(None, _CONTROLS)) for block in sample.blocks)
 
@@ -167,23 +177,21 @@ def _utf8(sample: Sample) -> Encoding | None:
         ),
         sample.size_bytes,
     )
-    nuls = sum(block.data.count(0) for block in body.blocks)
-    others = _control_count(body) - nuls
-    if others > max(8, body.sampled_bytes // 100) or nuls > (body.sampled_bytes // 10 if _has_lines(body) else 8):
+    if not _is_text_with_nuls(body):
         return None
+    nuls = sum(block.data.count(0) for block in body.blocks)
     doubts = [f"{nuls:,} NUL bytes are among the text"] if nuls else []
     if sample.sampled_bytes > 0 and all(block.data.isascii() for block in sample.blocks):
-        if others + nuls > body.sampled_bytes // 100 and not _has_lines(body):
-            return None
         evidence = "all bytes are ASCII, which UTF-8 and the usual code pages read alike"
         return Encoding("utf-8", evidence=(evidence,), doubts=tuple(doubts))
     bad_lines: list[str] = []
-    bad_count = good_count = line_count = 0
+    bad_count = good_count = line_count = place_count = 0
     fallback_text = ""
     for block in sample.blocks:
         text = decode_block(block, "utf-8", reaches_end=sample.reaches_end(block), errors="surrogateescape")
         lone = _LONE.findall(text)
         bad_count += sum(map(len, lone))
+        place_count += len(lone)
         good_count += len(text) - len(text.encode("ascii", "ignore")) - sum(map(len, lone))
         if lone:
             for at, line in enumerate(text.splitlines(True) if "\n" not in text else text.split("\n"), 1):
@@ -200,7 +208,7 @@ def _utf8(sample: Sample) -> Encoding | None:
     if not bad_count:
         evidence = f"{good_count:,} characters beyond ASCII, each valid UTF-8"
         return Encoding("utf-8", evidence=(evidence,), doubts=tuple(doubts))
-    if good_count <= bad_count:
+    if good_count * 4 < place_count:  # code pages give valid UTF-8 by chance only, and rarely
         return None
     only = "only" if line_count <= _LINES_NAMED else f"and {line_count - _LINES_NAMED:,} more lines"
     doubts.append(f"not UTF-8 at {', '.join(bad_lines)} {only}; cp1252 would read {fallback_text!r} there")
@@ -267,8 +275,7 @@ def _ebcdic(sample: Sample) -> Encoding | None:
 
 
 def _binary(sample: Sample) -> Encoding | None:
-    size = sample.sampled_bytes
-    if not size or _control_count(sample) <= size // 1000:
+    if _is_text_with_nuls(sample):
         return None
     return Encoding(None, evidence=(f"{_control_count(sample):,} control bytes that do not occur in text",))
 

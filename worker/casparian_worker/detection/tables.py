@@ -69,12 +69,12 @@ def find_tables(records: Sequence[Record], width: int) -> Region | None:
 
 
 def _begin(records: Sequence[Record], fits: Sequence[bool], width: int) -> int:
-    """The first record of the table: the first of two that follow each other with `width` fields.
+    """The first record of the table: one with `width` fields of which at least half of the next ones have as many.
 
     What stands before it and is like a record belongs to the table, unless a blank line is between them.
     """
-    pairs = [at for at in range(len(fits) - 1) if fits[at] and fits[at + 1]]
-    first = pairs[0] if pairs else fits.index(True)
+    likely = (at for at, is_fit in enumerate(fits) if is_fit and 2 * sum(fits[at : at + 6]) >= len(fits[at : at + 6]))
+    first = next(likely, fits.index(True))
     while first > 0 and not records[first].is_after_blank and not _is_apart(records[first - 1], width):
         first -= 1
     return first
@@ -150,6 +150,14 @@ def header_of(rows: Sequence[Sequence[str]]) -> int | None:
     if all(re.fullmatch(r"[^\W\d][\w .\-/()]*", name.strip()) for name in rows[0] if name.strip()):
         return None
     return 0
+
+
+def is_header_of(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether cells are names above the rows, although there are more or fewer of them than fields in a row."""
+    named = list(cells[:-1] if cells and not cells[-1].strip() else cells)
+    columns = list(zip(*rows, strict=True))[: len(named)]
+    below = [_is_value_column(column) for column in columns]
+    return len(named) > 1 and any(below) and _has_names(named) and _is_above_values(named[: len(below)], below)
 
 
 def _has_names(row: Sequence[str]) -> bool:
