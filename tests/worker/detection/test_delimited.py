@@ -11,7 +11,7 @@ from casparian_worker.detection.rows import first_rows
 from casparian_worker.detection.text import read_text
 
 ROWS = "".join(f"{n},name {n},{n / 7:.2f},2024-01-{n % 28 + 1:02}\n" for n in range(1, 30))
-PLAIN = Dialect(",", '"', None, 4, 1, ("id", "name", "amount", "day"), 0, 0, None, 30, 30)
+PLAIN = Dialect(",", '"', None, 4, 1, ("id", "name", "amount", "day"), 0, 0, None, 30, 30, has_own_names=True)
 
 
 def judged(text: str) -> Detected:
@@ -72,7 +72,7 @@ def test_a_decimal_comma_is_no_delimiter() -> None:
 def test_quoted_fields_span_lines_and_hold_delimiters() -> None:
     text = "id,note,n\n" + "".join(f'{n},"one ""line""\nand, another {n}",{n}\n' for n in range(30))
     found = judged(text)
-    assert found.details == Dialect(",", '"', None, 3, 1, ("id", "note", "n"), 0, 0, None, 31, 31)
+    assert found.details == Dialect(",", '"', None, 3, 1, ("id", "note", "n"), 0, 0, None, 31, 31, has_own_names=True)
     assert found.confidence == 1 and not any("quot" in doubt for doubt in found.doubts)
 
 
@@ -138,3 +138,33 @@ def test_a_dialect_is_said_as_the_arguments_of_a_reader() -> None:
     }  # fmt: skip
     around = "Report\n# by x\n" + "id,name,amount,day\n" + ROWS + "Total: 29\n"
     assert dialect_of(around).options == {"comment": "#", "skip_lines": 2, "footer": 1}
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "options"),
+    [
+        ("id,name,amount,day,", ("id", "name", "amount", "day"), {"header": False, "skip_lines": 1}),
+        ("id,name,amount", ("id", "name", "amount", "column_4"), {"header": False, "skip_lines": 1}),
+        ("id,name,id,day", ("id", "name", "id_2", "day"), {}),
+        ("id,,amount,day", ("id", "column_2", "amount", "day"), {}),
+    ],
+)
+def test_a_damaged_header_still_names_what_it_can(
+    header: str, names: tuple[str, ...], options: dict[str, object]
+) -> None:
+    found = dialect_of(f"{header}\n{ROWS}")
+    assert found.names == names
+    assert found.options == {**options, "columns": list(names)}
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["30,name,4.2\n", "30,name,4.2,2024-01-01,\n", "30,na", "30", "30,name,4.2\n31,name,4.3,2024-01-01\n"],
+)
+def test_a_bad_record_at_the_end_is_no_footer(last: str) -> None:
+    assert dialect_of(f"id,name,amount,day\n{ROWS}{last}").footer_lines == 0
+
+
+def test_damage_in_the_first_record_does_not_make_a_preamble() -> None:
+    text = "id,name,note\n1,a,'x\ny' 2\n" + "".join(f"{n},a,'p, q'\n" for n in range(3, 9))
+    assert dialect_of(text).preamble_lines == 0

@@ -119,6 +119,7 @@ HARD = {
     "quotes": b'"',
     "open quotes": b'a,"xxxxxxxxxxxxxxxxxxxx\n',
     "quotes and lines": b'"\n',
+    "a word": b"x",
     "brackets": b"[",
     "objects": b'{"a":',
     "tags": b"<a ",
@@ -143,10 +144,11 @@ HARD = {
 }
 
 
+@pytest.mark.parametrize("end", [b"", b"\n\xe9\n"])
 @pytest.mark.parametrize("name", HARD)
-def test_the_time_is_linear_in_the_sample(name: str) -> None:
+def test_the_time_is_linear_in_the_sample(name: str, end: bytes) -> None:
     def seconds(size: int) -> float:
-        data = HARD[name] * (size // len(HARD[name]))
+        data = HARD[name] * (size // len(HARD[name])) + end
         began = time.process_time()
         judged(data)
         return time.process_time() - began

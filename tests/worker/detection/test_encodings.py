@@ -102,3 +102,13 @@ def test_valid_utf8_is_never_read_as_something_else(text: str) -> None:
     found = encoding_of(data)
     if found.name is not None and not any(ord(character) < 32 and character not in "\t\r\n" for character in text):
         assert found.name == "utf-8"
+
+
+@pytest.mark.parametrize("damage", [b"\x81", b"\0", b"\0" * 512])
+def test_a_few_odd_bytes_do_not_change_the_encoding(damage: bytes) -> None:
+    data = GERMAN.encode("cp1252").replace(b"7;", damage + b"7;", 1)
+    assert encoding_of(data).name == "cp1252"
+
+
+def test_more_damage_than_valid_characters_is_still_utf8() -> None:
+    assert encoding_of("id;Köln\n".encode() + b"10\xf4\x90\x80\x8004;x\n").name == "utf-8"

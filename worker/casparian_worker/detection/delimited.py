@@ -270,6 +270,7 @@ def _judge(
         len(inside),
         len(agreeing),
         region.tables,
+        has_own_names=header_lines == 1 and list(names_of(names, width)) == rows[0],
     )
     where = "" if text.is_whole else " of the sample"
     evidence = [

@@ -156,7 +156,7 @@ def _is_text_with_nuls(body: Sample) -> bool:
     others = _control_count(body) - nuls
     if not _has_lines(body):
         return others + places <= body.sampled_bytes // 100
-    return others <= max(8, body.sampled_bytes // 100) and places <= max(8, body.sampled_bytes // 15)
+    return others <= max(8, body.sampled_bytes // 100) and places <= max(8, body.sampled_bytes // 10)
 
 
 def _control_count(sample: Sample) -> int:
@@ -208,7 +208,7 @@ def _utf8(sample: Sample) -> Encoding | None:
     if not bad_count:
         evidence = f"{good_count:,} characters beyond ASCII, each valid UTF-8"
         return Encoding("utf-8", evidence=(evidence,), doubts=tuple(doubts))
-    if good_count * 4 < place_count:  # code pages give valid UTF-8 by chance only, and rarely
+    if good_count * 4 < max(place_count, bad_count):  # code pages give valid UTF-8 by chance only, and rarely
         return None
     only = "only" if line_count <= _LINES_NAMED else f"and {line_count - _LINES_NAMED:,} more lines"
     doubts.append(f"not UTF-8 at {', '.join(bad_lines)} {only}; cp1252 would read {fallback_text!r} there")
@@ -357,8 +357,9 @@ def _code_page(sample: Sample) -> Encoding:
     scores = {page: _letters(data[: 256 * 1024], page) for page in _PAGES}
     best = max(_PAGES, key=lambda page: (round(scores[page], 2), -_PAGES.index(page)))
     has_c1 = any(byte <= 0x9F for byte in high)
-    if best in ("cp1252", "cp1250") and any(byte in _UNDEFINED_IN_CP1252 for byte in high):
-        best = "iso-8859-1" if scores["cp850"] < 0.5 else "cp850"
+    undefined = sum(byte in _UNDEFINED_IN_CP1252 for byte in high)
+    if best == "cp1252" and undefined * 5 > len(high):
+        best = "iso-8859-1"  # a few such bytes are damage, and reading them would hide it
     if len(high) > 0.5 * len(data) and scores.get(best, 0) < 0.5:
         return Encoding(None, evidence=(f"{len(high):,} of {len(data):,} bytes are beyond ASCII and form no words",))
     line, byte = _first_high(data)
@@ -406,5 +407,12 @@ def _first_high(data: bytes) -> tuple[int, int]:
 
 
 def _word_at(data: bytes, codec: str) -> str:
-    found = re.search(rb"[\w\x80-\xff]*[\x80-\xff][\w\x80-\xff]*", data)
-    return found[0][:40].decode(codec, "replace") if found else ""
+    """The word around the first byte beyond ASCII."""
+    found = re.search(rb"[\x80-\xff]", data)
+    if found is None:
+        return ""
+    begins = max(0, found.start() - 20)
+    before = re.search(rb"[\w\x80-\xff]*\Z", data[begins : found.start()])
+    after = re.match(rb"[\w\x80-\xff]*", data[found.start() : found.start() + 20])
+    word = (before[0] if before else b"") + (after[0] if after else b"")
+    return word.decode(codec, "replace")

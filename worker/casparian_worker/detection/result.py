@@ -89,6 +89,8 @@ class Dialect:
     #: The records that have `column_count` fields and no doubtful quote.
     agreeing_count: int
     tables: tuple[Table, ...] = ()
+    #: Whether `names` are exactly what the header says.
+    has_own_names: bool = False
 
     @property
     def has_header(self) -> bool | None:
@@ -98,14 +100,13 @@ class Dialect:
     def options(self) -> dict[str, object]:
         """The arguments of `read_csv` that differ from its defaults, but for the encoding."""
         header = self.header_lines or 0
-        is_named = header == 1 and not any(name.startswith("column_") for name in self.names)
         given: dict[str, object] = {
             "delimiter": self.delimiter,
             "quote": self.quote,
             "escape": self.escape,
             "comment": self.comment,
             "header": header if header > 1 else bool(header),
-            "columns": None if is_named else list(self.names),
+            "columns": None if self.has_own_names else list(self.names),
             "skip_lines": self.preamble_lines,
             "footer": self.footer_lines or None,
         }

@@ -161,11 +161,11 @@ def is_header_of(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _has_names(row: Sequence[str]) -> bool:
-    """Whether the cells can be names: different, not empty (the last one may be), and no values."""
-    names = [cell.strip() for cell in row]
-    if len(names) > 1 and not names[-1]:
-        names.pop()
-    return all(names) and len(set(names)) == len(names) and not any(VALUE.fullmatch(name) for name in names)
+    """Whether the cells can be names: no values, at most a third of them empty, and at least two thirds different."""
+    names = [name for cell in row if (name := cell.strip())]
+    if len(names) * 3 < len(row) * 2 and len(names) < len(row) - 1:
+        return False
+    return len(set(names)) * 3 >= len(names) * 2 > 0 and not any(VALUE.fullmatch(name) for name in names)
 
 
 def _is_above_values(row: Sequence[str], below: Sequence[bool]) -> bool:
