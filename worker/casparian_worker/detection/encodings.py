@@ -208,7 +208,8 @@ def _utf8(sample: Sample) -> Encoding | None:
     if not bad_count:
         evidence = f"{good_count:,} characters beyond ASCII, each valid UTF-8"
         return Encoding("utf-8", evidence=(evidence,), doubts=tuple(doubts))
-    if good_count * 4 < max(place_count, bad_count):  # code pages give valid UTF-8 by chance only, and rarely
+    # Code pages give a valid character of UTF-8 by chance only; those of East Asia, where every byte is high, more often.
+    if not good_count or place_count > max(3, good_count) or (bad_count > good_count and place_count > 3):
         return None
     only = "only" if line_count <= _LINES_NAMED else f"and {line_count - _LINES_NAMED:,} more lines"
     doubts.append(f"not UTF-8 at {', '.join(bad_lines)} {only}; cp1252 would read {fallback_text!r} there")
