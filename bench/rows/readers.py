@@ -17,7 +17,7 @@ from bench.data import write_files
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
 
 _RIGHT, _REJECTED, _REFUSED, _LOST, _SILENT = "right", "rejected", "refused", "lost", "silently different"
-_RATE, _MEMORY = "rate", "peak"
+_RATE, _OF_CPU, _MEMORY = "rate", "of CPU time", "peak"
 _SEED = 0
 _FEW_BYTES = 100_000_000
 #: Tool → the packages that its environment needs; none: the project's own.
@@ -149,7 +149,12 @@ def _rate(reader: str, path: Path) -> Sample:
 
 
 def _speed(size: int, values: dict[str, Any]) -> Sample:
-    return Sample({_RATE: size / values["seconds"] / 1e6, _MEMORY: values["peak_rss_bytes"] / 2**20}, values)
+    figures = {
+        _RATE: size / values["seconds"] / 1e6,
+        _OF_CPU: size / values["cpu_seconds"] / 1e6,
+        _MEMORY: values["peak_rss_bytes"] / 2**20,
+    }
+    return Sample(figures, values)
 
 
 # --- memory
@@ -186,6 +191,7 @@ READERS = Benchmark(
         Figure(_LOST, "%", is_higher_better=False, digits=2),
         Figure(_SILENT, "rows", is_higher_better=False),
         Figure(_RATE, "MB/s", is_higher_better=True),
+        Figure(_OF_CPU, "MB/s", is_higher_better=True),
         Figure(_MEMORY, "MiB", is_higher_better=False),
     ],
     sizes=[
@@ -202,10 +208,11 @@ READERS = Benchmark(
             for figure in (_LOST, _SILENT)
         ),
         Target("CSV at least 0.6 times pyarrow.csv", _RATE, at_least=0.6, against="pyarrow.csv", case="read_csv"),
-        Target("fixed width at least 200 MB/s", _RATE, at_least=200, case="fixed width"),
-        Target("lines at least 400 MB/s", _RATE, at_least=400, case="lines"),
-        Target("JSON lines at least 100 MB/s", _RATE, at_least=100, case="JSON lines"),
-        Target("HL7 segments at least 40 MB/s", _RATE, at_least=40, case="HL7 segments"),
+        Target("CSV, of CPU time", _OF_CPU, at_least=0.6, against="pyarrow.csv", case="read_csv"),
+        Target("fixed width at least 200 MB/s a core", _OF_CPU, at_least=200, case="fixed width"),
+        Target("lines at least 400 MB/s a core", _OF_CPU, at_least=400, case="lines"),
+        Target("JSON lines at least 100 MB/s a core", _OF_CPU, at_least=100, case="JSON lines"),
+        Target("HL7 segments at least 40 MB/s a core", _OF_CPU, at_least=40, case="HL7 segments"),
         Target("memory is flat", _MEMORY, at_least=0.8, against="few records", case="many records"),
         Target("a long line needs no more memory", _MEMORY, at_least=0.8, against="few records", case="one long line"),
     ],
@@ -213,5 +220,6 @@ READERS = Benchmark(
         "right: the row arrived exactly, or for a damaged record with its value or the file's literal text; rejected: named by "
         "the tool; refused: with the whole file, by an error; lost: nothing tells of it; silently different: wrong or "
         "invented rows.",
+        "Readers may use threads: of CPU time is what a core does, and what a busy machine distorts least.",
     ],
 )
