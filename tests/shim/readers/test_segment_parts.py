@@ -131,6 +131,8 @@ def test_separators_are_no_values_in_the_segments_that_name_them() -> None:
     assert (una.value(1), str(una)) == (":+.? '", "UNA:+.? '")
     isa = segment("ISA", *["x"] * 10, "^", *["x"] * 4, ":", separators="ISA*^:~")
     assert (isa.value(11), isa.value(16), isa.value(2)) == ("^", ":", "x")
+    other = segment("UNA", "1", "A:B", separators="ISA*^:~")  # an id as any other in X12
+    assert (str(other), other.value(2, 2)) == ("UNA*1*A:B", "B")
 
 
 @given(

@@ -74,14 +74,18 @@ class Segment:
 
     def _is_about_separators(self, number: int) -> bool:
         """Whether the field names the separators themselves."""
-        if number <= 2 and self.separators.format == "hl7":
-            return self.id in ("MSH", "BHS", "FHS")
-        return (self.id == "ISA" and number in (11, 16)) or self.id == "UNA"
+        match self.separators.format:
+            case "hl7":
+                return number <= 2 and self.id in ("MSH", "BHS", "FHS")
+            case "x12":
+                return self.id == "ISA" and number in (11, 16)
+            case _:
+                return self.id == "UNA"
 
 
 def segment_text(id: str, fields: Sequence[str], separators: Separators) -> str:
     """A segment as it is written in the file, without its end."""
-    if id == "UNA":
+    if id == "UNA" and separators.format == "edifact":
         return id + "".join(fields)
     if separators.format == "hl7" and id in ("MSH", "BHS", "FHS"):
         return id + separators.field.join(("", *fields[1:]))
