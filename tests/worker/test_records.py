@@ -166,6 +166,13 @@ def test_records_of_an_unpacked_input_are_counted_without_bytes(tmp_path: Path) 
         assert played.end().gap == gap
 
 
+def test_a_compressed_input_of_which_nothing_comes_is_nothing() -> None:
+    played = Played(gzip.compress(b""))
+    with gzip.open(played.path) as file:
+        assert list(read_lines(file)) == []
+    assert played.end().gap == "the input has 20 bytes, but produced no row, no rejected row and no declared skip"
+
+
 def test_readers_of_anything_but_the_input_are_not_counted(tmp_path: Path) -> None:
     (tmp_path / "lookup.csv").write_text("a\n1\n")
     played = Played(b"x\n")
@@ -327,6 +334,20 @@ def test_a_tape_of_another_shape_is_refused(names: list[str]) -> None:
     ledger = SourceRecords(1, 0)
     with pytest.raises(ArrowRefused, match="records have the columns"):
         ledger.announce("utf_8", pa.schema([(name, pa.int64()) for name in names]))
+
+
+def test_rejected_records_are_counted_with_their_bytes() -> None:
+    played = Played(b"h\n1\n22\xff\n3\n")
+    lines = read_lines(played.path)
+    for record in lines:
+        played.rows(record["__cf_row_id"])
+    played.rows(*(bad.line for bad in lines.rejected.first))
+    found = played.end()
+    assert (found.given, found.rejected, found.bytes_given, found.bytes_rejected, found.gap) == (4, 1, 10, 4, "")
+    assert found.lines() == [
+        "records: 4 returned by the reader, 1 of them rejected, all accounted for",
+        "bytes: 10 of 10 read, 0 of them skipped, 4 in rejected records",
+    ]
 
 
 def test_declared_skips_travel_together(tmp_path: Path) -> None:
