@@ -312,7 +312,7 @@ class _Reader:
         size = self._offset - begin
         self._between()
         if size > self._record_bytes_max:
-            self._reject(f"is longer than {self._record_bytes_max:,} bytes", self._offset, head or own)
+            self._reject(f"is longer than {self._record_bytes_max:,} bytes", self._offset, head + own)
             return
         try:
             text, encoding = own, self._encodings[0]
@@ -370,7 +370,7 @@ class _Reader:
         while (end := self._text.find("\n", self._at)) < 0 and len(self._text) - self._at <= self._record_bytes_max:
             if not self._more():
                 break
-        line = self._text[self._at : end].rstrip() if end >= 0 else ""
+        line = self._text[self._at : end].rstrip() if 0 <= end - self._at <= self._record_bytes_max else ""
         is_whole = line.endswith("},") and line.count("{") == line.count("}") and line.count("[") == line.count("]")
         return before + "{" if is_whole else None
 

@@ -197,3 +197,17 @@ def test_a_giant_element_is_rejected_and_never_held(monkeypatch: pytest.MonkeyPa
     assert [row["a"] for row in reader] == ["2"]
     (bad,) = reader.rejected.first
     assert (bad.line, bad.reason, len(bad.raw)) == (1, "is longer than 5,000 bytes", source.RAW_BYTES_MAX)
+
+
+@pytest.mark.parametrize(
+    "data", [b'[\n:{"id": 1, "t": "a"},\n{"i": 2},\n{"id": 3, "in": []}",\n{"id": 4}\n]', b'[{"id": 1, "in": 2}]']
+)
+def test_what_is_longer_than_the_limit_is_judged_alike_whatever_the_size_of_blocks(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for block in (1, 3, 17, 1 << 20):
+        monkeypatch.setattr(source, "BLOCK_BYTES", block)
+        reader = read_json(io.BytesIO(data), record_bytes_max=12)
+        found.append((list(reader), [(bad.line, bad.offset, bad.reason, bad.raw) for bad in reader.rejected.first]))
+    assert found == [found[0]] * 4
