@@ -147,12 +147,22 @@ def _missing_quotes(table: Table) -> Iterator[Case]:
             for at in (index for index, character in enumerate(text) if character == quote):
                 torn = text[:at] + text[at + 1 :]
                 inner = [torn[1:-1]] if 0 < at < len(text) - 1 else []
-                yield _field_case(table, "missing quote", f", character {at + 1}", number, position, torn, *inner)
+                case = _field_case(table, "missing quote", f", character {at + 1}", number, position, torn, *inner)
+                has_lines = at == 0 and "\n" in value
+                yield _with_doubt_before(table, case, number) if has_lines and number else case
             if quote in value:
                 bare = f"{quote}{value}{quote}"
                 yield _field_case(table, "quotes not doubled", "", number, position, bare)
             if text.startswith(quote):
                 yield _field_case(table, "both quotes missing", "", number, position, text[1:-1])
+
+
+def _with_doubt_before(table: Table, case: Case, number: int) -> Case:
+    """The quote that closes a field of several lines may have been opened in the record before, which may be rejected too."""
+    place = len(table.start) + number  # the header is first
+    before = case.stretches[place]
+    doubtful = table.damaged(before.raw, before.records)
+    return replace(case, stretches=(*case.stretches[:place], doubtful, *case.stretches[place + 1 :]))
 
 
 def _other_quotes(table: Table) -> Iterator[Case]:

@@ -96,7 +96,7 @@ OPTIONS: dict[str, Callable[[bytes], dict[str, Any]]] = {
     "read_lines": _lines,
     "read_segments": _segments,
 }
-TARGETS = ("detector", "read_fixed_width", "read_jsonl", "read_lines", "read_segments")
+TARGETS = (*OPTIONS, "detector")
 _SEEDS: dict[str, Sequence[Format]] = {
     "read_csv": ["csv"],
     "read_fixed_width": ["fixed width"],

@@ -161,9 +161,10 @@ class Judge:
                 return 0
             if self.dialect.quote in line[0]:
                 missing = self._missing_after(line[0])
-                if line[0] == self.dialect.quote and line_at(at + count + 1) is None:
-                    return 0  # the file is cut off where a record begins
-                is_tail = missing is not None and (missing > 0 or (missing == 0 and may_open))
+                opening = self.dialect.delimiter + self.dialect.quote
+                if not line[1] and (line[0] == self.dialect.quote or line[0].endswith(opening)):
+                    return 0  # the file is cut off where a field begins
+                is_tail = missing is not None and missing > 0
                 return count + 1 if is_tail and not self._is_sound(line_at, at + count) else 0
             if self._fits(self.dialect.field_count(line[0])):
                 return 0
@@ -247,7 +248,12 @@ class Judge:
         line = line_at(at)
         if line is None or self.field_count is None:
             return False
-        return not self._has_shape(line[0]) and not self._is_sound(line_at, at)
+        closes = (
+            self.dialect.quote is not None
+            and self.dialect.quote in line[0]
+            and self._missing_after(line[0]) is not None
+        )
+        return (closes or not self._has_shape(line[0])) and not self._is_sound(line_at, at)
 
     def _is_sound(self, line_at: LineAt, at: int) -> bool:
         """Whether a record begins at `at` that has the promised shape by itself, or the file ends there."""
