@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import casparian_shim
-from casparian_worker import Detected, Dialect, Field, Json, Layout, Log, Segments, Xml, ruler
+from casparian_worker import Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
 
 #: Texts after which a file is named: kind → suffix of the sample in `tests/`.
 SUFFIXES = {
@@ -171,59 +171,11 @@ def _fields(fields: Sequence[Field], indent: int) -> str:
 
 
 def _json_lines(detected: Detected) -> Iterator[Plan]:
-    details = detected.details
-    assert isinstance(details, Json)
-    encoding = _encoding(detected)
-    yield Plan("an object", (), ("read_jsonl",), "", f"return read_jsonl(path{encoding})")
-    yield Plan(
-        "an object",
-        ("json",),
-        ("read_lines",),
-        _json_helpers(details),
-        f"""for row in read_lines(path{encoding}):
-    if not row["text"].strip():
-        ctx.skip("blank line")
-        continue
-    try:
-        found = json.loads(row["text"], parse_float=str, parse_int=str, parse_constant=refuse)
-        values = {{name: as_text(found.get(name)) for name in NAMES}}
-    except (ValueError, AttributeError, RecursionError) as cause:
-        ctx.reject(OUTPUT, {{}}, f"is not a JSON object: {{cause}}", source_row=row["__cf_row_id"], raw=row["text"])
-        continue
-    yield {{**values, "__cf_row_id": row["__cf_row_id"]}}""",
-        "path, ctx",
-    )
+    yield Plan("an object", (), ("read_jsonl",), "", f"return read_jsonl(path{_encoding(detected)})")
 
 
 def _json(detected: Detected) -> Iterator[Plan]:
-    details = detected.details
-    assert isinstance(details, Json)
     yield Plan("an element", (), ("read_json",), "", f"return read_json(path{_encoding(detected)})")
-    if details.names:
-        values = "json.load(file, parse_float=str, parse_int=str, parse_constant=refuse)"
-        yield Plan(
-            "an element" if details.shape == "array" else "the whole file",
-            ("json",),
-            (),
-            _json_helpers(details),
-            f"""with open(path, "rb") as file:
-    values = {values if details.shape == "array" else f"[{values}]"}
-for number, value in enumerate(values, 1):
-    yield {{**{{name: as_text(value.get(name)) for name in NAMES}}, "__cf_row_id": number}}""",
-        )
-
-
-def _json_helpers(details: Json) -> str:
-    return f"""NAMES = {_listed(details.names)}
-
-
-def as_text(value):
-    \"\"\"The value as text: numbers as they are written, lists and objects as JSON.\"\"\"
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def refuse(constant):
-    raise ValueError(f"JSON has no {{constant}}")"""
 
 
 def _xml(detected: Detected) -> Iterator[Plan]:
@@ -342,29 +294,9 @@ def pairs_of(text):
 def _multiline(detected: Detected) -> Iterator[Plan]:
     details = detected.details
     assert isinstance(details, Log)
-    pattern = f"r{_raw(details.start)}"
-    encoding = _encoding(detected)
-    yield Plan(
-        "a record", (), ("read_records",), f"START = {pattern}", f"return read_records(path, start=START{encoding})"
-    )
-    yield Plan(
-        "a record, which may have several lines",
-        ("re",),
-        ("read_lines",),
-        f"START = re.compile({pattern})",
-        f"""record = None
-for row in read_lines(path{encoding}):
-    if record is None or START.match(row["text"]):
-        if record is not None:
-            yield record
-        record = dict(row)
-    else:
-        record["text"] += "\\n" + row["text"]
-        ctx.skip("continues the record before it")
-if record is not None:
-    yield record""",
-        "path, ctx",
-    )
+    start = f"START = r{_raw(details.start)}"
+    body = f"return read_records(path, start=START{_encoding(detected)})"
+    yield Plan("a record, which may have several lines", (), ("read_records",), start, body)
 
 
 def _xlsx(_detected: Detected) -> Iterator[Plan]:
