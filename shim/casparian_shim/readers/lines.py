@@ -374,9 +374,11 @@ def _numbers_from(start: int) -> pa.Int32Array:
 
 def _places_of(mask: pa.BooleanArray, plus: int) -> pa.Int64Array:
     """The places where the mask is true, plus a number. A filter is six times as fast as `indices_nonzero`."""
-    if len(mask) <= _NUMBERS_KEPT:
-        return _numbers_from(plus).slice(0, len(mask)).filter(mask).cast(pa.int64())
-    return pc.add(pc.indices_nonzero(mask).cast(pa.int64()), plus)
+    places = []
+    for start in range(0, max(1, len(mask)), _NUMBERS_KEPT):
+        part = mask.slice(start, _NUMBERS_KEPT)
+        places.append(pc.add(_numbers_from(plus).slice(0, len(part)).filter(part).cast(pa.int64()), start))
+    return places[0] if len(places) == 1 else pa.concat_arrays(places)
 
 
 def _is_valid_utf8(data: bytes) -> bool:
