@@ -132,6 +132,7 @@ def test_a_record_is_read(text: str, fields: Cells) -> None:
         ('a,"b\\"c",d', 1, "has a quote in field 2 that neither closes it nor stands between two letters"),
         ('1;"b,c,d";y', 1, 'has quotes inside fields 1 and 3, which may enclose what is between them'),
         ('1,a,5"b\nc,d"\n', 2, "has a quote inside field 3, and the next line is no record: the field may continue there"),
+        ('1,a,5"b\nc",2,d\n', 2, "has a quote inside field 3, and the next line is no record: the field may continue there"),
         ('1,"a\nb",c,d\n2,b,c', 2, "has 4 fields instead of 3, in 2 lines"),
         ('1,"a\n5,6,x\n2,b,c', 2, "has a quote that opens in field 2 and is never closed"),
         ('1,"a,b\n5,6,x\n2,b,c', 1, "has a quote that opens in field 2 and is never closed"),
@@ -141,6 +142,11 @@ def test_a_record_is_read(text: str, fields: Cells) -> None:
 )  # fmt: skip
 def test_a_record_is_rejected_with_its_reason(text: str, lines: int, reason: str) -> None:
     assert judged(text) == Verdict(lines, None, reason)
+
+
+@pytest.mark.parametrize("after", ['2,"', '2,b,"', '"', '2",b,c\n'])
+def test_what_follows_costs_no_record_that_is_whole(after: str) -> None:
+    assert judged(f"1,b,c\n{after}").fields == ["1", "b", "c"]
 
 
 def test_lines_that_are_records_both_ways_are_one_record_once_quotes_are_proved_to_enclose() -> None:

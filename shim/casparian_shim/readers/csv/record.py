@@ -72,13 +72,13 @@ class Judge:
             return Verdict(1, None, _wrong_count(self.dialect.field_count(first[0]), self.field_count))
         scan = self._scanned(line_at, at)
         if scan.lines == 1 and not scan.is_open:
-            return self._on_one_line(line_at, at, scan, seen)
+            return self._on_one_line(line_at, at, scan)
         if not scan.is_open and not scan.problem and self._fits(len(scan.fields)):
             if scan.strays:
                 reason = f"has a quote inside field {scan.strays[0]} and a field of several lines"
                 return Verdict(scan.lines, None, reason)
             if seen.encloses or self.field_count is None or not self._are_shaped(line_at, at, scan.lines):
-                return self._accepted(line_at, at, scan, seen)
+                return self._accepted(line_at, at, scan)
             if scan.lines <= LINES_LOST_MAX:
                 one_or_many = f"one record in {scan.lines} lines if its quotes enclose a field, or {scan.lines} records"
                 return Verdict(scan.lines, None, f"is {one_or_many} if they are text")
@@ -102,7 +102,7 @@ class Judge:
 
     # --- a record on one line ---
 
-    def _on_one_line(self, line_at: LineAt, at: int, scan: Scan, seen: Seen) -> Verdict:
+    def _on_one_line(self, line_at: LineAt, at: int, scan: Scan) -> Verdict:
         count = len(scan.fields)
         reason = ""
         if scan.problem:
@@ -115,7 +115,7 @@ class Judge:
             reason = f"has a quote inside field {scan.strays[0]}, and the next line is no record: the field may continue there"
         if reason:
             return Verdict(1 + self._rest_of_open(line_at, at), None, reason)
-        return self._accepted(line_at, at, scan, seen)
+        return self._accepted(line_at, at, scan)
 
     def _rest_of_open(self, line_at: LineAt, at: int) -> int:
         """The lines after a rejected one with an odd number of quotes, up to a line that closes what it opened."""
@@ -132,10 +132,8 @@ class Judge:
                 )
         return 0
 
-    def _accepted(self, line_at: LineAt, at: int, scan: Scan, seen: Seen) -> Verdict:
-        last, quote = line_at(at + scan.lines - 1), self.dialect.quote
-        may_open = last is not None and quote is not None and (quote not in last[0] or last[0].endswith(quote))
-        tail = self._tail_after(line_at, at + scan.lines, may_open=may_open and seen.spans_lines)
+    def _accepted(self, line_at: LineAt, at: int, scan: Scan) -> Verdict:
+        tail = self._tail_after(line_at, at + scan.lines)
         if tail:
             reason = "is followed by the end of a quoted field that no quote opens; the field may begin in this record"
             return Verdict(scan.lines + tail, None, reason)
@@ -148,10 +146,10 @@ class Judge:
             fields = fields + [None] * (self.field_count - len(fields))
         return Verdict(scan.lines, fields, "", len(scan.strays), encloses)
 
-    def _tail_after(self, line_at: LineAt, at: int, *, may_open: bool) -> int:
+    def _tail_after(self, line_at: LineAt, at: int) -> int:
         """How many lines at `at` can only be the rest of the record before them: a quote closes there that was never opened.
 
-        If the record before may have lost its opening quote, a line that may be a whole record without its own counts as well.
+        A line that has a whole record's fields is none: the record before has all of its own.
         """
         if self.field_count is None or self.dialect.quote is None:
             return 0
