@@ -85,4 +85,6 @@ def test_a_clean_file_is_read_whole(tmp_path: Path) -> None:
     line = "1,2,3,4,2024-05-01,2024-05-01T12:00:00Z,BUY,AC-000001\n"
     path.write_text("id,qty,price,amount,day,ts,side,acct\n" + line * 100)
 
-    assert [told["records"] for told in (read_whole("read_csv", str(path)), read_pyarrow(str(path)))] == [100, 100]
+    for told in (read_whole("read_csv", str(path)), read_pyarrow(str(path))):
+        assert (told["records"], told["rejected"]) == (100, 0)
+        assert told["seconds"] > 0 and told["cpu_seconds"] > 0
