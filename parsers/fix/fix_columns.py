@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from fix_messages import CHECKSUM_TEXTS, DATA_FIELD_OF, byte_sum
 from fix_tables import Batch, Plan, Rows
 
-from casparian_shim.readers.blocks import Group
+from casparian_shim.readers import Group
 
 #: A message's part of its line, if the line has several.
 RAW = "_cf_raw"

@@ -19,11 +19,7 @@ from fix_lanes import Lane, Lanes
 from fix_messages import Found, find_messages, integrity_problem
 from fix_tables import HEADER, ORDER_EVENTS, ORDER_FIELDS, SESSION_EVENTS, SESSION_FIELDS, Batch, Clock
 
-from casparian_shim.readers.blocks import Block, Reject, Skip
-from casparian_shim.readers.lines import LineBlock, line_blocks
-from casparian_shim.readers.reading import Records, records
-from casparian_shim.readers.source import RAW_BYTES_MAX, Input
-from casparian_shim.readers.tape import What
+from casparian_shim.readers import Block, Input, LineBlock, Records, Reject, Skip, What, line_blocks, records
 
 name, version, topics = "fix_parser", "1.1.0", ["fix"]
 dependencies: list[str] = []
@@ -236,7 +232,7 @@ class _Reader:
         for place, line, end, size in zip(listed, raws.to_pylist(), ends.to_pylist(), sizes.to_pylist(), strict=True):
             if size > _LINE_BYTES_MAX:
                 reason = f"is longer than {_LINE_BYTES_MAX:,} bytes"
-                self._rejects.append(Reject(block.first + place, end, reason, line[:RAW_BYTES_MAX], "fix_other"))
+                self._rejects.append(Reject(block.first + place, end, reason, line, "fix_other"))
                 continue
             text = line if line[:5] == b"8=FIX" else line[line.find(b"8=FIX") :]
             separator = text[10:11] if text[5:6] == b"T" else text[9:10]
@@ -262,7 +258,7 @@ class _Reader:
             return
         messages = list(find_messages(line))
         if not messages:
-            self._rejects.append(Reject(number, end, "no FIX message on this line", line[:RAW_BYTES_MAX], "fix_other"))
+            self._rejects.append(Reject(number, end, "no FIX message on this line", line, "fix_other"))
         is_part = len(messages) > 1
         self._has_parts |= is_part
         part_end = end - size

@@ -16,8 +16,9 @@ import pytest
 
 import casparian_shim
 from casparian_protocol.parsers.source import METADATA_FIELDS
-from casparian_shim import Context
+from casparian_shim import Context, readers
 from casparian_shim.errors import code_for_parsers_exception
+from casparian_shim.readers.tape import SKIP_REASONS
 from tests.cli.calls import Caller
 from tests.end_to_end.tutorial import play
 
@@ -76,6 +77,23 @@ def test_every_name_of_the_sdk_is_there_with_its_arguments_and_no_other() -> Non
         name: _call_of(value) if inspect.isfunction(value) else rows.get(name, "?") for name, value in named.items()
     }
     assert rows == expected
+
+
+def test_every_name_for_authors_of_readers_is_there_with_its_arguments_and_no_other() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)(\([^`]*\))?` \|", section("casparian_shim.readers"), re.MULTILINE))
+    named = {name: getattr(readers, name) for name in readers.__all__}
+    expected = {}
+    for name, value in named.items():
+        is_called = inspect.isfunction(value) or rows.get(name)
+        expected[name] = _call_of(value) if is_called else ""
+    assert rows == expected
+
+
+def test_the_readers_page_names_every_kind_of_skip_for_authors() -> None:
+    told = re.search(r"^\| `What` \| (.*) \|$", section("casparian_shim.readers"), re.MULTILINE)
+    assert told is not None
+    engines_own = {readers.What.BYTE_ORDER_MARK, readers.What.READ_BY_PARSER}
+    assert set(re.findall(r"`(\w+)`", told[1])) == {what.name for what in SKIP_REASONS.keys() - engines_own}
 
 
 def test_every_metadata_literal_is_there_and_no_other() -> None:

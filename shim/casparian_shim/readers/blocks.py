@@ -63,6 +63,7 @@ class Reject(NamedTuple):
     row_id: int
     end: int
     reason: str
+    #: Its bytes, of which the first 16 KiB are kept.
     raw: bytes = b""
     #: The output that it belongs to, in a reader of several.
     output: str | None = None

@@ -20,7 +20,7 @@ from casparian_shim.arrow.batches import Column, batch_of_columns
 from casparian_shim.arrow.columns import column_of_values
 from casparian_shim.readers.blocks import ROW_ID, BadRecord, Block, Group, NotTheEncoding, Values
 from casparian_shim.readers.pieces import Bad, Piece, count_below, listed, pieces_of
-from casparian_shim.readers.source import Encoding, Input, Source, opened
+from casparian_shim.readers.source import RAW_BYTES_MAX, Encoding, Input, Source, opened
 from casparian_shim.readers.tape import What
 
 _KEPT_REJECTS = 1_000
@@ -273,19 +273,22 @@ class Feed:
                 _log.warning("%s It is rejected; see `rejected` of the reader.", self.rejected.first[0].problem)
         _, _, reason, raw, output, values, is_part = bad.reject
         is_cut_by_worker = self._input.reading.is_counted and self._input.reading.has_offsets and not is_part
-        text = None if is_cut_by_worker or not raw else raw.decode(self._input.encoding, "backslashreplace")
+        text = (
+            None
+            if is_cut_by_worker or not raw
+            else raw[:RAW_BYTES_MAX].decode(self._input.encoding, "backslashreplace")
+        )
         return Rejection(bad.rows_before, bad.reject.row_id, reason, text, output or self.output, values)
 
     def _bad_record(self, bad: Bad) -> BadRecord:
         assert self._input is not None
         reject, encoding = bad.reject, self._input.encoding
+        raw = reject.raw[:RAW_BYTES_MAX]
         if reject.reason.startswith(f"is not valid {encoding}"):
-            return NotTheEncoding(reject.row_id, reject.reason, reject.raw, offset=bad.begin)
+            return NotTheEncoding(reject.row_id, reject.reason, raw, offset=bad.begin)
         remedy = "A record of another file than the job's input belongs to no output: give on_bad=… a function that repairs it."
         is_foreign = self._input.is_another_file
-        return BadRecord(
-            reject.row_id, reject.reason, reject.raw, offset=bad.begin, remedy=remedy if is_foreign else ""
-        )
+        return BadRecord(reject.row_id, reject.reason, raw, offset=bad.begin, remedy=remedy if is_foreign else "")
 
 
 def _rows(names: Sequence[str], values: Iterable[Sequence[object]]) -> Iterator[Any]:

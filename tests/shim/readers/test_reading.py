@@ -212,6 +212,16 @@ def test_what_a_reader_rejects_is_counted_and_told_once(caplog: pytest.LogCaptur
     ]
 
 
+def test_only_the_beginning_of_a_long_rejected_record_is_kept() -> None:
+    def one(input: Input) -> Iterator[Block]:
+        size = len(b"".join(input.chunks()))
+        yield Block({}, [], [], [Reject(1, size, "is no pair", b"x" * 100_000)])
+
+    reader = read_pairs(b"x" * 100_000, one)
+    assert list(reader) == []
+    assert reader.rejected.first[0].raw == b"x" * source.RAW_BYTES_MAX
+
+
 def test_offsets_come_when_they_are_asked_for() -> None:
     data = b"a=1\n\nx\nb=2\n"
     for blocks in (careful, in_columns):
