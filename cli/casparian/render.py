@@ -248,13 +248,14 @@ def _share_out(widths: list[int], whole: Sequence[int], left: int) -> None:
 def _print_line(out: TextIO, texts: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> None:
     parts = []
     for at, width in enumerate(widths):
-        text = _cut(texts[at] if at < len(texts) else "", width)
+        text = cut(texts[at] if at < len(texts) else "", width)
         padding = " " * (width - cell_len(text))
         parts.append(padding + text if numeric[at] else text + padding)
     print(_GAP.join(parts).rstrip(), file=out)
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` cells, with the cut marked."""
     return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 

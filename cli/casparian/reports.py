@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from casparian.app import App
-from casparian.render import cell, draw_grid, fields, screen_width, section
-from casparian_app.devrun.rows import ColumnSeen, InputRun, Observer
+from casparian.render import cell, cut, draw_grid, fields, screen_width, section
+from casparian_app.devrun.rows import ColumnSeen, Example, InputRun, Observer
 from casparian_app.inferring import DraftedContract, contract_document, sentences
 from casparian_app.jobs import JobDetails
 from casparian_app.texts import count, size, when
@@ -134,9 +134,13 @@ def _print_output(app: App, output: Observer) -> None:
     if columns:
         print(file=app.out)
         _print_columns(app, columns)
-    if output.violations:
+    rejected = [key for key in output.violations if key[0] == ViolationCode.PARSER_REJECTED]
+    if len(output.violations) > len(rejected):
         print(file=app.out)
         _print_violations(app, output)
+    for key in rejected:
+        print(file=app.out)
+        _print_rejected(app, output.violations[key], output.examples[key])
     for note in output.notes:
         app.say(cell(note))
 
@@ -151,19 +155,34 @@ def _print_columns(app: App, columns: Sequence[ColumnSeen]) -> None:
 
 
 def _print_violations(app: App, output: Observer) -> None:
+    """Print the values that broke the contract."""
     heads = ["violation", "column", "count", "row", "expected", "got"]
+    kinds = [each for each in output.violations.most_common() if each[0][0] != ViolationCode.PARSER_REJECTED]
     rows: list[tuple[Any, ...]] = []
-    for key, number in output.violations.most_common(_VIOLATIONS_SHOWN):
+    for key, number in kinds[:_VIOLATIONS_SHOWN]:
         for at, example in enumerate(output.examples[key]):
             place = f"#{example.row_index}" if example.source_row is None else f"{example.source_row}"
-            if key[0] == ViolationCode.PARSER_REJECTED and example.offset is not None:
-                place += f", byte {example.offset}"
             begin = (*key, number) if at == 0 else ("", "", "")
             rows.append((*begin, place, example.expected, example.got))
     draw_grid(app.out, heads, rows, width=screen_width(app.out))
-    more = len(output.violations) - _VIOLATIONS_SHOWN
+    more = len(kinds) - _VIOLATIONS_SHOWN
     if more > 0:
         print(f"… {more} more kinds of violations", file=app.out)
+
+
+def _print_rejected(app: App, number: int, examples: Sequence[Example]) -> None:
+    """Print the first rejected records: where, why, and their text."""
+    width = screen_width(app.out)
+    print(count(number, "rejected row"), file=app.out)
+    for each in examples:
+        place = f"output row {each.row_index}" if each.source_row is None else f"source row {each.source_row:,}"
+        if each.offset is not None:
+            place += f", byte {each.offset:,}"
+        print(cut(f"  {place}: {cell(each.got or '')}", width), file=app.out)
+        if each.raw is not None:
+            print(cut(f"    {cell(each.raw.rstrip(chr(13) + chr(10)))}", width), file=app.out)
+    if number > len(examples):
+        print(f"… {number - len(examples):,} more", file=app.out)
 
 
 # --- one job of the home ---

@@ -78,6 +78,27 @@ def test_rows_schema_violations_and_accounting_fit_80_columns(call: Caller) -> N
     assert not (call.home).exists()
 
 
+def test_a_rejected_record_is_shown_with_its_place_reason_and_text(
+    call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    reader = "from casparian_shim import read_csv\nname, version = 'r', '1'\ndef parse(path): return read_csv(path)\n"
+    Path("r.py").write_text(reader)
+    Path("r.csv").write_text("id,name\n1,Ann\n2," + "x," * 80 + "\n" + "3\n" * 10)
+
+    answer = call("run", "r.py", "r.csv")
+
+    assert longest_line(answer.out) <= 80
+    shown = answer.out.split("11 rejected rows\n")[1].split("\n\n")[0].splitlines()
+    assert shown[:4] == [
+        "  source row 3, byte 14: has 82 fields instead of 2",
+        f"    2,{'x,' * 36}x…",
+        "  source row 4, byte 177: has 1 field instead of 2",
+        "    3",
+    ]
+    assert (len(shown), shown[-1]) == (21, "… 1 more")
+
+
 def test_json_is_one_document_and_prints_go_to_stderr(call: Caller) -> None:
     answer = call("run", "orders.py", "sample.txt", "--json")
 

@@ -22,12 +22,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from casparian_app.texts import UsageProblem, WorkFailed
-from casparian_protocol.contract import FOR_PARSERS, Contract, describe
+from casparian_protocol.contract import FOR_PARSERS, Contract, ViolationCode, describe
 from casparian_protocol.jobs import JobError, RecordAccounting
 from casparian_protocol.values import cell_texts, flat_table, plain_rows
 from casparian_worker import is_mixed
 
 _EXAMPLES_MAX = 3
+_REJECTED_MAX = 10
 _TYPES_MAX = 4
 
 OnRows = Callable[[str, pa.RecordBatch, bool], None]
@@ -37,7 +38,8 @@ OnRows = Callable[[str, pa.RecordBatch, bool], None]
 class Example:
     """One value that broke its contract, or the reason for which a row was rejected.
 
-    `source_row` is the line or record, if the parser gives it, and `offset` the byte where it begins, if a reader read it.
+    `source_row` is the line or record, if the parser gives it, `offset` the byte where it begins, if a reader read it, and `raw`
+    its text.
     """
 
     source_row: int | None
@@ -45,6 +47,7 @@ class Example:
     row_index: int
     expected: str
     got: str | None
+    raw: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,9 @@ class Observer:
             key = group["code"], group["column"]
             self.violations[key] += group["count_all"]
             kept = self.examples.setdefault(key, [])
-            if len(kept) < _EXAMPLES_MAX:
-                kept += _examples(batch, table, key, _EXAMPLES_MAX - len(kept))
+            wanted = _REJECTED_MAX if key[0] == ViolationCode.PARSER_REJECTED else _EXAMPLES_MAX
+            if len(kept) < wanted:
+                kept += _examples(batch, table, key, wanted - len(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,13 @@ class InputRun:
 def _examples(batch: pa.RecordBatch, table: pa.Table, key: tuple[str, str], count: int) -> list[Example]:
     same = pc.and_(pc.equal(table["code"], key[0]), pc.equal(table["column"], key[1]))
     found = table.filter(same).slice(0, count).to_pylist()
-    rows, offsets, indices = (
-        batch.column(name) for name in ("_cf_source_row", "_cf_source_offset", "_cf_output_row_index")
+    rows, offsets, indices, raws = (
+        batch.column(name) for name in ("_cf_source_row", "_cf_source_offset", "_cf_output_row_index", "_cf_raw")
     )
     return [
-        Example(rows[at].as_py(), offsets[at].as_py(), indices[at].as_py(), each["expected"], each["got"])
+        Example(
+            rows[at].as_py(), offsets[at].as_py(), indices[at].as_py(), each["expected"], each["got"], raws[at].as_py()
+        )
         for each in found
         for at in [each["row"]]
     ]
