@@ -1,12 +1,13 @@
-"""The pages on reading files: their examples run in real guests and print what the pages say.
+"""The pages on reading files and writing parsers: their examples run in real guests and print what the pages say.
 
-`python -m tests.docs.test_how_to_read` puts the true output below each command.
+`python -m tests.docs.test_how_to_read [PAGE…]` puts the true output below each command.
 """
 
 from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest
 
 from tests.cli.calls import Caller
 from tests.docs.test_parser_api import run_apart, shown
-from tests.end_to_end.tutorial import play
+from tests.end_to_end.tutorial import play, without_accidents
 
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("read-*.md"))
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+PAGES = [page for name in ("read-*", "write-*", "values") for page in sorted(HOW_TO.glob(f"{name}.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -36,10 +38,11 @@ def test_every_example_prints_what_the_page_says(
         return shown(answer.out, answer.err, directory)
 
     text = page.read_text("utf-8")
-    assert play(text, tmp_path, run_here) == text, "run: python -m tests.docs.test_how_to_read"
+    played = without_accidents(play(text, tmp_path, run_here))
+    assert played == without_accidents(text), "run: python -m tests.docs.test_how_to_read"
 
 
 if __name__ == "__main__":
-    for each in PAGES:
+    for each in map(Path, sys.argv[1:] or PAGES):
         with tempfile.TemporaryDirectory() as room:
             each.write_text(play(each.read_text("utf-8"), Path(room), run_apart), encoding="utf-8")

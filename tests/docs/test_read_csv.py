@@ -1,41 +1,18 @@
-"""The page about CSV: its examples print what it says, and each damage in its table becomes what it says.
-
-`python -m tests.docs.test_read_csv` puts the true output below each command of the page.
-"""
+"""The page about CSV: each damage in its table becomes what it says. `test_how_to_read` runs its examples."""
 
 from __future__ import annotations
 
 import io
 import re
-import shlex
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from casparian_shim import read_csv
-from tests.cli.calls import Caller
-from tests.docs.test_parser_api import run_apart, shown
-from tests.end_to_end.tutorial import play, without_accidents
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "read-csv.md"
 TEXT = PAGE.read_text("utf-8")
 DAMAGES = re.findall(r"^\| `(2[^`]*)` \| (.*) \|$", TEXT, re.MULTILINE)
-
-
-def test_every_example_prints_what_the_page_says(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
-    call = Caller(tmp_path / "home", capfd)
-
-    def run_here(command: str, directory: Path, _environment: dict[str, str]) -> list[str]:
-        answer = call(*shlex.split(command)[1:])
-        return shown(answer.out, answer.err, directory)
-
-    played = without_accidents(play(TEXT, tmp_path, run_here))
-    assert played == without_accidents(TEXT), "run: python -m tests.docs.test_read_csv"
 
 
 def test_the_table_has_every_kind_of_damage() -> None:
@@ -68,8 +45,3 @@ def name_in(becomes: str) -> str | None:
     _, _, said = becomes.partition("`name` is ")
     values = {"": "Bob", "NULL": None, "an empty text": ""}
     return values[said] if said in values else as_bytes(said.strip("`")).decode()
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as directory:
-        PAGE.write_text(play(TEXT, Path(directory), run_apart), "utf-8")
