@@ -12,6 +12,7 @@ from casparian_protocol.error_codes import EXPLAINED, REFUSALS, VIOLATIONS
 from casparian_protocol.errors import NEVER_THE_PARSERS, ErrorCode
 from casparian_protocol.jobs import JobState, OutputStatus
 from casparian_protocol.wire.messages import Refusal
+from casparian_shim.readers import What
 from docs.generated import codes_of_classes
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,7 @@ def test_every_code_is_provoked_or_named_by_a_test() -> None:
 
 def test_every_code_that_a_page_names_exists() -> None:
     classes = set(codes_of_classes())
-    known = {*ErrorCode, *REFUSALS, *JobState, *Refusal, *OutputStatus, *classes, *_NO_CODES}
+    known = {*ErrorCode, *REFUSALS, *JobState, *Refusal, *OutputStatus, *What.__members__, *classes, *_NO_CODES}
     unknown = []
     for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]):
         if page.parent.name == "decisions":  # they stay as they were written
