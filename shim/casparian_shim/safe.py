@@ -15,6 +15,8 @@ from decimal import Decimal
 
 #: The limit for counts of rows, bytes, records, events. Every JSON reader keeps such numbers exact; a thousand fit into 64 bits.
 COUNT_MAX = 2**53 - 1
+#: The source rows of an archive's members begin so far apart: line 5 of the third member is 20,000,000,005.
+MEMBER_ROWS = 10_000_000_000
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 # C0, DEL, C1, soft hyphen, combining grapheme joiner, Arabic letter mark, Mongolian vowel separator,
@@ -78,3 +80,9 @@ def shortest_decimal(value: Decimal) -> str:
     """Plain notation without trailing zeros in the fraction: the same text for every spelling of one number."""
     text = plain_decimal(value)
     return text.rstrip("0").rstrip(".") if "." in text and "E" not in text else text
+
+
+def named_row(row: int) -> str:
+    """A source row as people read it: "5", or "5 of member 3" in an archive."""
+    place, line = divmod(row, MEMBER_ROWS)
+    return f"{line:,} of member {place + 1:,}" if place else f"{line:,}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -390,3 +391,68 @@ def test_the_text_of_a_bad_row_is_read_in_the_files_own_encoding(desk: Desk, enc
         f"from casparian_shim import read_csv\ndef parse(path):\n    yield from read_csv(path, encoding={given!r})\n"
     )
     assert desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist() == ["y,bad"]
+
+
+ARCHIVE = """
+from casparian_shim import member_names, open_member, read_csv
+def parse(path, ctx):
+    for name in {order}(member_names(path)):
+        {read}
+"""
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("order", ["list", "reversed"])
+@pytest.mark.parametrize(
+    "read",
+    ["yield read_csv(open_member(path, name))", "for row in read_csv(open_member(path, name)): yield row"],
+    ids=["batches", "rows"],
+)
+def test_each_member_of_an_archive_has_records_of_its_own(desk: Desk, order: str, read: str) -> None:
+    zipped(desk.input, {"a.csv": b"a,n\nx,1\ny,2\nbad\n", "b.csv": b"a,n\nz,3\nworse\n", "c.csv": b"a,n\n"})
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    manifest = desk.finished(ARCHIVE.format(order=order, read=read)).manifest
+    good = desk.table("data.rows.0.parquet").sort_by("_cf_source_row")
+    assert good.select(["a", "_cf_source_row"]).to_pydict() == {
+        "a": ["x", "y", "z"], "_cf_source_row": [2, 3, 10_000_000_002],
+    }  # fmt: skip
+    bad = desk.table("quarantine.rows.0.parquet").sort_by("_cf_source_row")
+    assert bad.select(["_cf_source_row", "_cf_raw"]).to_pydict() == {
+        "_cf_source_row": [4, 10_000_000_003], "_cf_raw": ["bad", "worse"],
+    }  # fmt: skip
+    assert manifest.records is not None
+    assert (manifest.records.given, manifest.records.rejected, manifest.records.unaccounted) == (5, 2, 0)
+    assert manifest.skipped == {"header": 3}
+
+
+def test_records_of_a_later_member_that_become_nothing_are_missed(desk: Desk) -> None:
+    zipped(desk.input, {"a.csv": b"a,n\nx,1\ny,2\n", "b.csv": b"a,n\nz,3\nu,4\n"})
+    read = "yield from (row for row in read_csv(open_member(path, name)) if row['n'] != '3')"
+    error = desk.failed(ARCHIVE.format(order="list", read=read)).error
+    assert (error.code, "1 of 4 records" in error.message) == ("UNACCOUNTED", True)
+    assert "(line 2 of member 2)" in error.message
+
+
+def test_a_member_that_is_left_in_the_middle_is_missed_though_another_was_read_to_its_end(desk: Desk) -> None:
+    zipped(desk.input, {"a.csv": b"a,n\nx,1\ny,2\n", "b.csv": b"a,n\nz,3\n"})
+    read = "yield from islice(read_csv(open_member(path, name)), 1)"
+    error = desk.failed("from itertools import islice\n" + ARCHIVE.format(order="list", read=read)).error
+    assert (error.code, "before the end of the input" in error.message) == ("UNACCOUNTED", True)
+
+
+def test_a_cut_gzip_file_gives_its_rows_and_one_rejected_record(desk: Desk) -> None:
+    whole = gzip.compress(b"a,n\n" + b"".join(b"x,%d\n" % (each * 7919 % 10_007) for each in range(5_000)))
+    desk.input.write_bytes(whole[: len(whole) // 2])
+    source = "from casparian_shim import open_member, read_csv\ndef parse(path): return read_csv(open_member(path))\n"
+    records = desk.finished(source).manifest.records
+    assert records is not None
+    count = desk.table("data.rows.0.parquet").num_rows
+    assert (records.given, records.rejected, records.gap) == (count + 1, 1, "")
+    (bad,) = desk.table("quarantine.rows.0.parquet").to_pylist()
+    assert bad["_cf_source_row"] == count + 2
+    assert "is cut off: the gzip file ends early, after" in str(bad["_cf_violations"])

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from casparian_protocol.bounds import Count, HashText, IdentifierOrNone, Int64, LongText, Seconds, ShortText, sum_within
+from casparian_shim.safe import named_row
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 #: What a SCAN offers: its changes, which become a blob.
@@ -133,7 +134,7 @@ class RecordAccounting(_Model):
             )
         parts = []
         if self.unaccounted:
-            listed = ", ".join(f"{row:,}" for row in self.first_rows)
+            listed = ", ".join(map(named_row, self.first_rows))
             more = ", …" if self.unaccounted > len(self.first_rows) else ""
             lines = f" (line{'s' if self.unaccounted > 1 else ''} {listed}{more})" if listed else ""
             parts.append(

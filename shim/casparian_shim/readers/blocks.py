@@ -153,14 +153,23 @@ class BadRecord(CasparianError):
     code = ErrorCode.INVALID_DATA
 
     def __init__(
-        self, line: int, reason: str, raw: bytes = b"", *, offset: int | None = None, remedy: str = ""
+        self,
+        line: int,
+        reason: str,
+        raw: bytes = b"",
+        *,
+        offset: int | None = None,
+        remedy: str = "",
+        member: str = "",
     ) -> None:
         shown = f": {_shown(raw.decode('utf-8', 'backslashreplace'))}" if raw else ""
         super().__init__(
-            f"The record on line {line} {reason}{shown}.",
+            f"The record on line {line}{f' of the member {member!r:.200}' if member else ''} {reason}{shown}.",
             remedy=remedy or "Read with on_bad='reject': such a record is rejected, and the reader continues.",
         )
         self.line = line
+        #: The member of an archive that it is in.
+        self.member = member
         #: Where the record begins, in bytes from the start of the source.
         self.offset = offset
         self.reason = reason
@@ -173,10 +182,12 @@ class NotTheEncoding(BadRecord):
 
     code = ErrorCode.ENCODING_ERROR
 
-    def __init__(self, line: int, reason: str, raw: bytes = b"", *, offset: int | None = None) -> None:
+    def __init__(
+        self, line: int, reason: str, raw: bytes = b"", *, offset: int | None = None, member: str = ""
+    ) -> None:
         guess = "utf-16-le" if raw.count(b"\0") * 4 > len(raw) > 0 else "cp1252"
         remedy = f"Give the reader the file's encoding, for example encoding='{guess}'."
-        super().__init__(line, reason, raw, offset=offset, remedy=remedy)
+        super().__init__(line, reason, raw, offset=offset, remedy=remedy, member=member)
 
 
 class BadHeader(CasparianError):

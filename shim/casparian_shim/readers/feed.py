@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from casparian_shim.arrow.batches import Column, batch_of_columns
 from casparian_shim.arrow.columns import column_of_values
-from casparian_shim.readers.blocks import ROW_ID, BadRecord, Block, Group, NotTheEncoding, Values
-from casparian_shim.readers.pieces import Bad, Piece, count_below, listed, pieces_of
+from casparian_shim.readers.blocks import ROW_ID, BadRecord, Block, Group, NotTheEncoding, Reject, Values
+from casparian_shim.readers.pieces import Bad, Piece, count_below, emptied, last_entry, listed, pieces_of, shifted
 from casparian_shim.readers.source import RAW_BYTES_MAX, Encoding, Input, Source, opened
 from casparian_shim.readers.tape import What
 
@@ -199,7 +199,8 @@ class Feed:
         with opened(self._source) as file:
             self._input = input = Input(file, self._encoding, has_offsets=self._has_offsets)
             at = input.offset
-            for block in self._blocks(input):
+            for each in _with_cut(self._blocks(input), input):
+                block = shifted(each, input.reading.first_row)
                 for piece in pieces_of(block, at, offsets=self._offsets, is_sure=not callable(self._on_bad)):
                     at = piece.entries.ends[-1].as_py()
                     self._piece, self._floor, self._judged = piece, 0, 0
@@ -273,22 +274,33 @@ class Feed:
                 _log.warning("%s It is rejected; see `rejected` of the reader.", self.rejected.first[0].problem)
         _, _, reason, raw, output, values, is_part = bad.reject
         is_cut_by_worker = self._input.reading.is_counted and self._input.reading.has_offsets and not is_part
-        text = (
-            None
-            if is_cut_by_worker or not raw
-            else raw[:RAW_BYTES_MAX].decode(self._input.encoding, "backslashreplace")
-        )
+        text = None
+        if raw and not is_cut_by_worker:
+            text = raw[:RAW_BYTES_MAX].decode(self._input.encoding, "backslashreplace")
+            text = text.removesuffix("\n").removesuffix("\r")  # as the worker cuts it
         return Rejection(bad.rows_before, bad.reject.row_id, reason, text, output or self.output, values)
 
     def _bad_record(self, bad: Bad) -> BadRecord:
         assert self._input is not None
-        reject, encoding = bad.reject, self._input.encoding
+        reject, input = bad.reject, self._input
         raw = reject.raw[:RAW_BYTES_MAX]
-        if reject.reason.startswith(f"is not valid {encoding}"):
-            return NotTheEncoding(reject.row_id, reject.reason, raw, offset=bad.begin)
+        line, member = reject.row_id - input.reading.first_row, input.member
+        if reject.reason.startswith(f"is not valid {input.encoding}"):
+            return NotTheEncoding(line, reject.reason, raw, offset=bad.begin, member=member)
         remedy = "A record of another file than the job's input belongs to no output: give on_bad=… a function that repairs it."
-        is_foreign = self._input.is_another_file
-        return BadRecord(reject.row_id, reject.reason, raw, offset=bad.begin, remedy=remedy if is_foreign else "")
+        remedy = remedy if input.is_another_file else ""
+        return BadRecord(line, reject.reason, raw, offset=bad.begin, remedy=remedy, member=member)
+
+
+def _with_cut(blocks: Iterator[Block], input: Input) -> Iterator[Block]:
+    """The blocks; and if the content is cut and no record was rejected for that, its end as a rejected one."""
+    last, row, end, is_told = Block({}, [], []), input.lines_before, input.offset, False
+    for last in blocks:
+        yield last
+        row, end = last_entry(last) or (row, end)
+        is_told = is_told or (input.cut is not None and any(input.cut in each.reason for each in last.rejects))
+    if input.cut is not None and not is_told:
+        yield emptied(last, [Reject(row + 1, end + 1, input.cut)])
 
 
 def _rows(names: Sequence[str], values: Iterable[Sequence[object]]) -> Iterator[Any]:

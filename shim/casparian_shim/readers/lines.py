@@ -78,6 +78,9 @@ def line_blocks(
             yield LineBlock.of_giant(giant, bytes(held[:end]), number, begin, shape, record_bytes_max)
             number, begin, giant, seen = number + 1, begin + giant.dropped + end, None, 0
             del held[:end]
+        if not chunk and held and input.cut is not None:
+            yield LineBlock(bytes(held), number, begin, shape, record_bytes_max, fault=input.cut)
+            return
         cut = shape.last_end(held, seen) if chunk else len(held)
         if cut:
             block = LineBlock(bytes(memoryview(held)[:cut]), number, begin, shape, record_bytes_max)
@@ -124,6 +127,8 @@ class LineBlock:
     _shape: Shape
     _record_bytes_max: int
     _giant_bytes: int = 0
+    #: What is wrong with the only line, whatever is in it.
+    fault: str | None = None
     #: The lines that cannot be read: place in the block → "is not valid utf-8: byte 3 (E9)". Known after `texts`.
     bad: dict[int, str] = field(default_factory=dict)
 
@@ -183,7 +188,7 @@ class LineBlock:
     @cached_property
     def texts(self) -> pa.StringArray:
         """Each line without its line end; NULL for a line that cannot be read (`bad`)."""
-        if self._has_long_line:
+        if self._has_bad_line:
             return self._text_by_line()
         try:
             if self._shape.encodings[0] == "utf-8" and self._shape.unit == 1:
@@ -199,13 +204,13 @@ class LineBlock:
         return (
             self._shape.is_ascii
             and self._shape.encodings[0] == "utf-8"
-            and not self._has_long_line
+            and not self._has_bad_line
             and _is_valid_utf8(self.data)
         )
 
     @cached_property
-    def _has_long_line(self) -> bool:
-        return bool(self._giant_bytes) or (pc.max(self.sizes).as_py() or 0) > self._record_bytes_max
+    def _has_bad_line(self) -> bool:
+        return bool(self._giant_bytes or self.fault) or (pc.max(self.sizes).as_py() or 0) > self._record_bytes_max
 
     @cached_property
     def encodings(self) -> pa.StringArray:
@@ -336,7 +341,9 @@ class LineBlock:
         chosen: list[str] = []
         for place, (piece, size) in enumerate(zip(self.raw.to_pylist(), self.sizes.to_pylist(), strict=True)):
             text, encoding = None, self._shape.encodings[0]
-            if size > self._record_bytes_max:
+            if self.fault is not None:
+                self.bad[place] = self.fault
+            elif size > self._record_bytes_max:
                 self.bad[place] = f"is longer than {self._record_bytes_max:,} bytes"
             else:
                 try:

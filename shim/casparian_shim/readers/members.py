@@ -1,7 +1,8 @@
 """Members of archives, and the content of compressed files, as binary files that the readers take.
 
 Nothing is written to disk, so a member's name is only compared. What is damaged or cut raises, also when part of the content has
-been read: a file that is cut never looks like a complete one. Limits hold against archives that unpack to far more than they are.
+been read: a file that is cut never looks like a complete one. Readers reject the record in which a cut content ends. Limits hold
+against archives that unpack to far more than they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from typing import IO, Any, Literal, cast
 
 from casparian_shim.errors import CasparianError, ErrorCode
-from casparian_shim.readers.source import Source
+from casparian_shim.readers.source import ContentCut, Source
 
 Kind = Literal["gzip", "bzip2", "xz", "zip", "tar"]
 
@@ -32,6 +33,8 @@ _RATIO_FREE_BYTES = 16 * 1024 * 1024
 _HEADER_BYTES_MAX = 16 * 1024 * 1024
 _BLOCK_BYTES = 1024 * 1024
 _SHOWN_NAMES = 10
+#: Each file has `MEMBER_ROWS` numbers of records, of the 2**53 that there are.
+_FILES_MAX = 900_000
 _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x1f\x8b", "gzip"),
     (0, b"BZh", "bzip2"),
@@ -52,6 +55,10 @@ class BadArchive(CasparianError):
     """An archive or a compressed file is damaged, cut, or not what it was said to be."""
 
     code = ErrorCode.INVALID_DATA
+
+
+class CutArchive(BadArchive, ContentCut):
+    """An archive or a compressed file ends early. Readers give the records before the end, and reject the one that it is in."""
 
 
 class ArchiveTooLarge(CasparianError):
@@ -93,8 +100,12 @@ def member_names(source: Source) -> list[str]:
 class Member(io.BufferedIOBase):
     """The content of a member. Closing it closes what was opened for it."""
 
-    def __init__(self, name: str, kind: str, content: Any, closes: Sequence[Any], descriptor: int | None) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, kind: str, content: Any, closes: Sequence[Any], descriptor: int | None, place: int = 0
+    ) -> None:
+        self.name = self.member = name
+        #: Its place among the files of the archive, which the numbers of its records begin with.
+        self.place = place
         self._kind = kind
         self._content = content
         self._closes = closes
@@ -198,7 +209,7 @@ def _opened(file: Any, name: str | None, own: list[IO[bytes]], bytes_max: int, r
         content = _UNPACKERS[kind](file)
         limits = (content, file.tell, bytes_max, ratio_max)
         with _damage_named(kind, "", 0):
-            is_tar = content.read(512)[257:262] == b"ustar"
+            is_tar = _beginning(content)[257:262] == b"ustar"
             content.seek(0)
         if not is_tar:
             if name is not None:
@@ -219,18 +230,32 @@ def _kind(file: Any) -> Kind | None:
     return next((kind for at, magic, kind in _MAGIC if head.startswith(magic, at)), None)
 
 
+def _beginning(content: Any) -> bytes:
+    """The first 512 bytes, or fewer if the content is cut before. Raises EOFError if it is cut before the first."""
+    data = b""
+    try:
+        while len(data) < 512 and (more := content.read1(512 - len(data))):
+            data += more
+    except EOFError:
+        if not data:
+            raise
+        # otherwise it comes again where the content is read
+    return data
+
+
 def _zip_member(
     file: Any, name: str | None, own: Sequence[Any], bytes_max: int, ratio_max: int, descriptor: int | None
 ) -> Member:
     with _damage_named("zip", "", 0):
         archive = zipfile.ZipFile(file)
         infos = [each for each in archive.infolist() if not each.is_dir()]
-        info = infos[_place([each.filename for each in infos], name)]
+        place = _place([each.filename for each in infos], name)
+        info = infos[place]
         if info.flag_bits & 0x1:
             raise BadArchive(f"The member {info.filename!r:.200} is encrypted.", remedy="Decrypt the archive first.")
         content = archive.open(info)
     limited = _Limited(content, lambda: info.compress_size, bytes_max, ratio_max)
-    return Member(info.filename, "zip", limited, [content, archive, *own], descriptor)
+    return Member(info.filename, "zip", limited, [content, archive, *own], descriptor, place)
 
 
 def _tar_member(file: Any, name: str | None, own: Sequence[Any], descriptor: int | None) -> Member:
@@ -238,9 +263,10 @@ def _tar_member(file: Any, name: str | None, own: Sequence[Any], descriptor: int
         archive = tarfile.open(fileobj=file, mode="r:", errorlevel=2)  # noqa: SIM115 - the member closes it
         infos = [each for each in archive.getmembers() if each.isreg()]
         _refuse_cut(file, archive)
-        info = infos[_place([each.name for each in infos], name)]
+        place = _place([each.name for each in infos], name)
+        info = infos[place]
         content = archive.extractfile(info)
-    return Member(info.name, "tar", content, [archive, *own], descriptor)
+    return Member(info.name, "tar", content, [archive, *own], descriptor, place)
 
 
 def _refuse_cut(file: Any, archive: tarfile.TarFile) -> None:
@@ -258,6 +284,8 @@ def _refuse_cut(file: Any, archive: tarfile.TarFile) -> None:
 
 
 def _place(names: Sequence[str], name: str | None) -> int:
+    if len(names) > _FILES_MAX:
+        raise BadArchive(f"The archive has more than {_FILES_MAX:,} files.", remedy="Unpack it, and read its files.")
     places = [place for place, each in enumerate(names) if name in (None, each)]
     if len(places) == 1:
         return places[0]
@@ -304,7 +332,8 @@ def _damage_named(kind: str, name: str, at: int) -> Iterator[None]:
         what = "ends early" if is_cut else f"is damaged ({cause})"
         where = f", in its member {name!r:.200}" if name else ""
         after = f", after {at:,} bytes of content" if at else ""
-        raise BadArchive(f"The {kind} file {what}{where}{after}.", remedy=_REMEDY) from cause
+        bad = CutArchive if is_cut else BadArchive
+        raise bad(f"The {kind} file {what}{where}{after}.", remedy=_REMEDY) from cause
 
 
 def _descriptor(file: Any) -> int | None:

@@ -50,7 +50,7 @@ def read_records(
         for lines in line_blocks(input, line_ends=line_ends, record_bytes_max=record_bytes_max):
             joined.take(lines)
             yield joined.made.block()
-        joined.finish()
+        joined.finish(input.cut)
         yield joined.made.block()
 
     common.setdefault("offsets", True)
@@ -119,14 +119,14 @@ class _Joined:
             at = end
         return starts[-1], starts[-1]
 
-    def finish(self) -> None:
-        """The input has ended."""
+    def finish(self, cut: str | None) -> None:
+        """The input has ended; `cut` says why too early. The last record may have had more lines then."""
         before = self._before
         if before is not None and before.size:
             reason = f"has no line that matches start={self._start!r:.80}"
             self.made.reject(before.row_id, before.end, reason, bytes(before.raw))
         elif self._open is not None:
-            self._close("ends with the file, before its last line" if self._end is not None else None)
+            self._close("ends with the file, before its last line" if self._end is not None else cut)
 
     def _borders(self, lines: LineBlock) -> list[tuple[int, bool]]:
         """The places where a record begins (True), and those after the last line of one."""

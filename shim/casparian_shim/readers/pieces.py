@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -42,6 +43,37 @@ class Piece:
     def passed(self, rows: int) -> int:
         """How many entries have been passed when this many rows have."""
         return rows if self.places is None or not rows else self.places[rows - 1].as_py() + 1
+
+
+def shifted(block: Block, by: int) -> Block:
+    """A block with other numbers of its records."""
+    if not by:
+        return block
+    rejects = [each._replace(row_id=each.row_id + by) for each in block.rejects]
+    skips = [each._replace(row_id=each.row_id + by) for each in block.skips]
+    return replace(block, row_ids=pc.add(as_array(block.row_ids, pa.int64()), by), rejects=rejects, skips=skips)
+
+
+def last_entry(block: Block) -> tuple[int, int] | None:
+    """The number and the end of a block's last row, rejected record or skip."""
+    others = [(each.row_id, each.end) for each in block.rejects[-1:]]
+    others += [(each.row_id, each.end) for each in block.skips[-1:]]
+    if len(block.row_ids):
+        row_ids, ends = as_array(block.row_ids[-1:], pa.int64()), as_array(block.ends[-1:], pa.int64())
+        others.append((row_ids[0].as_py(), ends[0].as_py()))
+    return max(others, key=itemgetter(1), default=None)
+
+
+def emptied(block: Block, rejects: Sequence[Reject]) -> Block:
+    """A block with the columns of another one and only rejected records."""
+    none = pa.array([], pa.int64())
+    groups = [Group(each.output, _none_of(each.columns), none) for each in block.groups]
+    columns = _none_of(block.columns)
+    return replace(block, columns=columns, row_ids=none, ends=none, rejects=rejects, skips=(), groups=groups)
+
+
+def _none_of(columns: Mapping[str, Values]) -> dict[str, Values]:
+    return {name: values[:0] for name, values in columns.items()}
 
 
 def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterator[Piece]:

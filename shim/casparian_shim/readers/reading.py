@@ -5,8 +5,10 @@ The docstring of `blocks` says how to write a reader. `feed` does the work.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
+from types import CodeType
 from typing import Any, Literal, TypedDict
 
 import pyarrow as pa
@@ -37,11 +39,14 @@ def records(
     offsets: bool = False,
     as_: As = "rows",
     has_offsets: bool = True,
+    **unknown: object,
 ) -> Any:
     """The records of `source` as `as_` says: `Records`, an iterator of record batches, or one table.
 
     `has_offsets=False` is for formats that are not read in order of bytes; the `ends` of their blocks only put entries in order.
     """
+    if unknown:
+        raise _unknown_option(sys._getframe(1).f_code, next(iter(unknown)))
     if as_ not in ("rows", "batches", "arrow", "pandas", "polars"):
         raise ValueError(f"as_ is rows, batches, arrow, pandas or polars, not {as_!r}")
     if on_bad not in ("reject", "raise") and not callable(on_bad):
@@ -55,6 +60,16 @@ def records(
     if isinstance(table, dict):
         return {name: _as_table(each, as_) for name, each in table.items()}
     return _as_table(table, as_)
+
+
+def _unknown_option(reader: CodeType, name: str) -> TypeError:
+    """The error for an option that the reader does not have. `reader` is the code of the function that the author called."""
+    from difflib import get_close_matches  # only where it is needed
+
+    own = reader.co_varnames[1 : reader.co_argcount + reader.co_kwonlyargcount]
+    close = get_close_matches(name, [*own, *Common.__annotations__], n=3, cutoff=0.6)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    return TypeError(f"{reader.co_name}() has no option {name!r:.80}{hint}")
 
 
 def _as_table(table: pa.Table, as_: As) -> Any:

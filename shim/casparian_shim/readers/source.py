@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from casparian_shim.errors import CasparianError
 from casparian_shim.readers.tape import BinaryFile, What, begin_reading, is_another_file, stream_name
 
 Source = str | os.PathLike[str] | BinaryFile
@@ -39,6 +40,10 @@ _WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-
 _MARK_BYTES_MAX = 4
 
 
+class ContentCut(CasparianError):
+    """A compressed content ends before its end. What came before it is right."""
+
+
 class Input:
     """One opened source, from its current position on."""
 
@@ -55,8 +60,16 @@ class Input:
         self.reading, self.lines_before = begin_reading(file, names[0], has_offsets=has_offsets)
         #: Whether this is a file on disk other than the job's input, so that its bad records belong to no output.
         self.is_another_file = is_another_file(file)
+        #: The name of the member of an archive that this is.
+        self.member: str = getattr(file, "member", "")
         #: Where the first chunk begins, in bytes from the start of the source.
         self.offset = file.tell() if self.reading.has_offsets and file.seekable() else 0
+        #: Why a compressed content ends before its end, as a predicate of the record that it ends in; known at its end.
+        self.cut: str | None = None
+        #: The `read` of Python's decompressors forgets what it has unpacked when it comes to the cut; `read1` gives it out.
+        self._read_file: Callable[[int], bytes] = file.read
+        if type(file).__module__ in ("gzip", "bz2", "lzma"):
+            self._read_file = file.read1  # type: ignore[union-attr]
         self._head = b""
         if has_offsets and self.offset == 0:
             self._pass_over_mark()
@@ -74,11 +87,22 @@ class Input:
             yield data
 
     def _read(self, byte_count: int) -> bytes:
-        head, self._head = self._head[:byte_count], self._head[byte_count:]
-        return head + self.file.read(byte_count - len(head)) if len(head) < byte_count else head
+        data, self._head = self._head[:byte_count], self._head[byte_count:]
+        while len(data) < byte_count and self.cut is None:
+            try:
+                more: bytes = self._read_file(byte_count - len(data))
+            except ContentCut as error:
+                self.cut = f"is cut off: {error.problem[:1].lower()}{error.problem[1:].removesuffix('.')}"
+            except EOFError:
+                self.cut = "is cut off: the compressed file ends early"
+            else:
+                if not more:
+                    break
+                data = data + more if data else more
+        return data
 
     def _pass_over_mark(self) -> None:
-        self._head = self.file.read(_MARK_BYTES_MAX)
+        self._head = self._read(_MARK_BYTES_MAX)
         for place, name in enumerate(self.encodings):
             for mark, codec in _MARKS.get(name, ()):
                 if self._head.startswith(mark):

@@ -1,9 +1,10 @@
 """The record tape: what the readers returned, so that the worker can account for every byte of the input.
 
 A reader enters each record *before* the parser gets it, and each stretch that is not a record (a header, a blank line) with the
-reason. An entry has `row` (the 1-based line on which the record begins), `end` (the byte offset after it; entries are contiguous,
-so each begins where the previous one ended) and `what`. The worker compares the tape with the rows and rejected rows that name
-records by `__cf_row_id`, and cuts the original text of bad rows out of the input. Outside a guest nothing is sent.
+reason. An entry has `row` (the 1-based line on which the record begins; in an archive `MEMBER_ROWS` more for each member before
+it), `end` (the byte offset after it; entries are contiguous, so each begins where the previous one ended) and `what`. The worker
+compares the tape with the rows and rejected rows that name records by `__cf_row_id`, and cuts the original text of bad rows out
+of the input. Outside a guest nothing is sent.
 
 Entries are Arrow arrays, a block of the input at a time. `reading` enters them; a format module never uses this one.
 """
@@ -18,6 +19,8 @@ from enum import IntEnum
 from typing import IO, Any
 
 import pyarrow as pa
+
+from casparian_shim.safe import MEMBER_ROWS
 
 #: Offsets are unknown because the reader was given something derived from the input (an unpacked stream).
 UNKNOWN = -1
@@ -109,8 +112,12 @@ Send = Callable[[str, Entries], None]
 class Reading:
     """One reader on one source: the entries of its current block, and those passed that are not sent yet."""
 
-    def __init__(self, tape: "RecordTape | None", encoding: str, *, start: int, has_offsets: bool) -> None:
+    def __init__(
+        self, tape: "RecordTape | None", encoding: str, *, start: int, has_offsets: bool, first_row: int = 0
+    ) -> None:
+        """`first_row` is what the numbers of records are counted from: of the members of an archive each has rows of its own."""
         self._tape = tape
+        self.first_row = first_row
         self.stream = stream_name(encoding)
         self.has_offsets = has_offsets
         self.is_complete = False
@@ -127,8 +134,8 @@ class Reading:
         return self._tape is not None
 
     def note(self, what: What, row: int, end: int) -> None:
-        """Enter one entry that is passed at once."""
-        self.enter(Entries.of((row, end, what)))
+        """Enter one entry that is passed at once. `row` is counted from `first_row`."""
+        self.enter(Entries.of((self.first_row + row, end, what)))
         self.leave()
         self.is_complete = what is What.COMPLETE
 
@@ -144,7 +151,7 @@ class Reading:
             return
         self._passed = self._block.__len__
         self._take()
-        self._tape.last_row = self._block.rows[-1].as_py() or self._tape.last_row
+        self._tape.note_row(self._block.rows[-1].as_py())
         self._block = None
         if self._waiting_count >= _ENTRIES_MAX:
             self._tape.flush()
@@ -185,8 +192,8 @@ class RecordTape:
         status = os.fstat(descriptor)
         return (status.st_dev, status.st_ino) == self._input
 
-    def begin(self, encoding: str, *, start: int, has_offsets: bool) -> Reading:
-        reading = Reading(self, encoding, start=start, has_offsets=has_offsets)
+    def begin(self, encoding: str, *, start: int, has_offsets: bool, first_row: int) -> Reading:
+        reading = Reading(self, encoding, start=start, has_offsets=has_offsets, first_row=first_row)
         self._readings.append(reading)
         return reading
 
@@ -195,6 +202,10 @@ class RecordTape:
         if not self._readings or self._readings[-1].is_complete:
             return None
         return self._readings[-1].row_now() or self.last_row or None
+
+    def note_row(self, row: int) -> None:
+        """Remember the record that was passed last. Entries that are no lines have the row before the first one."""
+        self.last_row = row if row % MEMBER_ROWS else self.last_row
 
     def declare(self, row: int) -> None:
         """Note that the parser declares the record of this row as a skip."""
@@ -222,9 +233,10 @@ class RecordTape:
             unknown = pa.repeat(pa.scalar(UNKNOWN, pa.int64()), len(entries))
             entries = Entries(entries.rows, unknown, entries.whats)
         end = entries.ends[-1].as_py()
-        self.last_row = entries.rows[-1].as_py() or self.last_row
+        self.note_row(entries.rows[-1].as_py())
         if reading is not self._last:
-            entries = Entries.joined([Entries.of((0, reading.position, What.POSITION)), entries])
+            position = Entries.of((reading.first_row, reading.position, What.POSITION))
+            entries = Entries.joined([position, entries])
             self._last = reading
         reading.position = end
         self._send(reading.stream, entries)
@@ -253,9 +265,11 @@ def begin_reading(file: BinaryFile, encoding: str, *, has_offsets: bool = True) 
     tape = _current if descriptor is not None and _current is not None and _current.is_input(descriptor) else None
     is_plain = type(file).__module__ == "_io" and type(file).__name__ in ("BufferedReader", "FileIO", "BufferedRandom")
     start = file.tell() if is_plain and descriptor is not None and file.seekable() else 0
+    has_offsets = is_plain and has_offsets
+    first_row = getattr(file, "place", 0) * MEMBER_ROWS
     if tape is None:
-        return Reading(None, encoding, start=start, has_offsets=is_plain and has_offsets), 0
-    reading = tape.begin(encoding, start=0, has_offsets=is_plain and has_offsets)
+        return Reading(None, encoding, start=start, has_offsets=has_offsets, first_row=first_row), 0
+    reading = tape.begin(encoding, start=0, has_offsets=has_offsets, first_row=first_row)
     if not start or descriptor is None:
         return reading, 0
     lines_before = _lines_before(descriptor, start)

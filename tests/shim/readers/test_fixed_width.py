@@ -13,6 +13,7 @@ from casparian_shim.readers import source
 from casparian_shim.readers.blocks import BadRecord
 from casparian_shim.readers.fixed_width import Field, copybook
 from casparian_shim.readers.fixed_width.cutting import Cutter
+from casparian_shim.readers.fixed_width.frames import RecordsAreLines
 from casparian_shim.readers.tape import Entries, Reading
 
 FIELDS = {"id": (0, 3), "name": (3, 8)}
@@ -140,11 +141,41 @@ def test_records_without_line_ends_are_as_long_as_the_layout() -> None:
     with entries() as seen:
         assert read(b"001Anna 002Bob  003", framing="none") == (
             [row(1, id="001", name="Anna"), row(2, id="002", name="Bob")],
-            [(3, "has 3 bytes instead of 8, at the end of the file")],
+            [(3, f"has 3 bytes instead of 8, at the end of the file{SHIFTED}")],
         )
     assert seen.end == 19
     assert read(b"001Anna \n002Bob  \n", framing="none", length=9)[0][1] == row(2, id="002", name="Bob")
     assert read(b"001Anna \0\0\0\x1a", framing="none") == ([row(1, id="001", name="Anna")], [])
+
+
+SHIFTED = "; if a byte is missing or too many before it, the records after that place are shifted"
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("encoding", "line_end"), [("utf-8", b"\n"), ("cp1252", b"\r\n"), ("cp037", b"\x15"), ("cp037", b"\x25")]
+)
+def test_lines_are_not_read_as_records_without_line_ends(encoding: str, line_end: bytes, block: int) -> None:
+    records = [text.encode(encoding) for text in ("001Anna ", "002Bob  ", "003Eve  ", "004Zoe  ")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "BLOCK_BYTES", block)
+        with pytest.raises(RecordsAreLines, match="has a line end after each of its first records of 8 bytes"):
+            read(line_end.join([*records, b""]), framing="none", encoding=encoding)
+        assert read(records[0] + line_end + records[1], framing="none", encoding=encoding) == (
+            [row(1, id="001", name="Anna")],
+            [
+                (2, "has a line end in it"),
+                (3, f"has {len(line_end)} bytes instead of 8, at the end of the file{SHIFTED}"),
+            ],
+        )
+        assert read(b"".join(records), framing="none", encoding=encoding)[1] == []
+
+
+def test_a_line_end_in_text_next_to_numbers_is_named_by_its_field() -> None:
+    layout = {"id": Field(0, 2, "binary"), "name": (2, 6), "note": (6, 8)}
+    rows, rejected = read(b"\x00\x0aAnnaxx\0\x01Bo\nbyy\0\x02Eve zz", layout, encoding="cp1252", framing="none")
+    assert rows == [row(1, id=10, name="Anna", note="xx"), row(3, id=2, name="Eve", note="zz")]
+    assert rejected == [(2, "has a line end in name")]
 
 
 def rdw(*records: bytes) -> bytes:

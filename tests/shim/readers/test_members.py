@@ -11,10 +11,23 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from casparian_shim import member_names, open_member, read_csv
+from casparian_shim import (
+    BadRecord,
+    member_names,
+    open_member,
+    read_csv,
+    read_fixed_width,
+    read_json,
+    read_jsonl,
+    read_lines,
+    read_records,
+    read_segments,
+    read_xml,
+)
 from casparian_shim.readers.members import ArchiveTooLarge, BadArchive, Member
 
 DATA = b"ts,n\n" + b"".join(b"2024-05-01,%d\n" % each for each in range(500))
@@ -55,6 +68,9 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+UNPACKERS: dict[str, Callable[[Any], Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_only_member_is_read(way: str) -> None:
     with open_member(io.BytesIO(WAYS[way](DATA))) as member:
@@ -91,10 +107,89 @@ def test_a_byte_that_has_changed_is_seen_by_the_checksum(way: str) -> None:
         assert found == DATA  # a byte that is no part of the content
 
 
-def test_a_reader_of_a_member_that_is_cut_says_so_and_not_that_it_is_complete() -> None:
-    whole = gzip.compress(DATA) + gzip.compress(DATA)[:-12]
-    with pytest.raises(BadArchive, match=r"^The gzip file ends early, after [0-9,]+ bytes of content\."):
-        list(read_csv(open_member(io.BytesIO(whole))))
+@pytest.mark.parametrize("way", ["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("is_opened_by_casparian", [True, False])
+def test_a_reader_gives_the_records_before_a_cut_and_rejects_the_one_that_it_is_in(
+    way: str, is_opened_by_casparian: bool
+) -> None:
+    data = b"ts,n\n" + b"".join(b"2024-05-01,%d\n" % (each * 7919 % 1_000_003) for each in range(20_000))
+    whole = bz2.compress(data, 1) if way == "bzip2" else WAYS[way](data)  # of bzip2 a block is known or nothing of it
+    rows = list(read_csv(io.BytesIO(data)))
+    seen = set()
+    for cut in (len(whole) // 2, len(whole) * 3 // 4, len(whole) - 9, len(whole) - 1):
+        source: Any = io.BytesIO(whole[:cut])
+        source = open_member(source) if is_opened_by_casparian else UNPACKERS[way](source)
+        reader = read_csv(source)
+        found = list(reader)
+        assert found == rows[: len(found)]
+        (bad,) = reader.rejected.first
+        assert (bad.line, "is cut off: the " in bad.reason) == (len(found) + 2, True)
+        with pytest.raises(BadArchive, match=rf"^The {way} file ends early"):
+            open_member(io.BytesIO(whole[:cut])).read()
+        seen.add(len(found))
+    assert len(seen) >= 3
+
+
+READERS: dict[str, tuple[bytes, Callable[[Any], Any]]] = {
+    "lines": (b"one\ntwo\nthree\n", read_lines),
+    "records": (b"1 a\n b\n2 c\n d\n", lambda file: read_records(file, start="[0-9]")),
+    "JSON lines": (b'{"a": 1}\n{"a": 2}\n{"a": 3}\n', read_jsonl),
+    "JSON": (b'[{"a": 1},\n{"a": 2}]', read_json),
+    "XML": (b"<r><a>1</a><a>2</a></r>", lambda file: read_xml(file, "a")),
+    "fixed width": (b"123\n456\n", lambda file: read_fixed_width(file, {"a": (0, 3)})),
+    "fixed width without lines": (b"123456789", lambda file: read_fixed_width(file, {"a": (0, 3)}, framing="none")),
+    "segments": (b"MSH|^~\\&|A\rPID|1||x\rPID|2||y\r", lambda file: read_segments(file, format="hl7")),
+}
+
+
+class Cut(io.BufferedIOBase):
+    """A decompressor of a file that ends early."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rest = data
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._rest:
+            raise EOFError
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("block_bytes", [1, 5, 1 << 20])
+def test_whatever_reads_a_cut_content_gives_no_row_of_its_last_record(
+    name: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian_shim.readers.source.BLOCK_BYTES", block_bytes)
+    data, read = READERS[name]
+    whole = list(read(io.BytesIO(data)))
+    for cut in range(1, len(data) + 1):
+        reader = read(Cut(data[:cut]))
+        found = list(reader)
+        assert found == whole[: len(found)]
+        assert reader.rejected.count
+        assert any("is cut off: the compressed file ends early" in bad.reason for bad in reader.rejected.first)
+
+
+def test_a_cut_content_whose_end_is_a_footer_says_that_it_is_cut() -> None:
+    reader = read_csv(Cut(b"a,b\n1,2\n3,4\n5,"), footer=1)
+    assert [row["a"] for row in reader] == ["1", "3"]
+    assert [(bad.line, bad.reason) for bad in reader.rejected.first] == [
+        (5, "is cut off: the compressed file ends early")
+    ]
+
+
+def test_a_repair_of_the_cut_end_is_a_row_of_the_same_columns() -> None:
+    def repair(bad: BadRecord) -> dict[str, str]:
+        return {"a": "end", "b": bad.reason}
+
+    table = read_csv(Cut(b"a,b\n1,2\n"), on_bad=repair, as_="arrow")
+    assert table.to_pydict() == {
+        "a": ["1", "end"], "b": ["2", "is cut off: the compressed file ends early"], "__cf_row_id": [2, 3],
+    }  # fmt: skip
 
 
 def test_one_of_several_members_is_named() -> None:

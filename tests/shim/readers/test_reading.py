@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_shim import BadRecord
+from casparian_shim import BadRecord, read_csv, read_jsonl, read_xml
 from casparian_shim.readers import feed, pieces, source
 from casparian_shim.readers.blocks import Block, BlockBuilder, Group, Reject, Skip
 from casparian_shim.readers.feed import use_route
@@ -346,3 +346,12 @@ def test_rows_of_several_outputs_keep_their_order_in_each(
             expect["b" if line.startswith(b"b") or b"=" not in line else "other"].append(number)
     assert {name: found.get(name, []) for name in expect} == expect
     assert len([1 for entry in job.entries if entry[0]]) == len(lines)
+
+
+def test_an_unknown_option_is_told_of_the_reader_that_was_called() -> None:
+    with pytest.raises(TypeError, match=r"^read_csv\(\) has no option 'delimeter'; did you mean delimiter\?$"):
+        read_csv(io.BytesIO(b""), delimeter=",")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^read_jsonl\(\) has no option 'onbad'; did you mean on_bad\?$"):
+        read_jsonl(io.BytesIO(b""), onbad="raise")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^read_xml\(\) has no option 'zzz'$"):
+        read_xml(io.BytesIO(b""), "a", zzz=1)  # type: ignore[call-arg]

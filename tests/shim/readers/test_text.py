@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_shim import NotTheEncoding, read_lines
+from casparian_shim.readers import lines as lines_module
 from casparian_shim.readers import source
 from casparian_shim.readers.lines import LineBlock, line_blocks
 from casparian_shim.readers.source import Input
@@ -228,3 +229,15 @@ def test_line_by_line_each_line_has_its_place_and_its_bytes() -> None:
     ]
     assert [block.piece(place) for place in range(2)] == [b"a\r\n", b"\xff\n"]
     assert (block.is_utf8, rest.is_utf8) == (False, True)
+
+
+@given(st.lists(st.sampled_from(["", "a", "bc", "def"]), min_size=1), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_places_in_a_block_are_found_however_many_numbers_are_kept(texts: list[str], line_end: str) -> None:
+    data = "".join(text + line_end for text in texts).encode()
+    whole = [*read_lines(io.BytesIO(data))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("casparian_shim.readers.lines._NUMBERS_KEPT", 4)
+        lines_module._numbers_from.cache_clear()
+        assert [*read_lines(io.BytesIO(data))] == whole
+    lines_module._numbers_from.cache_clear()
+    assert [row["text"] for row in whole] == texts

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.readers.tape import SKIP_REASONS, UNKNOWN, What
+from casparian_shim.safe import MEMBER_ROWS
 from casparian_worker.validation import ArrowRefused
 
 #: The limit of one record's text that is stored with a bad row, in bytes; and the number of rows that share a larger budget.
@@ -90,10 +91,11 @@ class SourceRecords:
     _encoding: str = ""
     _at: int = 0
     _is_counted: bool = False
-    _is_complete: bool = True
     _has_offsets: bool = True
     _covered_bytes: int = 0
-    _last_row: int = -1
+    #: Of each member of an archive (0: of any other input), by its place: the highest row; and those not read to their end.
+    _last_rows: dict[int, int] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
     _open: list[pa.RecordBatch] = field(default_factory=list)
     _open_count: int = 0
     _left_count: int = 0
@@ -123,9 +125,12 @@ class SourceRecords:
             return
         self._is_counted = True
         rows, ends, whats = batch.columns
-        starts = self._starts(ends, whats)
+        passed = rows.filter(pc.not_equal(whats, What.DECLARED))
+        member = self._member_of(passed)
+        starts = self._starts(ends, whats, member)
         self._check(rows, starts, ends, whats)
-        is_new = pc.greater(rows, self._last_row)
+        last_row = self._last_rows.get(member, member * MEMBER_ROWS - 1)
+        is_new = pc.greater(rows, last_row)
         entries = pa.RecordBatch.from_arrays([rows, starts, ends, whats], ["row", "start", "end", "what"])
         declared = pc.or_(
             pc.equal(whats, What.DECLARED), pc.and_(pc.is_in(whats, _SKIPS), pc.invert(is_new))
@@ -136,9 +141,9 @@ class SourceRecords:
         self._take_skips(entries.filter(pc.and_(is_new, pc.is_in(whats, _SKIPS))))
         self._take_records(entries.filter(pc.and_(is_new, pc.is_in(whats, _RECORDS))))
         if pc.equal(whats, What.COMPLETE).true_count:
-            self._is_complete = True
-        passed = rows.filter(pc.not_equal(whats, What.DECLARED))
-        self._last_row = max(self._last_row, pc.max(passed).as_py() or 0) if len(passed) else self._last_row
+            self._begun.discard(member)
+        if len(passed):
+            self._last_rows[member] = max(last_row, pc.max(passed).as_py())
 
     def names(self, source_rows: pa.Int64Array) -> None:
         """Rows of an output, valid or not, come from these records; NULL if the row does not say."""
@@ -193,7 +198,7 @@ class SourceRecords:
             skipped_beyond=max(0, nameless_skips - skippable) if is_every_line_known else 0,
             first_rows=first[:_FIRST_ROWS] if missing and not nameless else [],
             is_nothing=is_nothing and not self.given,
-            is_cut=self._is_counted and not self._has_offsets and not self._is_complete,
+            is_cut=self._is_counted and bool(self._begun),
             bytes_total=self.size_bytes,
             # Two readers that number lines differently may pass over the same bytes.
             bytes_given=min(self.given_bytes, self.size_bytes),
@@ -204,16 +209,23 @@ class SourceRecords:
 
     # --- inside ---
 
-    def _starts(self, ends: pa.Int64Array, whats: pa.Int8Array) -> pa.Int64Array:
+    def _member_of(self, rows: pa.Int64Array) -> int:
+        """The member of an archive that entries sent together are in, by its place; 0 for any other input."""
+        if not len(rows):
+            return 0
+        least, most = (each.as_py() // MEMBER_ROWS for each in pc.min_max(rows).values())
+        if least != most:
+            raise ArrowRefused("entries of the record tape that were sent together are in several members")
+        return int(least)
+
+    def _starts(self, ends: pa.Int64Array, whats: pa.Int8Array, member: int) -> pa.Int64Array:
         """The start of each entry: entries are contiguous, except that a POSITION says where the next one begins."""
         before = pa.array([self._at], pa.int64())
         self._at = ends[-1].as_py()
-        if pc.equal(whats, What.POSITION).true_count:
-            self._has_offsets = (
-                self._has_offsets and UNKNOWN not in ends.filter(pc.equal(whats, What.POSITION)).to_pylist()
-            )
-            if not self._has_offsets:
-                self._is_complete = False
+        is_unknown = pc.and_(pc.equal(whats, What.POSITION), pc.equal(ends, UNKNOWN))
+        if is_unknown.true_count:
+            self._has_offsets = False
+            self._begun.add(member)
         return pa.concat_arrays([before, ends.slice(0, len(ends) - 1)])
 
     def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, whats: pa.Array) -> None:
@@ -234,7 +246,7 @@ class SourceRecords:
             *(skips[name].to_pylist() for name in ("start", "end", "what", "row")), strict=True
         ):
             reason = SKIP_REASONS[What(what)]
-            self.skips[reason] += max(1, row - max(0, self._last_row)) if what == What.READ_BY_PARSER else 1
+            self.skips[reason] += max(1, row - self._last_rows.get(0, 0)) if what == What.READ_BY_PARSER else 1
             self.skipped_bytes += max(0, end - start)
             self._covered_bytes = max(self._covered_bytes, end)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_shim.readers.fixed_width.layout import Field, is_of_one_byte
+from casparian_shim.readers.fixed_width.layout import Field, is_of_one_byte, line_ends_of
 from casparian_shim.readers.fixed_width.numbers import BAD, zones
 
 #: Beyond every record. Without an end, `binary_slice` of pyarrow gives nothing.
@@ -138,6 +138,14 @@ def _ascii_table(encoding: str) -> bytes | None:
 def _keeps_ascii(encoding: str) -> bool:
     """Whether bytes below 128 alone are ASCII in the encoding."""
     return encoding == "utf-8" or (_ascii_table(encoding) or b"").startswith(_ASCII)
+
+
+def with_line_end(cells: pa.BinaryArray, encoding: str) -> pa.BooleanArray | None:
+    """Which cells have a line end in them; None if none has."""
+    data = cells.buffers()[2]
+    used = b"" if data is None else data.to_pybytes()
+    ends = "".join(rf"\x{end:02x}" for end in line_ends_of(encoding) if end in used)
+    return pc.match_substring_regex(cells, f"[{ends}]") if ends else None
 
 
 _ASCII = bytes(range(128))

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import RAW_ENCODING, Block, Group, Reject, Skip, Values
-from casparian_shim.readers.fixed_width.columns import Slices, arrow_type, numbers
+from casparian_shim.readers.fixed_width.columns import Slices, arrow_type, numbers, with_line_end
 from casparian_shim.readers.fixed_width.copybook import VariableLayout
 from casparian_shim.readers.fixed_width.frames import Frames
-from casparian_shim.readers.fixed_width.layout import Field, Layout, Value
+from casparian_shim.readers.fixed_width.layout import Field, Layout, Value, has_line_end
 from casparian_shim.readers.source import RAW_BYTES_MAX, not_the_encoding
 from casparian_shim.readers.tape import What
 
@@ -71,6 +71,8 @@ class Cutter:
     has_free_blanks: bool
     strip: bool
     empty_is_null: bool
+    #: Whether a line end in text means that the record is not where it seems to be: records follow each other without any.
+    has_no_lines: bool = False
 
     @property
     def has_fallback(self) -> bool:
@@ -178,6 +180,8 @@ class Cutter:
             raise
         except ValueError as cause:
             raise Unfit(str(cause), each.output) from None
+        if self.has_no_lines and layout.is_text and has_line_end(raw[: layout.reach], encoding):
+            raise Unfit("has a line end in it", each.output)
         least, most = self._lengths(each) if layout is each.layout else (layout.length, layout.length)
         if self.has_free_blanks:
             blank = " ".encode(encoding)
@@ -194,6 +198,8 @@ class Cutter:
             value = field.value(raw[field.start : field.end], encoding)
             if isinstance(value, str):
                 value.encode("utf-8")  # a codec may produce lone surrogates
+                if self.has_no_lines and has_line_end(raw[field.start : field.end], field.encoding or encoding):
+                    raise Unfit(f"has a line end in {name}", each.output)
                 return self._kept(value)
         except UnicodeError as cause:
             if field.encoding is None and self.has_fallback:
@@ -342,12 +348,13 @@ class Cutter:
             cut = cut.filtered(mask)
         columns: dict[str, Values] = {}
         bad: pa.Array | None = None
+        if self.has_no_lines and layout.is_text:
+            bad = with_line_end(cut.cells(0, layout.reach), self.encodings[0])
         for name, field in layout.fields.items():
             if field.is_number:
                 found = numbers(cut.data(field), field, self.encodings[0])
                 columns[name] = found.values
-                if found.bad is not None:
-                    bad = found.bad if bad is None else pc.or_(bad, found.bad)
+                bad = _either(bad, found.bad)
             elif field.kind == "bytes":
                 columns[name] = cut.cells(field.start, field.end)
             else:
@@ -355,6 +362,9 @@ class Cutter:
                 if texts is None:
                     return None
                 columns[name] = self._kept_column(texts)
+                if self.has_no_lines and not layout.is_text:
+                    cells = cut.cells(field.start, field.end)
+                    bad = _either(bad, with_line_end(cells, field.encoding or self.encodings[0]))
         if bad is None:
             return columns, mask
         good = pc.invert(bad)
@@ -422,3 +432,7 @@ class Cutter:
 
 def _both(first: pa.Array | None, second: pa.Array) -> pa.Array:
     return second if first is None else pc.and_(first, second)
+
+
+def _either(first: pa.Array | None, second: pa.Array | None) -> pa.Array | None:
+    return second if first is None else first if second is None else pc.or_(first, second)

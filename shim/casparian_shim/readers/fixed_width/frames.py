@@ -14,6 +14,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from casparian_shim.errors import CasparianError, ErrorCode
+from casparian_shim.readers.fixed_width.layout import line_ends_of
 from casparian_shim.readers.fixed_width.numbers import shown
 from casparian_shim.readers.lines import LineEnds, line_blocks
 from casparian_shim.readers.source import RAW_BYTES_MAX, Input
@@ -25,8 +27,24 @@ from casparian_shim.readers.tape import What
 Framing = Literal["lines", "none", "rdw", "bdw"]
 
 _WORD_BYTES = 4
+#: What a file that is no multiple of the record's length may mean.
+_LOST = "; if a byte is missing or too many before it, the records after that place are shifted"
+#: So many records in a row with a line end after each are lines.
+_LINES_SEEN = 3
 #: What may fill the end of a file that is cut into blocks: zeros, end-of-file marks and line ends.
 _FILL = b"\0\x1a\r\n"
+
+
+class RecordsAreLines(CasparianError):
+    """A file that is to be read as records without line ends has a line end after each record, so that all would be shifted."""
+
+    code = ErrorCode.INVALID_DATA
+
+    def __init__(self, length: int) -> None:
+        super().__init__(
+            f"The file has a line end after each of its first records of {length} bytes.",
+            remedy="Read it with framing='lines', or give the layout the line end as part of each record.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +115,46 @@ def _lines(input: Input, line_ends: LineEnds, record_bytes_max: int, with_texts:
 
 def _unended(input: Input, length: int) -> Iterator[Frames]:
     rest, number, begin = b"", input.lines_before + 1, input.offset
+    are_lines_possible = True
     for chunk in input.chunks():
         data = rest + chunk if rest else chunk
+        if are_lines_possible:
+            if _has_lines(data, length, input.encoding):
+                raise RecordsAreLines(length)
+            if len(data) <= _LINES_SEEN * (length + 2):
+                rest = data
+                continue
+            are_lines_possible = False
         count = len(data) // length
         rest = data[count * length :]
         if count:
-            records = pa.Array.from_buffers(pa.binary(length), count, [None, pa.py_buffer(data)]).cast(pa.binary())
-            ends = pa.arange(begin + length, begin + length * count + 1, length)
-            yield Frames(records, pa.arange(number, number + count), ends)
+            yield _whole(data, length, number, begin)
             number, begin = number + count, begin + length * count
+    if len(rest) >= length:  # a short file
+        yield _whole(rest, length, number, begin)
+        count = len(rest) // length
+        rest, number, begin = rest[count * length :], number + count, begin + count * length
     if rest:
-        yield _last(rest, number, begin, f"has {len(rest)} bytes instead of {length}, at the end of the file")
+        yield _last(rest, number, begin, f"has {len(rest)} bytes instead of {length}, at the end of the file{_LOST}")
+
+
+def _whole(data: bytes, length: int, number: int, begin: int) -> Frames:
+    """The records at the beginning of some bytes."""
+    count = len(data) // length
+    records = pa.Array.from_buffers(pa.binary(length), count, [None, pa.py_buffer(data)]).cast(pa.binary())
+    ends = pa.arange(begin + length, begin + length * count + 1, length)
+    return Frames(records, pa.arange(number, number + count), ends)
+
+
+def _has_lines(data: bytes, length: int, encoding: str) -> bool:
+    """Whether the first records are lines: each is followed by one line end, which is no part of a record."""
+    ends = [bytes([byte]) for byte in line_ends_of(encoding)]
+    for end in [*ends, b"".join(ends[:2])]:
+        size = length + len(end)
+        found = [data[at - len(end) : at] for at in range(size, (_LINES_SEEN + 1) * size, size)][:_LINES_SEEN]
+        if end and found == [end] * _LINES_SEEN:
+            return True
+    return False
 
 
 def _last(rest: bytes, number: int, begin: int, reason: str) -> Frames:

@@ -40,6 +40,18 @@ def is_of_one_byte(encoding: str) -> bool:
     return hasattr(module, "decoding_table")
 
 
+@lru_cache(maxsize=64)
+def line_ends_of(encoding: str) -> bytes:
+    """The bytes that end lines in an encoding, if each is one byte: CR and LF, and in EBCDIC NEL."""
+    ends = ["\r", "\n"] if "0".encode(encoding) == b"0" else ["\r", "\n", "\x85"]
+    found = [end.encode(encoding) for end in ends]
+    return b"".join(found) if all(len(each) == 1 for each in found) else b""
+
+
+def has_line_end(data: bytes, encoding: str) -> bool:
+    return any(end in data for end in line_ends_of(encoding))
+
+
 _DIGITS_MAX = 38
 _INT64_DIGITS = 18
 _BINARY_BYTES_MAX = 8
@@ -174,6 +186,11 @@ class Layout:
     def is_open(self) -> bool:
         """Whether a field reaches to the end of the record, so that records may be longer."""
         return any(field.end is None for field in self.fields.values())
+
+    @property
+    def reach(self) -> int | None:
+        """The position after the last field; None if a field reaches to the end of the record."""
+        return None if self.is_open else self.length
 
     @property
     def is_text(self) -> bool:

@@ -68,6 +68,7 @@ def read_fixed_width(
             has_free_blanks=trailing_blanks == "free",
             strip=strip,
             empty_is_null=empty == "null",
+            has_no_lines=framing == "none",
         )
         whole = max(each.layout.length for each in types) if length in (None, "any") else int(length or 0)
         frames = frames_of(input, framing, whole, line_ends, record_bytes_max, with_texts=cutter.by_text)

@@ -80,19 +80,19 @@ def read_segments(
             if head.strip():
                 raise NotSegments(head)
             found = "hl7"
-        yield from _blocks(input, _following(head, chunks), SYNTAXES[found](own_ids), record_bytes_max)
+        yield from _blocks(input, _following(head, chunks, input), SYNTAXES[found](own_ids), record_bytes_max)
 
     return records(source, blocks, encoding=encoding, **common)
 
 
-def _following(head: bytes, chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The chunks, each with whether it is the last."""
+def _following(head: bytes, chunks: Iterator[bytes], input: Input) -> Iterator[tuple[bytes, bool]]:
+    """The chunks, each with whether it is the last. A content that is cut has no last one."""
     before = head
     for chunk in chunks:
         if before:
             yield before, False
         before = chunk
-    yield before, True
+    yield before, input.cut is None
 
 
 class _Long:
@@ -156,6 +156,12 @@ def _blocks(
         if len(rest) > record_bytes_max + _END_BYTES_MAX and not long.begin:
             long.start(syntax, rest, judge.offset)
             rest = rest[long.advance(judge, rest, False) :]
+    if input.cut is not None and (rest := b"".join((rest, *gathered))):
+        judge.release()
+        yield from _judged(judge, input.has_fallback)
+        begin, judge.row, judge.offset = judge.offset, judge.row + 1, judge.offset + len(rest)
+        bad = Bad(judge.row, begin, judge.offset, input.cut, rest[:RAW_BYTES_MAX])
+        yield _block_of_judged([bad], input.has_fallback)
     judge.finish()
     yield from _judged(judge, input.has_fallback)
     if judge.ended:  # a block of their own, because they have no bytes
