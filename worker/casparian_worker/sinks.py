@@ -213,7 +213,7 @@ class StagedParquet:
         block.
         """
         loose, settings = pa.Table.from_batches(self._loose), self._settings
-        start = 0
+        start = self._keep_blocks(loose)
         while start < loose.num_rows:
             block = loose.slice(start, BLOCK_ROWS).combine_chunks()
             size = size_of(block)
@@ -233,6 +233,19 @@ class StagedParquet:
                 self._write_row_group(self._blocks)
         self._loose = loose.slice(start).combine_chunks().to_batches()
         self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
+
+    def _keep_blocks(self, loose: pa.Table) -> int:
+        """Keep the whole blocks of these rows, if no row group ends among the rows: usually. Returns how many rows were kept."""
+        row_count = loose.num_rows - loose.num_rows % BLOCK_ROWS
+        size = size_of(loose.slice(0, row_count))
+        rest_size = size_of(loose.slice(row_count))
+        is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
+        if is_long or self._block_bytes + size + rest_size >= self._settings.row_group_bytes:
+            return 0
+        starts = range(0, row_count, BLOCK_ROWS)
+        self._blocks += [loose.slice(start, BLOCK_ROWS).combine_chunks() for start in starts]
+        self._block_bytes += size
+        return row_count
 
     def _write_row_group(self, parts: list[pa.Table]) -> None:
         meter = self._meters.of(SINK_URIS[self._kind], self._output)
@@ -290,17 +303,23 @@ def _columns(rows: Any, schema: pa.Schema) -> list[Any]:
 
 def size_of(rows: pa.Table) -> int:
     """The bytes of the values. Unlike `nbytes` it depends only on the rows, and a column of NULL texts takes none."""
-    return sum(pc.sum(sizes).as_py() for sizes in _sizes(rows))
+    return sum(_size(chunk) for column in rows.columns for chunk in column.chunks)
 
 
 def _rows_of_size(block: pa.Table, size: int) -> int:
     """How many of the first rows together reach `size`; all rows together do."""
-    total = pc.cumulative_sum(functools.reduce(pc.add, _sizes(block)))
+    total = pc.cumulative_sum(functools.reduce(pc.add, (_row_sizes(each.combine_chunks()) for each in block.columns)))
     return pc.index(pc.greater_equal(total, size), pa.scalar(True)).as_py() + 1  # type: ignore[no-any-return]
 
 
-def _sizes(block: pa.Table) -> list[pa.Int64Array]:
-    return [_row_sizes(column.combine_chunks()) for column in block.columns]
+def _size(values: pa.Array) -> int:
+    """The sum of `_row_sizes`."""
+    kind, present = values.type, len(values) - values.null_count
+    if pt.is_string(kind) or pt.is_binary(kind):
+        return (pc.sum(pc.binary_length(values)).as_py() + 4 * present) if present else 0
+    if pt.is_nested(kind):
+        return pc.sum(_row_sizes(values)).as_py() or 0
+    return len(values) * (kind.bit_width // 8)
 
 
 def _row_sizes(column: pa.Array) -> pa.Int64Array:
