@@ -21,6 +21,7 @@ import pyarrow.types as pt
 from casparian_protocol.contract import is_reserved
 from casparian_protocol.jobs import StagedFile
 from casparian_worker.staging import SINK_URIS, SinkMeters, StagedSink, StagingDirectory
+from casparian_worker.validation import text_range
 
 Kind = Literal["data", "quarantine"]
 ROW_GROUP_BYTES = 128 * 1024 * 1024
@@ -316,7 +317,10 @@ def _size(values: pa.Array) -> int:
     """The sum of `_row_sizes`."""
     kind, present = values.type, len(values) - values.null_count
     if pt.is_string(kind) or pt.is_binary(kind):
-        return (pc.sum(pc.binary_length(values)).as_py() + 4 * present) if present else 0
+        if values.null_count:
+            return pc.sum(pc.binary_length(values)).as_py() + 4 * present if present else 0
+        begin, end = text_range(values)
+        return end - begin + 4 * present
     if pt.is_nested(kind):
         return pc.sum(_row_sizes(values)).as_py() or 0
     return len(values) * (kind.bit_width // 8)

@@ -128,10 +128,14 @@ class SourceRecords:
         passed = rows.filter(pc.not_equal(whats, What.DECLARED))
         member = self._member_of(passed)
         starts = self._starts(ends, whats, member)
-        self._check(rows, starts, ends, whats)
+        least_row, most_row = self._check(rows, starts, ends, whats)
         last_row = self._last_rows.get(member, member * MEMBER_ROWS - 1)
-        is_new = pc.greater(rows, last_row)
         entries = pa.RecordBatch.from_arrays([rows, starts, ends, whats], ["row", "start", "end", "what"])
+        if least_row > last_row and pc.equal(whats, What.RECORD).true_count == len(whats):  # the usual case
+            self._take_records(entries)
+            self._last_rows[member] = most_row
+            return
+        is_new = pc.greater(rows, last_row)
         declared = pc.or_(
             pc.equal(whats, What.DECLARED), pc.and_(pc.is_in(whats, _SKIPS), pc.invert(is_new))
         )  # a record of one reader may be a header for the next
@@ -228,11 +232,12 @@ class SourceRecords:
             self._begun.add(member)
         return pa.concat_arrays([before, ends.slice(0, len(ends) - 1)])
 
-    def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, whats: pa.Array) -> None:
+    def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, whats: pa.Array) -> tuple[int, int]:
+        """Returns the lowest and the highest row."""
         if not pc.all(pc.is_in(whats, _KNOWN)).as_py():
             raise ArrowRefused("an entry of the record tape is of an unknown kind")
-        least, most = pc.min_max(rows).values()
-        if least.as_py() < 0 or most.as_py() > _ROW_MAX:
+        least_row, most_row = (each.as_py() for each in pc.min_max(rows).values())
+        if least_row < 0 or most_row > _ROW_MAX:
             raise ArrowRefused("an entry of the record tape has a row that is out of range")
         least, most = pc.min_max(ends).values()
         if least.as_py() < UNKNOWN or most.as_py() > self.size_bytes:
@@ -240,6 +245,7 @@ class SourceRecords:
         moves = pc.is_in(whats, _MOVES)
         if not pc.all(pc.or_(moves, pc.greater_equal(ends, starts))).as_py():
             raise ArrowRefused("an entry of the record tape ends before it begins")
+        return least_row, most_row
 
     def _take_skips(self, skips: pa.RecordBatch) -> None:
         for start, end, what, row in zip(

@@ -173,6 +173,8 @@ class GuestStream:
         self._arrow_limits = arrow_limits(limits)
         self._rows_wanted = rows_wanted
         self._schemas: dict[int, pa.Schema] = {}
+        #: The latest schema message of each output, which is repeated whenever it continues after another.
+        self._messages: dict[int, bytes] = {}
         self._consumers: dict[int, BatchConsumer] = {}
         self._records = records
 
@@ -202,6 +204,7 @@ class GuestStream:
                     return None
                 case OutputEnd(index):
                     self._schemas.pop(index, None)
+                    self._messages.pop(index, None)
 
     def _next_frame(self) -> Frame:
         while True:
@@ -212,13 +215,16 @@ class GuestStream:
                 continue
 
     def _start(self, start: OutputStart) -> None:
+        if self._messages.get(start.index) == start.schema:
+            schema = self._schemas[start.index]
+        else:
+            schema = read_schema(start.schema, self._arrow_limits, is_rejects=start.kind is OutputKind.REJECTS)
+            self._messages[start.index] = bytes(start.schema)
         if start.kind is OutputKind.RECORDS:
-            self._schemas[start.index] = read_schema(start.schema, self._arrow_limits)
-            self._records.announce(start.name, self._schemas[start.index])
+            self._records.announce(start.name, schema)
+            self._schemas[start.index] = schema
             return
         consumer = self._find_output(start.name)
-        is_rejects = start.kind is OutputKind.REJECTS
-        schema = read_schema(start.schema, self._arrow_limits, is_rejects=is_rejects)
         consumer.announce(schema, start.kind)
         self._consumers[start.index] = consumer
         self._schemas[start.index] = schema

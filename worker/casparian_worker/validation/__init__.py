@@ -6,7 +6,7 @@ parts of the worker.
 """
 
 from casparian_worker.validation.arrow_guard import ValidationLimits, read_batch, read_schema
-from casparian_worker.validation.cast import ArrowRefused, LimitExceeded, OutputFailed, ReservedColumn
+from casparian_worker.validation.cast import ArrowRefused, LimitExceeded, OutputFailed, ReservedColumn, text_range
 from casparian_worker.validation.quarantine import quarantine_schema
 from casparian_worker.validation.validator import Checked, Counts, OutputValidator
 
@@ -22,4 +22,5 @@ __all__ = [
     "quarantine_schema",
     "read_batch",
     "read_schema",
+    "text_range",
 ]

@@ -8,6 +8,7 @@ nanoseconds what 64 bits can hold (1677 to 2262).
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -157,6 +158,16 @@ def rows_of(mask: pa.BooleanArray) -> pa.UInt64Array:
 def row_numbers(count: int) -> pa.UInt64Array:
     """0, 1, 2, … from a kernel: `pa.array(range(n))` costs milliseconds per batch."""
     return pc.subtract(pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.uint64()), count)), pa.scalar(1, pa.uint64()))
+
+
+def text_range(texts: pa.Array) -> tuple[int, int]:
+    """Where the bytes of these texts (string or binary) begin and end in their buffer."""
+    offsets = texts.buffers()[1]
+    if not len(texts) or offsets is None:
+        return 0, 0
+    ends = (offsets.slice((texts.offset + place) * 4, 4).to_pybytes() for place in (0, len(texts)))
+    begin, end = (int.from_bytes(each, sys.byteorder) for each in ends)
+    return begin, end
 
 
 def refuse_all(array: pa.Array, target: pa.DataType, code: ViolationCode, expected: str) -> Cast:

@@ -119,8 +119,11 @@ class ColumnJudge:
             array = array if self._null_texts is None else array.without_texts(self._null_texts)
             cast = cast_mixed(array, self.column.type, self.column)
         else:
+            if array.null_count == len(array):  # many columns of a wide contract
+                array = pa.nulls(len(array))
             if self._null_texts is not None and is_text(array.type):
-                array = pc.if_else(pc.is_in(array.cast(pa.string()), self._null_texts), None, array)
+                is_null = pc.is_in(array.cast(pa.string()), self._null_texts)
+                array = pc.if_else(is_null, None, array) if is_null.true_count else array
             cast = cast_array(array, self.column.type, self.column)
         found = list(cast.found)
         if not self._may_be_null and array.null_count:
