@@ -237,7 +237,7 @@ class StagedParquet:
 
     def _keep_blocks(self, loose: pa.Table) -> int:
         """Keep the whole blocks of these rows, if no row group ends among the rows: usually. Returns how many rows were kept."""
-        row_count = loose.num_rows - loose.num_rows % BLOCK_ROWS
+        row_count: int = loose.num_rows - loose.num_rows % BLOCK_ROWS
         size = size_of(loose.slice(0, row_count))
         rest_size = size_of(loose.slice(row_count))
         is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
@@ -315,15 +315,16 @@ def _rows_of_size(block: pa.Table, size: int) -> int:
 
 def _size(values: pa.Array) -> int:
     """The sum of `_row_sizes`."""
-    kind, present = values.type, len(values) - values.null_count
+    kind = values.type
+    present: int = len(values) - values.null_count
     if pt.is_string(kind) or pt.is_binary(kind):
         if values.null_count:
-            return pc.sum(pc.binary_length(values)).as_py() + 4 * present if present else 0
+            return int(pc.sum(pc.binary_length(values)).as_py() or 0) + 4 * present
         begin, end = text_range(values)
         return end - begin + 4 * present
     if pt.is_nested(kind):
-        return pc.sum(_row_sizes(values)).as_py() or 0
-    return len(values) * (kind.bit_width // 8)
+        return int(pc.sum(_row_sizes(values)).as_py() or 0)
+    return len(values) * int(kind.bit_width // 8)
 
 
 def _row_sizes(column: pa.Array) -> pa.Int64Array:

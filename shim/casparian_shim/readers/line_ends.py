@@ -71,7 +71,7 @@ class Shape:
             return data.translate(self.table)
         return data.replace(self.nel, b"\r\n"[-len(self.nel) :]) if self.nel else data
 
-    def last_end(self, held: bytearray, seen: int) -> int:
+    def last_end(self, held: bytes | bytearray, seen: int) -> int:
         """The end of the last line that is certainly complete: a CR at the very end may be half of a CRLF."""
         start = max(0, seen - 2 * self.unit)
         start -= start % self.unit

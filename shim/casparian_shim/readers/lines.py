@@ -68,25 +68,31 @@ def line_blocks(
     number, begin = input.lines_before + 1, input.offset
     giant: _Giant | None = None
     for chunk in _and_end(input.chunks(block_bytes)):
-        seen = len(held)
-        held += chunk
-        if giant is not None:
-            end = shape.first_end(held, is_last=not chunk)
-            if end is None:
-                giant.drop(held, shape.unit)
-                continue
-            yield LineBlock.of_giant(giant, bytes(held[:end]), number, begin, shape, record_bytes_max)
-            number, begin, giant, seen = number + 1, begin + giant.dropped + end, None, 0
-            del held[:end]
-        if not chunk and held and input.cut is not None:
-            yield LineBlock(bytes(held), number, begin, shape, record_bytes_max, fault=input.cut)
-            return
-        cut = shape.last_end(held, seen) if chunk else len(held)
-        if cut:
-            block = LineBlock(bytes(memoryview(held)[:cut]), number, begin, shape, record_bytes_max)
+        is_last, seen = not chunk, len(held)
+        cut = shape.last_end(chunk, 0) if giant is None and shape.is_ascii else 0
+        if cut:  # the usual case, in which the bytes are copied once
+            data = b"".join((held, memoryview(chunk)[:cut]))
+            held = bytearray(memoryview(chunk)[cut:])
+        else:
+            held += chunk
+            if giant is not None:
+                end = shape.first_end(held, is_last=is_last)
+                if end is None:
+                    giant.drop(held, shape.unit)
+                    continue
+                yield LineBlock.of_giant(giant, bytes(held[:end]), number, begin, shape, record_bytes_max)
+                number, begin, giant, seen = number + 1, begin + giant.dropped + end, None, 0
+                del held[:end]
+            if is_last and held and input.cut is not None:
+                yield LineBlock(bytes(held), number, begin, shape, record_bytes_max, fault=input.cut)
+                return
+            cut = len(held) if is_last else shape.last_end(held, seen)
+            data = bytes(memoryview(held)[:cut])
             del held[:cut]
-            number, begin = number + len(block), begin + cut
+        if data:
+            block = LineBlock(data, number, begin, shape, record_bytes_max)
             yield block
+            number, begin = number + len(block), begin + len(data)
         if len(held) > record_bytes_max:
             giant = _Giant()
             giant.drop(held, shape.unit)
@@ -174,11 +180,22 @@ class LineBlock:
     @cached_property
     def _stops(self) -> pa.Int64Array:
         """Where each line ends in `data`, if `separator` is known."""
+        if "raw" in self.__dict__:
+            return self._stops_by_raw(self.separator or b"\n")
         last = pa.scalar((self.separator or b"\n")[-1], pa.uint8())
         stops = _places_of(pc.equal(_characters(self.data), last), 1)
         if self.data.endswith(self.separator or b"\n"):
             return stops
         return pa.concat_arrays([stops, pa.array([len(self.data)], pa.int64())])
+
+    def _stops_by_raw(self, separator: bytes) -> pa.Int64Array:
+        """The same from where the lines end in `raw`, which has them without line ends."""
+        count, offsets = len(self.raw), self.raw.buffers()[1]
+        ends = pa.Array.from_buffers(pa.int32(), count, [None, offsets], offset=self.raw.offset + 1).cast(pa.int64())
+        stops = pc.add(ends, pc.multiply(pa.arange(1, count + 1), len(separator)))
+        if self.data.endswith(separator):
+            return stops
+        return pa.concat_arrays([stops.slice(0, count - 1), pa.array([len(self.data)], pa.int64())])
 
     @cached_property
     def numbers(self) -> pa.Int64Array:
