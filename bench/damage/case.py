@@ -66,16 +66,33 @@ class JsonLines:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """What a reader of a document is told: the columns that are compared, and the path of the array or the name of elements."""
+
+    format: Literal["json", "xml"]
+    columns: tuple[str, ...]
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What a reader of text is told: the pattern of a record's first line; None: each line is a record."""
+
+    start: str | None
+    columns: tuple[str, ...] = ("text",)
+
+
+@dataclass(frozen=True, slots=True)
 class Segments:
     """What a reader of messages is told. A row is `(segment, its text)`; for FIX `(kind of message, its text)`."""
 
-    format: Literal["hl7", "x12", "fix"]
+    format: Literal["hl7", "x12", "edifact", "fix"]
     columns: tuple[str, ...]
     #: Ends a segment in the place of a line end. Segments are then numbered in the place of lines.
     terminator: bytes | None = None
 
 
-Declared = Delimited | FixedWidth | JsonLines | Segments
+Declared = Delimited | FixedWidth | JsonLines | Document | Entries | Segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,8 @@ class Case:
     stretches: tuple[Stretch, ...]
     #: A reader may refuse the whole file by name, because what is damaged is what it is told by (the header).
     may_refuse: bool = False
+    #: The bytes of the file if they are not those of its stretches: the file is compressed.
+    packed: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -124,6 +143,12 @@ class Case:
 
     @cached_property
     def data(self) -> bytes:
+        """The bytes of the file."""
+        return self.content if self.packed is None else self.packed
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes that the reader gets."""
         return b"".join(stretch.raw for stretch in self.stretches)
 
     @cached_property

@@ -206,10 +206,10 @@ def _untrue_rejects(case: Case, returned: Returned) -> Iterator[str]:
     for reject in returned.rejects:
         if reject.offset is None or reject.raw is None:
             continue
-        found = case.data.find(reject.raw, reject.offset)
+        found = case.content.find(reject.raw, reject.offset)
         if not 0 <= found - reject.offset <= _BLANKS_BEFORE:
             yield f"the text of the rejection at byte {reject.offset} is not the file's: {reject.raw!r:.80}"
-        elif not reject.reason or (not reject.raw and reject.offset < len(case.data)):
+        elif not reject.reason or (not reject.raw and reject.offset < len(case.content)):
             yield f"the rejection on line {reject.line} has no text or no reason"
 
 
@@ -218,7 +218,7 @@ def _unaccounted(case: Case, returned: Returned) -> Iterator[str]:
     if returned.accounted is None or returned.failed is not None:
         return
     ends = [0, *(part.end for part in returned.accounted)]
-    begins = [*(part.begin for part in returned.accounted), len(case.data)]
+    begins = [*(part.begin for part in returned.accounted), len(case.content)]
     for end, begin in zip(ends, begins, strict=True):
         if end != begin:
             yield f"bytes {min(begin, end)} to {max(begin, end)} are {'not accounted for' if end < begin else 'counted twice'}"

@@ -192,7 +192,7 @@ def fixed_width_lines(seed: int = 0) -> tuple[Lines, ...]:
 
 
 def json_lines(seed: int = 0) -> tuple[Lines, ...]:
-    return (Lines("JSON lines", _rows(seed), JsonLines(_COLUMNS), "utf-8", _as_json, _from_json, '"\\{}[],:x 0'),)
+    return (Lines("JSON lines", _rows(seed), JsonLines(_COLUMNS), "utf-8", _as_json, read_object, '"\\{}[],:x 0'),)
 
 
 def _rows(seed: int) -> tuple[Row, ...]:
@@ -223,7 +223,8 @@ def _as_json(row: Row) -> str:
     return f'{{"id": {row[0]}, "name": {name}, "city": {city}, "amount": {amount}}}'
 
 
-def _from_json(text: str) -> Row | None:
+def read_object(text: str) -> Row | None:
+    """The columns of a JSON object by the strict rules; None if it is none."""
     try:
         found = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refused, object_pairs_hook=_once)
     except (ValueError, RecursionError):

@@ -9,13 +9,16 @@ from itertools import chain, zip_longest
 from typing import Literal, get_args
 
 from bench.damage.case import Case
+from bench.damage.documents import document_cases, documents
+from bench.damage.entries import entry_cases
 from bench.damage.files import file_cases
 from bench.damage.lines import fixed_width_lines, json_lines, line_cases, odd_json_cases
 from bench.damage.messages import message_cases, syntaxes
+from bench.damage.packed import packed_cases
 from bench.damage.records import record_cases
 from bench.damage.tables import RARE, tables
 
-Format = Literal["csv", "fixed width", "jsonl", "hl7", "x12", "fix"]
+Format = Literal["csv", "fixed width", "jsonl", "hl7", "x12", "fix", "edifact", "json", "xml", "text", "archives"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 CSV_TABLES = tuple(table.name for table in tables())
 
@@ -37,9 +40,16 @@ def cases_of(format: Format, seed: int = 0) -> Iterator[Case]:
         case "jsonl":
             for lines in json_lines(seed):
                 yield from chain(line_cases(lines), odd_json_cases(lines))
-        case "hl7" | "x12" | "fix":
-            mine = (syntax for syntax in syntaxes() if syntax.declared.format == format)
-            yield from chain.from_iterable(map(message_cases, mine))
+        case "json" | "xml":
+            mine = (each for each in documents(seed) if each.declared.format == format)
+            yield from chain.from_iterable(map(document_cases, mine))
+        case "text":
+            yield from entry_cases()
+        case "archives":
+            yield from packed_cases(tables(seed)[0])
+        case "hl7" | "x12" | "edifact" | "fix":
+            chosen = (syntax for syntax in syntaxes() if syntax.declared.format == format)
+            yield from chain.from_iterable(map(message_cases, chosen))
 
 
 def sample(cases: Iterable[Case], count: int, seed: int = 0) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Damage in messages of segments: HL7 v2, X12 and FIX.
+"""Damage in messages of segments: HL7 v2, X12, EDIFACT and FIX.
 
 A record is a segment as it is written (for FIX a whole message). Damaged text inside a segment is its literal text: whether a
 value is right, its contract says. What may not happen is that a neighbour changes, that a segment disappears, or that a FIX
@@ -36,7 +36,23 @@ _X12 = (
     "GE*2*1",
     "IEA*1*000000001",
 )
+_EDIFACT = (
+    "UNB+UNOA:2+SENDER:14+RECEIVER:14+240501:1200+REF1",
+    "UNH+1+ORDERS:D:96A:UN",
+    "BGM+220+PO1001+9",
+    "DTM+137:20240501:102",
+    "FTX+AAI+++it?'s 50?+1?: a ?? b",
+    "LIN+1++4000862141404:SRV",
+    "UNT+6+1",
+    "UNH+2+ORDERS:D:96A:UN",
+    "BGM+220+PO1002+9",
+    "LIN+1++4000862141405:SRV",
+    "UNT+4+2",
+    "UNZ+2+REF1",
+)
 _X12_ENDS = ("SE", "GE", "IEA")
+_EDIFACT_ENDS = ("UNT", "UNE", "UNZ")
+_EDIFACT_ENVELOPE = ("UNA", "UNB", "UNH", *_EDIFACT_ENDS)
 _X12_ENVELOPE = ("ISA", "GS", "ST", *_X12_ENDS)
 _FIX = "35=D|49=BANK|56=VENUE|34={id}|52=20240501-12:00:00.000|11=ORD{id}|55=ABC|54=1|38=100|44=9.95|58=a note|"
 
@@ -69,12 +85,18 @@ class Syntax:
     def damaged(self, raw: bytes, texts: Iterable[str] = (), others: Iterable[str] = ()) -> Stretch:
         """A damaged stretch that held `texts`. They, the literal text of its parts, and `others` are right."""
         held = tuple(row for text in texts if (row := self.row(text)) is not None)
-        parts = [raw, *re.split(rb"[\r\n]+", raw), *raw.split(self.terminator.strip() or b"\n")]
+        parts = [raw, *re.split(rb"[\r\n]+", raw), *self.pieces(raw)]
         literal = {
             part: self.row(part.decode(self.encoding, "replace").strip("\r\n"))
             for part in [*parts, *(text.encode(self.encoding) for text in others)]
         }
         return Stretch(raw, held, frozenset({*held, *(row for row in literal.values() if row is not None)}))
+
+    def pieces(self, raw: bytes) -> list[bytes]:
+        """What is between terminators; one that is released is text."""
+        if self.declared.format == "edifact":
+            return re.findall(rb"(?:\?.|[^'?])+", raw.replace(b"\r", b"").replace(b"\n", b""), re.DOTALL)
+        return raw.split(self.terminator.strip() or b"\n")
 
     def whole(self) -> list[Stretch]:
         return [self.intact(text) for text in self.texts]
@@ -190,6 +212,10 @@ def syntaxes() -> tuple[Syntax, ...]:
         made.append(
             Syntax(f"X12, {name}", Segments("x12", _COLUMNS, b"~"), (_X12,), end, _x12_row, _X12_ENDS, _X12_ENVELOPE)
         )
+    for name, end, head in (("one line", b"'", ()), ("lines", b"'\r\n", ()), ("UNA", b"'\n", ("UNA:+.? ",))):
+        told = Segments("edifact", _COLUMNS, b"'")
+        segments = (*head, *_EDIFACT)
+        made.append(Syntax(f"EDIFACT, {name}", told, (segments,), end, _edifact_row, _EDIFACT_ENDS, _EDIFACT_ENVELOPE))
     messages = tuple((_with_check_sum(_FIX.format(id=number)),) for number in range(1, 6))
     made.append(Syntax("FIX", Segments("fix", _COLUMNS), messages, b"\n", _fix_row))
     return tuple(made)
@@ -202,6 +228,11 @@ def _hl7_row(text: str) -> Row | None:
 
 def _x12_row(text: str) -> Row | None:
     found = re.match(r"[A-Z][A-Z0-9]{1,2}(?=\*|$)", text)
+    return (found.group(), text) if found else None
+
+
+def _edifact_row(text: str) -> Row | None:
+    found = re.match(r"UNA|[A-Z]{3}(?=[+:]|$)", text)
     return (found.group(), text) if found else None
 
 

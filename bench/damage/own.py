@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 import casparian_shim
-from bench.damage.case import Case, Delimited, FixedWidth, JsonLines, Row, Segments
+from bench.damage.case import Case, Delimited, Document, Entries, FixedWidth, JsonLines, Row, Segments
 from bench.damage.judge import Accounted, Rejected, Returned, Taken
 from casparian_shim.errors import CasparianError
 from casparian_shim.readers.blocks import ROW_ID
-from casparian_shim.readers.tape import SKIP_REASONS, Entries, RecordTape, What, use_tape
+from casparian_shim.readers.tape import SKIP_REASONS, RecordTape, What, use_tape
+from casparian_shim.readers.tape import Entries as TapeEntries
 from casparian_worker.detection import Dialect, Sample, detect
 
 _OFFSET = "offset"
@@ -29,6 +30,10 @@ def read_case(case: Case, **more: Any) -> Returned:
     """What the reader for this case says when it is told what the case declares. `more` are further options of the reader."""
     told = case.declared
     match told:
+        case Delimited() if case.packed is not None:
+            options = csv_options(told) | more
+            said = read_with(case.data, lambda file: reader("read_csv")(reader("open_member")(file), **options))
+            return replace(said, accounted=None)  # of a compressed file records are counted, not bytes
         case Delimited():
             return read_with(
                 case.data, lambda file: reader("read_csv")(file, offsets=True, **csv_options(told), **more)
@@ -39,13 +44,26 @@ def read_case(case: Case, **more: Any) -> Returned:
             return read_with(case.data, lambda file: reader("read_fixed_width")(file, fields, **options))
         case JsonLines():
             return read_with(case.data, lambda file: reader("read_jsonl")(file, offsets=True, **more), _texts)
+        case Document():
+            options = {"at": told.at} if told.format == "json" else {"element": "order"}
+            options |= {"offsets": True, **more}
+            said = read_with(case.data, lambda file: reader(f"read_{told.format}")(file, **options), _texts)
+            return _without_lines(said)
+        case Entries(start=None):
+            return read_with(case.data, lambda file: reader("read_lines")(file, **more))
+        case Entries():
+            return read_with(case.data, lambda file: reader("read_records")(file, start=told.start, **more))
         case Segments(format="fix"):
             raise NotImplementedError("FIX is read by its premade parser, which this does not run")
         case Segments():
             options = {"format": told.format, "offsets": True, **more}
             said = read_with(case.data, lambda file: reader("read_segments")(file, **options), _segment)
-            # Segments are numbered, and how many there are in damaged text is the reader's judgement: offsets are compared.
-            return replace(said, rows=tuple(replace(taken, line=None) for taken in said.rows))
+            return _without_lines(said)
+
+
+def _without_lines(said: Returned) -> Returned:
+    """Segments and elements are numbered, and how many are in damaged text is the reader's judgement: offsets are compared."""
+    return replace(said, rows=tuple(replace(taken, line=None) for taken in said.rows))
 
 
 def read_detected(case: Case) -> Returned:
@@ -78,7 +96,9 @@ def _texts(row: dict[str, Any]) -> Row:
 def _segment(row: dict[str, Any]) -> Row:
     """The text of a segment as it was written."""
     name, fields = row["segment"], row["fields"]
-    separator = row["separators"][3]  # after MSH or ISA
+    if name == "UNA":
+        return (name, name + fields[0][:-1])  # the terminator is its last service character
+    separator = row["separators"][4 if row["separators"].startswith("UNA") else 3]  # else after MSH or ISA
     if name in ("MSH", "FHS", "BHS"):
         return (name, name + fields[0] + separator.join(fields[1:]))
     return (name, separator.join([name, *fields]))
@@ -107,7 +127,7 @@ def read_with(data: bytes, read: Callable[[Any], Any], values: Callable[[dict[st
     """Everything that a reader says of these bytes."""
     entries: list[tuple[int, int, int]] = []
 
-    def send(_stream: str, sent: Entries) -> None:
+    def send(_stream: str, sent: TapeEntries) -> None:
         entries.extend(zip(sent.rows.to_pylist(), sent.ends.to_pylist(), sent.whats.to_pylist(), strict=True))
 
     rows: list[Taken] = []
@@ -119,8 +139,9 @@ def read_with(data: bytes, read: Callable[[Any], Any], values: Callable[[dict[st
             os.lseek(descriptor, 0, os.SEEK_SET)
             tape = RecordTape("", descriptor, send)
             use_tape(tape)
-            records = read(file)
+            records = None
             try:
+                records = read(file)
                 for row in records:
                     line, offset = row.pop(ROW_ID), row.pop(_OFFSET, None)
                     rows.append(Taken(values(row), line, offset))
@@ -129,9 +150,14 @@ def read_with(data: bytes, read: Callable[[Any], Any], values: Callable[[dict[st
             tape.flush()
     finally:
         use_tape(None)
-    rejects = tuple(Rejected(bad.raw, bad.line, bad.offset, bad.reason) for bad in records.rejected.first)
-    rejected_at = {bad.offset for bad in records.rejected.first}
-    return Returned(tuple(rows), rejects, failed, tuple(_accounted(entries, rejected_at)))
+    bad_ones = () if records is None else records.rejected.first
+    rejects = tuple(Rejected(bad.raw, bad.line, bad.offset, bad.reason) for bad in bad_ones)
+    rejected_at = {bad.offset for bad in bad_ones}
+    accounted = tuple(_accounted(entries, rejected_at))
+    ends = {part.begin: part.end for part in accounted}
+    # A reader may leave it to the worker to cut the text out of the file.
+    rejects = tuple(each if each.raw else replace(each, raw=data[each.offset : ends[each.offset]]) for each in rejects)
+    return Returned(tuple(rows), rejects, failed, accounted)
 
 
 def _accounted(entries: list[tuple[int, int, int]], rejected_at: set[int | None]) -> Iterator[Accounted]:

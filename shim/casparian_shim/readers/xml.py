@@ -157,9 +157,10 @@ class _Document:
     def blocks(self) -> Iterator[Block]:
         try:
             for chunk in self._input.chunks():
-                if self._read == self._input.offset:
-                    self._name_encoding(chunk)
+                is_first = self._read == self._input.offset
                 self._read += len(chunk)
+                if is_first:
+                    self._name_encoding(chunk)
                 self._parse(chunk, is_final=False)
                 if self._is_too_long():
                     raise _Unreadable(f"has a tag or a comment longer than {self._record_bytes_max:,} bytes")

@@ -14,7 +14,18 @@ from bench.damage import Case, Format, cases_of, judge, sample
 from bench.damage.own import read_case
 
 #: How many cases of each format the suite reads. FIX has its own test.
-READERS: dict[Format, int] = {"csv": 600, "fixed width": 200, "jsonl": 200, "hl7": 200, "x12": 200}
+READERS: dict[Format, int] = {
+    "csv": 600,
+    "fixed width": 200,
+    "jsonl": 200,
+    "hl7": 200,
+    "x12": 200,
+    "edifact": 150,
+    "json": 200,
+    "xml": 200,
+    "text": 150,
+    "archives": 100,
+}
 SEEDS = range(int(os.environ.get("DAMAGE_SEEDS", "3")))
 
 
