@@ -87,9 +87,12 @@ class Elements:
         held = self.rows[number:last]
         if self._strict(raw) is not None:
             held = held[:1]  # one element, whatever is in it
+        # Between two records on one line, nobody can tell which of them a brace is missing from.
+        is_unclear = not self.is_by_lines and raw[:1] != self.texts[number][:1].encode()
+        is_certain = is_certain and raw[-1:] == self.texts[number][-1:].encode()
         stretches = [
             self.before(number),
-            *(self.intact(each) for each in range(number)),
+            *(self.maybe(each) if is_unclear and each == number - 1 else self.intact(each) for each in range(number)),
             self.damaged(raw + self.end(last - 1).encode(), held, *parts),
             *(self.intact(each) if is_certain else self.maybe(each) for each in rest),
             self.damaged(self.tail.encode()),
@@ -150,7 +153,7 @@ def _envelope(elements: Elements) -> Iterator[Case]:
             ("extra character in the head", f"{elements.head[:at]}x{elements.head[at:]}"),
         ):
             stretches = [
-                elements.damaged(raw.encode()),
+                *([elements.damaged(raw.encode())] if raw else []),
                 *map(elements.maybe, rows),
                 elements.damaged(elements.tail.encode()),
             ]

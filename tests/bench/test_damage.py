@@ -41,7 +41,7 @@ def perfect(case: Case) -> Returned:
     """What a reader says that gives every intact record and rejects every damaged one."""
     rows, rejects, accounted = [], [], []
     for stretch, span in zip(case.stretches, case.spans, strict=True):
-        raw = case.data[span.begin : span.end]
+        raw = case.content[span.begin : span.end]
         if stretch.is_damaged and raw:
             rejects.append(Rejected(raw, span.line, span.begin, "is damaged"))
         elif not stretch.is_damaged:
@@ -67,7 +67,7 @@ def test_spans_cover_the_file_and_names_are_unique(format: Format) -> None:
     for case in few(format):
         names[case.name] += 1
         assert [span.begin for span in case.spans] == [0, *(span.end for span in case.spans[:-1])]
-        assert case.spans[-1].end == len(case.data)
+        assert case.spans[-1].end == len(case.content)
     assert max(names.values()) == 1
 
 

@@ -13,7 +13,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Unpack
 
 from casparian_shim.readers.blocks import RAW_ENCODING, ROW_ID, Block, Skip
-from casparian_shim.readers.json_values import Damaged, Decoder, Extent, Members, NotJson, Numbers, ObjectBuilder
+from casparian_shim.readers.json_values import (
+    AHEAD,
+    Damaged,
+    Decoder,
+    Extent,
+    Members,
+    NotJson,
+    Numbers,
+    ObjectBuilder,
+    ends_too_early,
+    indent_of,
+    out_of_order,
+)
 from casparian_shim.readers.lines import decoded
 from casparian_shim.readers.pieces import OFFSET
 from casparian_shim.readers.reading import Common, records
@@ -28,7 +40,6 @@ from casparian_shim.readers.source import (
 from casparian_shim.readers.tape import What
 
 _BLOCK_ELEMENTS = 8_192
-_INDENT_MAX = 1_000
 _SPACE = re.compile("[ \t\r\n\x1e\ufeff]*")
 _BETWEEN = re.compile("[ \t\r\n,]*")
 _BAD_BYTE = re.compile("[\ud800-\udfff]")
@@ -184,10 +195,15 @@ class _Reader:
 
     def _object(self, path: Sequence[str]) -> Iterator[None]:
         self._pass(self._at + 1)
+        is_ended = False
         while (each := self._peek()) not in ("}", ""):
             if each == ",":
                 self._pass(self._at + 1)
+                is_ended = False
                 continue
+            if is_ended and self._has_array:
+                raise Damaged
+            is_ended = True
             name = self._name()
             if self._peek() != ":":
                 raise Damaged
@@ -266,6 +282,8 @@ class _Reader:
             assert between is not None
             if between.end() == len(self._text) and self._more():
                 continue
+            if self._text[between.end() : between.end() + 1] not in ("{", "]", ""):
+                return
             own = self._text[begin:end]
             if not own.isascii() and _BAD_BYTE.search(own):
                 return
@@ -274,7 +292,7 @@ class _Reader:
             self._number += 1
             self._pass(between.end())
             self._row(value, own, self._encodings[0])
-            self._before = _indent_of(between[0], None)
+            self._before = indent_of(between[0], None)
             if self._text[self._at : self._at + 1] in ("]", ""):
                 return
             if len(self._made) >= _BLOCK_ELEMENTS:
@@ -288,6 +306,8 @@ class _Reader:
         while True:
             try:
                 end = extent.find(self._text, self._at + scanned)
+                if end is not None:
+                    end = self._whole_to(end, before)
             except Damaged:
                 is_held = not head and extent.at - self._at <= self._record_bytes_max
                 needle = self._needle(before) if is_held else None
@@ -328,6 +348,16 @@ class _Reader:
             self._row(value, text, encoding)
             self._before = after
 
+    def _whole_to(self, end: int, before: str | None) -> int:
+        """The end of an element, after it was read on; `Damaged` if what follows shows that it ended too early."""
+        size = end - self._at
+        while len(self._text) - self._at - size < AHEAD and self._more():
+            pass
+        indent = before if self._indent is None else self._indent
+        if ends_too_early(self._text, self._at + size, indent if self._is_by_lines else None):
+            raise Damaged
+        return self._at + size
+
     def _row(self, value: object, own: str, encoding: str) -> None:
         """An element, which `_before` is before."""
         before = self._before
@@ -349,7 +379,7 @@ class _Reader:
         while True:
             found = _BETWEEN.match(self._text, self._at)
             assert found is not None
-            before = _indent_of(found[0], before)
+            before = indent_of(found[0], before)
             self._pass(found.end())
             if self._at < len(self._text) or not self._more():
                 break
@@ -390,7 +420,7 @@ class _Reader:
         own = head + self._text[self._at : found]
         self._pass(found + len(needle) - 1)
         self._before = needle[:-1]
-        self._reject(_out_of_order(self._values, own), self._offset, own)
+        self._reject(out_of_order(self._values, own), self._offset, own)
 
     def _reason(self) -> str:
         return "cannot be read, nor what follows: quotes, brackets, commas or colons are out of order"
@@ -416,19 +446,3 @@ class _Reader:
                 self._number += 1
             self._made.skip(Skip(What.ENVELOPE, self._number, end))
             self._entered = end
-
-
-def _indent_of(spaces: str, before: str | None) -> str | None:
-    """The last line end in some spaces and what follows it; `before` is what came before the spaces."""
-    cut = spaces.rfind("\n")
-    if cut < 0:
-        return before + spaces if before is not None and len(before) + len(spaces) < _INDENT_MAX else None
-    return spaces[cut:] if len(spaces) - cut < _INDENT_MAX else None
-
-
-def _out_of_order(decoder: Decoder, own: str) -> str:
-    try:
-        decoder.value(own.rstrip(", \t\r\n"))
-    except NotJson as cause:
-        return cause.reason
-    return "is followed by what is no element"

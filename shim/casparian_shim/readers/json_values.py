@@ -140,6 +140,47 @@ class Damaged(Exception):
     """Quotes, brackets, commas or colons are out of order."""
 
 
+#: Text on the line of an element or after its comma that begins no value, or the name of a member.
+_CONTINUED = re.compile(
+    r"""[ \t]*[^ \t\r\n\x1e\ufeff\0\x1a,{\[\]]|[ \t\r\n,]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:"""
+    r"""|[ \t\r\n]*,[ \t\r\n,]*[^ \t\r\n,{\[\]"0-9tfn-]"""
+)
+#: How far it is looked for.
+AHEAD = 1_000
+_INDENT_MAX = 1_000
+
+
+def ends_too_early(text: str, at: int, indent: str | None) -> bool:
+    """Whether what follows an element that ends at `at` shows that it ends elsewhere: a bracket is damaged.
+
+    It does not if the next line begins as elements do, with `indent`: then that line's element is damaged.
+    """
+    begins = f",{indent}"
+    is_next = (
+        indent is not None
+        and text.startswith(begins, at)
+        and text[at + len(begins) : at + len(begins) + 1] not in (" ", "\t")
+    )
+    return not is_next and _CONTINUED.match(text, at, at + AHEAD) is not None
+
+
+def indent_of(spaces: str, before: str | None) -> str | None:
+    """The last line end in some spaces and what follows it; `before` is what came before the spaces."""
+    cut = spaces.rfind("\n")
+    if cut < 0:
+        return before + spaces if before is not None and len(before) + len(spaces) < _INDENT_MAX else None
+    return spaces[cut:] if len(spaces) - cut < _INDENT_MAX else None
+
+
+def out_of_order(decoder: Decoder, own: str) -> str:
+    """What is wrong with an element whose brackets are not where they should be."""
+    try:
+        decoder.value(own.rstrip(", \t\r\n"))
+    except NotJson as cause:
+        return cause.reason
+    return "is followed by what is no element"
+
+
 class Extent:
     """Finds where a value ends, given its text in parts. Numbers and words may be any text."""
 

@@ -8,6 +8,7 @@ against archives that unpack to far more than they are.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -326,7 +327,10 @@ def _damage_named(kind: str, name: str, at: int) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as cause:
-        if isinstance(cause, OSError) and cause.errno is not None:  # the disk, not the archive
+        if isinstance(cause, OSError) and cause.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # the disk, not a place in the archive
             raise
         is_cut = isinstance(cause, EOFError) or "end of data" in str(cause) or "truncated" in str(cause).lower()
         what = "ends early" if is_cut else f"is damaged ({cause})"

@@ -367,7 +367,7 @@ class EdifactSyntax(_TerminatedSyntax):
 
     def _is_header(self, data: bytes, at: int, is_last: bool) -> bool | None:
         head = data[at : at + 16]
-        if not is_last and len(head) < 16 and (b"UNA".startswith(head[:3]) or b"UNB".startswith(head[:3])):
+        if not is_last and len(head) < 16 and head[:2] == b"UN"[: len(head)]:
             return None
         if head[:3] == b"UNA":
             found = una_header(head[:9])
@@ -382,6 +382,8 @@ class EdifactSyntax(_TerminatedSyntax):
         elif head[:3] == b"UNB" and not self._is_after_una:
             self.separators = unb_defaults(head) or self.separators
         else:
+            if self.separators is None and head[:4] in (b"UNH+", b"UNG+"):  # the beginning of the interchange is missing
+                self.separators = EDIFACT_USUAL
             self._is_after_una = False
         return True
 
