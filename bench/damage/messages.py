@@ -189,7 +189,9 @@ def _cut_ends(syntax: Syntax) -> Iterator[Case]:
     for number, (text, stretch) in enumerate(zip(syntax.texts, whole, strict=True)):
         for size in range(len(stretch.raw)):
             rest = stretch.raw[:size]
-            is_whole = rest.rstrip(b"\r\n") == (text.encode(syntax.encoding) + syntax.terminator).rstrip(b"\r\n")
+            is_whole = not text.startswith("UNA") and rest.rstrip(b"\r\n") == (
+                text.encode(syntax.encoding) + syntax.terminator
+            ).rstrip(b"\r\n")
             last = Stretch(rest, stretch.records) if is_whole else syntax.damaged(rest, [text])
             stretches = [*whole[:number], *([last] if rest else [])]
             if rest and syntax.row(rest.decode(syntax.encoding, "replace").strip()) is None:

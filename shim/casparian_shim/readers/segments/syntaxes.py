@@ -382,7 +382,7 @@ class EdifactSyntax(_TerminatedSyntax):
         elif head[:3] == b"UNB" and not self._is_after_una:
             self.separators = unb_defaults(head) or self.separators
         else:
-            if self.separators is None and head[:4] in (b"UNH+", b"UNG+"):  # the beginning of the interchange is missing
+            if self.separators is None and head[:4] in (b"UNH+", b"UNG+"):  # the interchange has no beginning
                 self.separators = EDIFACT_USUAL
             self._is_after_una = False
         return True
