@@ -154,9 +154,9 @@ def read_with(data: bytes, read: Callable[[Any], Any], values: Callable[[dict[st
     rejects = tuple(Rejected(bad.raw, bad.line, bad.offset, bad.reason) for bad in bad_ones)
     rejected_at = {bad.offset for bad in bad_ones}
     accounted = tuple(_accounted(entries, rejected_at))
-    ends = {part.begin: part.end for part in accounted}
     # A reader may leave it to the worker to cut the text out of the file.
-    rejects = tuple(each if each.raw else replace(each, raw=data[each.offset : ends[each.offset]]) for each in rejects)
+    texts = {part.begin: data[part.begin : part.end] for part in accounted}
+    rejects = tuple(each if each.raw else replace(each, raw=texts.get(each.offset or 0)) for each in rejects)
     return Returned(tuple(rows), rejects, failed, accounted)
 
 
