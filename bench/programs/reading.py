@@ -2,7 +2,7 @@
 
 Arguments: `{"reader", "path", "bytes"}`; answers with seconds, records and rejected records. `pyarrow` is pyarrow.csv alone, all
 columns as text, without lines and offsets. With `endless` instead of a path, the reader gets that many bytes of generated input
-from a stream: records without end, or a file with one line of that size.
+from a stream: records without end, or a file with one record of that size (`kind`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
 
-import casparian_shim
 from bench.damage.own import quietly, reader
 
 _COLUMNS = ("id", "qty", "price", "amount", "day", "ts", "side", "acct")
@@ -88,15 +87,72 @@ def read_pyarrow(path: str) -> dict[str, Any]:
     return {**took.times(), "records": records, "rejected": 0}
 
 
-def read_endless(kind: str, size: int) -> dict[str, Any]:
-    """Read generated input with read_csv: `records`, or `line` with a line of `size` bytes between two short ones."""
-    line = b"1000001,500,12.345,1.2345,2024-05-01,2024-05-01T12:00:00Z,BUY,AC-000001\n"
-    head = (",".join(_COLUMNS) + "\n").encode()
+class Endless(NamedTuple):
+    """Generated input for one reader: records without end, or a record of any size between two short ones."""
+
+    reader: str
+    options: dict[str, Any]
+    head: bytes
+    record: bytes
+    #: What stands around a long record.
+    around: tuple[bytes, bytes]
+    tail: bytes = b""
+    #: What the long record consists of.
+    filler: bytes = b"x"
+    #: The records and rejected records of a file with a long one.
+    expected: tuple[int, int] = (2, 1)
+
+
+_TRADE = b"1000001,500,12.345,1.2345,2024-05-01,2024-05-01T12:00:00Z,BUY,AC-000001\n"
+_ENTRY = b"2024-05-01 12:00:00 ERROR it failed\n  at one line\n  at another line\n"
+_ORDER = b'<o id="1000001"><side>BUY</side><qty>500</qty></o>\n'
+_FLAT = b'{"id": 1000001, "side": "BUY", "price": 12.50}'
+_ISA = (
+    b"ISA*00*          *00*          *ZZ*SENDER         *ZZ*RECEIVER       *240101*1200*^*00501*000000001*0*P*:~"
+    b"GS*PO*S*R*20240101*1200*1*X*005010~ST*850*0001~"
+)
+_MSH = b"MSH|^~\\&|A|B|C|D|2024||ORU^R01|1|P|2.5\r"
+_IEA = b"SE*5*0001~GE*1*1~IEA*1*000000001~"
+#: What is read endlessly → how.
+ENDLESS: dict[str, Endless] = {
+    "csv": Endless("read_csv", {}, (",".join(_COLUMNS) + "\n").encode(), _TRADE, (b"", b"\n")),
+    "csv, a quoted cell": Endless("read_csv", {}, b"a,b\n", b'1,"x"\n', (b'2,"', b'"\n')),
+    "lines": Endless("read_lines", {}, b"", _TRADE, (b"", b"\n")),
+    "records, one line": Endless("read_records", {"start": "[0-9]{4}-"}, b"", _ENTRY, (b"2024-", b"\n")),
+    "records, many lines": Endless(
+        "read_records", {"start": "[0-9]{4}-"}, b"", _ENTRY, (b"2024-\n", b"\n"), filler=b"  at a line\n"
+    ),
+    "JSON lines": Endless("read_jsonl", {}, b"", _FLAT + b"\n", (b'{"id": "', b'"}\n')),
+    "JSON": Endless("read_json", {}, b"[\n", _FLAT + b",\n", (b'{"id": "', b'"},\n'), b'{"id": 2}]', expected=(3, 1)),
+    "JSON, nested": Endless(
+        "read_json", {}, b"[\n", _FLAT + b",\n", (b'{"id": [', b'{}]},\n'), b'{"id": 2}]', b'{"x": [1, "y"]},', (3, 1)
+    ),
+    "XML": Endless("read_xml", {"element": "o"}, b"<r>\n", _ORDER, (b"<o>", b"</o>\n"), b"</r>"),
+    "XML, an attribute": Endless("read_xml", {"element": "o"}, b"<r>\n", _ORDER, (b'<o a="', b'"/>\n'), b"</r>", expected=(1, 1)),
+    "HL7": Endless("read_segments", {"format": "hl7"}, _MSH, b"NTE|1||text\r", (b"NTE|2||", b"\r"), expected=(3, 1)),
+    "X12": Endless("read_segments", {"format": "x12"}, _ISA, b"N3*1 Main Street~", (b"N3*", b"~"), _IEA, expected=(8, 1)),
+    "fixed width": Endless(
+        "read_fixed_width", {"fields": {"a": (0, 10), "b": (10, 19)}}, b"", b"0123456789012345678\n", (b"", b"\n")
+    ),
+}  # fmt: skip
+
+
+def read_endless(name: str, kind: str, size: int, **more: Any) -> dict[str, Any]:
+    """Read generated input: `records`, or `long` with a record of `size` bytes between two short ones. `more` are options."""
+    what = ENDLESS[name]
     if kind == "records":
-        stream = Generated(head, line * 14_000, size)
+        stream = Generated(what.head, what.record * (1_000_000 // len(what.record)), size, what.tail)
     else:
-        stream = Generated(head + line, b"x" * (1 << 20), size, b"\n" + line)
-    return _counted(lambda: casparian_shim.read_csv(io.BufferedReader(stream, 1 << 20)))
+        head = what.head + what.record + what.around[0]
+        tail = what.around[1] + what.record + what.tail
+        stream = Generated(head, what.filler * ((1 << 20) // len(what.filler)), size, tail)
+    read = reader(what.reader)
+    answer = _counted(lambda: read(io.BufferedReader(stream, 1 << 20), **what.options, **more))
+    if kind == "long" and (answer["records"], answer["rejected"]) != what.expected:
+        answer["unexpected"] = (
+            f"{answer['records']} records and {answer['rejected']} rejected ones, not {what.expected}"
+        )
+    return answer
 
 
 def _counted(start: Callable[[], Any]) -> dict[str, Any]:
@@ -109,7 +165,7 @@ def _counted(start: Callable[[], Any]) -> dict[str, Any]:
 
 def answer_to(given: dict[str, Any]) -> dict[str, Any]:
     if "endless" in given:
-        return read_endless(given["endless"], given["bytes"])
+        return read_endless(given["endless"], given["kind"], given["bytes"])
     if given["reader"] == "pyarrow":
         return read_pyarrow(given["path"])
     return read_whole(given["reader"], given["path"])

@@ -11,7 +11,7 @@ from bench.damage import Delimited, Score, cases_of, csv_cases, judge, sample
 from bench.damage.own import read_case
 from bench.programs.damaged_csv import TOOLS, read, scored
 from bench.programs.damaged_own import score_of
-from bench.programs.reading import Generated, peak_rss_bytes, read_endless, read_pyarrow, read_whole
+from bench.programs.reading import ENDLESS, Generated, peak_rss_bytes, read_endless, read_pyarrow, read_whole
 
 CLEAN = [case for case in csv_cases(is_rare_included=False) if case.damage == "none"]
 
@@ -74,10 +74,17 @@ def test_generated_input_is_head_blocks_and_tail(size: int) -> None:
 
 
 def test_endless_records_are_counted() -> None:
-    told = read_endless("records", 2_100_000)
+    told = read_endless("csv", "records", 2_100_000)
 
-    assert (told["records"], told["rejected"]) == (28_000, 0)
+    assert (told["records"], told["rejected"]) == (27_776, 0)
     assert peak_rss_bytes() > 1 << 20
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_long_record_is_rejected_by_every_reader(name: str) -> None:
+    told = read_endless(name, "long", 3_000_000, record_bytes_max=100_000)
+
+    assert (told["records"], told["rejected"]) == ENDLESS[name].expected
 
 
 def test_a_clean_file_is_read_whole(tmp_path: Path) -> None:

@@ -136,6 +136,26 @@ _IN_STRING = re.compile('["\\\\\r\n]')
 _AFTER_SCALAR = re.compile('[ \t\r\n\x1e"{}\\[\\],:]')
 
 
+_ANY_TEXT = r'"(?:[^"\\\r\n]++|\\.)*+"'
+_ANY_SCALAR = rf'(?:{_ANY_TEXT}|[^ \t\r\n\x1e"{{}}\[\],:]++)'
+_GAP = r"[ \t\r\n\x1e]*+"
+
+
+def _shallow(inside: str = "") -> str:
+    """A pattern of an object or an array of texts and scalars, and of what `inside` matches."""
+    item = rf"{_GAP}(?:{_ANY_SCALAR}{inside}){_GAP}"
+    member = rf"{_GAP}{_ANY_TEXT}{_GAP}:{item}"
+    return rf"\{{(?:{member}(?:,{member})*+|{_GAP})\}}|\[(?:{item}(?:,{item})*+|{_GAP})\]"
+
+
+_ONE = rf"(?:{_shallow('|' + _shallow())})"
+#: An object or an array of few levels, and several of them in an array; the brackets are in order.
+_SHALLOW = re.compile(_ONE, re.DOTALL)
+_SHALLOW_ITEMS = re.compile(rf"{_ONE}(?:{_GAP},{_GAP}{_ONE})*+", re.DOTALL)
+#: Texts and scalars of an array, up to the comma after the last one that is surely complete.
+_PLAIN_ITEMS = re.compile(rf"(?:{_GAP}{_ANY_SCALAR}{_GAP},)++", re.DOTALL)
+
+
 class Damaged(Exception):
     """Quotes, brackets, commas or colons are out of order."""
 
@@ -219,11 +239,25 @@ class Extent:
                 self.at, self._mode = found.start(), ""
                 if self._is_done():
                     return self.at
+            elif each in "{[" and self._may_begin_value and (found := self._shallow.match(text, self.at)) is not None:
+                self.at = found.end()
+                if self._is_done():
+                    return self.at
+            elif self._stack[-1:] == ["]"] and self._may_begin_value and (found := _PLAIN_ITEMS.match(text, self.at)):
+                self.at, self._expected = found.end(), "value"
             else:
                 self.at += 1
                 if each not in _SPACES and self._token(each):
                     return self.at
         return None
+
+    @property
+    def _may_begin_value(self) -> bool:
+        return self._expected == "value" or (self._expected == "first" and self._stack[-1] == "]")
+
+    @property
+    def _shallow(self) -> re.Pattern[str]:
+        return _SHALLOW_ITEMS if self._stack and self._stack[-1] == "]" else _SHALLOW
 
     @property
     def is_scalar(self) -> bool:
@@ -246,10 +280,10 @@ class Extent:
             self._mode = "string"
             if expected == "name" or (expected == "first" and self._stack[-1] == "}"):
                 self._expected = "after name"
-        elif each in "{[" and (expected == "value" or (expected == "first" and self._stack[-1] == "]")):
+        elif each in "{[" and self._may_begin_value:
             self._stack.append("}" if each == "{" else "]")
             self._expected = "first"
-        elif each not in ",:{[" and (expected == "value" or (expected == "first" and self._stack[-1] == "]")):
+        elif each not in ",:{[" and self._may_begin_value:
             self._mode = "scalar"
         else:
             raise Damaged

@@ -131,11 +131,17 @@ class _Joined:
     def _borders(self, lines: LineBlock) -> list[tuple[int, bool]]:
         """The places where a record begins (True), and those after the last line of one."""
         borders: list[tuple[int, bool]] = []
+        texts = lines.texts
+        if lines.bad:  # they are judged by what can be read of them, so that they cost no record before them
+            raws = lines.raw.filter(texts.is_null()).to_pylist()
+            encoding = lines.encodings[0].as_py()
+            readable = [raw[:RAW_BYTES_MAX].decode(encoding, "replace") for raw in raws]
+            texts = pc.replace_with_mask(texts, texts.is_null(), pa.array(readable, pa.string()))
         if self._start is not None:
-            found = pc.match_substring_regex(lines.texts, f"^(?:{self._start})")
+            found = pc.match_substring_regex(texts, f"^(?:{self._start})")
             borders += [(place, True) for place in pc.indices_nonzero(found).to_pylist()]
         if self._end is not None:
-            found = pc.match_substring_regex(lines.texts, self._end)
+            found = pc.match_substring_regex(texts, self._end)
             borders += [(place + 1, False) for place in pc.indices_nonzero(found).to_pylist()]
             borders.sort()  # where one record ends and the next begins, the end comes first
         return borders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_shim import read_json
-from casparian_shim.readers import source
+from casparian_shim.readers import json_values, source
+from casparian_shim.readers.json_values import Damaged, Extent
 from tests.worker.test_records import Played
 
 #: Elements, and whether they are good.
@@ -211,3 +213,37 @@ def test_what_is_longer_than_the_limit_is_judged_alike_whatever_the_size_of_bloc
         reader = read_json(io.BytesIO(data), record_bytes_max=12)
         found.append((list(reader), [(bad.line, bad.offset, bad.reason, bad.raw) for bad in reader.rejected.first]))
     assert found == [found[0]] * 4
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 12) | st.sampled_from(['x"y', "\\", "a,b", "}", "", "[1"]),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from("ab"), inside, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.one_of(_VALUES.map(json.dumps), st.text('{}[]",:\\ \n1a', max_size=14)), st.integers(0, 60), st.integers(0, 60),
+    st.sampled_from('{}[]",:\\ \n1a'),
+)  # fmt: skip
+def test_the_end_of_a_value_is_the_same_found_by_tokens_or_by_several(text: str, at: int, cut: int, odd: str) -> None:
+    damaged = text[:at] + odd + text[at:] + ", 1"
+    by_several = extent([damaged[:cut], damaged[cut:]])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_SHALLOW", "_SHALLOW_ITEMS", "_PLAIN_ITEMS"):
+            patch.setattr(json_values, name, re.compile("(?!)"))
+        assert extent([damaged]) == by_several
+
+
+def extent(parts: list[str]) -> object:
+    """Where a value ends, or is damaged; otherwise what is known of it."""
+    found, before = Extent(), 0
+    for part in parts:
+        try:
+            end = found.find(part, 0)
+        except Damaged:
+            return "damaged", before + found.at
+        if end is not None:
+            return "end", before + end
+        before += len(part)
+    return found.is_scalar, found._stack, found._expected, found._mode

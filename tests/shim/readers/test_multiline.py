@@ -133,3 +133,12 @@ def test_an_endless_record_is_rejected_and_never_held(monkeypatch: pytest.Monkey
 def test_patterns_are_judged_before_the_file_is_read(options: dict[str, str], problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         read(b"", **options)
+
+
+def test_a_bad_first_line_of_a_record_costs_no_record_before_it() -> None:
+    data = b"1 a\n more\n2 \xff b\n more\n3 " + b"x" * 200 + b"\n more\n4 d\n"
+    reader = read_records(io.BytesIO(data), start="[0-9] ", record_bytes_max=100)
+    assert [row["text"] for row in reader] == ["1 a\n more", "4 d"]
+    assert [(bad.line, bad.reason) for bad in reader.rejected.first] == [
+        (3, "is not valid utf-8: byte 3 (FF)"), (5, "is longer than 100 bytes"),
+    ]  # fmt: skip
