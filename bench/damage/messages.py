@@ -82,10 +82,13 @@ class Syntax:
         assert row is not None
         return Stretch(text.encode(self.encoding) + (self.terminator if terminator is None else terminator), (row,))
 
-    def damaged(self, raw: bytes, texts: Iterable[str] = (), others: Iterable[str] = ()) -> Stretch:
-        """A damaged stretch that held `texts`. They, the literal text of its parts, and `others` are right."""
+    def damaged(self, raw: bytes, texts: Iterable[str] = (), others: Sequence[str] = ()) -> Stretch:
+        """A damaged stretch that held `texts`. They, the literal text of its parts, and `others` are right.
+
+        With `others` it is several segments in one, whose literal text is no segment: the second one would be lost in it.
+        """
         held = tuple(row for text in texts if (row := self.row(text)) is not None)
-        parts = [raw, *re.split(rb"[\r\n]+", raw), *self.pieces(raw)]
+        parts = [] if others else [raw, *re.split(rb"[\r\n]+", raw), *self.pieces(raw)]
         literal = {
             part: self.row(part.decode(self.encoding, "replace").strip("\r\n"))
             for part in [*parts, *(text.encode(self.encoding) for text in others)]

@@ -161,10 +161,12 @@ class BadRecord(CasparianError):
         offset: int | None = None,
         remedy: str = "",
         member: str = "",
+        unit: str = "line",
     ) -> None:
         shown = f": {_shown(raw.decode('utf-8', 'backslashreplace'))}" if raw else ""
+        named = f"The record on line {line}" if unit == "line" else f"{unit.capitalize()} {line}"
         super().__init__(
-            f"The record on line {line}{f' of the member {member!r:.200}' if member else ''} {reason}{shown}.",
+            f"{named}{f' of the member {member!r:.200}' if member else ''} {reason}{shown}.",
             remedy=remedy or "Read with on_bad='reject': such a record is rejected, and the reader continues.",
         )
         self.line = line
@@ -183,11 +185,18 @@ class NotTheEncoding(BadRecord):
     code = ErrorCode.ENCODING_ERROR
 
     def __init__(
-        self, line: int, reason: str, raw: bytes = b"", *, offset: int | None = None, member: str = ""
+        self,
+        line: int,
+        reason: str,
+        raw: bytes = b"",
+        *,
+        offset: int | None = None,
+        member: str = "",
+        unit: str = "line",
     ) -> None:
         guess = "utf-16-le" if raw.count(b"\0") * 4 > len(raw) > 0 else "cp1252"
         remedy = f"Give the reader the file's encoding, for example encoding='{guess}'."
-        super().__init__(line, reason, raw, offset=offset, remedy=remedy, member=member)
+        super().__init__(line, reason, raw, offset=offset, remedy=remedy, member=member, unit=unit)
 
 
 class BadHeader(CasparianError):

@@ -62,6 +62,8 @@ class Input:
         self.is_another_file = is_another_file(file)
         #: The name of the member of an archive that this is.
         self.member: str = getattr(file, "member", "")
+        #: What `row_id` counts, in sentences about one record; "line" means the one on which it begins.
+        self.unit = "line"
         #: Where the first chunk begins, in bytes from the start of the source.
         self.offset = file.tell() if self.reading.has_offsets and file.seekable() else 0
         #: Why a compressed content ends before its end, as a predicate of the record that it ends in; known at its end.

@@ -238,5 +238,49 @@ def test_the_earliest_header_says_the_format(head: bytes, expected: str | None) 
 @given(st.text("PIDOBXN1|~ \r", max_size=40))
 def test_the_fast_look_for_joined_segments_never_misses_one(text: str) -> None:
     separators, data = separators_of("MSH|^~\\&"), text.encode()
-    found = [joined_with(line, separators) for line in data.split(b"\r")]
-    assert may_hold_joined(data, separators) or not any(found)
+    for site_ids in (frozenset[str](), frozenset({"NOX"})):
+        found = [joined_with(line, separators, site_ids) for line in data.split(b"\r")]
+        assert may_hold_joined(data, separators, site_ids) or not any(found)
+
+
+@pytest.mark.parametrize(
+    ("separators", "content"),
+    [
+        ("MSH|^~\\&", b"OBX|1|NM|GLU||5.4|mmol/L|||||FNTE|1||a"),
+        ("MSH|^~\\&", b"OBX|1|NM|GLU||5.4|mmol/L|||||FNTE|||a note"),
+        ("MSH|^~\\&", b"PID|1||P1||DoeROL|7^A|AD|ATT^Attending"),
+        ("MSH|^~\\&", b"PV1|1|IACC|20240131|auto"),
+        ("MSH|^~\\&", b"MSA|AA|1QAK|Q1|OK"),
+        ("MSH|^~\\&", b"ORC|RE|P1RXE|1^BID|Aspirin^500 mg"),
+        ("MSH|^~\\&", b"ORC|RE|P1RXR|PO^Oral"),
+        ("MSH|^~\\&", b"NTE|1||lastBTS|3"),
+        ("MSH#*~\\&", b"PID#1##P1OBX#1#ST"),
+        ("ISA*^:~", b"NM1*IL*1*DOE*JOHNREF*EI*1"),
+        ("ISA*^:~", b"ST*837*0001BHT*0019*00*1"),
+        ("ISA*^:~", b"GS*HC*A*B*20240131*0930*1*X*005010ST*837*0001"),
+        ("UNA:+.? '", b"BGM+220+PO1+9DTM+137:20240131:102"),
+        ("UNA:+.? '", b"UNH+M1+ORDERS:D:96A:UNBGM+220+PO1"),
+    ],
+)
+def test_two_segments_in_one_are_seen(separators: str, content: bytes) -> None:
+    assert joined_with(content, separators_of(separators), frozenset())
+    assert may_hold_joined(content, separators_of(separators), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("separators", "content"),
+    [
+        ("MSH|^~\\&", b"OBX|1|NM|CHOLESTEROL||5.4|mmol/L|||||F"),
+        ("MSH|^~\\&", b"PID|1||P1||GORDON||19800515|M|||1 Main St^^MILAN|IT"),
+        ("MSH|^~\\&", b"PID|1||P1||CLEMENTE||19800515|M"),
+        ("MSH|^~\\&", b"PID|1||P1||BUSCH|SCHMIDT^ANNA|19800515|M"),
+        ("MSH|^~\\&", b"ERR|PID^1^5^101&Required field"),
+        ("MSH|^~\\&", b"DSP|1||see PID|OBX"),
+        ("MSH|^~\\&", b"ZPI|ZPI|1"),
+        ("ISA*^:~", b"NM1*IL*1*COOPER*JO****MI*W1"),
+        ("ISA*^:~", b"N1*BY*TRUST*92*1"),
+        ("UNA:+.? '", b"NAD+BY+541::9++Beta GmbH+SYNAD+Bern"),
+    ],
+)
+def test_a_word_that_ends_like_an_id_is_a_word(separators: str, content: bytes) -> None:
+    assert joined_with(content, separators_of(separators), frozenset({"ZPI"})) is None

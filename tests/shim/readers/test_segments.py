@@ -598,3 +598,47 @@ def test_separators_that_change_are_looked_for_anew() -> None:
     data = hl7(HEAD, b"PID|1||x", other, b"PID#1##aOBX#1#TX", HEAD, b"PID|1||aOBX|1|TX", b"PV1|1|I")
     _, rejects = read_every_way(data, sizes=(1, 50, 200))
     assert [line for line, *_ in rejects] == [4, 6]
+
+
+# --- what stands between segments, and what a lost end joins ---
+
+
+def test_a_rule_between_messages_costs_nothing() -> None:
+    message = hl7(HEAD, b"PID|1||M1")
+    data = b"====\r" + message + b"-----\r" + message + b"\r--------\r\r" + message + b"***\r"
+    rows, rejects = read_every_way(data)
+    assert (texts(rows), rejects) == ([HEAD.decode(), "PID|1||M1"] * 3, [])
+
+
+def test_dashes_within_a_message_may_be_the_rest_of_a_segment() -> None:
+    rows, rejects = read_every_way(hl7(HEAD, b"NTE|1||a", b"-----", b"PID|1||M1", b"=====", b"text"))
+    assert texts(rows) == [HEAD.decode()]
+    assert [(line, reason) for line, _, reason, _ in rejects] == [
+        (2, "may be cut: the text behind it does not begin with a segment id"),
+        (3, "does not begin with a segment id"),
+        (4, "may be cut: the text behind it does not begin with a segment id"),
+        (5, "does not begin with a segment id"),
+        (6, "does not begin with a segment id: 'text'"),
+    ]
+
+
+@pytest.mark.parametrize("ids", [(), ("XYZ",)])
+def test_ids_of_the_site_are_looked_for_inside_of_segments_too(ids: tuple[str, ...]) -> None:
+    data = hl7(HEAD, b"ZPI|1", b"PID|1||M1|ZPI|a", b"OBX|1|TX|A||text|||FZPI|local", b"PV1|1|IXYZ|1|2", b"XYZ|1|2")
+    rows, rejects = read_every_way(data, ids=ids)
+    found = "holds the beginning of another segment ({}|): the end before that is lost"
+    if ids:
+        assert texts(rows)[1:] == ["ZPI|1", "PID|1||M1|ZPI|a", "XYZ|1|2"]
+        assert [(line, reason) for line, _, reason, _ in rejects] == [
+            (4, found.format("ZPI")),
+            (5, found.format("XYZ")),
+        ]
+    else:
+        assert texts(rows)[1:] == ["ZPI|1", "PID|1||M1|ZPI|a"]
+        assert [line for line, *_ in rejects] == [4, 5, 6]
+
+
+@pytest.mark.parametrize(("data", "begin"), [(hl7(HEAD, b"id"), "The record on line 1 may be cut"), (x12(b"id"), "Segment 3")])
+def test_a_bad_segment_is_named_by_its_line_or_its_number(data: bytes, begin: str) -> None:
+    with pytest.raises(BadRecord, match=begin):
+        list(read_segments(io.BytesIO(data), on_bad="raise"))

@@ -14,14 +14,36 @@ import pyarrow.compute as pc
 
 from casparian_shim.readers.segments.separators import Separators
 
-#: `¦` stands for the field separator, `·` for the component separator, `‡` for the end of the segment.
+#: `¦` stands for the field separator, `·` for the component separator, `‡` for the end of the segment, `…` for the rest of a
+#: component, and `∴` for the rest of a field.
 _BEGINNINGS = {
     "hl7": (
-        "(?:PID|NK1|PV1|PV2|OBR|OBX|NTE|AL1|DG1|PR1|GT1|IN1|FT1|SPM|TQ1)¦[0-9]{1,4}¦",
-        "EVN¦[A-Z][0-9][0-9]¦",
+        # With a set id, or another small number, as their first field.
+        "(?:PID|NK1|PV[12]|OB[RX]|NTE|AL1|DG1|PR1|GT1|IN1|FT1|SPM|TQ1|AI[GLPS]|ARV|CER|DB1|DSP|EDU|IAM|IVT|OM[1-7]|PCE|PKG|PYE|RGS|"
+        "RX[DGV]|TXA|UB[12]|CM[01]|PSL|PAC|RQD|RDF)¦[0-9]{1,4}¦",
+        "(?:CON|LAN|ORG)¦[0-9]{1,4}¦…·",
+        "RXA¦[0-9]{1,4}¦[0-9]",
+        # With a time, a code of a table, or an identifier of several components.
+        "EVN¦(?:[A-Z][0-9][0-9]¦|¦[0-9]{8})",
+        "(?:ACC|QRD)¦[0-9]{8}",
+        "NDS¦[0-9]+¦[0-9]{8}",
         "PV1¦¦[A-Z]¦",
-        "PID¦¦¦",
+        "OBX¦¦[A-Z]{2,3}¦",
+        "NTE¦¦[LPO]?¦[A-Za-z][A-Za-z .,]",
+        "(?:PID¦¦|PD1¦|PV2¦|OBR¦|IN2¦)¦",
         "ORC¦[A-Z][A-Z]¦",
+        "MSA¦[AC][AER]¦",
+        "ERR¦¦[A-Z][A-Z0-9]{2}·",
+        "(?:ROL|PRT)¦∴¦(?:AD|CO|DE|LI|UC|UN|UP)¦",
+        "(?:GOL|PRB|PTH)¦(?:AD|CO|DE|LI|UC|UN|UP)¦",
+        "QAK¦∴¦(?:OK|NF|AE|AR)(?:¦|‡|$)",
+        "MF[EI]¦[A-Z0-9]{3}[¦·]",
+        "RXC¦[AB]¦",
+        "SFT¦∴¦v?[0-9]+[.]",
+        "(?:MRG|PD1|RX[OERCDG]|RF1|QPD|NPU|ARQ|CS[PR]|CTI|PDC|SAC)¦…·",
+        "(?:SCH|STF|EQU|INV|FAC)¦…·∴¦…·",
+        "DRG¦[0-9]{1,3}·",
+        "(?:BTS|FTS)¦[0-9]{1,6}(?:¦|‡|$)",
     ),
     "x12": (
         "NM1¦[A-Z0-9]{2,3}¦[12]¦",
@@ -31,9 +53,22 @@ _BEGINNINGS = {
         "SV[123]¦[A-Z]{2}·",
         "SVC¦[A-Z]{2}·",
         "CAS¦[A-Z]{2}¦[0-9]",
-        "CLM¦[^¦‡]{1,38}¦[0-9.]+¦",
-        "CLP¦[^¦‡]{1,38}¦[0-9]{1,2}¦",
+        "CLM¦∴¦[0-9.]+¦",
+        "CLP¦∴¦[0-9]{1,2}¦",
         "PO1¦[0-9]*¦[0-9.]+¦",
+        "BEG¦[0-9]{2}¦[A-Z]{2}¦",
+        "BHT¦[0-9]{4}¦[0-9]{2}¦",
+        "BPR¦[A-Z]¦[0-9.]+¦",
+        "TRN¦[0-9]{1,2}¦",
+        "SBR¦[A-HPSTU]¦[0-9]*¦",
+        "HI¦[A-Z]{2,3}·",
+        "REF¦[A-Z0-9]{2,3}¦",
+        "N1¦(?:PR|PE|BY|ST|SE|SU|VN|BT|SF|IL|II|RI)¦",
+        "N4¦[A-Za-z .]+¦[A-Z]{2}¦[0-9]",
+        "LX¦[0-9]{1,6}(?:‡|$)",
+        "PER¦[A-Z]{2}¦∴¦(?:TE|EM|FX)¦",
+        "GS¦[A-Z]{2}¦∴¦∴¦[0-9]{6,8}¦",
+        "ST¦[0-9]{3}¦[0-9]{4,9}(?:¦|‡|$)",
         "SE¦[0-9]{1,10}¦[0-9]{4,9}(?:‡|$)",
         "GE¦[0-9]{1,6}¦[0-9]{1,9}(?:‡|$)",
         "IEA¦[0-9]{1,5}¦[0-9]{9}(?:‡|$)",
@@ -42,9 +77,10 @@ _BEGINNINGS = {
         "NAD¦[A-Z]{2,3}¦",
         "LIN¦[0-9]{1,6}¦",
         "(?:DTM|QTY|MOA)¦[0-9]{1,3}·",
-        "RFF¦[A-Z]{2,3}·",
+        "(?:RFF|PRI|ALC|CUX|LOC|PIA|FTX|TAX|CNT|IMD)¦(?:[A-Z]{2,3}|[0-9]{1,3})[·¦]",
+        "BGM¦[0-9]{2,3}[·¦]",
         "UNS¦[DS](?:‡|$)",
-        "UN[TZ]¦[0-9]{1,6}¦[^¦‡]{1,14}(?:‡|$)",
+        "UN[TZ]¦[0-9]{1,6}¦[^¦‡]+(?:‡|$)",
     ),
 }
 #: X12's acknowledgments name the segments that they complain about.
@@ -52,28 +88,38 @@ ABOUT_SEGMENTS = frozenset({"AK3", "IK3", "CTX"})
 
 
 @lru_cache(maxsize=64)
-def _pattern(separators: Separators) -> str:
+def _pattern(separators: Separators, site_ids: frozenset[str]) -> str:
     end = re.escape(separators.terminator) if separators.terminator not in ("", "\r", "\n") else r"\r\n"
-    written = "|".join(_BEGINNINGS[separators.format])
-    for stand_in, mark in (("¦", separators.field), ("·", separators.component)):
-        written = written.replace(stand_in, re.escape(mark))
-    return rf"[^\r\n \x0b{end}](?:{written.replace('(?:‡|$)', f'(?:[{end}]|$)').replace('‡', end)})"
+    field_mark, component_mark = re.escape(separators.field), re.escape(separators.component)
+    written = (
+        "|".join(_BEGINNINGS[separators.format])
+        .replace("(?:‡|$)", f"(?:[{end}]|$)")
+        .replace("(?:¦|‡|$)", f"(?:[¦{end}]|$)")
+    )
+    for stand_in, mark in (
+        ("…", f"[^¦·{end}]*"), ("∴", f"[^¦{end}]*"), ("¦", field_mark), ("·", component_mark), ("‡", end),
+    ):  # fmt: skip
+        written = written.replace(stand_in, mark)
+    pattern = rf"[^\r\n \x0b{end}](?:{written})"
+    if site_ids:  # nothing is known of their fields, so that such a field by itself is no evidence
+        pattern += rf"|[^\r\n \x0b{end}{field_mark}{component_mark}](?:{'|'.join(map(re.escape, sorted(site_ids)))}){field_mark}"
+    return pattern
 
 
 @lru_cache(maxsize=64)
-def _compiled(separators: Separators) -> re.Pattern[bytes]:
-    return re.compile(_pattern(separators).encode())
+def _compiled(separators: Separators, site_ids: frozenset[str]) -> re.Pattern[bytes]:
+    return re.compile(_pattern(separators, site_ids).encode())
 
 
-def may_hold_joined(data: bytes, separators: Separators) -> bool:
+def may_hold_joined(data: bytes, separators: Separators, site_ids: frozenset[str]) -> bool:
     """Whether any segment of `data` may hold another one. One fast look at all of them."""
     offsets = (0).to_bytes(4, "little") + len(data).to_bytes(4, "little")
     whole = pa.BinaryArray.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-    found: bool = pc.match_substring_regex(whole, _pattern(separators))[0].as_py()
+    found: bool = pc.match_substring_regex(whole, _pattern(separators, site_ids))[0].as_py()
     return found
 
 
-def joined_with(content: bytes, separators: Separators) -> str | None:
-    """The beginning of another segment inside `content`."""
-    found = _compiled(separators).search(content)
+def joined_with(content: bytes, separators: Separators, site_ids: frozenset[str]) -> str | None:
+    """The beginning of another segment inside `content`. `site_ids`: ids of this file that are not the standard's."""
+    found = _compiled(separators, site_ids).search(content)
     return None if found is None else found[0][1:].decode("latin-1")

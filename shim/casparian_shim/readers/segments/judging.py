@@ -19,11 +19,15 @@ from casparian_shim.readers.segments.syntaxes import Hl7Syntax, Piece, Syntax
 from casparian_shim.readers.source import RAW_BYTES_MAX, not_the_encoding
 from casparian_shim.readers.tape import What
 
+NO_ID = "does not begin with a segment id"
 CUT = "may be cut: the text behind it does not begin with a segment id"
 #: A segment with so many blank lines behind it is taken as complete.
 _WAITING_MAX = 1_000
+_SITE_IDS_MAX = 64
 #: What is left of a segment if the file ends within its id.
 _BEGUN_ID = re.compile(rb"[A-Z][A-Z0-9]?")
+#: A line between messages; whether it is one depends on what follows.
+_RULE = re.compile(rb"\s*([-=_*#+.~])\1{2,}\s*")
 _BLANK_BYTES = b" \t\r\n"
 _PADDING_BYTES = b"\0\x1a \t\r\n"
 
@@ -44,6 +48,15 @@ class Passed(NamedTuple):
     row: int
     end: int
     what: What
+
+
+class Ruled(NamedTuple):
+    """A line of dashes or the like behind a segment: a rule between two messages, or the rest of the segment."""
+
+    row: int
+    start: int
+    end: int
+    raw: bytes
 
 
 class Found(NamedTuple):
@@ -76,14 +89,16 @@ class Judge:
     #: Whether the last piece that is not blank was rejected.
     is_after_reject: bool = False
     is_in_frame: bool = False
-    #: The separators with which no segment of the present bytes holds another one; then the segments need no look.
-    unjoined_for: Separators | None = None
+    #: Ids of this file that are not the standard's: those that the caller names, and those with Z that it has had so far.
+    site_ids: frozenset[str] = field(init=False)
+    #: The separators and site ids with which no segment of the present bytes holds another one; then segments need no look.
+    unjoined_for: tuple[Separators, frozenset[str]] | None = None
     envelopes: Envelopes = field(init=False)
     #: Rejected records of no bytes at the end of the file.
     ended: list[Bad] = field(default_factory=list)
     taken: list[Found | Bad | Passed] = field(default_factory=list)
     #: The last segment and what was passed over behind it: the next piece may show that it is cut.
-    waiting: list[Found | Bad | Passed] = field(default_factory=list)
+    waiting: list[Found | Bad | Passed | Ruled] = field(default_factory=list)
     _headers: frozenset[str] = field(init=False)
     _trailers: frozenset[str] = field(init=False)
 
@@ -92,6 +107,7 @@ class Judge:
         levels = LEVELS[self.syntax.format]
         self._headers = frozenset(level.header for level in levels)
         self._trailers = frozenset(level.trailer for level in levels if level.trailer)
+        self.site_ids = self.syntax.own_ids
 
     def take(self, data: bytes, at: int, pieces: Iterable[Piece], *, is_last: bool) -> int:
         """Judge pieces of `data` from `at`, which is at `offset` in the file. Returns where they end in `data`."""
@@ -141,10 +157,25 @@ class Judge:
     def headers_and_trailers(self) -> frozenset[str]:
         return self._headers | self._trailers
 
-    def release(self) -> None:
-        """The segment that waits is complete."""
-        self.taken += self.waiting
+    def release(self, *, is_inside: bool = False) -> None:
+        """The segment that waits is complete. `is_inside`: the message goes on, so that there is no rule behind it."""
+        if is_inside and any(isinstance(each, Ruled) for each in self.waiting):
+            self._doubt()
+        self.taken += [
+            Passed(each.row, each.end, What.BETWEEN_RECORDS) if isinstance(each, Ruled) else each
+            for each in self.waiting
+        ]
         self.waiting.clear()
+
+    def _doubt(self) -> None:
+        """The segment that waits may be cut, and so lines of dashes behind it are no rules."""
+        last = self.waiting[0] if self.waiting else None
+        if isinstance(last, Found) and last.id not in self._trailers:
+            self.waiting[0] = Bad(last.row, last.start, last.end, CUT, last.raw[:RAW_BYTES_MAX])
+        self.waiting = [
+            Bad(each.row, each.start, each.end, NO_ID, each.raw) if isinstance(each, Ruled) else each
+            for each in self.waiting
+        ]
 
     def _reject(self, end: int, content: bytes, reason: str) -> None:
         self.release()
@@ -165,6 +196,9 @@ class Judge:
         if isinstance(syntax, Hl7Syntax) and id not in self._headers and syntax.holds_a_header(content):
             self._damaged_header("MSH", content, end, "holds the beginning of a message, whose id or line end is lost")
             return
+        if isinstance(syntax, Hl7Syntax) and self._is_rule(content):
+            self._rule(content, end)
+            return
         if syntax.separators is None:
             self._reject(end, content, f"comes before the first {_FIRST[syntax.format]}")
             return
@@ -174,9 +208,23 @@ class Judge:
                 self._reject(end, content, "is cut: the file ends within it")
                 return
             shown = f": {id!r}" if id.strip() else ""
-            self._reject_with_cut_one(content, end, f"does not begin with a segment id{shown}")
+            self._reject_with_cut_one(content, end, f"{NO_ID}{shown}")
             return
         self._segment(id, content, end, is_open)
+
+    def _is_rule(self, content: bytes) -> bool:
+        separators = self.syntax.separators
+        return _RULE.fullmatch(content) is not None and (separators is None or separators.field.encode() not in content)
+
+    def _rule(self, content: bytes, end: int) -> None:
+        """A line of dashes: a rule between messages if a header, a trailer or nothing follows."""
+        self._count_piece()
+        if self.waiting:
+            self.waiting.append(Ruled(self.row, self.offset, end, content[:RAW_BYTES_MAX]))
+        elif self.syntax.separators is None:
+            self.taken.append(Passed(self.row, end, What.BETWEEN_RECORDS))
+        else:
+            self._reject(end, content, NO_ID)
 
     def _judge_long(self, begin: bytes, end: int) -> None:
         syntax = self.syntax
@@ -186,7 +234,7 @@ class Judge:
         if id in self._headers:
             self._damaged_header(id, begin, end, reason)
         elif syntax.is_id(id):
-            self.release()
+            self.release(is_inside=True)
             self._begin_if_outside()
             self._count_piece()
             self._reject(end, begin, reason)
@@ -206,7 +254,7 @@ class Judge:
                 else:
                     self._reject_with_cut_one(content, end, reason)
                 return
-            self.release()
+            self.release(is_inside=True)
         else:
             self.release()
         separators = syntax.separators
@@ -220,8 +268,8 @@ class Judge:
             fault = "is cut: the file ends within it"
         elif fault is None and len(content) > self.bytes_max:
             fault = f"is longer than {self.bytes_max:,} bytes"
-        elif fault is None and separators is not self.unjoined_for and id not in ABOUT_SEGMENTS:
-            other = joined_with(content, separators)
+        elif fault is None and not self.is_unjoined(separators) and id not in ABOUT_SEGMENTS:
+            other = joined_with(content, separators, self.site_ids)
             fault = f"holds the beginning of another segment ({other}): the end before that is lost" if other else None
         if fault is None and syntax.format != "hl7" and (b"\n" in content or b"\r" in content):
             fault = "has a line break inside"
@@ -236,7 +284,17 @@ class Judge:
             Found(self.row, self.offset, end, id, fields, message, position, separators, encoding, content)
         )
         self.is_after_reject = False
+        if self.is_new_site_id(id):
+            self.site_ids |= {id}
         self.after_numbering(id)
+
+    def is_new_site_id(self, id: str) -> bool:
+        return id not in self.site_ids and self.syntax.is_site_id(id) and len(self.site_ids) < _SITE_IDS_MAX
+
+    def is_unjoined(self, separators: Separators) -> bool:
+        """Whether it is known of the present bytes that no segment holds another one."""
+        known = self.unjoined_for
+        return known is not None and known[0] is separators and known[1] is self.site_ids
 
     def number(self, id: str, fields: list[str] | None, row: int) -> str | None:
         """Move to the place of this segment, whose fields may be unreadable; says what is wrong with a trailer."""
@@ -286,9 +344,7 @@ class Judge:
 
     def _reject_with_cut_one(self, content: bytes, end: int, reason: str) -> None:
         """Reject a piece without an id, and the segment before it, which may be cut."""
-        last = self.waiting[0] if self.waiting else None
-        if isinstance(last, Found) and last.id not in self._trailers:
-            self.waiting[0] = Bad(last.row, last.start, last.end, CUT, last.raw[:RAW_BYTES_MAX])
+        self._doubt()
         self._reject(end, content, reason)
 
     def _decoded(self, content: bytes) -> tuple[str, str, str | None]:

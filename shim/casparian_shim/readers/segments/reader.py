@@ -80,6 +80,7 @@ def read_segments(
             if head.strip():
                 raise NotSegments(head)
             found = "hl7"
+        input.unit = "line" if found == "hl7" else "segment"
         yield from _blocks(input, _following(head, chunks, input), SYNTAXES[found](own_ids), record_bytes_max)
 
     return records(source, blocks, encoding=encoding, **common)
@@ -133,12 +134,15 @@ def _blocks(
         data = b"".join((rest, *gathered))
         gathered.clear()
         at = long.advance(judge, data, is_last) if long.begin else 0
-        may_hold: dict[Separators | None, bool] = {None: True}
+        may_hold: dict[tuple[Separators, frozenset[str]], bool] = {}
         while at < len(data) and not long.begin:
             separators = syntax.separators
-            if separators is not None and separators not in may_hold:
-                may_hold[separators] = may_hold_joined(data, separators)
-            judge.unjoined_for = None if may_hold[separators] else separators
+            judge.unjoined_for = None
+            if separators is not None:
+                key = separators, judge.site_ids
+                if key not in may_hold:
+                    may_hold[key] = may_hold_joined(data, *key)
+                judge.unjoined_for = None if may_hold[key] else key
             is_one = separators is None or data.startswith(_SHORT, at)
             region = None if is_one else region_of(judge, data, at, is_last)
             if region is not None or len(judge.taken) > _JUDGED_MAX:

@@ -84,6 +84,10 @@ class Syntax:
     def is_id(self, text: str) -> bool:
         raise NotImplementedError
 
+    def is_site_id(self, id: str) -> bool:
+        """Whether a site has made up this id; the standard reserves ids for that."""
+        return False
+
     def is_damaged_start(self, content: bytes) -> bool:
         """Whether a segment outside of messages has the shape of the one that begins a message."""
         return False
@@ -139,6 +143,9 @@ class Hl7Syntax(Syntax):
 
     def is_id(self, text: str) -> bool:
         return text in self.known or _SITE_ID.fullmatch(text) is not None
+
+    def is_site_id(self, id: str) -> bool:
+        return id[0] == "Z"
 
     def read_header(self, content: bytes) -> str | None:
         """Take the separators of a header line. A damaged one leaves those of the header before it, or else the usual ones."""

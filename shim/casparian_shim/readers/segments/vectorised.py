@@ -55,7 +55,7 @@ def region_of(judge: Judge, data: bytes, at: int, is_last: bool) -> Region | Non
     """
     syntax = judge.syntax
     separators = syntax.separators
-    if separators is None or separators is not judge.unjoined_for or (judge.is_after_reject and judge.position is None):
+    if separators is None or not judge.is_unjoined(separators) or (judge.is_after_reject and judge.position is None):
         return None
     cut = _hl7_cut(data, at, is_last) if isinstance(syntax, Hl7Syntax) else _terminated_cut(judge, data, at, is_last)
     if cut is None:
@@ -264,6 +264,8 @@ class _Found:
         known = pc.unique(ids).to_pylist()
         if not all(map(syntax.is_id, known)) or _LENGTHS_INSIDE.intersection(known):
             return None
+        if any(map(judge.is_new_site_id, known)):
+            return None  # from the first of them on, others are looked for inside of segments
         if isinstance(syntax, Hl7Syntax) and syntax.outside.intersection(known):
             return None
         if len(ids) < 2 or pc.sum(sizes).as_py() != size:
@@ -294,7 +296,7 @@ class _Found:
             return None
         judge.row, judge.offset = row + count, offset + size
         judge.is_after_reject = False
-        judge.release()
+        judge.release(is_inside=self.ids[0].as_py() not in judge.headers_and_trailers)
         messages, positions = (pa.array(each, pa.int64()) for each in numbers)
         return Region(
             size, self.ids, messages, positions, fields, self.separators, rows, ends, skips, judge.encodings[0]
