@@ -8,8 +8,6 @@ stands and quarantined by the worker.
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from hl7_tables import Clock, Extractor
 
 from casparian_shim import read_segments
@@ -242,7 +240,7 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
     if kept not in ("all", "other"):
         raise BadParameter("segments", kept, "all or other")
     encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
-    extractor = Extractor(Clock(ctx.params["tz"], ctx.log), encodings[0])
+    extractor = Extractor(Clock(ctx.params["tz"], ctx.log), encodings[0], keeps_all=kept == "all")
     segments = read_segments(
         ctx.file,
         "hl7",
@@ -252,17 +250,7 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
         as_="batches",
     )
     for batch in segments:
-        rows = batch.filter(pc.is_in(batch.column("segment"), _READ)).to_pylist()
-        taken = extractor.take(rows)
-        row_ids = extractor.take_row_ids()
-        yield "hl7_segments", batch if kept == "all" else _without(batch, row_ids)
-        yield from taken
+        if kept == "all":
+            yield "hl7_segments", batch
+        yield from extractor.take(batch)
     yield from extractor.finish()
-
-
-_READ = pa.array(["MSH", "EVN", "PID", "PV1", "ORC", "OBR", "OBX", "NTE"])
-
-
-def _without(batch: pa.RecordBatch, row_ids: list[int]) -> pa.RecordBatch:
-    taken = pc.is_in(batch.column("__cf_row_id"), pa.array(row_ids, pa.int64()))
-    return batch.filter(pc.invert(taken))

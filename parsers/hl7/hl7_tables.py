@@ -1,22 +1,23 @@
 """Which field of which segment fills which column, and times with their zone.
 
-`Extractor` takes the segments of a file in their order and remembers what a row needs from earlier ones: the message's header,
-the patient, the order. It extracts from ADT and ORU messages only; a message whose header was rejected is left to `hl7_segments`.
+`Extractor` takes the segments of a file in batches, in their order, and makes columns. What a row needs from earlier segments
+(the message's header, the patient, the order) is looked up for all of them at once; what later batches may need is kept. Rows are
+made of ADT and ORU messages only; a message whose header was rejected is left to `hl7_segments`.
 """
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from logging import Logger
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from casparian_shim import Segment
-from casparian_shim.readers.segments import unescaped
+import pyarrow as pa
+import pyarrow.compute as pc
 
-Row = dict[str, Any]
+from casparian_shim.readers.segments import SegmentColumns, joined_batches
+
+Tables = Iterator[tuple[str, pa.RecordBatch]]
 #: Column → field and component.
 Columns = Mapping[str, tuple[int, int]]
 
@@ -48,12 +49,13 @@ _OBSERVATION: Columns = {
     "set_id": (1, 1), "value_type": (2, 1), "code": (3, 1), "code_text": (3, 2), "code_system": (3, 3), "sub_id": (4, 1),
     "units": (6, 1), "reference_range": (7, 1), "status": (11, 1), "producer": (15, 1), "method": (17, 1),
 }  # fmt: skip
-_NO_ORDER: Row = dict.fromkeys(_ORDER)
 #: Segments that become a row of their own.
-_ROWS = ("PID", "PV1", "OBX", "NTE")
-_READ_TYPES = ("ADT", "ORU")
-_CODED = frozenset({"CE", "CF", "CNE", "CWE", "IS", "ID"})
-_TEXTS = frozenset({"ST", "TX", "FT", "NM", "DT", "TM", "TS", "DTM", "SI", ""})
+_ROWS = pa.array(["PID", "PV1", "OBX", "NTE"])
+_READ_TYPES = pa.array(["ADT", "ORU"])
+_CODED = pa.array(["CE", "CF", "CNE", "CWE", "IS", "ID"])
+_TEXTS = pa.array(["ST", "TX", "FT", "NM", "DT", "TM", "TS", "DTM", "SI", ""])
+#: Segments are gathered up to this number before their rows are made.
+_GATHERED = 16 * 1024
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d(?:\.\d{1,9})?)?([+-]\d{4})?")
 _LESS_PRECISE = re.compile(r"\d{4}(?:\d\d){0,3}(?:[+-]\d{4})?")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)")
@@ -78,10 +80,8 @@ class Clock:
         self._is_told = False
         self._offset_of = lru_cache(maxsize=4096)(self._local_offset)
 
-    def time(self, text: str | None) -> tuple[str | None, bool]:
+    def time(self, text: str) -> tuple[str | None, bool]:
         """The time, and whether it is as precise as a time: a date alone is none. Other text is returned as it is."""
-        if text is None:
-            return None, True
         found = _TIME.fullmatch(text)
         if found is None:
             return (None, False) if _LESS_PRECISE.fullmatch(text) else (text, True)
@@ -107,172 +107,230 @@ class Clock:
         return offset if offset == moment.replace(fold=1).strftime("%z") else ""
 
 
-@dataclass(slots=True)
-class _Message:
-    """What the segments of one message share."""
-
-    number: int
-    control_id: str | None
-    is_read: bool
-    patient_id: str | None = None
-    order: Row = field(default_factory=lambda: _NO_ORDER)
-    ordered_at: str | None = None
-    last: Segment | None = None
-
-    def row(self, segment: Segment, columns: Columns) -> Row:
-        row: Row = {name: segment.value(*place) for name, place in columns.items()}
-        return {"message": self.number, "control_id": self.control_id, **row, **_origin(segment)}
+def _birth(text: str) -> tuple[str | None, bool]:
+    """The day, and whether the text says a day and nothing else."""
+    found = _DATE.fullmatch(text[:8])
+    if len(text) < 8 and _LESS_PRECISE.fullmatch(text):
+        return None, False
+    return "-".join(found.groups()) if found is not None else text, len(text) == 8
 
 
-def _origin(segment: Segment) -> Row:
-    """Where a row comes from, and the codec that read it if several were given."""
-    origin: Row = {"__cf_row_id": segment.row_id}
-    return origin if segment.raw_encoding is None else origin | {"_cf_raw_encoding": segment.raw_encoding}
+class _Written:
+    """Times of rows that their columns cannot hold: gathered field by field, as they are written."""
+
+    def __init__(self) -> None:
+        self._parts: list[pa.StringArray] = []
+
+    def read(
+        self, texts: pa.StringArray, label: pa.StringArray | str, time: Callable[[str], tuple[str | None, bool]]
+    ) -> pa.StringArray:
+        """The times of some texts; of those that are not precise, the text is kept."""
+        coded = texts.dictionary_encode()
+        told = [time(text) for text in coded.dictionary.to_pylist()]
+        times = pa.array([each for each, _ in told], pa.string()).take(coded.indices)
+        is_precise = pc.fill_null(
+            pa.array([is_precise for _, is_precise in told], pa.bool_()).take(coded.indices), True
+        )
+        if is_precise.false_count:
+            kept = pc.binary_join_element_wise(label, texts, " ")
+            self._parts.append(pc.if_else(is_precise, pa.scalar(None, pa.string()), kept))
+        return times
+
+    def column(self, count: int) -> pa.StringArray:
+        column = pa.nulls(count, pa.string())
+        for part in self._parts:
+            both = pc.binary_join_element_wise(column, part, "; ")
+            column = pc.coalesce(both, column, part)
+        return column
+
+
+class _Context:
+    """Some segments, and for each of them the places of those that it depends on; NULL where there is none."""
+
+    def __init__(self, segments: SegmentColumns) -> None:
+        self.segments = segments
+        ids = segments.ids
+        is_header = pc.equal(ids, "MSH")
+        header = segments.in_force(is_header)
+        is_inside = pc.fill_null(pc.equal(segments.messages.take(header), segments.messages), False)
+        headers = segments.where(is_header)
+        self.headers = segments.numbers.filter(is_header)
+        self.header = header
+        is_read = pc.is_in(headers.value(9), _READ_TYPES)
+        of_read = pc.fill_null(is_read.take(self._ordinals(is_header)), False)
+        self.is_read = pc.and_(is_inside, of_read)
+        self.control_ids = headers.value(10).take(self._ordinals(is_header))
+
+        def last(mask: pa.BooleanArray) -> pa.Int64Array:
+            return segments.in_force(pc.and_(self.is_read, mask), is_header)
+
+        self.event = segments.in_force(pc.and_(is_inside, pc.equal(ids, "EVN")), is_header)
+        self.patient = last(pc.equal(ids, "PID"))
+        self.order = last(pc.equal(ids, "OBR"))
+        is_other = pc.invert(pc.or_(is_header, pc.equal(ids, "NTE")))
+        self.noted = last(is_other)
+
+    @staticmethod
+    def _ordinals(is_header: pa.BooleanArray) -> pa.Int64Array:
+        """Which header of all is in force, from 0; NULL before the first."""
+        count = pc.cumulative_sum(is_header.cast(pa.int64()))
+        return pc.if_else(pc.equal(count, 0), pa.scalar(None, pa.int64()), pc.subtract(count, 1))
+
+    def kept(self) -> pa.Int64Array:
+        """The places of segments on which later ones may depend."""
+        last = len(self.segments) - 1
+        places = {each[last].as_py() for each in (self.header, self.event, self.patient, self.order, self.noted)}
+        return pa.array(sorted(places - {None}), pa.int64())
 
 
 class Extractor:
-    """Rows of all outputs but `hl7_segments`."""
+    """Rows of all outputs. With `keeps_all`, all segments were given to `hl7_segments` already."""
 
-    def __init__(self, clock: Clock, encoding: str) -> None:
+    def __init__(self, clock: Clock, encoding: str, *, keeps_all: bool) -> None:
         self._clock = clock
+        self._keeps_all = keeps_all
         self._encoding = encoding
-        self._message: _Message | None = None
-        #: The row of the message's header, until its EVN was seen.
-        self._header: tuple[Row, list[str]] | None = None
-        self._row_ids: list[int] = []
-        self._rows: dict[str, list[Row]] = {}
+        self._kept: pa.RecordBatch | None = None
+        self._gathered: list[pa.RecordBatch] = []
+        self._count = 0
 
-    def take(self, rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-        """The rows that these segments give."""
-        for each in rows:
-            self._take(Segment(each, self._encoding))
-        return self._take_rows()
+    def take(self, batch: pa.RecordBatch) -> Tables:
+        """The rows that are complete with these segments, if enough were gathered."""
+        self._gathered.append(batch)
+        self._count += len(batch)
+        if self._count >= _GATHERED or not self._keeps_all:
+            yield from self._tables(is_last=False)
 
-    def take_row_ids(self) -> list[int]:
-        """The segments that became rows since the last call."""
-        row_ids, self._row_ids = self._row_ids, []
-        return row_ids
+    def finish(self) -> Tables:
+        yield from self._tables(is_last=True)
 
-    def finish(self) -> Iterator[tuple[str, list[Row]]]:
-        self._give_header()
-        yield from self._take_rows()
-
-    def _take_rows(self) -> list[tuple[str, list[Row]]]:
-        rows, self._rows = self._rows, {}
-        return list(rows.items())
-
-    def _take(self, segment: Segment) -> None:
-        if segment.id == "MSH":
-            self._begin(segment)
-            self._row_ids.append(segment.row_id)
+    def _tables(self, *, is_last: bool) -> Tables:
+        gathered, self._gathered, self._count = [*([self._kept] if self._kept else []), *self._gathered], [], 0
+        batch = joined_batches(gathered)
+        if not batch:
             return
-        message = self._message
-        if message is None or segment.message != message.number:
-            return  # the message's header was rejected
-        if segment.id == "EVN" and self._header is not None:
-            row, written = self._header
-            row |= {name: segment.value(*place) for name, place in _EVENT.items()}
-            row["event_time"] = self._time(segment, 2, written)
-        if not message.is_read:
-            return
-        match segment.id:
-            case "PID":
-                self._patient(message, segment)
-            case "PV1":
-                self._visit(message, segment)
-            case "OBX":
-                self._observation(message, segment)
-            case "NTE":
-                self._note(message, segment)
-            case "OBR":
-                message.order = {name: segment.value(*place) for name, place in _ORDER.items()}
-                message.ordered_at = segment.value(7)
-        if segment.id in _ROWS:
-            self._row_ids.append(segment.row_id)
-        if segment.id != "NTE":
-            message.last = segment
+        segments = SegmentColumns(batch, self._encoding)
+        context = _Context(segments)
+        new = pc.greater_equal(segments.numbers, len(self._kept) if self._kept else 0)
+        rows = pc.and_(new, context.is_read)
+        if not self._keeps_all:
+            taken = pc.or_(pc.and_(rows, pc.is_in(segments.ids, _ROWS)), pc.equal(segments.ids, "MSH"))
+            yield "hl7_segments", batch.filter(pc.and_not(new, taken))
+        headers = context.headers
+        if not is_last and len(headers):
+            headers = headers.slice(0, len(headers) - 1)  # an EVN may follow
+        if len(headers):
+            yield "hl7_messages", self._messages(context, headers)
+        for id, output, made in (
+            ("PID", "hl7_patients", self._patients),
+            ("PV1", "hl7_visits", self._visits),
+            ("OBX", "hl7_observations", self._observations),
+            ("NTE", "hl7_notes", self._notes),
+        ):
+            places = segments.numbers.filter(pc.and_(rows, pc.equal(segments.ids, id)))
+            if len(places):
+                yield output, made(context, places)
+        self._kept = batch.take(context.kept())
 
-    def _begin(self, header: Segment) -> None:
-        self._give_header()
-        assert header.message is not None
-        message = self._message = _Message(header.message, header.value(10), header.value(9) in _READ_TYPES)
-        written: list[str] = []
-        row = message.row(header, _MESSAGE) | dict.fromkeys((*_EVENT, "event_time"))
-        row["message_time"] = self._time(header, 7, written)
-        self._header = row, written
+    def _messages(self, context: _Context, headers: pa.Int64Array) -> pa.RecordBatch:
+        segments = context.segments
+        msh = segments.take(headers)
+        following = pa.concat_arrays([context.headers, pa.array([len(segments)], pa.int64())]).slice(1, len(headers))
+        evn = segments.take(context.event.take(pc.subtract(following, 1)))
+        written = _Written()
+        time, event_time = (
+            self._time(one, id, number, written) for one, id, number in ((msh, "MSH", 7), (evn, "EVN", 2))
+        )
+        columns = _values(msh, _MESSAGE) | _values(evn, _EVENT) | {"message_time": time, "event_time": event_time}
+        return _batch(msh, {"message": msh.messages} | columns, written)
 
-    def _give_header(self) -> None:
-        if self._header is not None:
-            row, written = self._header
-            self._header = None
-            self._give("hl7_messages", row, written)
+    def _patients(self, context: _Context, places: pa.Int64Array) -> pa.RecordBatch:
+        pid = context.segments.take(places)
+        written = _Written()
+        columns = _values(pid, _PATIENT) | {"patient_ids": pid.repetitions(3)}
+        columns["birth_date"] = written.read(pid.value(7), "PID-7", _birth)
+        columns["death_time"] = self._time(pid, "PID", 29, written)
+        return _batch(pid, _shared(context, places) | columns, written)
 
-    def _patient(self, message: _Message, pid: Segment) -> None:
-        written: list[str] = []
-        row = message.row(pid, _PATIENT)
-        message.patient_id = row["patient_id"]
-        row["patient_ids"] = pid.repetitions(3)
-        born = pid.value(7)
-        found = _DATE.fullmatch(born[:8]) if born is not None else None
-        row["birth_date"] = "-".join(found.groups()) if found is not None else born
-        if born is not None and _LESS_PRECISE.fullmatch(born) and len(born) < 8:
-            row["birth_date"] = None
-        if born is not None and len(born) != 8:
-            written.append(f"PID-7 {born}")
-        row["death_time"] = self._time(pid, 29, written)
-        self._give("hl7_patients", row, written)
+    def _visits(self, context: _Context, places: pa.Int64Array) -> pa.RecordBatch:
+        pv1 = context.segments.take(places)
+        written = _Written()
+        columns = _values(pv1, _VISIT) | {
+            "admit_time": self._time(pv1, "PV1", 44, written), "discharge_time": self._time(pv1, "PV1", 45, written),
+        }  # fmt: skip
+        return _batch(pv1, _shared(context, places) | _patient_id(context, places) | columns, written)
 
-    def _visit(self, message: _Message, pv1: Segment) -> None:
-        written: list[str] = []
-        row = message.row(pv1, _VISIT) | {"patient_id": message.patient_id}
-        row["admit_time"] = self._time(pv1, 44, written)
-        row["discharge_time"] = self._time(pv1, 45, written)
-        self._give("hl7_visits", row, written)
+    def _observations(self, context: _Context, places: pa.Int64Array) -> pa.RecordBatch:
+        segments = context.segments
+        obx, obr = segments.take(places), segments.take(context.order.take(places))
+        written = _Written()
+        own, ordered = obx.value(14), obr.value(7)
+        label = pc.if_else(pc.is_valid(own), "OBX-14", "OBR-7")
+        columns = _values(obx, _OBSERVATION) | _values(obr, _ORDER) | _value(obx)
+        columns |= {
+            "position": obx.positions, "abnormal_flags": _written(obx, 8),
+            "observed_at": written.read(pc.coalesce(own, ordered), label, self._clock.time),
+        }  # fmt: skip
+        return _batch(obx, _shared(context, places) | _patient_id(context, places) | columns, written)
 
-    def _observation(self, message: _Message, obx: Segment) -> None:
-        written: list[str] = []
-        row = message.row(obx, _OBSERVATION) | message.order | _value(obx)
-        row |= {"patient_id": message.patient_id, "position": obx.position, "abnormal_flags": obx[8] or None}
-        if obx.value(14) is not None or message.ordered_at is None:
-            row["observed_at"] = self._time(obx, 14, written)
-        else:
-            row["observed_at"], is_precise = self._clock.time(message.ordered_at)
-            if not is_precise:
-                written.append(f"OBR-7 {message.ordered_at}")
-        self._give("hl7_observations", row, written)
+    def _notes(self, context: _Context, places: pa.Int64Array) -> pa.RecordBatch:
+        segments = context.segments
+        nte, about = segments.take(places), segments.take(context.noted.take(places))
+        columns = {
+            "position": nte.positions, "about": about.ids, "about_position": about.positions, "set_id": nte.value(1),
+            "source": nte.value(2), "comment": nte.joined(3),
+        }  # fmt: skip
+        return _batch(nte, _shared(context, places) | _patient_id(context, places) | columns)
 
-    def _note(self, message: _Message, nte: Segment) -> None:
-        last = message.last
-        comments = [unescaped(each, nte.separators, nte.encoding) for each in nte.repetitions(3)]
-        self._give("hl7_notes", {
-            "message": message.number, "control_id": message.control_id, "patient_id": message.patient_id,
-            "position": nte.position, "about": last.id if last else None, "about_position": last.position if last else None,
-            "set_id": nte.value(1), "source": nte.value(2), "comment": "\n".join(comments) if comments else None,
-            **_origin(nte),
-        })  # fmt: skip
-
-    def _time(self, segment: Segment, number: int, written: list[str]) -> str | None:
-        text = segment.value(number)
-        time, is_precise = self._clock.time(text)
-        if not is_precise:
-            written.append(f"{segment.id}-{number} {text}")
-        return time
-
-    def _give(self, output: str, row: Row, written: list[str] | None = None) -> None:
-        if written is not None:
-            row["times_as_written"] = "; ".join(written) or None
-        self._rows.setdefault(output, []).append(row)
+    def _time(self, segments: SegmentColumns, id: str, number: int, written: _Written) -> pa.StringArray:
+        return written.read(segments.value(number), f"{id}-{number}", self._clock.time)
 
 
-def _value(obx: Segment) -> Row:
-    """The value of an observation, by its type: a text with its repetitions on lines of their own, a code, or only as written."""
-    written, kind = obx[5] or None, obx[2]
-    value = text = system = None
-    if kind in _CODED:
-        value, text, system = (obx.value(5, component) for component in (1, 2, 3))
-    elif kind == "SN":
-        parts = [unescaped(part, obx.separators, obx.encoding) for part in obx.components(5)]
-        value = "".join(parts) or None  # such as >100, 1:128, 2-4
-    elif kind in _TEXTS and written is not None:
-        value = "\n".join(unescaped(each, obx.separators, obx.encoding) for each in obx.repetitions(5))
+def _values(segments: SegmentColumns, columns: Columns) -> dict[str, pa.Array]:
+    return {name: segments.value(*place) for name, place in columns.items()}
+
+
+def _written(segments: SegmentColumns, number: int) -> pa.StringArray:
+    """A field as it is written; NULL where nothing is."""
+    texts = segments.written(number)
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+
+
+def _shared(context: _Context, places: pa.Int64Array) -> dict[str, pa.Array]:
+    return {"message": context.segments.messages.take(places), "control_id": context.control_ids.take(places)}
+
+
+def _patient_id(context: _Context, places: pa.Int64Array) -> dict[str, pa.Array]:
+    return {"patient_id": context.segments.take(context.patient.take(places)).value(3)}
+
+
+def _value(obx: SegmentColumns) -> dict[str, pa.Array]:
+    """The values of observations by their type: a text, its repetitions on lines of their own; a code; or only as written."""
+    written, kind = _written(obx, 5), pc.fill_null(obx.written(2), "")
+    is_coded, is_text = pc.is_in(kind, _CODED), pc.is_in(kind, _TEXTS)
+    none = pa.scalar(None, pa.string())
+    value = pc.if_else(is_text, obx.joined(5), none)
+    text = system = pa.nulls(len(obx), pa.string())
+    if is_coded.true_count:
+        value = pc.if_else(is_coded, obx.value(5), value)
+        text, system = (pc.if_else(is_coded, obx.value(5, component), none) for component in (2, 3))
+    is_number = pc.equal(kind, "SN")
+    if is_number.true_count:
+        value = pc.replace_with_mask(value, is_number, _structured(obx.where(is_number)))
     return {"value": value, "value_text": text, "value_system": system, "value_as_written": written}
+
+
+def _structured(obx: SegmentColumns) -> pa.StringArray:
+    """Structured numbers in one text, such as >100, 1:128, 2-4."""
+    joined = obx.joined(5, "", of="components")
+    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
+
+
+def _batch(segments: SegmentColumns, columns: dict[str, pa.Array], written: _Written | None = None) -> pa.RecordBatch:
+    """Rows with where they come from, and the codec that read them if several were given."""
+    if written is not None:
+        columns["times_as_written"] = written.column(len(segments))
+    columns["__cf_row_id"] = segments.row_ids
+    if segments.raw_encodings is not None:
+        columns["_cf_raw_encoding"] = segments.raw_encodings
+    return pa.RecordBatch.from_pydict(columns)

@@ -638,7 +638,9 @@ def test_ids_of_the_site_are_looked_for_inside_of_segments_too(ids: tuple[str, .
         assert [line for line, *_ in rejects] == [4, 5, 6]
 
 
-@pytest.mark.parametrize(("data", "begin"), [(hl7(HEAD, b"id"), "The record on line 1 may be cut"), (x12(b"id"), "Segment 3")])
+@pytest.mark.parametrize(
+    ("data", "begin"), [(hl7(HEAD, b"id"), "The record on line 1 may be cut"), (x12(b"id"), "Segment 3")]
+)
 def test_a_bad_segment_is_named_by_its_line_or_its_number(data: bytes, begin: str) -> None:
     with pytest.raises(BadRecord, match=begin):
         list(read_segments(io.BytesIO(data), on_bad="raise"))

@@ -2,9 +2,11 @@
 
 `separators` reads headers and escapes, `syntaxes` cuts bytes into pieces, `judging` decides what each piece is, `envelopes`
 compares trailers with what they end, and `joined` finds segments whose end is lost. `vectorised` does the same for regions
-without anything unusual, and `reader` makes blocks of both. `segment` is what an author of parsers uses.
+without anything unusual, and `reader` makes blocks of both. `segment` and, for whole batches, `columns` are what an author of
+parsers uses.
 """
 
+from casparian_shim.readers.segments.columns import SegmentColumns, joined_batches
 from casparian_shim.readers.segments.reader import NotSegments, read_segments
 from casparian_shim.readers.segments.segment import Segment, segment_text
 from casparian_shim.readers.segments.separators import Separators, escaped, separators_of, unescaped
@@ -12,8 +14,10 @@ from casparian_shim.readers.segments.separators import Separators, escaped, sepa
 __all__ = [
     "NotSegments",
     "Segment",
+    "SegmentColumns",
     "Separators",
     "escaped",
+    "joined_batches",
     "read_segments",
     "segment_text",
     "separators_of",

@@ -69,6 +69,10 @@ class Envelopes:
     _open: list[_Open | None] = field(default_factory=lambda: [None, None, None])
     _left_open: list[str] = field(default_factory=list)
 
+    def copy(self) -> Envelopes:
+        opened = [_Open(each.reference, each.row, [*each.counts]) if each is not None else None for each in self._open]
+        return Envelopes(self.format, opened, [*self._left_open])
+
     @property
     def may_hold_messages(self) -> bool:
         """Whether a message may begin here: in X12 within a group, in EDIFACT within an interchange."""
@@ -87,6 +91,13 @@ class Envelopes:
     def begin_headless(self, row: int) -> None:
         """A message whose header is damaged."""
         self._begin(2, None, row, True)
+
+    def begin_messages(self, count: int, last_row: int) -> None:
+        """Headers of HL7 messages, one after the other without another header or trailer between them."""
+        self._begin(2, None, last_row, False)
+        for outer in self._open[:2]:
+            if outer is not None:
+                outer.counts[2] += count - 1
 
     def end(self, id: str, fields: Sequence[str], segments: int, row: int, *, is_after_reject: bool) -> str | None:
         """A trailer: None if it is right, or what is wrong with it."""

@@ -42,9 +42,7 @@ class Segment:
         text = self[number]
         if not text:
             return []
-        if self._is_about_separators(number):
-            return [text]
-        return _split(text, self.separators.repetition, self.separators)
+        return [text] if self._is_about_separators(number) else repetitions_of(text, self.separators)
 
     def components(self, number: int, repetition: int = 1) -> list[str]:
         """The components of one repetition of a field, as written."""
@@ -53,7 +51,7 @@ class Segment:
             return []
         if self._is_about_separators(number):
             return repetitions
-        return _split(repetitions[repetition - 1], self.separators.component, self.separators)
+        return components_of(repetitions[repetition - 1], self.separators)
 
     def value(self, number: int, component: int = 1, *, repetition: int = 1, subcomponent: int = 1) -> str | None:
         """One value with its escape sequences resolved; None if nothing is written there.
@@ -63,14 +61,9 @@ class Segment:
         written = self[number]
         if not written or written.isalnum():  # no separator, no escape
             return written or None if component == repetition == subcomponent == 1 else None
-        components = self.components(number, repetition)
-        if component > len(components):
-            return None
         if self._is_about_separators(number):
-            return components[0]
-        parts = _split(components[component - 1], self.separators.subcomponent, self.separators)
-        text = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
-        return unescaped(text, self.separators, self.encoding) if text else None
+            return written if component == repetition == 1 else None
+        return value_of(written, self.separators, self.encoding, component, repetition, subcomponent)
 
     def _is_about_separators(self, number: int) -> bool:
         """Whether the field names the separators themselves."""
@@ -81,6 +74,29 @@ class Segment:
                 return self.id == "ISA" and number in (11, 16)
             case _:
                 return self.id == "UNA"
+
+
+def repetitions_of(written: str, separators: Separators) -> list[str]:
+    return _split(written, separators.repetition, separators)
+
+
+def components_of(repetition: str, separators: Separators) -> list[str]:
+    return _split(repetition, separators.component, separators)
+
+
+def value_of(
+    written: str, separators: Separators, encoding: str, component: int = 1, repetition: int = 1, subcomponent: int = 1
+) -> str | None:
+    """One value of a field, with its escape sequences resolved; None if nothing is written there."""
+    text = written
+    for mark, number in (
+        (separators.repetition, repetition),
+        (separators.component, component),
+        (separators.subcomponent, subcomponent),
+    ):
+        parts = _split(text, mark, separators)
+        text = parts[number - 1] if number <= len(parts) else ""
+    return unescaped(text, separators, encoding) if text else None
 
 
 def segment_text(id: str, fields: Sequence[str], separators: Separators) -> str:

@@ -6,7 +6,6 @@ than before. Then `region_of` declines, and the careful path reads the same byte
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -297,53 +296,89 @@ class _Found:
         judge.row, judge.offset = row + count, offset + size
         judge.is_after_reject = False
         judge.release(is_inside=self.ids[0].as_py() not in judge.headers_and_trailers)
-        messages, positions = (pa.array(each, pa.int64()) for each in numbers)
-        return Region(
-            size, self.ids, messages, positions, fields, self.separators, rows, ends, skips, judge.encodings[0]
-        )
+        return Region(size, self.ids, *numbers, fields, self.separators, rows, ends, skips, judge.encodings[0])
 
     def _numbers(
         self, judge: Judge, fields: pa.ListArray, rows: pa.Int64Array
-    ) -> tuple[list[int | None], list[int | None]] | None:
+    ) -> tuple[pa.Int64Array, pa.Int64Array] | None:
         """The message and the position of each segment. The judge is moved, unless something is wrong."""
-        syntax = judge.syntax
+        if isinstance(judge.syntax, Hl7Syntax):
+            return self._numbers_by_headers(judge, rows)
         saved = judge.envelopes, judge.messages, judge.position
-        judge.envelopes = copy.deepcopy(judge.envelopes)
-        turning = [*judge.headers_and_trailers, *syntax.outside]
-        places = pc.indices_nonzero(pc.is_in(self.ids, pa.array(turning)))
-        events = zip(
-            places.to_pylist(),
-            self.ids.take(places).to_pylist(),
-            fields.take(places).to_pylist(),
-            rows.take(places).to_pylist(),
-            strict=True,
-        )
-        messages: list[int | None] = []
-        positions: list[int | None] = []
-
-        def inside(upto: int) -> bool:
-            """Number the segments before the next header or trailer. They must be in a message."""
-            count = upto - len(messages)
-            if not count:
-                return True
-            if judge.position is None:
-                return False
-            messages.extend([judge.messages] * count)
-            positions.extend(range(judge.position + 1, judge.position + count + 1))
-            judge.position += count
-            return True
-
-        for place, id, its_fields, row in events:
-            if not inside(place) or judge.number(id, its_fields, row) is not None:
+        judge.envelopes = judge.envelopes.copy()
+        is_turn = pc.is_in(self.ids, pa.array([*judge.headers_and_trailers, *judge.syntax.outside]))
+        turns = _Turns(judge)
+        places = pc.indices_nonzero(is_turn)
+        columns = (places, self.ids.take(places), fields.take(places), rows.take(places))
+        for place, id, its_fields, row in zip(*(each.to_pylist() for each in columns), strict=True):
+            if not turns.take(place, id, its_fields, row):
                 judge.envelopes, judge.messages, judge.position = saved
                 return None
-            messages.append(judge.messages if judge.position is not None else None)
-            positions.append(judge.position)
-            judge.after_numbering(id)
-        if not inside(len(self.ids)):
+        if not turns.pass_over(len(self.ids)):
             judge.envelopes, judge.messages, judge.position = saved
             return None
+        return turns.numbers(is_turn)
+
+    def _numbers_by_headers(self, judge: Judge, rows: pa.Int64Array) -> tuple[pa.Int64Array, pa.Int64Array] | None:
+        """The same for HL7, whose messages end where the next one begins."""
+        is_header = pc.equal(self.ids, "MSH")
+        places = pc.indices_nonzero(is_header).cast(pa.int64())
+        if judge.position is None and not (len(places) and places[0].as_py() == 0):
+            return None
+        count = pc.cumulative_sum(is_header.cast(pa.int64()))
+        begins = pa.concat_arrays([pa.array([-(judge.position or 0)]), places]).take(count)
+        messages = pc.add(count, judge.messages)
+        positions = pc.subtract(_numbers(1, len(self.ids)), begins)
+        if len(places):
+            judge.envelopes.begin_messages(len(places), rows[places[-1].as_py()].as_py())
+        judge.messages, judge.position = messages[-1].as_py(), positions[-1].as_py()
         return messages, positions
+
+
+class _Turns:
+    """The headers and trailers of a region, and which message and position each of them leaves to the segments behind it."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._places = [-1]
+        self._messages: list[int | None] = [judge.messages if judge.position is not None else None]
+        self._positions = [judge.position]
+        self._own_messages: list[int | None] = []
+        self._own_positions: list[int | None] = []
+
+    def take(self, place: int, id: str, fields: list[str], row: int) -> bool:
+        """A header or a trailer; false if it is wrong, or if a segment before it is in no message."""
+        judge = self._judge
+        if not self.pass_over(place) or judge.number(id, fields, row) is not None:
+            return False
+        self._own_messages.append(judge.messages if judge.position is not None else None)
+        self._own_positions.append(judge.position)
+        judge.after_numbering(id)
+        self._places.append(place)
+        self._messages.append(judge.messages if judge.position is not None else None)
+        self._positions.append(judge.position)
+        return True
+
+    def pass_over(self, upto: int) -> bool:
+        """The segments before a place; false if there are any and no message is open."""
+        count = upto - self._places[-1] - 1
+        if count and self._judge.position is None:
+            return False
+        if self._judge.position is not None:
+            self._judge.position += count
+        return True
+
+    def numbers(self, is_turn: pa.BooleanArray) -> tuple[pa.Int64Array, pa.Int64Array]:
+        of = pc.cumulative_sum(is_turn.cast(pa.int64()))
+        places, messages, positions, own_messages, own_positions = (
+            pa.array(each, pa.int64())
+            for each in (self._places, self._messages, self._positions, self._own_messages, self._own_positions)
+        )
+        behind = pc.subtract(_numbers(0, len(is_turn)), places.take(of))
+        return (
+            pc.replace_with_mask(messages.take(of), is_turn, own_messages),
+            pc.replace_with_mask(pc.add(positions.take(of), behind), is_turn, own_positions),
+        )
 
 
 def _one_text(text: bytes) -> pa.StringArray:
