@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_shim import Segment, read_segments
+from casparian_shim import read_segments
+from casparian_shim.readers.segments import SegmentColumns, joined_batches
 
 name, version, topics = "edifact_parser", "1.0.0", ["edifact"]
 dependencies: list[str] = []
@@ -81,7 +82,7 @@ outputs = {
     },
 }
 
-Row = dict[str, Any]
+Tables = Iterator[tuple[str, pa.RecordBatch]]
 #: Column → data element and component.
 Columns = Mapping[str, tuple[int, int]]
 
@@ -97,63 +98,76 @@ _INTERCHANGE: Columns = {
 }  # fmt: skip
 _GROUP: Columns = {"group_reference": (5, 1)}
 _READ = pa.array(["UNB", "UNG", "UNH", "BGM", "UNE"])
+#: Segments are gathered up to this number before their rows are made.
+_GATHERED = 16 * 1024
 
 
-def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
+def parse(path: str, ctx: Any) -> Tables:
     encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
     encoding = encodings if len(encodings) > 1 else encodings[0]
     messages = _Messages()
     for batch in read_segments(ctx.file, "edifact", encoding=encoding, output="edifact_segments", as_="batches"):
         yield "edifact_segments", batch
-        rows = batch.filter(pc.is_in(batch.column("segment"), _READ)).to_pylist()
-        yield "edifact_messages", messages.take(rows)
-    yield "edifact_messages", messages.finish()
+        yield from messages.take(batch)
+    yield from messages.finish()
 
 
 class _Messages:
-    """The rows of messages; a message's row waits for its BGM."""
+    """The rows of messages. The last one of some segments waits, because its BGM may follow."""
 
     def __init__(self) -> None:
-        self._interchange: Row = dict.fromkeys(_INTERCHANGE)
-        self._group: Row = dict.fromkeys(_GROUP)
-        self._waiting: Row | None = None
-        self._rows: list[Row] = []
+        self._gathered: list[pa.RecordBatch] = []
+        self._count = 0
 
-    def take(self, rows: list[Row]) -> list[Row]:
-        for each in rows:
-            self._take(Segment(each))
-        taken, self._rows = self._rows, []
-        return taken
+    def take(self, batch: pa.RecordBatch) -> Tables:
+        """The rows that are complete with these segments, if enough were gathered."""
+        mine = batch.filter(pc.is_in(batch.column("segment"), _READ))
+        self._gathered.append(mine)
+        self._count += len(mine)
+        if self._count >= _GATHERED:
+            yield from self._tables(is_last=False)
 
-    def finish(self) -> list[Row]:
-        self._give()
-        return self._rows
+    def finish(self) -> Tables:
+        yield from self._tables(is_last=True)
 
-    def _take(self, segment: Segment) -> None:
-        match segment.id:
-            case "BGM":
-                if self._waiting is not None and self._waiting["message"] == segment.message:
-                    self._waiting |= _values(segment, _DOCUMENT)
-                    self._give()
-            case "UNH":
-                self._give()
-                shared = dict.fromkeys(_DOCUMENT) | self._interchange | self._group
-                numbers: Row = {"message": segment.message, "__cf_row_id": segment.row_id}
-                if segment.raw_encoding is not None:
-                    numbers |= {"_cf_raw_encoding": segment.raw_encoding}
-                self._waiting = _values(segment, _MESSAGE) | shared | numbers
-            case "UNB":
-                self._interchange, self._group = _values(segment, _INTERCHANGE), dict.fromkeys(_GROUP)
-            case "UNG":
-                self._group = _values(segment, _GROUP)
-            case "UNE":
-                self._group = dict.fromkeys(_GROUP)
+    def _tables(self, *, is_last: bool) -> Tables:
+        batch = joined_batches(self._gathered)
+        self._gathered, self._count = [], 0
+        if batch is None:
+            return
+        segments = SegmentColumns(batch)
+        unb, ung, unh, bgm = (pc.equal(segments.ids, id) for id in ("UNB", "UNG", "UNH", "BGM"))
+        interchange = segments.in_force(unb)
+        group = segments.in_force(ung, pc.or_(unb, pc.equal(segments.ids, "UNE")))
+        begun = segments.in_force(unh)
+        document = _first_of_each(segments, bgm, begun)
+        messages = segments.numbers.filter(unh)
+        if not is_last:
+            waiting = messages.slice(max(0, len(messages) - 1))
+            messages = messages.slice(0, max(0, len(messages) - 1))
+            rest = waiting[0].as_py() if len(waiting) else len(segments)
+            kept = {each[rest - 1].as_py() for each in (interchange, group)} - {None} if rest else set()
+            self._gathered = [batch.take(pa.array(sorted(kept), pa.int64())), batch.slice(rest)]
+        if not len(messages):
+            return
+        heads = segments.take(messages)
+        cells = {"message": heads.messages} | _values(heads, _MESSAGE)
+        for places, columns in ((document, _DOCUMENT), (interchange, _INTERCHANGE), (group, _GROUP)):
+            cells |= _values(segments.take(places.take(messages)), columns)
+        cells["__cf_row_id"] = heads.row_ids
+        if heads.raw_encodings is not None:
+            cells["_cf_raw_encoding"] = heads.raw_encodings
+        yield "edifact_messages", pa.RecordBatch.from_pydict(cells)
 
-    def _give(self) -> None:
-        if self._waiting is not None:
-            self._rows.append(self._waiting)
-        self._waiting = None
+
+def _first_of_each(segments: SegmentColumns, bgm: pa.BooleanArray, begun: pa.Int64Array) -> pa.Int64Array:
+    """For each UNH the place of the first BGM of its message."""
+    places = segments.numbers.filter(bgm)
+    heads = begun.take(places)
+    is_mine = pc.fill_null(pc.equal(segments.messages.take(heads), segments.messages.take(places)), False)
+    places, heads = places.filter(is_mine), heads.filter(is_mine)
+    return places.take(pc.index_in(segments.numbers, heads))  # `index_in` tells the first
 
 
-def _values(segment: Segment, columns: Columns) -> Row:
-    return {name: segment.value(*place) for name, place in columns.items()}
+def _values(segments: SegmentColumns, columns: Columns) -> dict[str, pa.Array]:
+    return {name: segments.value(*place) for name, place in columns.items()}

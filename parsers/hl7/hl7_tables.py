@@ -54,8 +54,9 @@ _ROWS = pa.array(["PID", "PV1", "OBX", "NTE"])
 _READ_TYPES = pa.array(["ADT", "ORU"])
 _CODED = pa.array(["CE", "CF", "CNE", "CWE", "IS", "ID"])
 _TEXTS = pa.array(["ST", "TX", "FT", "NM", "DT", "TM", "TS", "DTM", "SI", ""])
-#: Segments are gathered up to this number before their rows are made.
-_GATHERED = 16 * 1024
+#: Segments are gathered up to this number, or this many bytes, before their rows are made.
+_GATHERED = 64 * 1024
+_GATHERED_BYTES = 8 * 1024 * 1024
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d(?:\.\d{1,9})?)?([+-]\d{4})?")
 _LESS_PRECISE = re.compile(r"\d{4}(?:\d\d){0,3}(?:[+-]\d{4})?")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)")
@@ -192,20 +193,22 @@ class Extractor:
         self._encoding = encoding
         self._kept: pa.RecordBatch | None = None
         self._gathered: list[pa.RecordBatch] = []
-        self._count = 0
+        self._count = self._bytes = 0
 
     def take(self, batch: pa.RecordBatch) -> Tables:
         """The rows that are complete with these segments, if enough were gathered."""
         self._gathered.append(batch)
         self._count += len(batch)
-        if self._count >= _GATHERED or not self._keeps_all:
+        self._bytes += batch.nbytes
+        if self._count >= _GATHERED or self._bytes >= _GATHERED_BYTES or not self._keeps_all:
             yield from self._tables(is_last=False)
 
     def finish(self) -> Tables:
         yield from self._tables(is_last=True)
 
     def _tables(self, *, is_last: bool) -> Tables:
-        gathered, self._gathered, self._count = [*([self._kept] if self._kept else []), *self._gathered], [], 0
+        gathered, self._gathered = [*([self._kept] if self._kept else []), *self._gathered], []
+        self._count = self._bytes = 0
         batch = joined_batches(gathered)
         if not batch:
             return

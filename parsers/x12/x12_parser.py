@@ -8,9 +8,7 @@ the contract does not allow is sent as it stands and quarantined by the worker.
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from x12_tables import READ, Extractor
+from x12_tables import Extractor
 
 from casparian_shim import read_segments
 
@@ -394,14 +392,9 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
     encoding = encodings if len(encodings) > 1 else encodings[0]
     extractor = Extractor()
     for batch in read_segments(ctx.file, "x12", encoding=encoding, output="x12_segments", as_="batches"):
-        rows = batch.filter(pc.is_in(batch.column("segment"), pa.array(READ))).to_pylist()
-        taken = extractor.take(rows)
-        row_ids = extractor.take_row_ids()
-        yield "x12_segments", batch if kept == "all" else _without(batch, row_ids)
-        yield from taken
+        if kept == "all":
+            yield "x12_segments", batch
+            yield from extractor.take(batch)
+        else:
+            yield from extractor.take_at_once(batch)
     yield from extractor.finish()
-
-
-def _without(batch: pa.RecordBatch, row_ids: list[int]) -> pa.RecordBatch:
-    taken = pc.is_in(batch.column("__cf_row_id"), pa.array(row_ids, pa.int64()))
-    return batch.filter(pc.invert(taken))

@@ -1,23 +1,28 @@
 """Which element of which segment fills which column, for the transaction sets 835, 837 and 850.
 
-`Extractor` takes the segments of a file in their order. A row that is filled by several segments (a claim and the names and dates
-behind it) is given when the next one begins. A transaction set whose ST was rejected is left to `x12_segments`.
+`Extractor` takes the segments of a file in batches, in their order, and makes columns of them with `Read`. Segments whose stretch
+may go on in the next batch wait for it. A transaction set whose ST was rejected is left to `x12_segments`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from itertools import chain
 
-from casparian_shim import Segment
+import pyarrow as pa
+import pyarrow.compute as pc
+from x12_columns import NOTHING, Cells, Columns, Read, lists, lists_of
 
-Row = dict[str, Any]
-#: Column → element and component.
-Columns = Mapping[str, tuple[int, int]]
+from casparian_shim.readers.segments import SegmentColumns, joined_batches
 
-READ = [
+Tables = Iterator[tuple[str, pa.RecordBatch]]
+
+#: The segments that are read; all others are left to `x12_segments`.
+READ = pa.array([
     "ISA", "GS", "ST", "SE", "BPR", "TRN", "N1", "CLP", "NM1", "DTM", "SVC", "CAS", "REF", "HL", "CLM", "HI", "DTP", "LX", "SV1",
     "SV2", "SV3", "BEG", "CUR", "PO1", "PID", "CTT",
-]  # fmt: skip
+])  # fmt: skip
+#: Segments are gathered up to this number, or this many bytes, before their rows are made.
+_GATHERED = 64 * 1024
+_GATHERED_BYTES = 8 * 1024 * 1024
 
 _SET: Columns = {"set_id": (1, 1), "control_number": (2, 1), "implementation": (3, 1)}
 _GROUP: Columns = {
@@ -52,298 +57,325 @@ _LINES: dict[str, Columns] = {
     },
     "SV3": {"code_qualifier": (1, 1), "code": (1, 2), "charge": (2, 1), "place_of_service": (3, 1), "quantity": (6, 1)},
 }  # fmt: skip
+_LINE_COLUMNS = sorted({name for columns in _LINES.values() for name in columns})
 _ORDER: Columns = {
     "purpose": (1, 1), "type": (2, 1), "order_number": (3, 1), "release_number": (4, 1), "order_date": (5, 1),
 }  # fmt: skip
 _ORDER_LINE: Columns = {
     "line_number": (1, 1), "quantity": (2, 1), "unit": (3, 1), "unit_price": (4, 1), "price_basis": (5, 1),
 }  # fmt: skip
-#: Columns of a claim by the entity that an NM1 names: last name or organisation, first name, id.
-_PEOPLE: dict[str, tuple[str, str | None, str | None]] = {
-    "85": ("billing_provider_name", None, "billing_provider_id"),
-    "IL": ("subscriber_last_name", "subscriber_first_name", "subscriber_id"),
-    "QC": ("patient_last_name", "patient_first_name", None),
-    "PR": ("payer_name", None, "payer_id"),
-}
-#: The people that a level of the hierarchy (HL03) begins anew.
-_BEGUN: dict[str, tuple[str, ...]] = {"20": ("85", "IL", "QC", "PR"), "22": ("IL", "QC", "PR"), "23": ("QC",)}
-_PRODUCTS = {
-    "BP": "buyer_part", "IN": "buyer_part", "VP": "vendor_part", "VN": "vendor_part", "UP": "upc", "UK": "upc", "UI": "upc",
-    "EN": "upc",
+#: Columns of an order by what is said above its lines.
+_SAID: dict[str, Columns] = {
+    "currency": {"currency": (2, 1)}, "count": {"line_count": (1, 1)}, "buyer": {"buyer": (2, 1), "buyer_id": (4, 1)},
+    "ship_to": {"ship_to": (2, 1), "ship_to_id": (4, 1)}, "vendor": {"vendor": (2, 1)}, "requested": {"requested": (2, 1)},
 }  # fmt: skip
+#: Columns of a claim by the entity that an NM1 names.
+_PEOPLE: dict[str, Columns] = {
+    "85": {"billing_provider_name": (3, 1), "billing_provider_id": (9, 1)},
+    "IL": {"subscriber_last_name": (3, 1), "subscriber_first_name": (4, 1), "subscriber_id": (9, 1)},
+    "QC": {"patient_last_name": (3, 1), "patient_first_name": (4, 1)},
+    "PR": {"payer_name": (3, 1), "payer_id": (9, 1)},
+}
+#: The levels of the hierarchy (HL03) that begin these people anew.
+_BEGUN = {"85": ["20"], "IL": ["20", "22"], "QC": ["20", "22", "23"], "PR": ["20", "22"]}
+_PRODUCTS = {"buyer_part": ["BP", "IN"], "vendor_part": ["VP", "VN"], "upc": ["UP", "UK", "UI", "EN"]}
 
 
-def _values(segment: Segment, columns: Columns) -> Row:
-    return {name: segment.value(*place) for name, place in columns.items()}
+class _Payments:
+    """835: payments, the claims that they pay, services, adjustments."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        mine = read.in_sets("835")
+
+        def of(id: str) -> pa.BooleanArray:
+            return pc.and_(mine, read.of(id))
+
+        self.bpr = read.begin(of("BPR"))
+        head = read.in_force(self.bpr)
+        is_headed = pc.is_valid(head)
+        trn = pc.and_(of("TRN"), is_headed)
+        traced = read.first_of_each(read.having(trn, 2), head)
+        self.trace = pc.coalesce(read.in_force(traced, self.bpr), read.in_force(trn, self.bpr))
+        n1 = pc.and_(of("N1"), is_headed)
+        self.payer, self.payee = (read.in_force(read.qualified(n1, who), self.bpr) for who in ("PR", "PE"))
+        read.keep(head, self.trace, self.payer, self.payee)
+
+        self.clp = read.begin(of("CLP"))
+        read.cut_before(self.clp)
+        self.claim = read.in_force(self.clp)
+        is_claim = pc.is_valid(self.claim)
+        self.svc = read.begin(pc.and_(of("SVC"), is_claim))
+        self.line = read.in_force(self.svc, self.clp)
+        is_line = pc.is_valid(self.line)
+        self.cas = read.begin(pc.and_(of("CAS"), is_claim))
+        self.patient = read.in_force(read.qualified(pc.and_(of("NM1"), is_claim), "QC"), self.clp)
+        of_claim = pc.and_(of("DTM"), pc.and_not(is_claim, is_line))
+        self.claim_dates = {
+            name: read.in_force(read.qualified(of_claim, code), self.clp)
+            for name, code in (("statement_from", "232"), ("statement_to", "233"), ("received", "050"))
+        }
+        of_line = pc.and_(of("DTM"), is_line)
+        self.line_dates = {
+            name: read.in_force(read.qualified(of_line, "472", code), self.svc, self.clp)
+            for name, code in (("service_from", "150"), ("service_to", "151"))
+        }
+        self.control = read.in_force(read.qualified(pc.and_(of("REF"), is_line), "6R"), self.svc, self.clp)
+
+    def tables(self) -> Tables:
+        read = self.read
+        places, last = read.stretches(self.bpr, is_kept=True)
+        cells = read.values(places, _PAYMENT)
+        cells |= read.values(self.trace.take(last), {"trace_number": (2, 1), "originator": (3, 1)})
+        cells |= read.values(self.payer.take(last), {"payer_name": (2, 1), "payer_id": (4, 1)})
+        cells |= read.values(self.payee.take(last), {"payee_name": (2, 1), "payee_id": (4, 1)})
+        yield "x12_payments", read.batch(places, cells, has_position=False)
+
+        places, last = read.stretches(self.clp)
+        cells = read.values(places, _CLAIM_PAYMENT)
+        names = {"patient_last_name": (3, 1), "patient_first_name": (4, 1), "patient_id": (9, 1)}
+        cells |= read.values(self.patient.take(last), names)
+        for name, days in self.claim_dates.items():
+            cells |= read.values(days.take(last), {name: (2, 1)})
+        yield "x12_claim_payments", read.batch(places, cells)
+
+        places, last = read.stretches(self.svc, self.clp)
+        cells = read.values(places, _SERVICE_PAYMENT) | {"modifiers": _modifiers(read.segments.take(places), 1)}
+        cells |= read.values(self.claim.take(places), {"claim_id": (1, 1)})
+        cells |= read.values(self.control.take(last), {"line_control_number": (2, 1)})
+        for name, days in self.line_dates.items():
+            cells |= read.values(days.take(last), {name: (2, 1)})
+        yield "x12_service_payments", read.batch(places, cells)
+        yield "x12_adjustments", self._adjustments(read.places(self.cas))
+
+    def _adjustments(self, places: pa.Int64Array) -> pa.RecordBatch:
+        """A CAS has up to six adjustments of one group: a reason, an amount and a quantity each."""
+        segments = self.read.segments.take(places)
+        made = []
+        for number in range(max(1, (segments.width + 1) // 3)):
+            columns = {name: (2 + number * 3 + at, 1) for at, name in enumerate(("reason_code", "amount", "quantity"))}
+            cells = self.read.values(places, columns | {"group_code": (1, 1)})
+            cells |= self.read.values(self.claim.take(places), {"claim_id": (1, 1)})
+            cells["service_position"] = self.read.segments.take(self.line.take(places)).positions
+            batch = self.read.batch(places, cells)
+            is_there = pc.is_valid(pc.coalesce(*(cells[name] for name in columns)))
+            made.append(batch if number == 0 else batch.filter(is_there))
+        (joined,) = pa.Table.from_batches(made).combine_chunks().to_batches() or made[:1]
+        return joined.take(pc.sort_indices(joined.column("__cf_row_id")))  # a stable sort: reasons stay in their order
 
 
-def _modifiers(segment: Segment, element: int) -> list[str]:
-    return [each for each in segment.components(element)[2:6] if each]
+class _Claims:
+    """837: claims with who stands above them, and their lines."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        mine = read.in_sets("837")
+
+        def of(*ids: str) -> pa.BooleanArray:
+            return pc.and_(mine, read.of(*ids))
+
+        level = of("HL")
+        self.clm = read.begin(of("CLM"))
+        self.new = pc.or_(level, self.clm)
+        read.cut_before(self.new)
+        below = read.in_force(self.clm, level)
+        above = pc.and_(of("NM1"), pc.is_null(below))
+        self.people = {
+            who: read.in_force(read.qualified(above, who), read.qualified(level, *_BEGUN[who], element=3))
+            for who in _PEOPLE
+        }
+        read.keep(below, *self.people.values())
+        is_claim = pc.is_valid(read.in_force(self.clm, level))
+        self.claim = read.in_force(self.clm, level)
+        self.lx = read.begin(pc.and_(of("LX"), is_claim))
+        is_line = pc.is_valid(read.in_force(self.lx, self.new))
+        self.hi = pc.and_(of("HI"), pc.and_not(is_claim, is_line))
+        line_end = pc.or_(self.lx, self.new)
+        self.services = {
+            kind: read.in_force(pc.and_(is_line, of(kind)), line_end) for kind in _LINES if of(kind).true_count
+        }
+        day = of("DTP")
+        self.line_day = read.in_force(read.qualified(pc.and_(day, is_line), "472"), line_end)
+        of_claim = pc.and_(day, pc.and_not(is_claim, is_line))
+        self.claim_day = read.in_force(read.qualified(of_claim, "434"), self.new)
+
+    def tables(self) -> Tables:
+        read = self.read
+        places, last = read.stretches(self.clm, self.new)
+        cells = read.values(places, _CLAIM) | {"diagnoses": self._diagnoses(places)}
+        for who, columns in _PEOPLE.items():
+            cells |= read.values(self.people[who].take(places), columns)
+        cells["statement_from"], cells["statement_to"] = _period(read.segments.take(self.claim_day.take(last)).value(3))
+        yield "x12_claims", read.batch(places, cells)
+
+        places, last = read.stretches(self.lx, self.new)
+        cells = read.values(places, {"line_number": (1, 1)}) | self._services(last)
+        cells |= read.values(self.claim.take(places), {"claim_id": (1, 1)})
+        cells["service_from"], cells["service_to"] = _period(read.segments.take(self.line_day.take(last)).value(3))
+        yield "x12_claim_lines", read.batch(places, cells)
+
+    def _services(self, last: pa.Int64Array) -> Cells:
+        """What SV1, SV2 or SV3 say; if there are several of a line, the last one that has the column."""
+        segments = self.read.segments
+        nowhere = pa.nulls(len(last), pa.int64())
+        cells: Cells = {"modifiers": lists([], len(last))}
+        cells |= dict.fromkeys(_LINE_COLUMNS, pa.nulls(len(last), pa.string()))
+        said = dict.fromkeys(cells, nowhere)
+        for kind, in_force in self.services.items():
+            places = in_force.take(last)
+            service = segments.take(places)
+            found: Cells = {name: service.value(*place) for name, place in _LINES[kind].items()}
+            found["modifiers"] = _modifiers(service, 2 if kind == "SV2" else 1)
+            for name, values in found.items():
+                is_later = pc.greater(pc.fill_null(places, -1), pc.fill_null(said[name], -1))
+                cells[name] = pc.if_else(is_later, values, cells[name])
+                said[name] = pc.max_element_wise(places, said[name])
+        return cells
+
+    def _diagnoses(self, claims: pa.Int64Array) -> pa.ListArray:
+        """The codes of all HI of each claim."""
+        hi = self.read.segments.numbers.filter(self.hi)
+        hi = hi.filter(pc.is_in(self.claim.take(hi), claims))
+        segments = self.read.segments.take(hi)
+        codes = lists([segments.value(number, 2) for number in range(1, segments.width + 1)], len(hi))
+        owners = self.claim.take(hi).take(pc.list_parent_indices(codes))
+        counted = pc.value_counts(owners)
+        counts = counted.field("counts").take(pc.index_in(claims, counted.field("values")))
+        return lists_of(codes.flatten(), pc.fill_null(counts, 0))
 
 
-def _period(text: str | None) -> tuple[str | None, str | None]:
-    """The first and the last day of a date (D8) or a range of dates (RD8)."""
-    first, _, last = (text or "").partition("-")
-    return first or None, last or first or None
+class _Orders:
+    """850: orders and their lines."""
 
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        mine = read.in_sets("850")
 
-@dataclass(slots=True)
-class _Set:
-    """One transaction set while it is read."""
+        def of(id: str) -> pa.BooleanArray:
+            return pc.and_(mine, read.of(id))
 
-    number: int
-    control_number: str | None
-    set_id: str | None
-    #: Rows that still wait for segments behind them, by what they are.
-    head: Row | None = None
-    claim: Row | None = None
-    line: Row | None = None
-    #: 837: who stands above the claims, as columns of a claim.
-    people: Row = field(default_factory=dict)
-    is_above_claims: bool = True
+        self.beg = read.begin(of("BEG"))
+        self.order = read.in_force(self.beg)
+        is_order = pc.is_valid(self.order)
+        self.po1 = read.begin(pc.and_(of("PO1"), is_order))
+        read.cut_before(self.po1)
+        self.line = read.in_force(self.po1)
+        above = pc.and_not(is_order, pc.is_valid(self.line))
+        n1 = pc.and_(of("N1"), above)
+        masks = {
+            "currency": pc.and_(of("CUR"), is_order), "count": pc.and_(of("CTT"), is_order),
+            "buyer": read.qualified(n1, "BY"), "ship_to": read.qualified(n1, "ST"),
+            "vendor": read.qualified(n1, "VN", "SE"), "requested": read.qualified(pc.and_(of("DTM"), above), "002"),
+        }  # fmt: skip
+        self.said = {name: read.in_force(mask, self.beg) for name, mask in masks.items()}
+        read.keep(self.order, self.line, *self.said.values())
+        text = read.having(read.qualified(pc.and_(of("PID"), pc.is_valid(self.line)), "F"), 5)
+        self.description = read.in_force(read.first_of_each(text, self.line), self.po1)
 
-    def row(self, segment: Segment, columns: Columns, *, position: bool = True) -> Row:
-        row = {"message": self.number, "control_number": self.control_number}
-        if position:
-            row["position"] = segment.position
-        row |= _values(segment, columns) | {"__cf_row_id": segment.row_id}
-        return row if segment.raw_encoding is None else row | {"_cf_raw_encoding": segment.raw_encoding}
+    def tables(self) -> Tables:
+        read = self.read
+        places, last = read.stretches(self.beg, is_kept=True)
+        cells = read.values(places, _ORDER)
+        for name, columns in _SAID.items():
+            cells |= read.values(self.said[name].take(last), columns)
+        yield "x12_orders", read.batch(places, cells, has_position=False)
+
+        places, last = read.stretches(self.po1)
+        cells = read.values(places, _ORDER_LINE) | self._products(read.segments.take(places))
+        cells |= read.values(self.order.take(places), {"order_number": (3, 1)})
+        cells |= read.values(self.description.take(last), {"description": (5, 1)})
+        yield "x12_order_lines", read.batch(places, cells)
+
+    @staticmethod
+    def _products(po1: SegmentColumns) -> Cells:
+        """PO106 and the elements behind it: pairs of a qualifier and an id."""
+        cells: Cells = dict.fromkeys(_PRODUCTS, pa.nulls(len(po1), pa.string()))
+        texts = []
+        for element in range(6, po1.width + 1, 2):
+            qualifiers, ids = po1.value(element), po1.value(element + 1)
+            text = pc.binary_join_element_wise(pc.fill_null(qualifiers, ""), pc.fill_null(ids, ""), ":")
+            texts.append(pc.if_else(pc.equal(text, ":"), NOTHING, text))
+            for name, codes in _PRODUCTS.items():
+                found = pc.if_else(pc.is_in(qualifiers, pa.array(codes)), ids, NOTHING)
+                cells[name] = pc.coalesce(cells[name], found)
+        return cells | {"product_ids": lists(texts, len(po1))}
 
 
 class Extractor:
     """Rows of all outputs but `x12_segments`."""
 
     def __init__(self) -> None:
-        self._interchange: Row = dict.fromkeys(_INTERCHANGE)
-        self._group: Row = dict.fromkeys(_GROUP)
-        self._set: _Set | None = None
-        self._row_ids: list[int] = []
-        self._rows: dict[str, list[Row]] = {}
-        self._read: dict[str, Callable[[_Set, Segment], None]] = {
-            "835": self._payment,
-            "837": self._claim,
-            "850": self._order,
-        }
+        self._waiting: pa.RecordBatch | None = None
+        #: How many of those that wait were read before, and only say what is in force.
+        self._seen = 0
+        self._gathered: list[pa.RecordBatch] = []
+        self._count = self._bytes = 0
 
-    def take(self, rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-        """The rows that are complete with these segments."""
-        for each in rows:
-            self._take(Segment(each))
-        return self._take_rows()
+    def take(self, batch: pa.RecordBatch) -> Tables:
+        """The rows that are complete with these segments, if enough were gathered."""
+        self._gather(batch)
+        is_enough = self._count >= _GATHERED or self._bytes >= _GATHERED_BYTES
+        if is_enough and self._count >= len(self._waiting or ()):  # the time is linear, however much waits
+            yield from self._tables(is_last=False)
 
-    def take_row_ids(self) -> list[int]:
-        """The segments that began a row since the last call."""
-        row_ids, self._row_ids = self._row_ids, []
-        return row_ids
+    def take_at_once(self, batch: pa.RecordBatch) -> Tables:
+        """The segments that do not begin a row, and the rows that are complete."""
+        self._gather(batch)
+        yield from self._tables(is_last=False, left_of=batch)
 
-    def finish(self) -> Iterator[tuple[str, list[Row]]]:
-        self._end_set()
-        yield from self._take_rows()
+    def finish(self) -> Tables:
+        yield from self._tables(is_last=True)
 
-    def _take_rows(self) -> list[tuple[str, list[Row]]]:
-        rows, self._rows = self._rows, {}
-        return list(rows.items())
+    def _gather(self, batch: pa.RecordBatch) -> None:
+        mine = batch.filter(pc.is_in(batch.column("segment"), READ))
+        self._gathered.append(mine)
+        self._count += len(mine)
+        self._bytes += mine.nbytes
 
-    def _take(self, segment: Segment) -> None:
-        match segment.id:
-            case "ISA":
-                self._end_set()
-                values = _values(segment, _INTERCHANGE)
-                self._interchange = {name: value.rstrip(" ") if value else value for name, value in values.items()}
-                self._group = dict.fromkeys(_GROUP)
-            case "GS":
-                self._end_set()
-                self._group = _values(segment, _GROUP)
-            case "ST":
-                self._end_set()
-                assert segment.message is not None
-                self._set = one = _Set(segment.message, segment.value(2), segment.value(1))
-                self._row_ids.append(segment.row_id)
-                row = one.row(segment, _SET, position=False) | self._group | self._interchange
-                self._give("x12_transactions", row)
-            case "SE":
-                self._end_set()
-            case _ if self._set is not None and self._set.number == segment.message:
-                read = self._read.get(self._set.set_id or "")
-                if read is not None:
-                    read(self._set, segment)
+    def _tables(self, *, is_last: bool, left_of: pa.RecordBatch | None = None) -> Tables:
+        gathered = [*([self._waiting] if self._waiting else []), *self._gathered]
+        self._gathered, self._count, self._bytes = [], 0, 0
+        batch = joined_batches(gathered)
+        if batch is None:
+            if left_of is not None:
+                yield "x12_segments", left_of
+            return
+        read = Read(SegmentColumns(batch), self._seen)
+        sections = [
+            section(read)
+            for set_id, section in (("835", _Payments), ("837", _Claims), ("850", _Orders))
+            if read.in_sets(set_id).true_count
+        ]
+        if left_of is not None:
+            began = read.segments.row_ids.filter(read.begun)
+            yield "x12_segments", left_of.filter(pc.invert(pc.is_in(left_of.column("__cf_row_id"), began)))
+        if not is_last and read.is_read_at_end:
+            read.end = pc.max(read.segments.numbers.filter(read.cuts)).as_py() or 0
+        places = read.places(read.of("ST"))
+        cells = read.values(places, _SET) | read.values(read.group.take(places), _GROUP)
+        interchange = read.values(read.interchange.take(places), _INTERCHANGE)
+        cells |= {name: pc.utf8_rtrim(values, characters=" ") for name, values in interchange.items()}
+        made: Tables = chain(
+            [("x12_transactions", read.batch(places, cells, has_position=False))],
+            *(section.tables() for section in sections),
+        )
+        for output, table in made:
+            if len(table):
+                yield output, table
+        kept = read.kept_places()
+        self._seen = len(kept)
+        self._waiting = pa.concat_batches([batch.take(kept), batch.slice(read.end)])
 
-    def _end_set(self) -> None:
-        one, self._set = self._set, None
-        if one is not None and one.set_id in self._read:
-            self._give_line(one)
-            self._give_claim(one)
-            if one.head is not None:
-                self._give("x12_payments" if one.set_id == "835" else "x12_orders", one.head)
 
-    def _give_line(self, one: _Set) -> None:
-        names = {"835": "x12_service_payments", "837": "x12_claim_lines", "850": "x12_order_lines"}
-        if one.line is not None and one.set_id is not None:
-            self._give(names[one.set_id], one.line)
-        one.line = None
+def _modifiers(segments: SegmentColumns, element: int) -> pa.ListArray:
+    return lists([segments.value(element, component) for component in range(3, 7)], len(segments))
 
-    def _give_claim(self, one: _Set) -> None:
-        if one.claim is not None:
-            self._give("x12_claim_payments" if one.set_id == "835" else "x12_claims", one.claim)
-        one.claim = None
 
-    def _give(self, output: str, row: Row) -> None:
-        self._rows.setdefault(output, []).append(row)
-
-    # --- 835 ---
-
-    def _payment(self, one: _Set, segment: Segment) -> None:
-        names: tuple[str, ...]
-        match segment.id:
-            case "BPR":
-                names = ("trace_number", "originator", "payer_name", "payer_id", "payee_name", "payee_id")
-                one.head = one.row(segment, _PAYMENT, position=False) | dict.fromkeys(names)
-                self._row_ids.append(segment.row_id)
-            case "TRN" if one.head is not None and one.head["trace_number"] is None:
-                one.head |= {"trace_number": segment.value(2), "originator": segment.value(3)}
-            case "N1" if one.head is not None and segment[1] in ("PR", "PE"):
-                who = "payer" if segment[1] == "PR" else "payee"
-                one.head |= {f"{who}_name": segment.value(2), f"{who}_id": segment.value(4)}
-            case "CLP":
-                self._give_line(one)
-                self._give_claim(one)
-                names = (
-                    "patient_last_name",
-                    "patient_first_name",
-                    "patient_id",
-                    "statement_from",
-                    "statement_to",
-                    "received",
-                )
-                one.claim = one.row(segment, _CLAIM_PAYMENT) | dict.fromkeys(names)
-                self._row_ids.append(segment.row_id)
-            case "SVC" if one.claim is not None:
-                self._give_line(one)
-                names = ("service_from", "service_to", "line_control_number")
-                one.line = one.row(segment, _SERVICE_PAYMENT) | dict.fromkeys(names)
-                one.line |= {"claim_id": one.claim["claim_id"], "modifiers": _modifiers(segment, 1)}
-                self._row_ids.append(segment.row_id)
-            case "CAS" if one.claim is not None:
-                self._adjustments(one, segment)
-            case "NM1" if one.claim is not None and segment[1] == "QC":
-                one.claim |= {
-                    "patient_last_name": segment.value(3), "patient_first_name": segment.value(4), "patient_id": segment.value(9),
-                }  # fmt: skip
-            case "DTM":
-                self._payment_date(one, segment)
-            case "REF" if one.line is not None and segment[1] == "6R":
-                one.line["line_control_number"] = segment.value(2)
-
-    def _payment_date(self, one: _Set, segment: Segment) -> None:
-        day = segment.value(2)
-        names: tuple[str, ...]
-        if one.line is not None:
-            names = {"472": ("service_from", "service_to"), "150": ("service_from",), "151": ("service_to",)}.get(
-                segment[1], ()
-            )
-            one.line |= dict.fromkeys(names, day)
-        elif one.claim is not None:
-            names = {"232": ("statement_from",), "233": ("statement_to",), "050": ("received",)}.get(segment[1], ())
-            one.claim |= dict.fromkeys(names, day)
-
-    def _adjustments(self, one: _Set, segment: Segment) -> None:
-        """A CAS has up to six adjustments of one group."""
-        assert one.claim is not None
-        self._row_ids.append(segment.row_id)
-        for element in range(2, max(3, len(segment.fields) + 1), 3):
-            reason, amount, quantity = (segment.value(element + place) for place in range(3))
-            if (reason, amount, quantity) == (None, None, None) and element > 2:
-                continue
-            self._give("x12_adjustments", one.row(segment, {"group_code": (1, 1)}) | {
-                "claim_id": one.claim["claim_id"], "service_position": one.line["position"] if one.line else None,
-                "reason_code": reason, "amount": amount, "quantity": quantity,
-            })  # fmt: skip
-
-    # --- 837 ---
-
-    def _claim(self, one: _Set, segment: Segment) -> None:
-        match segment.id:
-            case "HL":
-                self._give_line(one)
-                self._give_claim(one)
-                one.is_above_claims = True
-                for entity in _BEGUN.get(segment[3], ()):
-                    one.people |= dict.fromkeys(name for name in _PEOPLE[entity] if name is not None)
-            case "NM1" if one.is_above_claims and segment[1] in _PEOPLE:
-                last, first, id = _PEOPLE[segment[1]]
-                one.people[last] = segment.value(3)
-                if first is not None:
-                    one.people[first] = segment.value(4)
-                if id is not None:
-                    one.people[id] = segment.value(9)
-            case "CLM":
-                self._give_line(one)
-                self._give_claim(one)
-                one.is_above_claims = False
-                no_people = dict.fromkeys(name for names in _PEOPLE.values() for name in names if name is not None)
-                more: Row = {"diagnoses": [], "statement_from": None, "statement_to": None}
-                one.claim = one.row(segment, _CLAIM) | no_people | one.people | more
-                self._row_ids.append(segment.row_id)
-            case "HI" if one.claim is not None and one.line is None:
-                codes = (segment.value(number, 2) for number in range(1, len(segment.fields) + 1))
-                one.claim["diagnoses"] += [code for code in codes if code]
-            case "LX" if one.claim is not None:
-                self._give_line(one)
-                names = [*_LINES["SV1"], "revenue_code", "service_from", "service_to"]
-                one.line = dict.fromkeys(names) | one.row(segment, {"line_number": (1, 1)})
-                one.line |= {"claim_id": one.claim["claim_id"], "modifiers": []}
-                self._row_ids.append(segment.row_id)
-            case "SV1" | "SV2" | "SV3" if one.line is not None:
-                one.line |= _values(segment, _LINES[segment.id])
-                one.line["modifiers"] = _modifiers(segment, 2 if segment.id == "SV2" else 1)
-            case "DTP":
-                self._claim_date(one, segment)
-
-    def _claim_date(self, one: _Set, segment: Segment) -> None:
-        first, last = _period(segment.value(3))
-        if one.line is not None and segment[1] == "472":
-            one.line |= {"service_from": first, "service_to": last}
-        elif one.line is None and one.claim is not None and segment[1] == "434":
-            one.claim |= {"statement_from": first, "statement_to": last}
-
-    # --- 850 ---
-
-    def _order(self, one: _Set, segment: Segment) -> None:
-        head = one.head
-        match segment.id:
-            case "BEG":
-                names = ("currency", "buyer", "buyer_id", "ship_to", "ship_to_id", "vendor", "requested", "line_count")
-                one.head = one.row(segment, _ORDER, position=False) | dict.fromkeys(names)
-                self._row_ids.append(segment.row_id)
-            case "CUR" if head is not None:
-                head["currency"] = segment.value(2)
-            case "N1" if head is not None and one.line is None:
-                if segment[1] in ("BY", "ST"):
-                    who = "buyer" if segment[1] == "BY" else "ship_to"
-                    head |= {who: segment.value(2), f"{who}_id": segment.value(4)}
-                elif segment[1] in ("VN", "SE"):
-                    head["vendor"] = segment.value(2)
-            case "DTM" if head is not None and one.line is None and segment[1] == "002":
-                head["requested"] = segment.value(2)
-            case "PO1" if head is not None:
-                self._give_line(one)
-                one.line = self._order_line(one, head, segment)
-                self._row_ids.append(segment.row_id)
-            case "PID" if one.line is not None and segment[1] == "F" and one.line["description"] is None:
-                one.line["description"] = segment.value(5)
-            case "CTT" if head is not None:
-                head["line_count"] = segment.value(1)
-
-    def _order_line(self, one: _Set, head: Row, segment: Segment) -> Row:
-        parts = dict.fromkeys((*_PRODUCTS.values(), "description"))
-        row = one.row(segment, _ORDER_LINE) | parts | {"order_number": head["order_number"]}
-        ids: list[str] = []
-        for element in range(6, len(segment.fields) + 1, 2):
-            qualifier, id = segment.value(element), segment.value(element + 1)
-            if qualifier or id:
-                ids.append(f"{qualifier or ''}:{id or ''}")
-                column = _PRODUCTS.get(qualifier or "")
-                if column is not None and row[column] is None:
-                    row[column] = id
-        row["product_ids"] = ids
-        return row
+def _period(texts: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
+    """The first and the last day of a date (D8) or a range of dates (RD8)."""
+    days = pc.split_pattern(pc.fill_null(texts, ""), "-", max_splits=1)
+    places = days.offsets.slice(0, len(days))
+    first = days.values.take(places)
+    last = days.values.take(pc.if_else(pc.equal(pc.list_value_length(days), 2), pc.add(places, 1), None))
+    first, last = (pc.if_else(pc.equal(each, ""), NOTHING, each) for each in (first, last))
+    return first, pc.coalesce(last, first)

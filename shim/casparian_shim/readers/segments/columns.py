@@ -22,17 +22,39 @@ _NOTHING = pa.scalar(None, pa.string())
 _NO_PLACE = pa.scalar(None, pa.int64())
 
 
+class _Whole:
+    """A batch, and what is found out about it once for all that is taken of it."""
+
+    def __init__(self, batch: pa.RecordBatch, encoding: str) -> None:
+        self.batch = batch
+        self.encoding = encoding
+        fields = batch.column("fields")
+        self.starts, self.lengths = fields.offsets.slice(0, len(fields)), pc.list_value_length(fields)
+        self.values: pa.StringArray = fields.values
+        self.kinds: list[str] = pc.unique(batch.column("separators")).to_pylist()
+
+    @cached_property
+    def texts(self) -> pa.StringArray:
+        """The values; NULL where nothing is written."""
+        return pc.if_else(pc.equal(self.values, ""), _NOTHING, self.values)
+
+
 class SegmentColumns:
     """Some segments of `read_segments(…, as_="batches")`. A place that is NULL is no segment: it has no values."""
 
-    def __init__(self, batch: pa.RecordBatch, encoding: str = "utf-8", places: pa.Int64Array | None = None) -> None:
-        self._batch = batch
-        self._encoding = encoding
+    def __init__(self, batch: pa.RecordBatch, encoding: str = "utf-8") -> None:
+        whole = _Whole(batch, encoding)
+        self._begin(whole, None, whole.kinds[0] if len(whole.kinds) == 1 else None)
+
+    def _begin(self, whole: _Whole, places: pa.Int64Array | None, kind: str | None) -> None:
+        self._whole = whole
         self._places = places
-        self._cache: dict[tuple[str, int], Any] = {}
+        #: The separators as text, if all segments have the same.
+        self._kind = kind
+        self._splits: dict[int, _Split] = {}
 
     def __len__(self) -> int:
-        return self._batch.num_rows if self._places is None else len(self._places)
+        return self._whole.batch.num_rows if self._places is None else len(self._places)
 
     @cached_property
     def ids(self) -> pa.StringArray:
@@ -58,12 +80,30 @@ class SegmentColumns:
     @cached_property
     def raw_encodings(self) -> pa.StringArray | None:
         """The codec that read each segment, if the reader says so."""
-        return self._column(RAW_ENCODING) if RAW_ENCODING in self._batch.schema.names else None
+        return self._column(RAW_ENCODING) if RAW_ENCODING in self._whole.batch.schema.names else None
+
+    @property
+    def width(self) -> int:
+        """The largest number of fields."""
+        return self._widths[1]
+
+    @property
+    def _shortest(self) -> int:
+        return self._widths[0]
+
+    @cached_property
+    def _widths(self) -> tuple[int, int]:
+        found = pc.min_max(self._fields[1])
+        return found["min"].as_py() or 0, found["max"].as_py() or 0
 
     def take(self, places: pa.Int64Array) -> SegmentColumns:
         """The segments at these places of these."""
-        mine = places if self._places is None else self._places.take(places)
-        return SegmentColumns(self._batch, self._encoding, mine)
+        return self._taken(places, self._kind)
+
+    def _taken(self, places: pa.Int64Array, kind: str | None) -> SegmentColumns:
+        taken = SegmentColumns.__new__(SegmentColumns)
+        taken._begin(self._whole, places if self._places is None else self._places.take(places), kind)
+        return taken
 
     def where(self, mask: pa.BooleanArray) -> SegmentColumns:
         return self.take(self.numbers.filter(mask))
@@ -81,12 +121,7 @@ class SegmentColumns:
 
     def written(self, number: int) -> pa.StringArray:
         """Field `number` of each as written; NULL where it is absent."""
-        found = self._cache.get(("written", number))
-        if found is None:
-            starts, lengths, values = self._fields
-            places = pc.if_else(pc.greater_equal(lengths, number), pc.add(starts, number - 1), None)
-            found = self._cache["written", number] = values.take(places)
-        return found
+        return self._field(number, self._whole.values)
 
     def value(self, number: int, component: int = 1) -> pa.StringArray:
         """One plain value of each, from the first repetition; NULL where nothing is written.
@@ -106,27 +141,38 @@ class SegmentColumns:
         return self._of_each_kind(lambda some: some._repetitions(number))
 
     @cached_property
-    def _fields(self) -> tuple[pa.Int32Array, pa.Int32Array, pa.StringArray]:
-        """Where the fields of each begin among all values, how many they are, and the values."""
-        lists = self._batch.column("fields")
-        starts, lengths = lists.offsets.slice(0, len(lists)), pc.list_value_length(lists)
-        if self._places is not None:
-            starts, lengths = starts.take(self._places), lengths.take(self._places)
-        return starts, lengths, lists.values
+    def _fields(self) -> tuple[pa.Int32Array, pa.Int32Array]:
+        """Where the fields of each begin among all values, and how many they are."""
+        starts, lengths = self._whole.starts, self._whole.lengths
+        return (starts, lengths) if self._places is None else (starts.take(self._places), lengths.take(self._places))
+
+    def _field(self, number: int, values: pa.StringArray) -> pa.StringArray:
+        if number > self.width:
+            return pa.nulls(len(self), pa.string())
+        starts, lengths = self._fields
+        places = pc.add(starts, pa.scalar(number - 1, starts.type))
+        if number > self._shortest:
+            places = pc.if_else(pc.greater_equal(lengths, pa.scalar(number, lengths.type)), places, None)
+        return values.take(places)
+
+    def _texts(self, number: int) -> pa.StringArray:
+        return self._field(number, self._whole.texts)
 
     def _column(self, name: str) -> Any:
-        column = self._batch.column(name)
+        column = self._whole.batch.column(name)
         return column if self._places is None else column.take(self._places)
 
     @cached_property
     def _kinds(self) -> list[tuple[SegmentColumns, pa.Int64Array]]:
         """The segments by their separators, with their places here; empty if all have the same."""
-        column = self._column("separators")
-        if len(pc.unique(column.drop_null())) <= 1:
+        if self._kind is not None:
             return []
-        masks = [pc.fill_null(pc.equal(column, kind), False) for kind in pc.unique(column.drop_null())]
-        places = [self.numbers.filter(mask) for mask in (*masks, pc.is_null(column))]
-        return [(self.take(mine), mine) for mine in places]
+        column = pc.fill_null(self._column("separators"), self._whole.kinds[0] if self._whole.kinds else "")
+        made = []
+        for kind in pc.unique(column).to_pylist():
+            places = self.numbers.filter(pc.equal(column, kind))
+            made.append((self._taken(places, kind), places))
+        return made
 
     def _of_each_kind(self, made: Callable[[SegmentColumns], pa.Array]) -> pa.Array:
         if not self._kinds:
@@ -136,23 +182,16 @@ class SegmentColumns:
 
     @cached_property
     def _separators(self) -> Separators:
-        kinds = pc.unique(self._column("separators").drop_null())
-        return separators_of(kinds[0].as_py()) if len(kinds) else HL7_USUAL
-
-    def _texts(self, number: int) -> pa.StringArray:
-        """A field as written; NULL where nothing is."""
-        found = self._cache.get(("texts", number))
-        if found is None:
-            written = self.written(number)
-            found = self._cache["texts", number] = pc.if_else(pc.equal(written, ""), _NOTHING, written)
-        return found
+        return separators_of(self._kind) if self._kind else HL7_USUAL
 
     def _value(self, number: int, component: int) -> pa.StringArray:
-        split = self._cache.get(("split", number))
+        split = self._splits.get(number)
         if split is None:
-            split = self._cache["split", number] = self._split(number)
+            split = self._splits[number] = self._split(number)
+        if split is _NO_TEXT:
+            return pa.nulls(len(self), pa.string())
         separators, found = self._separators, split.values
-        if isinstance(split.values, pa.ListArray):
+        if isinstance(split.values, pa.ListArray) and component <= split.width:
             found = _element(split.values, component)
         elif component > 1:
             return pa.nulls(len(found), pa.string())
@@ -169,8 +208,10 @@ class SegmentColumns:
     def _split(self, number: int) -> _Split:
         """The first repetitions of a field: as lists of components if any of them has several, NULL for what is empty."""
         texts, separators = self._texts(number), self._separators
+        if texts.null_count == len(texts):
+            return _NO_TEXT
         data = texts.buffers()[2]
-        written = data.to_pybytes() if data is not None and texts.null_count < len(texts) else b""
+        written = data.to_pybytes() if data is not None else b""
 
         def has(mark: str) -> bool:
             return bool(mark) and mark.encode() in written
@@ -183,7 +224,8 @@ class SegmentColumns:
             values = pa.ListArray.from_arrays(lists.offsets, parts, mask=pc.is_null(lists))
         elif values is not texts:
             values = pc.if_else(pc.equal(values, ""), _NOTHING, values)
-        return _Split(values, has(separators.subcomponent), has(separators.escape))
+        width = pc.max(pc.list_value_length(values)).as_py() if isinstance(values, pa.ListArray) else 1
+        return _Split(values, width or 0, has(separators.subcomponent), has(separators.escape))
 
     def _joined(self, number: int, mark: str, of: str) -> pa.StringArray:
         texts, separators = self._texts(number), self._separators
@@ -219,9 +261,9 @@ class SegmentColumns:
         has_escape = pc.fill_null(pc.match_substring(texts, escape), False)
         if not has_escape.true_count:
             return made
-        codecs: Iterable[str] = repeat(self._encoding)
+        codecs: Iterable[str] = repeat(self._whole.encoding)
         if self.raw_encodings is not None:
-            codecs = (codec or self._encoding for codec in self.raw_encodings.filter(has_escape).to_pylist())
+            codecs = (codec or self._whole.encoding for codec in self.raw_encodings.filter(has_escape).to_pylist())
         known = lru_cache(None)(of_one)
         plain = list(map(known, texts.filter(has_escape).to_pylist(), codecs))
         return pc.replace_with_mask(made, has_escape, pa.array(plain, pa.string()))
@@ -229,8 +271,13 @@ class SegmentColumns:
 
 class _Split(NamedTuple):
     values: pa.Array
+    #: The largest number of components.
+    width: int
     has_subcomponents: bool
     has_escapes: bool
+
+
+_NO_TEXT = _Split(None, 0, False, False)
 
 
 def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
