@@ -14,9 +14,11 @@ from typing import Any
 
 import edifact_parser
 import hl7_parser
+import hl7_tables
 import pyarrow as pa
 import pytest
 import x12_parser
+import x12_tables
 
 from casparian.shipped import bundled
 from casparian_app.parsers import run_bundle_tests
@@ -109,6 +111,34 @@ def test_other_segments_are_those_that_no_other_output_has(parser: ModuleType, f
         run(parser, data, segments="some")
 
 
+@pytest.mark.parametrize("gathered", [1, 3, 20])
+@pytest.mark.parametrize("segments", ["all", "other"])
+@pytest.mark.parametrize(
+    ("parser", "tables", "files"),
+    [
+        (hl7_parser, hl7_tables, ("hl7/tests/adt.hl7", "hl7/tests/oru_batch.hl7")),
+        (x12_parser, x12_tables, ("x12/tests/claims.x12", "x12/tests/orders.x12")),
+        (edifact_parser, edifact_parser, ("edifact/tests/orders.edi",)),
+    ],
+)
+def test_rows_do_not_depend_on_how_many_segments_are_looked_at_at_once(
+    parser: ModuleType,
+    tables: ModuleType,
+    files: tuple[str, ...],
+    segments: str,
+    gathered: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    params = {"segments": segments} if "segments" in parser.params else {}
+    for file in files:
+        data = bundled(f"parsers/{file}").read_bytes()
+        expected = run(parser, data, **params).rows
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, "_GATHERED", gathered)
+            patch.setattr("casparian_shim.readers.source.BLOCK_BYTES", 200)
+            assert run(parser, data, **params).rows == expected
+
+
 # --- HL7 ---
 
 HEAD = "MSH|^~\\&|A|B|C|D|{time}||{type}|M1|P|2.5\r"
@@ -177,7 +207,21 @@ def test_encodings_are_tried_in_order() -> None:
     assert found == [("Müller", "utf-8"), ("M", "utf-8"), ("Mörz", "cp1252")]
 
 
+def test_a_note_is_about_the_segment_before_it() -> None:
+    told = run(hl7_parser, hl7("PID|1||P1", "NTE|1||a", "AL1|1|DA|x", "NTE|1||b", "NTE|2||c", type="ADT^A01"))
+    found = [(row["comment"], row["about"], row["about_position"]) for row in told.rows["hl7_notes"]]
+    assert found == [("a", "PID", 2), ("b", "AL1", 4), ("c", "AL1", 4)]
+
+
 # --- X12 ---
+
+
+def test_two_orders_in_one_transaction_set_are_two_rows() -> None:
+    data = bundled("parsers/x12/tests/orders.x12").read_bytes()
+    data = data.replace(b"PO1*1*", b"BEG*00*SA*PO-4712**20240131~PO1*1*", 1).replace(b"SE*14*0003", b"SE*15*0003", 1)
+    told = run(x12_parser, data)
+    assert [row["order_number"] for row in told.rows["x12_orders"]][:2] == ["PO-4711", "PO-4712"]
+    assert [row["order_number"] for row in told.rows["x12_order_lines"]][:2] == ["PO-4712", "PO-4712"]
 
 
 def test_amounts_and_dates_that_are_none_are_quarantined() -> None:
