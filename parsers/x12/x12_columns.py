@@ -111,7 +111,7 @@ class Read:
 
     @property
     def is_read_at_end(self) -> bool:
-        """Whether the last transaction set may go on, and is one of those that are read."""
+        """Whether the last transaction set may not be over, and is one of those that are read."""
         return len(self.segments) > 0 and self._set_ids[-1].as_py() in _READ_SETS
 
     def kept_places(self) -> pa.Int64Array:

@@ -1,7 +1,7 @@
 """Which element of which segment fills which column, for the transaction sets 835, 837 and 850.
 
 `Extractor` takes the segments of a file in batches, in their order, and makes columns of them with `Read`. Segments whose stretch
-may go on in the next batch wait for it. A transaction set whose ST was rejected is left to `x12_segments`.
+may be longer than the batch wait for the next one. A transaction set whose ST was rejected is left to `x12_segments`.
 """
 
 from collections.abc import Iterator

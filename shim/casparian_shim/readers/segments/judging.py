@@ -158,7 +158,7 @@ class Judge:
         return self._headers | self._trailers
 
     def release(self, *, is_inside: bool = False) -> None:
-        """The segment that waits is complete. `is_inside`: the message goes on, so that there is no rule behind it."""
+        """The segment that waits is complete. `is_inside`: the message is not over, so that there is no rule behind it."""
         if is_inside and any(isinstance(each, Ruled) for each in self.waiting):
             self._doubt()
         self.taken += [
@@ -271,7 +271,7 @@ class Judge:
         elif fault is None and not self.is_unjoined(separators) and id not in ABOUT_SEGMENTS:
             other = joined_with(content, separators, self.site_ids)
             fault = f"holds the beginning of another segment ({other}): the end before that is lost" if other else None
-        if fault is None and syntax.format != "hl7" and (b"\n" in content or b"\r" in content):
+        if fault is None and syntax.format != "hl7" and id != "UNA" and (b"\n" in content or b"\r" in content):
             fault = "has a line break inside"
         if fault is not None:
             self.after_numbering(id)

@@ -1,0 +1,120 @@
+"""Files as other programs write them: frames, batches, line ends, terminators, separators. Each is read whole, by any blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from casparian_shim import Segment
+from tests.shim.readers.test_segments import read_every_way, small_regions, texts  # noqa: F401 - a fixture
+
+MSH = "MSH|^~\\&|ADT1|HOSP|LAB|HOSP|20240131120000||ADT^A01|M1|P|2.5"
+PID = "PID|1||M1^^^H^MR||DOE^JOHN"
+ISA = "ISA*00*          *00*          *ZZ*SENDER         *ZZ*RECEIVER       *240101*1200*^*00501*000000905*0*P*:"
+X12 = (
+    ISA,
+    "GS*HC*A*B*20240101*1200*1*X*005010X222A1",
+    "ST*837*0001",
+    "BHT*0019*00*1*20240101*1200*CH",
+    "NM1*41*2*BETA CLINIC*****46*TG1",
+    "SE*4*0001",
+    "GE*1*1",
+    "IEA*1*000000905",
+)
+EDIFACT = (
+    "UNB+UNOA:2+S:14+R:14+240101:1200+1",
+    "UNH+1+ORDERS:D:96A:UN",
+    "BGM+220+1+9",
+    "UNT+3+1",
+    "UNZ+1+1",
+)
+
+
+def ended(segments: Sequence[str], end: str) -> bytes:
+    return "".join(each + end for each in segments).encode()
+
+
+HL7_FILES = {
+    "a frame without the carriage return": b"\x0b" + ended([MSH, PID], "\r") + b"\x1c",
+    "a frame that is not closed": b"\x0b" + ended([MSH, PID], "\r"),
+    "a frame of lines": b"\x0b" + ended([MSH, PID], "\n") + b"\x1c\n",
+    "a frame of Windows lines": b"\x0b" + ended([MSH, PID], "\r\n") + b"\x1c\r\n",
+    "doubled carriage returns": ended([MSH, PID], "\r\r\n"),
+    "a byte order mark": b"\xef\xbb\xbf" + ended([MSH, PID], "\r"),
+    "blank lines between segments": ended([MSH, "", PID, ""], "\r\n"),
+    "no line end at the end": ended([MSH, PID], "\r")[:-1],
+}
+
+
+@pytest.mark.parametrize("name", HL7_FILES)
+def test_hl7_is_read_however_it_is_framed(name: str) -> None:
+    rows, rejects = read_every_way(HL7_FILES[name], format="hl7")
+    assert (texts(rows), rejects) == ([MSH, PID], [])
+    assert [(row["message"], row["position"]) for row in rows] == [(1, 1), (1, 2)]
+
+
+def test_batches_and_messages_of_several_senders_are_in_one_file() -> None:
+    head, other = "FHS|^~\\&|LAB", MSH.replace("|", "#").replace("^~\\&", "$%!*")
+    data = ended([head, "BHS|^~\\&|LAB", MSH, PID, MSH, "BTS|2", "FTS|1"], "\r") + ended([other, "PID#1##M2$x"], "\r")
+    rows, rejects = read_every_way(data)
+    assert rejects == []
+    assert [row["segment"] for row in rows] == ["FHS", "BHS", "MSH", "PID", "MSH", "BTS", "FTS", "MSH", "PID"]
+    assert [row["message"] for row in rows] == [None, None, 1, 1, 2, None, None, 3, 3]
+    assert [Segment(row).value(3) for row in rows if row["segment"] == "PID"] == ["M1", "M2"]
+
+
+def test_what_an_interface_engine_writes_between_messages_is_rejected_with_the_segment_before_it() -> None:
+    logged = "2024-01-31 12:00:00 received:"
+    rows, rejects = read_every_way(ended([logged, MSH, PID, "", logged, MSH, PID], "\r\n"), format="hl7")
+    assert texts(rows) == [MSH, MSH, PID]
+    assert [(line, raw) for line, _, _, raw in rejects] == [
+        (1, logged.encode()),
+        (3, PID.encode()),
+        (5, logged.encode()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "component", "end"), [("*", ":", "~"), ("|", ">", "'"), ("\x1d", "\x1f", "\x1c"), ("^", "<", "!")]
+)
+@pytest.mark.parametrize("line_end", ["", "\n", "\r\n", "\n\n"])
+def test_x12_has_any_separators_and_any_line_ends(field: str, component: str, end: str, line_end: str) -> None:
+    segments = [each.replace("*^*", "*U*").replace("*", field).replace(":", component) for each in X12]
+    rows, rejects = read_every_way(ended(segments, end + line_end))
+    assert (texts(rows), rejects) == (segments, [])
+    assert rows[0]["separators"] == f"ISA{field}{component}{end}"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_line_end_may_be_the_terminator(end: str) -> None:
+    rows, rejects = read_every_way(ended(X12, end))
+    assert (texts(rows), rejects) == (list(X12), [])
+    rows, rejects = (
+        read_every_way(f"UNA:+.? {end[0]}".encode() + ended(EDIFACT, end)) if len(end) == 1 else (rows, rejects)
+    )
+    assert rejects == []
+
+
+def test_interchanges_follow_each_other_with_text_before_them() -> None:
+    header = b"Content-Type: application/edi-x12\r\n\r\n"
+    acknowledged = ended([ISA.replace("905", "906"), "TA1*000000905*240101*1200*A*000", "IEA*0*000000906"], "~")
+    rows, rejects = read_every_way(header + ended(X12, "~") + acknowledged + ended(X12, "~\n"))
+    assert [row["segment"] for row in rows].count("ISA") == 3
+    assert [row["message"] for row in rows if row["segment"] == "ST"] == [1, 2]
+    assert [raw for *_, raw in rejects] == [header.strip()]
+
+
+@pytest.mark.parametrize("una", ["", "UNA:+.? '", "UNA:+.? '\r\n"])
+@pytest.mark.parametrize("line_end", ["", "\r\n"])
+def test_edifact_is_read_with_and_without_a_una(una: str, line_end: str) -> None:
+    rows, rejects = read_every_way(una.encode() + ended(EDIFACT, "'" + line_end))
+    assert ([each for each in texts(rows) if each != "UNA:+.? '"], rejects) == (list(EDIFACT), [])
+    assert {row["separators"] for row in rows} == {"UNA:+.? '"}
+
+
+def test_edifact_of_level_b_is_separated_by_control_characters() -> None:
+    marks = str.maketrans("+:'", "\x1d\x1f\x1c")
+    segments = [each.replace("UNOA", "UNOB").translate(marks) for each in EDIFACT]
+    rows, rejects = read_every_way(ended(segments, "\x1c"))
+    assert (texts(rows), rejects) == (segments, [])
