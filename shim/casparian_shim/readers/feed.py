@@ -114,6 +114,8 @@ class Feed:
         self._judged = 0
         self._is_taken = False
         self._default_output: str | None = None
+        #: Whether parts have arrays, or the values as blocks have them.
+        self._has_arrays = True
         self.error: Exception | None = None
 
     def row_iterators(self) -> Iterator[Iterable[Any]]:
@@ -155,6 +157,15 @@ class Feed:
         except Exception as error:  # noqa: BLE001 - raised by the next row, or by the caller
             self.error = error
             self._pieces.close()
+
+    def values(self) -> Iterator[Part]:
+        """The same with columns as blocks have them: arrays, or lists of values. Rejected records are sent."""
+        self._has_arrays = False
+        for part in self.parts():
+            self.route(part.rejections)
+            yield part
+        if self.error is not None:
+            raise self.error
 
     def batches(self) -> Iterator[Any]:
         """The same as record batches. Rejected records are sent when the parser asks for the batch after theirs, unless it
@@ -229,7 +240,7 @@ class Feed:
                 break
             judged.append((each, self._rejection(each) if repaired is None else repaired))
         if not piece.groups:
-            yield _part(piece.columns, given, stop, judged)
+            yield self._part(piece.columns, given, stop, judged)
         for group in piece.groups:
             mine = []
             for each, verdict in judged:
@@ -238,13 +249,36 @@ class Feed:
                 if wanted == group.output:
                     mine.append((each._replace(rows_before=count_below(group.places, each.rows_before)), verdict))
             first, last = count_below(group.places, given), count_below(group.places, stop)
-            yield _part(group.columns, first, last, mine)._replace(output=group.output)
+            yield self._part(group.columns, first, last, mine)._replace(output=group.output)
         if piece.groups:  # rejected records of outputs that have no rows here
             names = {group.output for group in piece.groups}
             rest = [each for bad, each in judged if self._output_of(bad) not in names and isinstance(each, Rejection)]
             yield Part([], 0, rest)
         if failure is not None:
             raise failure
+
+    def _part(
+        self, columns: Mapping[str, Values], first: int, last: int, judged: Sequence[tuple[Bad, Row | Rejection]]
+    ) -> Part:
+        """The rows from `first` to `last` as arrays, with repaired records inserted, and the rejected ones."""
+        columns = {name: values[first:last] for name, values in columns.items()}
+        rejections: list[Rejection] = []
+        inserted: list[tuple[int, Row]] = []
+        for bad, verdict in judged:
+            place = bad.rows_before - first
+            if isinstance(verdict, Rejection):
+                rejections.append(verdict._replace(rows_before=place + len(inserted)))
+            else:
+                inserted.append((place, {**verdict, ROW_ID: bad.reject.row_id}))
+        if inserted:
+            columns = {name: _inserted(name, values, inserted) for name, values in columns.items()}
+        made: list[Column] = [
+            (name, values, False)
+            if isinstance(values, pa.Array) or not self._has_arrays
+            else (name, *column_of_values(values))
+            for name, values in columns.items()
+        ]
+        return Part(made, len(made[-1][1]), rejections)
 
     def _output_of(self, bad: Bad) -> str | None:
         return bad.reject.output or self.output or self._default_output
@@ -317,26 +351,6 @@ def _rows_of_groups(groups: Sequence[Group], row_ids: Iterator[object]) -> Itera
         rows = _rows([*group.columns], zip(*map(listed, group.columns.values()), strict=True))
         iterators.append(zip(repeat(group.output), rows, strict=False))
     return map(next, map(iterators.__getitem__, map(itemgetter(0), zip(order, row_ids, strict=False))))
-
-
-def _part(columns: Mapping[str, Values], first: int, last: int, judged: Sequence[tuple[Bad, Row | Rejection]]) -> Part:
-    """The rows from `first` to `last` as arrays, with repaired records inserted, and the rejected ones."""
-    columns = {name: values[first:last] for name, values in columns.items()}
-    rejections: list[Rejection] = []
-    inserted: list[tuple[int, Row]] = []
-    for bad, verdict in judged:
-        place = bad.rows_before - first
-        if isinstance(verdict, Rejection):
-            rejections.append(verdict._replace(rows_before=place + len(inserted)))
-        else:
-            inserted.append((place, {**verdict, ROW_ID: bad.reject.row_id}))
-    if inserted:
-        columns = {name: _inserted(name, values, inserted) for name, values in columns.items()}
-    made: list[Column] = [
-        (name, values, False) if isinstance(values, pa.Array) else (name, *column_of_values(values))
-        for name, values in columns.items()
-    ]
-    return Part(made, len(made[-1][1]), rejections)
 
 
 def _inserted(name: str, values: Values, inserted: Sequence[tuple[int, Row]]) -> list[object]:

@@ -5,16 +5,20 @@ The docstring of `blocks` says how to write a reader. `feed` does the work.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from types import CodeType
 from typing import Any, Literal, TypedDict
 
 import pyarrow as pa
 
-from casparian_shim.readers.blocks import Block
+from casparian_shim.arrow.columns import column_of_values
+from casparian_shim.readers.blocks import Block, Values
 from casparian_shim.readers.feed import Feed, OnBad, Part, Rejected, Row
+from casparian_shim.readers.pieces import listed
 from casparian_shim.readers.source import Encoding, Input, Source
 
 As = Literal["rows", "batches", "arrow", "pandas", "polars"]
@@ -72,6 +76,27 @@ def _unknown_option(reader: CodeType, name: str) -> TypeError:
     return TypeError(f"{reader.co_name}() has no option {name!r:.80}{hint}")
 
 
+def _one_column(pieces: Sequence[Values]) -> pa.ChunkedArray:
+    """The pieces of a column as one. What it becomes does not depend on where it is cut."""
+    made = [(piece, False) if isinstance(piece, pa.Array) else column_of_values(piece) for piece in pieces]
+    kinds = {array.type for array, _ in made if array.null_count < len(array)}
+    if len(kinds) <= 1 and not any(is_of_several_kinds for _, is_of_several_kinds in made):
+        kind = kinds.pop() if kinds else pa.string()
+        arrays = [array if array.type == kind else pa.nulls(len(array), kind) for array, _ in made]
+        return pa.chunked_array(arrays, kind)
+    values = [value for piece in pieces for value in listed(piece)]
+    array, is_of_several_kinds = column_of_values(values)
+    return pa.chunked_array([pa.array(map(_text_of, values), pa.string()) if is_of_several_kinds else array])
+
+
+def _text_of(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
 def _as_table(table: pa.Table, as_: As) -> Any:
     if as_ == "pandas":
         return table.to_pandas()
@@ -114,13 +139,27 @@ class Records(chain[Row]):
         return self._feed.batches()
 
     def table(self) -> Any:
-        """The rest as one table; as a dict of tables for a reader of several outputs."""
-        tables: dict[str | None, list[pa.Table]] = {}
-        for each in self.batches():
-            output, batch = each if isinstance(each, tuple) else (None, each)
-            tables.setdefault(output, []).append(pa.Table.from_batches([batch]))
-        joined = {name: pa.concat_tables(each, promote_options="default") for name, each in tables.items()}
-        return joined if None not in joined and joined else joined.get(None, pa.table({}))
+        """The rest as one table; as a dict of tables for a reader of several outputs.
+
+        A column that has values of several kinds, such as texts and objects or objects with different names, is text: what is no
+        text is written as JSON.
+        """
+        found: dict[str | None, dict[str, list[Values]]] = {}
+        counts: Counter[str | None] = Counter()
+        for part in self._feed.values():
+            columns = found.setdefault(part.output, {}) if part.columns else {}
+            for name, values, _ in part.columns:
+                if name not in columns:
+                    columns[name] = [pa.nulls(counts[part.output], pa.string())] if counts[part.output] else []
+                columns[name].append(values)
+            counts[part.output] += part.row_count
+            for name in columns.keys() - {name for name, _, _ in part.columns}:
+                columns[name].append(pa.nulls(part.row_count, pa.string()))
+        tables = {
+            output: pa.table({name: _one_column(pieces) for name, pieces in columns.items()})
+            for output, columns in found.items()
+        }
+        return tables if None not in tables and tables else tables.get(None, pa.table({}))
 
     def parts(self, default_output: str | None = None) -> Iterator[Part]:
         """The rest, with rejected records that are still to be sent. For `emitting`, which numbers rows and rejected rows.

@@ -188,3 +188,23 @@ def test_lines_of_very_many_names_are_read() -> None:
 def test_unknown_forms_of_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="numbers is text or exact, not 'float'"):
         read_jsonl(io.BytesIO(b""), numbers="float")  # type: ignore[arg-type]
+
+
+_OF_SEVERAL_KINDS = b"""{"a": true, "b": {"x": 1}}
+{"a": "x", "b": {"y": [2]}}
+{"a": {"b": 1.50}, "b": null, "c": 7}
+{"a": [1, "z"]}
+{"a": null}
+"""
+
+
+@pytest.mark.parametrize("block_bytes", [1, 30, 1 << 20])
+def test_a_column_of_several_kinds_is_text_in_a_table(block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_shim.readers.source.BLOCK_BYTES", block_bytes)
+    table = read_jsonl(io.BytesIO(_OF_SEVERAL_KINDS), as_="arrow")
+    assert table.to_pydict() == {
+        "a": ["true", "x", '{"b": "1.50"}', '["1", "z"]', None],
+        "b": ['{"x": "1"}', '{"y": ["2"]}', None, None, None],
+        "__cf_row_id": [1, 2, 3, 4, 5],
+        "c": [None, None, "7", None, None],
+    }
