@@ -9,7 +9,7 @@ The docstring of the package `frames` has the rules for numbering and for reject
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,18 @@ class OutputUnknown(CasparianError):
         super().__init__(
             f"{what}; the parser declares {', '.join(declared)}.",
             remedy="Yield (output, data) or Output(output, data) with a declared name.",
+        )
+
+
+class SeveralOutputs(CasparianError):
+    """A reader that gives rows of several outputs was given to one output by name."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, name: str, outputs: Collection[str]) -> None:
+        super().__init__(
+            f"The parser gave a reader to the output {name[:80]}, but its rows belong to {', '.join(sorted(outputs))}.",
+            remedy="Yield the reader itself: its rows say which output they belong to.",
         )
 
 
@@ -271,6 +283,8 @@ class Outputs:
     def add_records(self, name: str | None, records: Records) -> None:
         """Send all that is left of a reader's records."""
         for part in records.parts(name or self._output_of_rejects()):
+            if part.output is not None and name is not None:
+                raise SeveralOutputs(name, records.outputs)
             if part.row_count:
                 self.add_part(part.output or name, part)
             else:

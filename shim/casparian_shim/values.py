@@ -7,6 +7,7 @@ the conversion to the contract. `times` reads times, `readers.fixed_width` numbe
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -20,15 +21,42 @@ class Output:
     data: Any
 
 
+def _marked_before(text: str, negative: Collection[str], positive: Collection[str]) -> str:
+    """The text with a sign before the number instead of the declared mark behind or around it."""
+    if isinstance(negative, str) or isinstance(positive, str):
+        raise ValueError("negative and positive are lists of marks, such as ['-', 'CR']")
+    plain = text.strip(" ")
+    for sign, marks in (("-", negative), ("+", positive)):
+        for mark in sorted(marks, key=len, reverse=True):
+            if mark == "()" and plain.startswith("(") and plain.endswith(")"):
+                rest = plain[1:-1].strip(" ")
+            elif mark and mark != "()" and plain.endswith(mark):
+                rest = plain.removesuffix(mark).strip(" ")
+            else:
+                continue
+            if rest[:1] in ("+", "-"):
+                raise ValueError(f"{text[:80]!r} has a sign and {mark!r}")
+            return sign + rest
+    return plain
+
+
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def decimal(
-    text: str | int, *, decimal_mark: str | None = None, thousands_mark: str = "", decimal_comma: bool = False
+    text: str | int,
+    *,
+    decimal_mark: str | None = None,
+    thousands_mark: str = "",
+    decimal_comma: bool = False,
+    negative: Collection[str] = (),
+    positive: Collection[str] = (),
 ) -> Decimal:
     """The number in `text`, digit for digit: `decimal("1.50")` keeps its zero. Floats are refused because they are not exact.
 
     `decimal_comma` reads `1,5`; `decimal_mark` names any other mark. `thousands_mark` must stand between all thousands or none.
+    `negative` names what makes a number negative where it follows it, such as "-" or "CR", and "()" around it; `positive` names
+    what may follow a positive number. A number has one such mark or one sign before it.
     """
     if isinstance(text, int) and not isinstance(text, bool):
         return Decimal(text)
@@ -39,7 +67,7 @@ def decimal(
     mark = "," if decimal_comma else decimal_mark or "."
     if thousands_mark == mark:
         raise ValueError(f"{mark!r} cannot be both the decimal mark and the thousands mark")
-    plain = text.strip(" ")
+    plain = _marked_before(text, negative, positive)
     if thousands_mark:
         whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands_mark)}[0-9]{{3}})+|[0-9]+)"
         if not re.fullmatch(rf"[+-]?{whole}(?:{re.escape(mark)}[0-9]*)?", plain):

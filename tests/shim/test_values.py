@@ -1,6 +1,7 @@
 """Numbers from text stay exact."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,3 +39,35 @@ def test_marks_that_cannot_be_meant_are_refused(text: str, marks: dict[str, obje
 def test_a_number_written_with_any_marks_is_read_back(value: Decimal, thousands: str) -> None:
     text = format(value, ",f").replace(".", ";").replace(",", thousands).replace(";", ",")
     assert decimal(text, decimal_comma=True, thousands_mark=thousands).as_tuple() == value.as_tuple()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("12.50-", {"negative": ["-"]}, "-12.50"),
+        (" 12.50 - ", {"negative": ["-"]}, "-12.50"),
+        ("1.234,50CR", {"negative": ["CR", "()"], "decimal_comma": True, "thousands_mark": "."}, "-1234.50"),
+        ("(0.10)", {"negative": ["()"]}, "-0.10"),
+        ("12 DR", {"negative": ["CR"], "positive": ["DR"]}, "12"),
+        ("-12", {"negative": ["-", "()"]}, "-12"),
+        ("12", {"negative": ["-", "()"]}, "12"),
+    ],
+)
+def test_marks_of_negative_numbers_are_read_where_they_are_declared(
+    text: str, options: dict[str, Any], expected: str
+) -> None:
+    assert str(decimal(text, **options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "negative"),
+    [
+        ("12-", []), ("(12)", ["-"]), ("12CR", ["DB"]), ("-12-", ["-"]), ("(-12)", ["()"]), ("(12", ["()"]), ("-", ["-"]),
+        ("()", ["()"]),
+    ],
+)  # fmt: skip
+def test_marks_that_are_not_declared_or_stand_twice_are_refused(text: str, negative: list[str]) -> None:
+    with pytest.raises(ValueError):
+        decimal(text, negative=negative)
+    with pytest.raises(ValueError, match="are lists of marks"):
+        decimal("1", negative="CR")

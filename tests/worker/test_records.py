@@ -456,3 +456,33 @@ def test_a_cut_gzip_file_gives_its_rows_and_one_rejected_record(desk: Desk) -> N
     (bad,) = desk.table("quarantine.rows.0.parquet").to_pylist()
     assert bad["_cf_source_row"] == count + 2
     assert "is cut off: the gzip file ends early, after" in str(bad["_cf_violations"])
+
+
+@pytest.mark.parametrize("count", [1, 3_000])
+def test_records_that_the_parser_rejects_count_as_rejected_with_those_of_the_reader(desk: Desk, count: int) -> None:
+    desk.input.write_bytes(b"a,n\n" + b"x,1\nodd,2\nbad\ny,3\n" * count)
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    records = desk.finished(
+        "from casparian_shim import read_csv\n"
+        "def parse(path, ctx):\n"
+        "    for row in read_csv(path):\n"
+        "        if row['a'] == 'odd':\n"
+        "            ctx.reject('rows', row, 'odd')\n"
+        "        else:\n"
+        "            yield row\n"
+    ).manifest.records
+    assert records is not None
+    assert (records.given, records.rejected, records.bytes_rejected) == (4 * count, 2 * count, 10 * count)
+    assert f"{2 * count:,} of them rejected" in records.lines()[0]
+
+
+def test_a_reader_of_several_outputs_is_given_to_none_by_name(desk: Desk) -> None:
+    desk.input.write_bytes(b"Hone\nDtwo\n")
+    error = desk.failed(
+        "from casparian_shim import read_fixed_width\n"
+        "TYPES = {'H': ('heads', {'a': (1, 4)}), 'D': ('rows', {'a': (1, 4)})}\n"
+        "def parse(path):\n"
+        "    yield 'rows', read_fixed_width(path, record_types=TYPES, type_at=(0, 1))\n"
+    ).error
+    assert (error.code, error.origin) == ("SCHEMA_MISMATCH", "parser")
+    assert "gave a reader to the output rows, but its rows belong to heads, rows" in error.message

@@ -171,6 +171,7 @@ class UnvalidatedConsumer:
         source_row = _column(admitted, ROW_ID_COLUMN, pa.int64())
         self._records.names(source_row)
         if kind is OutputKind.REJECTS:
+            self._records.rejects(source_row)
             self.quarantined += admitted.num_rows
             self._writer.bad(self._records.with_origin(_rejected(admitted, source_row), self._raw_budget))
         else:

@@ -116,6 +116,8 @@ class Feed:
         self._default_output: str | None = None
         #: Whether parts have arrays, or the values as blocks have them.
         self._has_arrays = True
+        #: The outputs of the blocks so far, if the reader has several.
+        self.outputs: set[str] = set()
         self.error: Exception | None = None
 
     def row_iterators(self) -> Iterator[Iterable[Any]]:
@@ -212,6 +214,9 @@ class Feed:
             at = input.offset
             for each in _with_cut(self._blocks(input), input):
                 block = shifted(each, input.reading.first_row)
+                self.outputs.update(group.output for group in block.groups)
+                if block.output is not None:
+                    self.outputs.add(block.output)
                 for piece in pieces_of(block, at, offsets=self._offsets, is_sure=not callable(self._on_bad)):
                     at = piece.entries.ends[-1].as_py()
                     self._piece, self._floor, self._judged = piece, 0, 0

@@ -131,6 +131,11 @@ class Records(chain[Row]):
         """The output that was named for rejected records."""
         return self._feed.output
 
+    @property
+    def outputs(self) -> set[str]:
+        """The outputs that rows belong to, of a reader of several."""
+        return self._feed.outputs
+
     def batches(self) -> Iterator[Any]:
         """The rest as record batches: text columns, `__cf_row_id`, and `offset` if it was asked for.
 

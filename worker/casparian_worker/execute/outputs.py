@@ -270,7 +270,9 @@ class JudgedOutput:
         if numbers.null_count:
             raise ArrowRefused(f"a rejected row without {_ROW_INDEX}")
         self._numbers.take(numbers.to_pylist())
-        self._take_bad(self._validator.reject(batch))
+        bad = self._validator.reject(batch)
+        self._records.rejects(bad.column("_cf_source_row"))
+        self._take_bad(bad)
 
     def _take_bad(self, bad: pa.RecordBatch) -> None:
         columns = self._validator.column_count

@@ -109,6 +109,8 @@ class SourceRecords:
     _let_go_upto: int = -1
     _let_go_named: int = 0
     _places: deque[_Places] = field(default_factory=deque)
+    #: The records that readers rejected, until their rejected rows come.
+    _rejected_by_reader: list[pa.Int64Array] = field(default_factory=list)
 
     # --- from the guest ---
 
@@ -156,6 +158,25 @@ class SourceRecords:
         if self._is_counted and source_rows.null_count < len(source_rows):
             self._name(source_rows.drop_null() if source_rows.null_count else source_rows)
 
+    def rejects(self, source_rows: pa.Int64Array) -> None:
+        """Rejected rows come from these records: counted are those that the parser rejects after a reader returned them."""
+        rows = pc.unique(source_rows.drop_null())
+        if not self._is_counted:
+            return
+        if self._rejected_by_reader:
+            known = pa.chunked_array(self._rejected_by_reader)
+            self._rejected_by_reader = known.filter(pc.invert(pc.is_in(known, rows))).chunks
+            rows = rows.filter(pc.invert(pc.is_in(rows, known)))
+        if not len(rows):
+            return
+        self.rejected += len(rows)
+        least, most = (each.as_py() for each in pc.min_max(rows).values())
+        for places in self._places:
+            if places.last < least or most < places.first:
+                continue
+            is_there = pc.is_in(places.rows, rows)
+            self.rejected_bytes += pc.sum(pc.subtract(places.ends, places.starts).filter(is_there)).as_py() or 0
+
     def with_origin(self, bad: pa.RecordBatch, budget: RawBudget) -> pa.RecordBatch:
         """Bad rows with the byte offset of their record, and with `_cf_raw` cut out of the input if the parser gave none."""
         raw = bad.column("_cf_raw")
@@ -197,7 +218,7 @@ class SourceRecords:
         return RecordAccounting(
             is_counted=self._is_counted,
             given=self.given,
-            rejected=self.rejected,
+            rejected=min(self.rejected, self.given),
             unaccounted=missing,
             skipped_beyond=max(0, nameless_skips - skippable) if is_every_line_known else 0,
             first_rows=first[:_FIRST_ROWS] if missing and not nameless else [],
@@ -266,6 +287,7 @@ class SourceRecords:
         is_rejected = pc.equal(records["what"], What.REJECTED)
         if is_rejected.true_count:
             self.rejected += is_rejected.true_count
+            self._rejected_by_reader.append(records["row"].filter(is_rejected))
             self.rejected_bytes += pc.sum(sizes.filter(is_rejected)).as_py()
         self._covered_bytes = max(self._covered_bytes, pc.max(ends).as_py())
         self._open.append(records.select(["row", "start", "end"]))
