@@ -1,5 +1,6 @@
 """Dialects: judged by all lines, with quotes understood, and honest about what does not pair."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -168,3 +169,38 @@ def test_a_bad_record_at_the_end_is_no_footer(last: str) -> None:
 def test_damage_in_the_first_record_does_not_make_a_preamble() -> None:
     text = "id,name,note\n1,a,'x\ny' 2\n" + "".join(f"{n},a,'p, q'\n" for n in range(3, 9))
     assert dialect_of(text).preamble_lines == 0
+
+
+def test_cells_of_sentences_are_no_prose_unless_a_blank_follows_each_comma() -> None:
+    lines = ["EventId,EventTemplate", *(f"E{number},failed to open the file <*> on <*>" for number in range(9))]
+    found = detect(Sample.of_bytes("\r\n".join(lines).encode())).details
+
+    assert isinstance(found, Dialect)
+    assert (found.column_count, found.names) == (2, ("EventId", "EventTemplate"))
+    letter = b"Dear Anna, it was good to see you\nlast week, when we met at the lake,\nand again, in the end, at home\n"
+    assert detect(Sample.of_bytes(letter)).kind == "text"
+
+
+def test_a_header_below_other_records_is_the_header() -> None:
+    found = detect(Sample.of_bytes(b"some notes\nmore notes,...\nnumber,text,date\n345.0,TEST4,2000-12-13\n")).details
+
+    assert isinstance(found, Dialect)
+    assert (found.options, found.names) == ({"skip_lines": 2}, ("number", "text", "date"))
+
+
+def test_a_blank_after_each_delimiter_belongs_to_it_if_quotes_follow() -> None:
+    lines = ["id, name, at", *(f'{number}, "a, b ""c""", 12:00:{number:02}' for number in range(10, 20))]
+    found = detect(Sample.of_bytes("\n".join(lines).encode())).details
+
+    assert isinstance(found, Dialect)
+    assert (found.options, found.column_count, found.agreeing_count) == ({"delimiter": ", "}, 3, 11)
+
+
+def test_long_runs_of_blanks_are_judged_in_linear_time() -> None:
+    def seconds(size: int) -> float:
+        data = b"".join(b"a" + b" " * size + b",b\n" for _ in range(8))
+        began = time.process_time()
+        detect(Sample.of_bytes(data))
+        return time.process_time() - began
+
+    assert seconds(8_000) < 0.5  # once minutes: the pattern of a clean cell had three runs of blanks

@@ -22,13 +22,14 @@ DELIMITERS = (",", "\t", "|", ";", "\x1f", "\x01", "~", "^")
 #: Delimiters that prose and times have too: they must explain nearly every line, and give three columns.
 _WEAK = (":", " ")
 #: Lines that are longer are no records, if there are many of them.
-_LINE_CHARACTERS_MAX = 32 * 1024
+_LINE_CHARACTERS_MAX = 128 * 1024
 _RECORDS_KEPT = 2000
 _AGREE_MIN = 0.8
 #: Several delimiters a line, the same number of them, are no chance.
 _AGREE_MIN_WIDE = 0.6
 _CELLS_JUDGED = 400
 _ROWS_OF_HEADER = 200
+_ROWS_ABOVE_HEADER = 3
 _LINES_TRIED = 160
 
 
@@ -80,9 +81,11 @@ def detect_delimited(text: Text) -> Detected | None:
         readings = [reading for cutter in _shortlist(readings) if (reading := _read(cutter, stretches)) is not None]
     if not readings:
         return None
-    best = max(_plausible(readings), key=lambda each: each.rank)
-    found = _judge(best, readings, text, stretches, comment)
-    return None if found is None or _is_prose(best) else found
+    for best in sorted(_plausible(readings), key=lambda each: each.rank, reverse=True):
+        found = _judge(best, readings, text, stretches, comment)
+        if found is not None or best.cutter.delimiter not in _WEAK:
+            return None if _is_prose(best) else found
+    return None
 
 
 def _shortlist(tried: Sequence[_Reading]) -> list[Cutter]:
@@ -114,12 +117,13 @@ def _without_comments(stretch: Stretch, comment: str | None) -> Stretch:
 
 
 def _candidates(lines: Sequence[str]) -> Iterator[Cutter]:
-    """Delimiters that half of the lines have (quotes may span lines, preambles may be long), with the quotes that occur."""
+    """Delimiters that half of the lines have (preambles may be long, and quotes may span lines), with the quotes that occur."""
     joined = "\n".join(lines)
+    few = 4 if '"' in joined else 2
     singles = [
         each
         for each in (*DELIMITERS, *_WEAK)
-        if joined.count(each) * 2 >= len(lines) and sum(each in line for line in lines) * 2 >= len(lines)
+        if joined.count(each) * 2 >= len(lines) and sum(each in line for line in lines) * few >= len(lines)
     ]
     for delimiter in [*_multiple(lines, joined), *singles]:
         yield from (Cutter(delimiter, quote, escape) for quote, escape in _quotings(joined, delimiter))
@@ -141,6 +145,8 @@ def _quotings(joined: str, delimiter: str) -> Iterator[tuple[str | None, str | N
 def _multiple(lines: Sequence[str], joined: str) -> list[str]:
     """Runs of punctuation that most lines have, and whose characters nearly always stand in such a run."""
     runs = Counter(run for line in lines[:50] for run in set(re.findall(r"[|~^;:,!@#$%&*<>/+=]{2,4}|\t[|;]\t", line)))
+    if ', "' in joined:
+        runs[", "] = sum(", " in line for line in lines[:50])
     found = []
     for run, count in runs.most_common(8):
         if count * 10 < min(len(lines), 50) * 9 or (len(set(run)) == 1 and run[0] == "#"):
@@ -190,7 +196,7 @@ def _plausible(readings: Sequence[_Reading]) -> list[_Reading]:
     ] or list(readings)
 
 
-_CLEAN = re.compile(r"\s*(?:[-+]?[\d.,' ]+%?|[^,;|\t\x1f\x01~^]*)\s*")
+_CLEAN = re.compile(r"[-+]?[\d.,' ]+%?|[^,;|\t\x1f\x01~^]*")
 
 
 def _cleanliness(records: Sequence[Record], cutter: Cutter) -> float:
@@ -199,21 +205,19 @@ def _cleanliness(records: Sequence[Record], cutter: Cutter) -> float:
     cells = [cell for record in records[::step] for cell in cutter.cells(record.text)][:_CELLS_JUDGED]
     if not cells:
         return 0.5
-    clean = sum(is_quoted or bool(_CLEAN.fullmatch(cell)) for cell, is_quoted in cells)
+    clean = sum(is_quoted or bool(_CLEAN.fullmatch(cell.strip())) for cell, is_quoted in cells)
     return 0.5 + 0.5 * clean / len(cells)
 
 
 def _is_prose(reading: _Reading) -> bool:
-    """Most lines of prose contain a comma; columns of sentences are not a table."""
+    """Most lines of prose contain a comma with a blank behind it; columns of sentences are not a table."""
     if reading.cutter.delimiter not in (",", ";", ":", " ") or reading.width > 4:
         return False
     shaped = [record for record in reading.records if record.width == reading.width][:200]
-    wordy = sum(
-        not is_quoted and cell.count(" ") > 3
-        for record in shaped
-        for cell, is_quoted in reading.cutter.cells(record.text)
-    )
-    return wordy > len(shaped) / 2
+    cells = [list(reading.cutter.cells(record.text)) for record in shaped]
+    wordy = sum(not is_quoted and cell.count(" ") > 3 for row in cells for cell, is_quoted in row)
+    is_spaced = reading.cutter.delimiter == " " or sum(row[1][0][:1] == " " for row in cells) * 2 > len(cells)
+    return is_spaced and wordy > len(shaped) / 2
 
 
 def _judge(
@@ -251,7 +255,10 @@ def _judge(
     header_lines = header_of(rows[:_ROWS_OF_HEADER])
     names = _best_names(rows[: header_lines or 0])
     preamble = region.preamble_lines
+    first = inside.index(agreeing[0])
     odd_header = _odd_header(inside[0], cutter, width, rows) if not header_lines else None
+    if header_lines and 0 < first <= _ROWS_ABOVE_HEADER and agreeing[0].stretch == 0:
+        preamble, inside = agreeing[0].at, inside[first:]  # the header is not the first record
     if odd_header is not None:
         names, header_lines, preamble = odd_header, 0, inside[0].at + 1
         inside = inside[1:]

@@ -147,9 +147,20 @@ def header_of(rows: Sequence[Sequence[str]]) -> int | None:
         return 1
     if any(_USUAL_NAME.search(name) for name in rows[0]):
         return 1
+    if len(rows) > 3 and all(map(_is_identifier, rows[0])) and any(_is_of_sentences(column[1:]) for column in columns):
+        return 1
     if all(re.fullmatch(r"[^\W\d][\w .\-/()]*", name.strip()) for name in rows[0] if name.strip()):
         return None
     return 0
+
+
+def _is_identifier(cell: str) -> bool:
+    return re.fullmatch(r"[^\W\d]\w*", cell) is not None
+
+
+def _is_of_sentences(cells: Sequence[str]) -> bool:
+    """Whether the cells of a column are no names."""
+    return sum(map(_is_identifier, cells)) * 10 <= len(cells)
 
 
 def is_header_of(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
