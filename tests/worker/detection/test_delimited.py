@@ -177,7 +177,7 @@ def test_cells_of_sentences_are_no_prose_unless_a_blank_follows_each_comma() -> 
 
     assert isinstance(found, Dialect)
     assert (found.column_count, found.names) == (2, ("EventId", "EventTemplate"))
-    letter = b"Dear Anna, it was good to see you\nlast week, when we met at the lake,\nand again, in the end, at home\n"
+    letter = b"Dear Anna, it was very good to see you\nlast week, when we met at the big lake\nand again, in the end at your home\n"
     assert detect(Sample.of_bytes(letter)).kind == "text"
 
 
