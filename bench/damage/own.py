@@ -142,7 +142,8 @@ def read_with(data: bytes, read: Callable[[Any], Any], values: Callable[[dict[st
             records = None
             try:
                 records = read(file)
-                for row in records:
+                for each in records:
+                    row = {"": each[0], **each[1]} if isinstance(each, tuple) else each  # a reader of several outputs
                     line, offset = row.pop(ROW_ID), row.pop(_OFFSET, None)
                     rows.append(Taken(values(row), line, offset))
             except CasparianError as error:
