@@ -20,6 +20,7 @@ from casparian_shim.readers.tape import What, stream_name
 
 DEPTH_MAX = 256
 ATTRIBUTES_MAX = 1_000
+_HEAD_BYTES = 1_024
 #: The column of a record's own text.
 TEXT = "text"
 _SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -156,7 +157,7 @@ class _Document:
 
     def blocks(self) -> Iterator[Block]:
         try:
-            for chunk in self._input.chunks():
+            for chunk in _with_head(self._input.chunks()):
                 is_first = self._read == self._input.offset
                 self._read += len(chunk)
                 if is_first:
@@ -299,6 +300,16 @@ class _Document:
                 self._number += 1
             self._made.skip(Skip(what, self._number, end))
             self._entered = end
+
+
+def _with_head(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, the first ones together, so that the declaration is seen whole."""
+    head = b""
+    while len(head) < _HEAD_BYTES and (chunk := next(chunks, b"")):
+        head += chunk
+    if head:
+        yield head
+    yield from chunks
 
 
 def _expats_name(encoding: str | None) -> str | None:
