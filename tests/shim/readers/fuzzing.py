@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.damage import FORMATS, Case, Format, Returned, cases_of, sample
+from bench.damage.case import Document
 from bench.damage.own import read_with, reader
 from casparian_shim import Field, copybook
 from casparian_shim.errors import CasparianError, ErrorCode
@@ -274,7 +275,7 @@ def _choice(name: str, case: Case) -> bytes:
     first = ("hl7", "x12", "edifact").index(format) if format in ("hl7", "x12", "edifact") else 0
     if name == "read_records":
         first = 1
-    elif name == "read_json" and getattr(case.declared, "at", ""):
+    elif isinstance(case.declared, Document) and case.declared.format == "json" and case.declared.at:
         first = 4
     return bytes([first, 0, 0, len(case.data) % 8])
 
