@@ -26,6 +26,9 @@ _FEW = 32
 _LOOKED_AT = 256
 #: Rare shapes of one number of fields that are tried in a block before its other lines are left.
 _RARE_MAX = 8
+_LINES_AT_ONCE = 4_096
+#: For `binary_slice`: without a `stop`, pyarrow 26 fails on long columns.
+_STOP = 1 << 30
 _SHAPES_MAX = 10_000
 _TAG_BYTES_MAX = 11
 _HEAD = re.compile(rb"8=FIXT?\.[0-9]\.[0-9](?:SP[0-9])?(<SOH>|\^A|[\x01|^;])9=")
@@ -45,9 +48,28 @@ _THREE, _SEVEN = pa.scalar(3, pa.int32()), pa.scalar(7, pa.int32())
 
 class _Shape(NamedTuple):
     tags: list[bytes]
+    begin_string: bytes
     msg_type: bytes
     batch: Batch
     plan: Plan
+    #: The places of the fields that fill no column, and of those by which messages are framed.
+    framing: list[int]
+
+
+class _Group(NamedTuple):
+    """Lines with one number of fields, the last of which ends with a separator or does not."""
+
+    rows: pa.Array
+    width: int
+    is_ended: bool
+
+
+class _Found(NamedTuple):
+    """Lines that may have a shape: their framing fits and holds, and the tags of their columns are not checked yet."""
+
+    shape: _Shape
+    rows: pa.Array
+    is_ended: bool
 
 
 class _Lines(NamedTuple):
@@ -62,12 +84,23 @@ class _Lines(NamedTuple):
     #: The sum of each line's bytes modulo 256; None if nothing is verified.
     sums: pa.UInt8Array | None
 
-    def columns(self, rows: pa.Array, width: int) -> list[pa.BinaryArray]:
-        """Field by field of these lines, which have `width` fields each."""
-        first, count = self.first_fields.take(rows), len(rows)
-        places = [pc.add(first, pa.scalar(place, pa.int32())) for place in range(width)]
-        fields = self.fields.take(pa.concat_arrays(places))  # in one go: the fields of a line lie close together
-        return [fields.slice(place * count, count) for place in range(width)]
+    def columns(self, rows: pa.Array, places: Sequence[int]) -> list[pa.BinaryArray]:
+        """The fields at these places of these lines."""
+        first = self.first_fields.take(rows)
+        return self.fields_at([pc.add(first, pa.scalar(place, pa.int32())) for place in places], len(rows))
+
+    def fields_at(self, places: Sequence[pa.Int32Array], count: int) -> list[pa.BinaryArray]:
+        """The fields at `count` places for each column; a NULL place gives NULL.
+
+        They are taken some lines at a time, whose fields stay in the processor's cache meanwhile: twice as fast as all at once.
+        """
+        pieces = []
+        for start in range(0, count, _LINES_AT_ONCE):
+            size = min(_LINES_AT_ONCE, count - start)
+            at = pa.concat_arrays([each.slice(start, size) for each in places])
+            taken = pc.take(self.fields, at, boundscheck=False)  # each place is within the fields of its line
+            pieces.append([taken.slice(number * size, size) for number in range(len(places))])
+        return [pa.concat_arrays(parts) for parts in zip(*pieces, strict=True)] if len(pieces) > 1 else pieces[0]
 
 
 class Taken(NamedTuple):
@@ -113,47 +146,57 @@ class WideLane:
         keys = pc.add(pc.multiply(counts, 2), is_ended.cast(counts.type))
         order = pc.sort_indices(keys)
         sizes = sorted((each["values"], each["counts"]) for each in pc.value_counts(keys).to_pylist())
-        taken: list[tuple[Batch, Rows]] = []
-        left = []
+        groups = []
         start = 0
         for key, size in sizes:
-            group = order.slice(start, size)
+            groups.append(_Group(order.slice(start, size), key // 2 - key % 2, bool(key % 2)))
             start += size
-            left += self._take_group(lines, group, key // 2 - key % 2, bool(key % 2), taken)
+        taken: list[tuple[Batch, Rows]] = []
+        left: list[pa.Array] = []
+        for _ in range(_RARE_MAX):
+            outputs: dict[str, list[_Found]] = {}
+            for group in groups:
+                for each in self._find_shapes(lines, group, left):
+                    outputs.setdefault(each.shape.batch.output, []).append(each)
+            groups = []
+            for found in outputs.values():
+                groups += _take_columns(lines, found, taken)
+        left += [group.rows for group in groups]
         places = pa.concat_arrays(left) if left else pa.array([], order.type)
         return taken, places.take(pc.sort_indices(places))
 
-    def _take_group(
-        self, lines: _Lines, rows: pa.Array, width: int, is_ended: bool, taken: list[tuple[Batch, Rows]]
-    ) -> list[pa.Array]:
-        """Lines with one number of fields. Returns the places of those that are left."""
-        left = []
+    def _find_shapes(self, lines: _Lines, group: _Group, left: list[pa.Array]) -> list[_Found]:
+        """The shapes that the lines of a group may have; the places of lines that have none are added to `left`."""
+        found = []
+        rows, width = group.rows, group.width
         rare_count = 0
         while width > 3 and len(rows) >= _FEW and rare_count < _RARE_MAX:
-            columns = lines.columns(rows, width)
-            fields = [
-                column[len(rows) // 2].as_py() for column in columns
-            ]  # of a line whose shape is likely a common one
+            first = lines.first_fields[rows[len(rows) // 2].as_py()].as_py()
+            fields = lines.fields.slice(first, width).to_pylist()  # of a line whose shape is likely a common one
             shape = self._shape_of(fields)
-            fits = _fitting(columns, fields)
+            places = list(range(width)) if shape is None else shape.framing
+            columns = lines.columns(rows, places)
+            fits = _fitting(columns, fields, places)
             mine = rows
             if fits is not None:
                 mine = rows.filter(fits)
                 rows = rows.filter(pc.invert(fits))
+                columns = [column.filter(fits) for column in columns]
             else:
                 rows = rows.slice(0, 0)
             rare_count += len(mine) < _FEW
             if shape is None or len(mine) < _FEW:
                 left.append(mine)
                 continue
-            if fits is not None:
-                columns = lines.columns(mine, width)
-            bad = self._take_shape(lines, shape, mine, columns, is_ended, taken)
-            if bad is not None:
-                left.append(bad)
+            holds = self._holding(lines, shape, mine, columns[1], columns[-1], group.is_ended)
+            if holds.true_count < len(mine):
+                left.append(mine.filter(pc.invert(holds)))
+                mine = mine.filter(holds)
+            if len(mine):
+                found.append(_Found(shape, mine, group.is_ended))
         if len(rows):
             left.append(rows)
-        return left
+        return found
 
     def _shape_of(self, fields: list[bytes]) -> _Shape | None:
         """The shape of a line with these fields; None if this lane does not take it."""
@@ -178,47 +221,32 @@ class WideLane:
             return None
         batch = self._batch_of.get(msg_type, self._other)
         plan = Plan(tags, batch.fields)
-        return None if plan.problem else _Shape(tags, msg_type, batch, plan)
+        if plan.problem:
+            return None
+        checked_later = {place for place in plan.places.values() if 2 < place < len(tags) - 1}
+        framing = [place for place in range(len(tags)) if place not in checked_later]
+        return _Shape(tags, fields[0][2:], msg_type, batch, plan, framing)
 
-    def _take_shape(
+    def _holding(
         self,
         lines: _Lines,
         shape: _Shape,
         rows: pa.Array,
-        columns: list[pa.BinaryArray],
+        body_lengths: pa.BinaryArray,
+        checksums: pa.BinaryArray,
         is_ended: bool,
-        taken: list[tuple[Batch, Rows]],
-    ) -> pa.Array | None:
-        """Messages of one shape. Returns the places of those whose BodyLength or CheckSum may not hold, if there are any."""
-        holds = self._holding(lines, shape, rows, columns, is_ended)
-        bad = None
-        if holds.true_count < len(rows):
-            bad = rows.filter(pc.invert(holds))
-            if len(bad) == len(rows):
-                return bad
-            rows = rows.filter(holds)
-        cells = {}
-        for name, place in shape.plan.places.items():
-            values = _values(columns[place], shape.tags[place]).view(pa.string())
-            cells[name] = values if bad is None else values.filter(holds)
-        cells = shape.batch.finished(cells, len(rows), shape.msg_type)
-        taken.append((shape.batch, Rows(cells, rows.cast(pa.int64()), lines.ends.take(rows))))
-        return bad
-
-    def _holding(
-        self, lines: _Lines, shape: _Shape, rows: pa.Array, columns: list[pa.BinaryArray], is_ended: bool
     ) -> pa.BooleanArray:
         """Which messages have a CheckSum of three digits, and a BodyLength and CheckSum that hold if they are verified."""
-        checks = _values(columns[-1], b"10")
+        checks = _values(checksums, b"10")
         told = pc.index_in(checks, _CHECKSUMS)
         if lines.sums is None:
             return told.is_valid()
-        length_texts = _values(columns[1], b"9")
+        length_texts = _values(body_lengths, b"9")
         separator, separator_sum = lines.separator, byte_sum(lines.separator)
         count = len(shape.tags) - 1  # of separators before CheckSum
         end_size = len(separator) * is_ended
         # The bytes of a message that are not its body, and those by which a separator is longer than SOH.
-        beside = len(columns[0][0].as_buffer()) + len(b"9=") + 2 * len(separator) + len(b"10=000") + end_size
+        beside = len(b"8=") + len(shape.begin_string) + len(b"9=") + 2 * len(separator) + len(b"10=000") + end_size
         beside += (count - 2) * (len(separator) - 1)
         sizes = lines.sizes.take(rows)
         lengths = pc.subtract(pc.subtract(sizes, pc.binary_length(length_texts)), beside)
@@ -232,10 +260,58 @@ class WideLane:
         return holds
 
 
-def _fitting(columns: list[pa.BinaryArray], fields: list[bytes]) -> pa.BooleanArray | None:
-    """Which lines have the shape of the line with these fields; None if all have."""
+def _take_columns(lines: _Lines, found: list[_Found], taken: list[tuple[Batch, Rows]]) -> list[_Group]:
+    """The columns of one output's lines, in the order of the file. Returns the lines that do not have the tags of their shape."""
+    batch, shapes = found[0].shape.batch, [each.shape for each in found]
+    rows = pa.concat_arrays([each.rows for each in found])
+    numbers = pa.concat_arrays(
+        [pa.repeat(pa.scalar(number, pa.int32()), len(each.rows)) for number, each in enumerate(found)]
+    )
+    if len(found) > 1:
+        order = pc.sort_indices(rows)
+        rows, numbers = rows.take(order), numbers.take(order)
+    first = lines.first_fields.take(rows)
+    constants = {
+        "begin_string": [shape.begin_string for shape in shapes],
+        "msg_type": [shape.msg_type for shape in shapes],
+    }
+    columns = {name: pa.array(values, pa.binary()).take(numbers) for name, values in constants.items()}
+    at: dict[str, pa.Int32Array] = {}
+    for name in (name for name in batch.fields if name not in constants):
+        places = [shape.plan.places.get(name) for shape in shapes]
+        if len(set(places)) > 1:
+            at[name] = pc.add(first, pa.array(places, pa.int32()).take(numbers))
+        elif places[0] is not None:
+            at[name] = pc.add(first, pa.scalar(places[0], pa.int32()))
     fits = None
-    for place, (column, field) in enumerate(zip(columns, fields, strict=True)):
+    for name, column in zip(at, lines.fields_at([*at.values()], len(rows)) if at else (), strict=True):
+        tag = b"%d=" % batch.fields[name]
+        is_tag = pc.starts_with(column, tag)
+        if is_tag.false_count:
+            is_tag = pc.fill_null(is_tag, True)
+            fits = is_tag if fits is None else pc.and_(fits, is_tag)
+        columns[name] = pc.binary_slice(column, len(tag), _STOP)
+    others = []
+    if fits is not None:
+        for number, each in enumerate(found):
+            mine = rows.filter(pc.and_not(pc.equal(numbers, number), fits))
+            if len(mine):
+                others.append(_Group(mine, len(each.shape.tags), each.is_ended))
+        rows = rows.filter(fits)
+        columns = {name: column.filter(fits) for name, column in columns.items()}
+    if len(rows):
+        cells = {name: column.view(pa.string()) for name, column in columns.items()}
+        types = {shape.msg_type for shape in shapes}
+        cells = batch.finished(cells, len(rows), types.pop() if len(types) == 1 else None)
+        taken.append((batch, Rows(cells, rows.cast(pa.int64()), lines.ends.take(rows))))
+    return others
+
+
+def _fitting(columns: list[pa.BinaryArray], fields: list[bytes], places: list[int]) -> pa.BooleanArray | None:
+    """Which lines have the shape of the line with these fields, as far as these places tell; None if all have."""
+    fits = None
+    for place, column in zip(places, columns, strict=True):
+        field = fields[place]
         is_whole = place in (0, 2)  # BeginString and MsgType
         each = pc.equal(column, field) if is_whole else pc.starts_with(column, field[: field.find(b"=") + 1])
         if each.false_count:
@@ -244,7 +320,7 @@ def _fitting(columns: list[pa.BinaryArray], fields: list[bytes]) -> pa.BooleanAr
 
 
 def _values(column: pa.BinaryArray, tag: bytes) -> pa.BinaryArray:
-    return pc.binary_slice(column, len(tag) + 1, 1 << 30)  # without `stop`, pyarrow 26 fails on long columns
+    return pc.binary_slice(column, len(tag) + 1, _STOP)
 
 
 def _line_sums(texts: pa.BinaryArray) -> pa.UInt8Array:
@@ -270,28 +346,29 @@ def _sums_by_words(data: pa.Buffer, places: pa.Int32Array) -> pa.UInt8Array:
     words = pa.concat_arrays(
         [words, pa.array([int.from_bytes(data.slice(count * 8).to_pybytes(), "little")], pa.uint64())]
     )
-    lanes = _lanes(words)
     place, beside = pc.shift_right(places, _THREE), pc.bit_wise_and(places, _SEVEN)
-    before = pc.subtract(pc.cumulative_sum(lanes).take(place), lanes.take(place))
-    begun = _lanes(pc.bit_wise_and(words.take(place), _FIRST_BYTES.take(beside)))
-    upto = pc.add(before, begun)
-    sums = pc.bit_wise_and(pc.subtract(upto.slice(1), upto.slice(0, len(upto) - 1)), _LANES)
+    begun = pc.bit_wise_and(words.take(place), _FIRST_BYTES.take(beside))
+    all_bytes = _sums_upto(words, place, begun)
+    even = _sums_upto(pc.bit_wise_and(words, _LANES), place, pc.bit_wise_and(begun, _LANES))
+    odd = pc.shift_right(pc.subtract(all_bytes, even), pa.scalar(8, pa.uint64()))
+    sums = pc.bit_wise_and(pc.add(even, odd), _LANES)
     for half in (32, 16):
         sums = pc.add(sums, pc.shift_right(sums, pa.scalar(half, pa.uint64())))
     return pc.bit_wise_and(sums, pa.scalar(255, pa.uint64())).cast(pa.uint8())
 
 
-def _lanes(words: pa.UInt64Array) -> pa.UInt64Array:
-    """The sums of neighbouring bytes."""
-    odd = pc.bit_wise_and(pc.shift_right(words, pa.scalar(8, pa.uint64())), _LANES)
-    return pc.add(pc.bit_wise_and(words, _LANES), odd)
+def _sums_upto(words: pa.UInt64Array, place: pa.Int32Array, begun: pa.UInt64Array) -> pa.UInt64Array:
+    """The sum of the words between each place and the next, of which `begun` has the beginning of the word at each place."""
+    running = pc.cumulative_sum(words)  # wraps around
+    upto = pc.add(pc.subtract(running.take(place), words.take(place)), begun)
+    return pc.subtract(upto.slice(1), upto.slice(0, len(upto) - 1))
 
 
 def _without_prefix(texts: pa.StringArray, size: int) -> pa.StringArray:
     """Lines without a prefix of this size; empty where the first message begins elsewhere, or where the line is a comment."""
     is_there = pc.equal(pc.find_substring(texts, "8=FIX"), size)
     is_comment = pc.starts_with(pc.ascii_ltrim_whitespace(texts), "#")
-    rest = pc.binary_slice(texts.view(pa.binary()), size, 1 << 30).view(pa.string())
+    rest = pc.binary_slice(texts.view(pa.binary()), size, _STOP).view(pa.string())
     return pc.if_else(pc.and_not(is_there, is_comment), rest, "")
 
 

@@ -210,16 +210,17 @@ class _Reader:
 
     def _taken(self, lines: LineBlock) -> Taken | None:
         """What the wide lane takes; None if it is not for these lines."""
+        raws = lines.raw  # first, because the sizes follow from it
         if len(lines) < _WIDE_FROM or pc.max(lines.sizes).as_py() > _LINE_BYTES_MAX:
             return None
         if self.encoding != "utf-8" and not lines.data.isascii():
-            is_plain = [line.isascii() for line in lines.raw.to_pylist()]
+            is_plain = [line.isascii() for line in raws.to_pylist()]
         else:
             try:
-                return self._wide_lane.take(lines.raw.cast(pa.string()), lines.ends)
+                return self._wide_lane.take(raws.cast(pa.string()), lines.ends)
             except pa.ArrowInvalid:
-                is_plain = [_is_utf8(line) for line in lines.raw.to_pylist()]
-        plain = pc.if_else(pa.array(is_plain), lines.raw, b"")  # the wide lane leaves empty lines
+                is_plain = [_is_utf8(line) for line in raws.to_pylist()]
+        plain = pc.if_else(pa.array(is_plain), raws, b"")  # the wide lane leaves empty lines
         return self._wide_lane.take(plain.cast(pa.string()), lines.ends)
 
     def _read_lines(self, block: LineBlock, places: pa.Array | None) -> None:

@@ -140,6 +140,8 @@ def order_event(
 
 
 _FIX_TIME = "([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]+)?)"
+#: Times of a few lengths are converted length by length.
+_SIZES_MAX = 4
 _is_fix_time = re.compile(_FIX_TIME).fullmatch
 
 
@@ -179,13 +181,24 @@ class Clock:
         self._known: dict[str, str] = {}
 
     def iso(self, column: pa.StringArray) -> pa.StringArray:
-        suffix = "Z" if self.is_utc else ""
-        iso = _iso_of_one_day(column, suffix.encode())
-        if iso is None:
-            iso = pc.replace_substring_regex(column, rf"\A{_FIX_TIME}\z", r"\1-\2-\3T\4" + suffix)
+        iso = self._iso(column)
         if self.is_utc:
             return iso
         return pa.array([text and self._with_offset(text) for text in iso.to_pylist()], pa.string())
+
+    def _iso(self, column: pa.StringArray) -> pa.StringArray:
+        suffix = "Z" if self.is_utc else ""
+        iso = _iso_of_one_day(column, suffix.encode())
+        if iso is not None:
+            return iso
+        sizes = pc.binary_length(column)
+        counts = pc.value_counts(sizes).field("values").to_pylist()
+        if 1 < len(counts) <= _SIZES_MAX:  # of several systems, or with NULLs
+            masks = [sizes.is_null() if size is None else pc.fill_null(pc.equal(sizes, size), False) for size in counts]
+            parts = [self._iso(column.filter(mask)) for mask in masks]
+            places = pa.concat_arrays([pc.indices_nonzero(mask) for mask in masks])
+            return pa.concat_arrays(parts).take(pc.inverse_permutation(places.cast(pa.int64())))
+        return pc.replace_substring_regex(column, rf"\A{_FIX_TIME}\z", r"\1-\2-\3T\4" + suffix)
 
     def _with_offset(self, local: str) -> str:
         second, fraction = local[:19], local[19:]
