@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+import pyarrow as pa
 import uvloop
 
 from casparian_protocol.errors import CasparianError
@@ -71,6 +72,8 @@ def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> 
         wait_seconds=given.wait,
     )
     remember_absent("dateutil")
+    # It gives the memory of one batch to the next; Arrow's own pools return it to the kernel in between.
+    pa.set_memory_pool(pa.system_memory_pool())
     children.adopt()
     gc.freeze()
     return uvloop.run(_work(Agent(home, settings, options), given.managed))
