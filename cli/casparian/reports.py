@@ -7,6 +7,7 @@ the same as plain values. `job show`: what is recorded about a job. Nothing is a
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -178,9 +179,10 @@ def _print_rejected(app: App, number: int, examples: Sequence[Example]) -> None:
         place = f"output row {each.row_index}" if each.source_row is None else f"source row {each.source_row:,}"
         if each.offset is not None:
             place += f", byte {each.offset:,}"
-        print(cut(f"  {place}: {cell(each.got or '')}", width), file=app.out)
+        reason = f"{place}: {cell(each.got or '')}"
+        print(textwrap.fill(reason, width, initial_indent="  ", subsequent_indent="  "), file=app.out)
         if each.raw is not None:
-            print(cut(f"    {cell(each.raw.rstrip(chr(13) + chr(10)))}", width), file=app.out)
+            print(cut(f"    {cell(each.raw.rstrip())}", width), file=app.out)
     if number > len(examples):
         print(f"… {number - len(examples):,} more", file=app.out)
 

@@ -345,7 +345,7 @@ class Members:
             self._names.update(dict.fromkeys(names))
 
 
-_KINDS: dict[type, str] = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
+_KINDS: dict[type, str] = {list: "an array", str: "a text or a number", bool: "a truth value", type(None): "null"}
 
 
 class ObjectBuilder:

@@ -33,8 +33,8 @@ def read_records(
 
     `start` matches the beginning of a record's first line, `end` something in its last line; give one or both, in RE2's syntax.
     With `start`, the lines before the first record are a declared preamble; with both, so are lines between records. Rejected: a
-    record that is longer than `record_bytes_max`, has a line that is not valid text, or has no last line. A file in which
-    no line matches `start` is one rejected record.
+    record that is longer than `record_bytes_max`, has a line that is not valid text, or has no last line; and lines outside
+    records that cannot be read. A file in which no line matches `start` is one rejected record.
     """
     if start is None and end is None:
         raise ValueError("read_records needs start=, end= or both: the pattern of a record's first or last line")
@@ -148,9 +148,11 @@ class _Joined:
 
     def _begin(self, row_id: int) -> None:
         if self._before is not None:
-            if self._before.size:
-                self.made.skip(What.PREAMBLE, self._before.row_id, self._before.end)
-            self._before = None
+            before, self._before = self._before, None
+            if before.reason is not None:  # the first record's first line may be among these lines
+                self.made.reject(before.row_id, before.end, before.reason, bytes(before.raw))
+            elif before.size:
+                self.made.skip(What.PREAMBLE, before.row_id, before.end)
         if self._open is not None:
             self._close(None if self._end is None else f"is not ended where the next begins, on line {row_id:,}")
         self._open = _Open(row_id)
@@ -171,8 +173,13 @@ class _Joined:
             self._add(self._before, lines, first, stop)
             self._before.parts.clear()
         else:
+            lines.texts  # noqa: B018 - it finds the bad ones
             for place in range(first, stop):
-                self.made.skip(What.BETWEEN_RECORDS, lines.first + place, lines.ends[place].as_py())
+                number, end = lines.first + place, lines.ends[place].as_py()
+                if place in lines.bad:
+                    self.made.reject(number, end, lines.bad[place], lines.raw[place].as_py())
+                else:
+                    self.made.skip(What.BETWEEN_RECORDS, number, end)
 
     def _add(self, record: _Open, lines: LineBlock, first: int, stop: int) -> None:
         begin = lines.begin if not first else lines.ends[first - 1].as_py()
@@ -181,7 +188,7 @@ class _Joined:
         lines.texts  # noqa: B018 - it finds the bad ones
         bad = [place for place in sorted(lines.bad) if first <= place < stop]
         self._keep_raw(record, lines, begin, bad)
-        if record.size > self._record_bytes_max:
+        if record.size > self._record_bytes_max and record is not self._before:
             record.reason = self._too_long
         elif bad and record.reason is None:
             number, reason = lines.first + bad[0], lines.bad[bad[0]]

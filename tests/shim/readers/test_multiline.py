@@ -24,6 +24,9 @@ def expected(lines: list[str], sizes: list[int], ending: str, start: bool, end: 
     record: list[int] = []
     has_begun = False
 
+    def is_bad(place: int) -> bool:
+        return "\xff" in lines[place] or sizes[place] > LIMIT
+
     def close(is_whole: bool) -> None:
         if record:
             is_good = is_whole and all("\xff" not in lines[each] for each in record)
@@ -35,10 +38,14 @@ def expected(lines: list[str], sizes: list[int], ending: str, start: bool, end: 
     for place, line in enumerate(lines):
         if start and line.startswith("#"):
             close(not end)
+            if not has_begun and any(map(is_bad, range(place))):
+                found.append((1, 0, None))
             record.append(place)
             has_begun = True
         elif record or (not start and line not in ("", " ")):
             record.append(place)
+        elif start and has_begun and is_bad(place):
+            found.append((place + 1, sum(sizes[:place]), None))
         if end and line.endswith("end;"):
             close(True)
     close(not end)
@@ -91,6 +98,17 @@ def test_a_log_with_stack_traces() -> None:
 
 def test_a_file_without_any_start_is_not_skipped_as_a_preamble() -> None:
     assert read(b"a\nb\n", start="x") == ([], [(1, "has no line that matches start='x'", b"a\nb\n")])
+
+
+def test_what_cannot_be_read_outside_records_is_rejected_because_a_record_may_begin_in_it() -> None:
+    assert read(b"title\n\xff# x\n# a\n", start="#") == (
+        ["# a"],
+        [(1, "has line 2, which is not valid utf-8: byte 1 (FF)", b"title\n\xff# x\n")],
+    )
+    assert read(b"<a>\nlost\n\xff<>\n<b>\n", start="<", end=">") == (
+        ["<a>", "<b>"],
+        [(3, "is not valid utf-8: byte 1 (FF)", b"\xff<>")],
+    )
 
 
 def test_a_record_that_is_not_ended_is_rejected_and_the_next_is_not() -> None:
