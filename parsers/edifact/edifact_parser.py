@@ -16,7 +16,8 @@ from casparian_shim.readers.segments import SegmentColumns, joined_batches
 name, version, topics = "edifact_parser", "1.0.0", ["edifact"]
 dependencies: list[str] = []
 params = {
-    "encoding": "utf-8",  # of texts; several with commas are tried one after the other for each segment
+    # Of texts: what UNB declares. Several with commas are tried one after the other for each segment.
+    "encoding": "declared",
 }
 outputs = {
     "edifact_messages": {
@@ -104,7 +105,7 @@ _GATHERED = 16 * 1024
 
 def parse(path: str, ctx: Any) -> Tables:
     encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
-    encoding = encodings if len(encodings) > 1 else encodings[0]
+    encoding = None if encodings == ["declared"] else encodings if len(encodings) > 1 else encodings[0]
     messages = _Messages()
     for batch in read_segments(ctx.file, "edifact", encoding=encoding, output="edifact_segments", as_="batches"):
         yield "edifact_segments", batch

@@ -16,7 +16,8 @@ name, version, topics = "hl7_parser", "1.0.0", ["hl7"]
 dependencies: list[str] = []
 params = {
     "tz": "",  # the zone of times without an offset; without it they are quarantined as timezone_required
-    "encoding": "utf-8",  # of texts; several with commas are tried one after the other for each segment
+    # Of texts: what MSH-18 declares, or else utf-8. Several with commas are tried one after the other for each segment.
+    "encoding": "declared",
     "segments": "all",  # or "other": hl7_segments leaves out those that became rows of another output
     "ids": "",  # segment ids of your programs that do not begin with Z, with commas
 }
@@ -239,12 +240,13 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
     kept = ctx.params["segments"]
     if kept not in ("all", "other"):
         raise BadParameter("segments", kept, "all or other")
-    encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
+    given = ctx.params["encoding"]
+    encodings = [each.strip() for each in given.split(",")] if given != "declared" else ["utf-8"]
     extractor = Extractor(Clock(ctx.params["tz"], ctx.log), encodings[0], keeps_all=kept == "all")
     segments = read_segments(
         ctx.file,
         "hl7",
-        encoding=encodings if len(encodings) > 1 else encodings[0],
+        encoding=None if given == "declared" else encodings if len(encodings) > 1 else encodings[0],
         ids=[each.strip() for each in ctx.params["ids"].split(",") if each.strip()],
         output="hl7_segments",
         as_="batches",

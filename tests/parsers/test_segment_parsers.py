@@ -53,7 +53,10 @@ def run(parser: ModuleType, data: bytes, **params: str) -> Run:
     ctx = SimpleNamespace(file=io.BytesIO(data), params={**parser.params, **params}, log=log)
     for output, some in parser.parse("", ctx):
         rows = some.to_pylist() if isinstance(some, pa.RecordBatch) else some
-        told.rows.setdefault(output, []).extend(rows)
+        told.rows.setdefault(output, []).extend(
+            {name: value for name, value in row.items() if value is not None or name != "_cf_raw_encoding"}
+            for row in rows
+        )
         assert output in parser.outputs
     for output, rows in told.rows.items():
         validator = OutputValidator(output, Contract.from_literal(parser.outputs[output]))
@@ -198,6 +201,15 @@ def test_segments_of_a_rejected_header_are_nobodys_patients() -> None:
     assert [row["patient_id"] for row in told.rows["hl7_patients"]] == ["P1"]
     assert [row["fields"][2] for row in told.rows["hl7_segments"] if row["segment"] == "PID"] == ["P1", "P2"]
     assert [row["message"] for row in told.rows["hl7_segments"]] == [1, 1, 2]
+
+
+def test_texts_are_in_the_encoding_that_msh_18_declares() -> None:
+    head = HEAD.format(time="20240131120000+0000", type="ADT^A01")
+    data = (head[:-1] + "||||||8859/1\rPID|1||P1||Müller^\\XE9\\\r").encode("latin-1") + hl7("PID|1||P2||Łukasz")
+    told = run(hl7_parser, data)
+    found = [(row["family_name"], row["given_name"], row["_cf_raw_encoding"]) for row in told.rows["hl7_patients"]]
+    assert found == [("Müller", "é", "iso8859-1"), ("Łukasz", None, "utf-8")]
+    assert [row["character_set"] for row in told.rows["hl7_messages"]] == ["8859/1", None]
 
 
 def test_encodings_are_tried_in_order() -> None:

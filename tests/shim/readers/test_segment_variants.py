@@ -118,3 +118,83 @@ def test_edifact_of_level_b_is_separated_by_control_characters() -> None:
     segments = [each.replace("UNOA", "UNOB").translate(marks) for each in EDIFACT]
     rows, rejects = read_every_way(ended(segments, "\x1c"))
     assert (texts(rows), rejects) == (segments, [])
+
+
+# --- encodings that headers declare ---
+
+
+def declared(code: str, name: str, encoding: str) -> bytes:
+    return ended([f"{MSH}||||||{code}", f"PID|1||{name}"], "\r").decode().encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("code", "encoding", "codec"),
+    [
+        ("8859/1", "latin-1", "iso8859-1"),
+        ("8859/15", "iso8859-15", "iso8859-15"),
+        ("8859/1~8859/15", "latin-1", "iso8859-1"),
+        ("ISO-8859-1", "latin-1", "iso8859-1"),
+        ("WINDOWS-1252", "cp1252", "cp1252"),
+        ("UNICODE UTF-8", "utf-8", "utf-8"),
+        ("utf-8", "utf-8", "utf-8"),
+        ("ASCII", "utf-8", "utf-8"),
+        ("", "utf-8", "utf-8"),
+    ],
+)
+def test_msh_18_says_the_encoding_of_a_message(code: str, encoding: str, codec: str) -> None:
+    rows, rejects = read_every_way(declared(code, "Müller", encoding))
+    assert ([Segment(row).value(3) for row in rows if row["segment"] == "PID"], rejects) == (["Müller"], [])
+    assert [row.get("_cf_raw_encoding", "utf-8") for row in rows] == [codec] * 2
+
+
+def test_messages_in_several_encodings_are_in_one_file() -> None:
+    names = {"8859/1": ("latin-1", "Müller"), "": ("utf-8", "Łukasz"), "8859/5": ("iso8859-5", "Иван")}
+    data = b"".join(declared(code, name, encoding) for code, (encoding, name) in names.items())
+    rows, rejects = read_every_way(data * 3)
+    assert rejects == []
+    assert [Segment(row).value(3) for row in rows if row["segment"] == "PID"] == ["Müller", "Łukasz", "Иван"] * 3
+    assert [row["_cf_raw_encoding"] for row in rows] == [*["iso8859-1"] * 2, *["utf-8"] * 2, *["iso8859-5"] * 2] * 3
+
+
+def test_rows_before_the_first_other_encoding_do_not_name_theirs() -> None:
+    rows, _ = read_every_way(declared("", "Müller", "utf-8") + declared("8859/1", "Müller", "latin-1"))
+    assert ["_cf_raw_encoding" in row for row in rows] == [False, False, True, True]
+
+
+def test_an_encoding_that_the_caller_names_holds_whatever_the_file_declares() -> None:
+    rows, rejects = read_every_way(declared("8859/1", "Müller", "utf-8"), encoding="utf-8")
+    assert (Segment(rows[1]).value(3), rejects) == ("Müller", [])
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "reason"),
+    [
+        ("ISO IR87", "\x1b$B;3\x1b(B", "is in 'ISO IR87', as its header declares, and there is no codec for it"),
+        ("UNICODE UTF-16", "Müller", "is in 'UNICODE UTF-16', as its header declares, and there is no codec for it"),
+        ("ASCII", "M\xfcller", "is not valid utf-8: byte 9 (FC)"),
+        (
+            "UNICODE UTF-8~ISO IR87",
+            "\x1b$B;3\x1b(B",
+            "changes its character set by an escape sequence ('UNICODE UTF-8~ISO IR87'), which is not supported",
+        ),
+    ],
+)
+def test_a_text_that_no_codec_reads_is_rejected_by_name(code: str, name: str, reason: str) -> None:
+    rows, rejects = read_every_way(declared(code, name, "latin-1") + declared("", "next", "utf-8"))
+    assert [Segment(row).value(3) for row in rows if row["segment"] == "PID"] == ["next"]
+    assert [(line, each) for line, _, each, _ in rejects] == [(2, reason)]
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encoding", "name"),
+    [
+        ("UNOC", "latin-1", "Müller"),
+        ("UNOE", "iso8859-5", "Иван"),
+        ("UNOY", "utf-8", "Łukasz"),
+        ("UNOB", "utf-8", "ABC"),
+    ],
+)
+def test_the_syntax_identifier_says_the_encoding_of_an_interchange(syntax: str, encoding: str, name: str) -> None:
+    segments = [each.replace("UNOA", syntax).replace("BGM+220", f"BGM+{name}") for each in EDIFACT]
+    rows, rejects = read_every_way(ended(segments, "'").decode().encode(encoding) + ended(EDIFACT, "'"))
+    assert (texts(rows), rejects) == ([*segments, *EDIFACT], [])

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from casparian_shim.readers.segments.charsets import UNDECLARED, Charset, edifact_charset, hl7_charset
 from casparian_shim.readers.segments.envelopes import LEVELS, Envelopes
 from casparian_shim.readers.segments.joined import ABOUT_SEGMENTS, joined_with
 from casparian_shim.readers.segments.separators import Separators
@@ -24,6 +25,8 @@ CUT = "may be cut: the text behind it does not begin with a segment id"
 #: A segment with so many blank lines behind it is taken as complete.
 _WAITING_MAX = 1_000
 _SITE_IDS_MAX = 64
+#: How far into a header its declaration of a character set is looked for.
+_HEADER_BYTES_MAX = 4096
 #: What is left of a segment if the file ends within its id.
 _BEGUN_ID = re.compile(rb"[A-Z][A-Z0-9]?")
 #: A line between messages; whether it is one depends on what follows.
@@ -79,11 +82,17 @@ class Judge:
     """Takes the pieces of a file in their order. `taken` has what they became, except what waits for the next piece."""
 
     syntax: Syntax
+    #: The codecs that are tried one after the other; those of the file's own headers if the caller named none.
     encodings: tuple[str, ...]
     bytes_max: int
+    is_declared: bool = False
     offset: int = 0
     row: int = 0
     messages: int = 0
+    #: What the header in force declares.
+    charset: Charset = UNDECLARED
+    #: The first piece in another encoding than UTF-8 that a header declares. From it on each row says its codec.
+    coded_from: int | None = None
     #: How many pieces the open message has so far; None if no message is open.
     position: int | None = None
     #: Whether the last piece that is not blank was rejected.
@@ -193,6 +202,8 @@ class Judge:
         if fault is not None:
             self._damaged_header(id, content, end, fault)
             return
+        if self.is_declared and id in ("MSH", "BHS", "FHS", "UNB"):
+            self._declare(self._charset_of(id, content))
         if isinstance(syntax, Hl7Syntax) and id not in self._headers and syntax.holds_a_header(content):
             self._damaged_header("MSH", content, end, "holds the beginning of a message, whose id or line end is lost")
             return
@@ -332,8 +343,27 @@ class Judge:
         self.position = position
         self.envelopes.begin_headless(self.row)
 
+    def _charset_of(self, id: str, content: bytes) -> Charset:
+        separators = self.syntax.separators
+        assert separators is not None
+        fields = self.syntax.split(content[:_HEADER_BYTES_MAX].decode("latin-1"))
+        if id == "UNB":
+            return edifact_charset(fields[1].partition(separators.component)[0] if len(fields) > 1 else "")
+        if id == "MSH" and len(fields) > 17:
+            return hl7_charset(fields[17], separators.repetition)
+        return UNDECLARED
+
+    def _declare(self, charset: Charset) -> None:
+        """What a header declares holds for the segments behind it."""
+        if charset != UNDECLARED and charset.codec != UNDECLARED.codec and self.coded_from is None:
+            self.coded_from = self.row
+        self.charset = charset
+        self.encodings = (charset.codec or "ascii",)
+
     def _damaged_header(self, id: str, content: bytes, end: int, fault: str) -> None:
         """The segments behind a damaged header are not those of the message before it."""
+        if self.is_declared:
+            self._declare(UNDECLARED)
         if id == "MSH":
             self._begin_headless(1)
         else:
@@ -350,6 +380,8 @@ class Judge:
     def _decoded(self, content: bytes) -> tuple[str, str, str | None]:
         """The text, the codec that read it, and what is wrong if none did: then the text is only good for ids and counts."""
         first: UnicodeError | None = None
+        if (fault := self.charset.fault(content)) is not None:
+            return content.decode("latin-1"), "latin-1", fault
         for encoding in self.encodings:
             try:
                 return content.decode(encoding), encoding, None

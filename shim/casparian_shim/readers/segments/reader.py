@@ -49,7 +49,7 @@ def read_segments(
     source: Source,
     format: Format | None = None,
     *,
-    encoding: Encoding = "utf-8",
+    encoding: Encoding | None = None,
     ids: Iterable[str] = (),
     record_bytes_max: int = RECORD_BYTES_MAX,
     **common: Unpack[Common],
@@ -58,14 +58,15 @@ def read_segments(
 
     `fields` are texts as they are written, so `fields[0]` is the first field after the id, in MSH the separator itself;
     `Segment(row)` gives fields by the standard's numbers, components and plain values. `format` is "hl7", "x12" or "edifact";
-    without it the file's first header decides. `ids` adds ids of segments that HL7 does not know and that do not begin with Z.
+    without it the file's first header decides. Without `encoding` MSH-18 and UNB say the encoding; it is UTF-8 where they
+    do not, and in X12. `ids` adds ids of segments that HL7 does not know and that do not begin with Z.
 
     Separators are read from each header. `__cf_row_id` is the number of the segment in the file, blank lines included. A damaged
     segment is rejected alone, and so is a trailer whose count or control number is wrong.
     """
     if format is not None and format not in SYNTAXES:
         raise ValueError(f"format is hl7, x12 or edifact, not {format!r:.40}")
-    for name in [encoding] if isinstance(encoding, str) else encoding:
+    for name in [encoding] if isinstance(encoding, str) else encoding or []:
         if not is_ascii_superset(name):
             raise ValueError(f"encoding is a superset of ASCII, which {name!r:.40} is not")
     own_ids = frozenset(ids)
@@ -81,9 +82,11 @@ def read_segments(
                 raise NotSegments(head)
             found = "hl7"
         input.unit = "line" if found == "hl7" else "segment"
-        yield from _blocks(input, _following(head, chunks, input), SYNTAXES[found](own_ids), record_bytes_max)
+        yield from _blocks(
+            input, _following(head, chunks, input), SYNTAXES[found](own_ids), record_bytes_max, encoding is None
+        )
 
-    return records(source, blocks, encoding=encoding, **common)
+    return records(source, blocks, encoding=encoding or "utf-8", **common)
 
 
 def _following(head: bytes, chunks: Iterator[bytes], input: Input) -> Iterator[tuple[bytes, bool]]:
@@ -121,9 +124,16 @@ class _Long:
 
 
 def _blocks(
-    input: Input, chunks: Iterator[tuple[bytes, bool]], syntax: Syntax, record_bytes_max: int
+    input: Input, chunks: Iterator[tuple[bytes, bool]], syntax: Syntax, record_bytes_max: int, is_declared: bool
 ) -> Iterator[Block]:
-    judge = Judge(syntax, tuple(input.encodings), record_bytes_max, offset=input.offset, row=input.lines_before)
+    judge = Judge(
+        syntax,
+        tuple(input.encodings),
+        record_bytes_max,
+        is_declared=is_declared,
+        offset=input.offset,
+        row=input.lines_before,
+    )
     rest = b""
     gathered: list[bytes] = []
     long = _Long()
@@ -149,7 +159,7 @@ def _blocks(
                 yield from _judged(judge, input.has_fallback)
             if region is not None:
                 at += region.size
-                yield _block_of(region, input.has_fallback)
+                yield _block_of(region, input.has_fallback or judge.coded_from is not None)
             is_one = is_one or region is not None
             taken = judge.take(data, at, _some(syntax.pieces(data, at, is_last), data, at, is_one), is_last=is_last)
             if taken == at:
@@ -184,12 +194,15 @@ def _some(pieces: Iterator[Piece], data: bytes, at: int, is_one: bool) -> Iterat
 
 def _judged(judge: Judge, has_fallback: bool) -> Iterator[Block]:
     """What was judged since the last time."""
-    if judge.taken:
-        taken, judge.taken = judge.taken, []
-        yield _block_of_judged(taken, has_fallback)
+    taken, judge.taken = judge.taken, []
+    first = judge.coded_from
+    count = len(taken) if first is None else sum(each.row < first for each in taken)
+    for some, is_coded in ((taken[:count], has_fallback), (taken[count:], True)):
+        if some:
+            yield _block_of_judged(some, is_coded)
 
 
-def _block_of_judged(taken: Sequence[Found | Bad | Passed], has_fallback: bool) -> Block:
+def _block_of_judged(taken: Sequence[Found | Bad | Passed], is_coded: bool) -> Block:
     found = [each for each in taken if isinstance(each, Found)]
     columns: dict[str, Values] = {
         "segment": pa.array([each.id for each in found], pa.string()),
@@ -198,14 +211,14 @@ def _block_of_judged(taken: Sequence[Found | Bad | Passed], has_fallback: bool) 
         "fields": pa.array([each.fields for each in found], _FIELDS),
         "separators": pa.array([each.separators.text for each in found], pa.string()),
     }
-    if has_fallback:
+    if is_coded:
         columns[RAW_ENCODING] = pa.array([each.encoding for each in found], pa.string())
     rejects = [Reject(each.row, each.end, each.reason, each.raw) for each in taken if isinstance(each, Bad)]
     skips = [Skip(each.what, each.row, each.end) for each in taken if isinstance(each, Passed)]
     return Block(columns, [each.row for each in found], [each.end for each in found], rejects, skips)
 
 
-def _block_of(region: Region, has_fallback: bool) -> Block:
+def _block_of(region: Region, is_coded: bool) -> Block:
     count = len(region.ids)
     columns: dict[str, Values] = {
         "segment": region.ids,
@@ -214,6 +227,6 @@ def _block_of(region: Region, has_fallback: bool) -> Block:
         "fields": region.fields,
         "separators": pa.repeat(region.separators.text, count),
     }
-    if has_fallback:
+    if is_coded:
         columns[RAW_ENCODING] = pa.repeat(region.encoding, count)
     return Block(columns, region.rows, region.ends, (), region.skips)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import Skip
+from casparian_shim.readers.segments.charsets import hl7_charset
 from casparian_shim.readers.segments.judging import Judge
 from casparian_shim.readers.segments.separators import Separators, is_ascii_superset
 from casparian_shim.readers.segments.syntaxes import EdifactSyntax, Hl7Syntax
@@ -290,6 +291,8 @@ class _Found:
             skips = [Skip(What(what), number, end) for what, number, end in zip(*passed, strict=True)]
             rows, ends = rows.filter(is_segment), ends.filter(is_segment)
         fields = _restored(self.fields, stand_ins)
+        if judge.is_declared and not self._is_declared_alike(judge, fields):
+            return None
         numbers = self._numbers(judge, fields, rows)
         if numbers is None:
             return None
@@ -297,6 +300,16 @@ class _Found:
         judge.is_after_reject = False
         judge.release(is_inside=self.ids[0].as_py() not in judge.headers_and_trailers)
         return Region(size, self.ids, *numbers, fields, self.separators, rows, ends, skips, judge.encodings[0])
+
+    def _is_declared_alike(self, judge: Judge, fields: pa.ListArray) -> bool:
+        """Whether the region is in the character set in force, and its headers declare no other."""
+        if judge.charset.codec is None or judge.charset.has_switches:
+            return False
+        headers = pc.indices_nonzero(pc.equal(self.ids, "MSH"))  # there is no UNB in a region
+        lengths, starts = pc.list_value_length(fields).take(headers), fields.offsets.take(headers)
+        texts = fields.values.take(pc.if_else(pc.greater(lengths, 17), pc.add(starts, 17), None))
+        declared = (hl7_charset(text or "", self.separators.repetition) for text in pc.unique(texts).to_pylist())
+        return all(each.codec == judge.charset.codec and not each.has_switches for each in declared)
 
     def _numbers(
         self, judge: Judge, fields: pa.ListArray, rows: pa.Int64Array
