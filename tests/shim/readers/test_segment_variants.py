@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -198,3 +199,72 @@ def test_the_syntax_identifier_says_the_encoding_of_an_interchange(syntax: str, 
     segments = [each.replace("UNOA", syntax).replace("BGM+220", f"BGM+{name}") for each in EDIFACT]
     rows, rejects = read_every_way(ended(segments, "'").decode().encode(encoding) + ended(EDIFACT, "'"))
     assert (texts(rows), rejects) == ([*segments, *EDIFACT], [])
+
+
+# --- as mainframes write them ---
+
+
+def wrapped(data: bytes, width: int, end: bytes, *, is_ended: bool = True) -> bytes:
+    lines = [data[at : at + width] for at in range(0, len(data), width)]
+    return end.join(lines) + (end if is_ended else b"")
+
+
+LONG = (*X12[:3], *[f"NM1*IL*1*DOE*JOHN{number:04}" for number in range(300)], "SE*302*0001", *X12[-2:])
+
+
+@pytest.mark.parametrize("segments", [X12, LONG])
+@pytest.mark.parametrize(("width", "end"), [(80, b"\r\n"), (72, b"\n"), (80, b"\r"), (100, b"\r\n")])
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_x12_in_lines_of_one_width_is_read_as_if_there_were_none(
+    segments: tuple[str, ...], width: int, end: bytes, is_ended: bool
+) -> None:
+    data = wrapped(ended(segments, "~"), width, end, is_ended=is_ended)
+    rows, rejects = read_every_way(data, format="x12")
+    assert (texts(rows), rejects) == (list(segments), [])
+    begins = [*(row["offset"] for row in rows), len(data)]
+    written = [data[begin:stop].replace(b"\r", b"").replace(b"\n", b"") for begin, stop in pairwise(begins)]
+    assert written == [f"{each}~".encode() for each in segments]
+
+
+def test_edifact_in_lines_of_one_width_is_read_as_if_there_were_none() -> None:
+    segments = [*EDIFACT[:3], *[f"LIN+{number}++4000862141404:SRV" for number in range(50)], "UNT+53+1", "UNZ+1+1"]
+    data = b"UNA:+.? '" + ended(segments, "'")
+    rows, rejects = read_every_way(wrapped(data, 80, b"\r\n"))
+    assert (texts(rows), rejects) == (["UNA:+.? '", *segments], [])
+
+
+def test_damage_in_wrapped_lines_is_rejected_where_it_is() -> None:
+    data = wrapped(ended(X12, "~").replace(b"*BETA CLINIC", b"*BETA \xff"), 80, b"\r\n")
+    rows, rejects = read_every_way(data)
+    assert texts(rows) == [each for each in X12 if "BETA" not in each]
+    ((number, offset, reason, _),) = rejects
+    assert (number, reason[:18]) == (5, "is not valid utf-8")
+    assert data.index(b"NM1") == offset
+
+
+@pytest.mark.parametrize("page", ["cp037", "cp500"])
+@pytest.mark.parametrize("line_end", ["", "\x85", "\n"])
+def test_x12_in_ebcdic(page: str, line_end: str) -> None:
+    segments = [each.replace("BETA", "BÉTA") for each in X12]
+    data = "".join(each + "~" + line_end for each in segments).encode(page)
+    rows, rejects = read_every_way(data, encoding=page)
+    assert (texts(rows), rejects) == (segments, [])
+    broken = "".join(each + "~" for each in segments).replace("NM1*", "*M1*").encode(page)
+    _, rejects = read_every_way(broken, encoding=page, format="x12")
+    assert [raw.decode(page)[:3] for *_, raw in rejects] == ["BHT", "*M1"]
+
+
+@pytest.mark.parametrize("width", [80])
+def test_ebcdic_in_records_of_80_bytes(width: int) -> None:
+    data = ended(X12, "~")
+    data += b" " * (-len(data) % width)
+    rows, rejects = read_every_way(data.decode().encode("cp037"), encoding="cp037")
+    assert (texts(rows), rejects) == (list(X12), [])
+    rows, rejects = read_every_way(wrapped(data, width, b"\x85").decode("latin-1").encode("cp037"), encoding="cp037")
+    assert (texts(rows), rejects) == (list(X12), [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1140", "cp273", ["cp037", "utf-8"], "no such codec"])
+def test_other_encodings_are_refused(encoding: str | list[str]) -> None:
+    with pytest.raises((ValueError, LookupError), match=r"superset of ASCII or an EBCDIC|unknown encoding"):
+        read_every_way(ended(X12, "~"), encoding=encoding)

@@ -1,9 +1,9 @@
 """Segments of HL7 v2, X12 and EDIFACT: `read_segments` gives a row for each, `Segment` its fields and values.
 
-`separators` reads headers and escapes, `syntaxes` cuts bytes into pieces, `judging` decides what each piece is, `envelopes`
-compares trailers with what they end, and `joined` finds segments whose end is lost. `vectorised` does the same for regions
-without anything unusual, and `reader` makes blocks of both. `segment` and, for whole batches, `columns` are what an author of
-parsers uses.
+`separators` reads headers and escapes, `charsets` what they declare of encodings; `carriers` undoes EBCDIC and wrapped lines.
+`syntaxes` cuts bytes into pieces, `judging` decides what each piece is, `envelopes` compares trailers with what they end, and
+`joined` finds segments whose end is lost. `vectorised` does the same for regions without anything unusual, and `reader` makes
+blocks of both. `segment` and, for whole batches, `columns` are what an author of parsers uses.
 """
 
 from casparian_shim.readers.segments.columns import SegmentColumns, joined_batches

@@ -202,8 +202,8 @@ class Judge:
         if fault is not None:
             self._damaged_header(id, content, end, fault)
             return
-        if self.is_declared and id in ("MSH", "BHS", "FHS", "UNB"):
-            self._declare(self._charset_of(id, content))
+        if self.is_declared and id in ("MSH", "BHS", "FHS", "UNB") and syntax.separators is not None:
+            self._declare(self._charset_of(id, content, syntax.separators))
         if isinstance(syntax, Hl7Syntax) and id not in self._headers and syntax.holds_a_header(content):
             self._damaged_header("MSH", content, end, "holds the beginning of a message, whose id or line end is lost")
             return
@@ -343,9 +343,7 @@ class Judge:
         self.position = position
         self.envelopes.begin_headless(self.row)
 
-    def _charset_of(self, id: str, content: bytes) -> Charset:
-        separators = self.syntax.separators
-        assert separators is not None
+    def _charset_of(self, id: str, content: bytes, separators: Separators) -> Charset:
         fields = self.syntax.split(content[:_HEADER_BYTES_MAX].decode("latin-1"))
         if id == "UNB":
             return edifact_charset(fields[1].partition(separators.component)[0] if len(fields) > 1 else "")

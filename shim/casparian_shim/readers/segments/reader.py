@@ -13,6 +13,7 @@ import pyarrow as pa
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.readers.blocks import RAW_ENCODING, Block, Reject, Skip, Values
 from casparian_shim.readers.reading import Common, records
+from casparian_shim.readers.segments.carriers import INNER_ENCODING, TOLD_FROM_BYTES, Unwrapped, ebcdic, line_width
 from casparian_shim.readers.segments.joined import may_hold_joined
 from casparian_shim.readers.segments.judging import Bad, Found, Judge, Passed
 from casparian_shim.readers.segments.separators import Format, Separators, detected, is_ascii_superset
@@ -67,14 +68,21 @@ def read_segments(
     if format is not None and format not in SYNTAXES:
         raise ValueError(f"format is hl7, x12 or edifact, not {format!r:.40}")
     for name in [encoding] if isinstance(encoding, str) else encoding or []:
-        if not is_ascii_superset(name):
-            raise ValueError(f"encoding is a superset of ASCII, which {name!r:.40} is not")
+        if not is_ascii_superset(name) and (name != encoding or ebcdic(name) is None):
+            raise ValueError(
+                f"encoding is a superset of ASCII or an EBCDIC code page with the characters of Latin-1 (cp037, cp500), "
+                f"which {name!r:.40} is not"
+            )
     own_ids = frozenset(ids)
+    tables = ebcdic(encoding) if isinstance(encoding, str) else None
 
     def blocks(input: Input) -> Iterator[Block]:
         chunks = input.chunks()
+        if tables is not None:
+            chunks = (chunk.translate(tables.to_latin_1) for chunk in chunks)
         head = b""
-        while format is None and len(head) < _DETECTED_FROM_BYTES and (chunk := next(chunks, b"")):
+        needed = _DETECTED_FROM_BYTES if format is None else TOLD_FROM_BYTES
+        while len(head) < needed and (chunk := next(chunks, b"")):
             head += chunk
         found = format or detected(head)
         if found is None:
@@ -82,9 +90,16 @@ def read_segments(
                 raise NotSegments(head)
             found = "hl7"
         input.unit = "line" if found == "hl7" else "segment"
-        yield from _blocks(
-            input, _following(head, chunks, input), SYNTAXES[found](own_ids), record_bytes_max, encoding is None
-        )
+        following = _following(head, chunks, input)
+        unwrapped = Unwrapped(input.offset) if line_width(head, found) is not None else None
+        if unwrapped is not None:
+            following = unwrapped.chunks(following)
+        encodings = tuple(input.encodings) if tables is None else (INNER_ENCODING,)
+        judge = Judge(SYNTAXES[found](own_ids), encodings, record_bytes_max, is_declared=encoding is None)
+        for block in _blocks(input, following, judge):
+            if unwrapped is not None:
+                block = unwrapped.restored(block)
+            yield block if tables is None else tables.restored(block)
 
     return records(source, blocks, encoding=encoding or "utf-8", **common)
 
@@ -123,17 +138,8 @@ class _Long:
         return needed
 
 
-def _blocks(
-    input: Input, chunks: Iterator[tuple[bytes, bool]], syntax: Syntax, record_bytes_max: int, is_declared: bool
-) -> Iterator[Block]:
-    judge = Judge(
-        syntax,
-        tuple(input.encodings),
-        record_bytes_max,
-        is_declared=is_declared,
-        offset=input.offset,
-        row=input.lines_before,
-    )
+def _blocks(input: Input, chunks: Iterator[tuple[bytes, bool]], judge: Judge) -> Iterator[Block]:
+    syntax, judge.offset, judge.row = judge.syntax, input.offset, input.lines_before
     rest = b""
     gathered: list[bytes] = []
     long = _Long()
@@ -167,7 +173,7 @@ def _blocks(
             at = taken
         yield from _judged(judge, input.has_fallback)
         rest = data[at:]
-        if len(rest) > record_bytes_max + _END_BYTES_MAX and not long.begin:
+        if len(rest) > judge.bytes_max + _END_BYTES_MAX and not long.begin:
             long.start(syntax, rest, judge.offset)
             rest = rest[long.advance(judge, rest, False) :]
     if input.cut is not None and (rest := b"".join((rest, *gathered))):
