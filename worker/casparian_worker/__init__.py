@@ -18,14 +18,12 @@ if TYPE_CHECKING:
         Detected,
         Dialect,
         Field,
-        Json,
         Layout,
         Log,
         Sample,
         Segments,
         Xml,
         detect_descriptor,
-        detect_file,
     )
     from casparian_worker.detection.columns import ColumnFound, ColumnInference
     from casparian_worker.detection.fixed_width import ruler
@@ -79,7 +77,6 @@ __all__ = [
     "GuestStream",
     "HexRow",
     "InputChanged",
-    "Json",
     "JudgedOutput",
     "Layout",
     "Lineage",
@@ -113,7 +110,6 @@ __all__ = [
     "all_skips",
     "as_file_index",
     "detect_descriptor",
-    "detect_file",
     "error_after_cut",
     "error_after_end",
     "error_of_exception",
@@ -138,7 +134,7 @@ __all__ = [
 #: Module → its public names; `public=name` if the name in the module differs.
 _NAMES = {
     "casparian_worker.__main__": "run_worker=run",
-    "casparian_worker.detection": "detect_descriptor detect_file Detected Dialect Field Json Layout Log Sample Segments Xml",
+    "casparian_worker.detection": "detect_descriptor Detected Dialect Field Layout Log Sample Segments Xml",
     "casparian_worker.detection.columns": "ColumnFound ColumnInference",
     "casparian_worker.detection.fixed_width": "ruler",
     "casparian_worker.discovery.file_index": "as_file_index ChangeWriter FileRow retag",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from casparian.app import App, Command, pass_app
 from casparian.render import as_json, cell, draw_grid, fields, screen_width
-from casparian_app.files import Detected, HexRow, Preview, preview_file
 from casparian_app.texts import UsageProblem, count, size
+
+if TYPE_CHECKING:
+    from casparian_app.files import Detected, HexRow, Preview
 
 
 @click.command(
@@ -33,6 +35,8 @@ from casparian_app.texts import UsageProblem, count, size
 @pass_app
 def preview(app: App, file: str, record_count: int, raw: bool, is_hex: bool) -> None:
     """Show the kind, encoding and delimiter of a file, its first records, and the type of each column."""
+    from casparian_app.files import preview_file
+
     if raw and is_hex:
         raise UsageProblem("--raw and --hex cannot be combined.", remedy="Leave one of them out.")
     seen, rows = preview_file(file, record_count, is_hex=is_hex)

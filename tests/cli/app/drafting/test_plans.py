@@ -13,7 +13,8 @@ from casparian_app.drafting.source import parser_source
 from casparian_app.inferring import DraftedContract
 from casparian_protocol.parsers import contracts_of, read_metadata
 from casparian_sentinel.registry.gatekeeper import inspect_source
-from casparian_worker import ColumnInference, Detected, detect_file
+from casparian_worker import ColumnInference, Detected
+from casparian_worker.detection import detect_file
 
 SAMPLES = {
     "csv": b"id;name\n1;a\n2;b\n",
