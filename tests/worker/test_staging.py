@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian_protocol.jobs import StagedFile
-from casparian_worker.sinks import StagedParquet, WriterSettings
+from casparian_worker.sinks import StagedParquet, WriterSettings, size_of
 from casparian_worker.slots import Syncer
 from casparian_worker.staging import IN_MEMORY_BYTES, RealDisk, StagingDirectory, remove_attempt, sync_together
 
@@ -185,6 +185,36 @@ def test_rows_that_cannot_wait_for_a_block_end_row_groups_by_their_size_alone(cu
         whole = groups(folder, [])
         assert len(whole[1]) > 3
         assert groups(folder, cuts) == whole
+
+
+def test_only_texts_that_come_again_have_a_dictionary(tmp_path: Path) -> None:
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings())
+    count = 10_000
+    columns = {
+        "id": [f"order {number}" for number in range(count)],
+        "side": ["BUY" if number % 3 else None for number in range(count)],
+        "account": [f"A{number * 7919 % 1_000}" for number in range(count)],
+        "none": [None] * count,
+    }
+    writer.write(pa.record_batch({name: pa.array(values, pa.string()) for name, values in columns.items()}))
+    (file,) = writer.close()
+    assert sync_together([directory]) == [None]
+    parquet = pq.ParquetFile(directory.path / file.name)
+    group = parquet.metadata.row_group(0)
+    chunks = [group.column(place) for place in range(group.num_columns)]
+    with_dictionary = {each.path_in_schema for each in chunks if each.has_dictionary_page}
+    assert with_dictionary == {"side", "account", "none"}
+    assert parquet.read().to_pydict() == columns
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_the_size_of_rows_is_the_sum_of_the_sizes_of_each(start: int, count: int) -> None:
+    rows = pa.Table.from_batches([LARGE]).append_column("text", [pa.array([None, "", "é"] * 100)])
+    rows = rows.append_column("key", [pa.array([f"{number}" for number in range(300)])])
+    assert size_of(rows.slice(start, count)) == sum(
+        size_of(rows.slice(place, 1)) for place in range(start, min(300, start + count))
+    )
 
 
 def test_a_large_file_leaves_memory_before_it_is_complete(tmp_path: Path) -> None:

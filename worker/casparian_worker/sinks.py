@@ -253,7 +253,7 @@ class StagedParquet:
         if self._file is None:
             name = f"{self._kind}.{self._output}.{len(self._narrow)}.parquet"
             sink = self._directory.create(name, meter)
-            self._file = _OpenFile(sink, parts[0].schema, self._settings)
+            self._file = _OpenFile(sink, parts[0], self._settings)
         table = pa.concat_tables(parts)
         self._blocks, self._block_bytes = [], 0
         self._file.write(table)
@@ -346,18 +346,18 @@ def _row_sizes(column: pa.Array) -> pa.Int64Array:
 class _OpenFile:
     """One Parquet file being written."""
 
-    def __init__(self, sink: StagedSink, schema: pa.Schema, settings: WriterSettings) -> None:
+    def __init__(self, sink: StagedSink, first: pa.Table, settings: WriterSettings) -> None:
+        """`first` has the first rows of the file, from which the encoding of its text columns is chosen."""
         self.sink = sink
-        self.schema = schema
         self.rows = 0
-        self._marked = _with_metadata(schema, settings.metadata)
+        self._marked = _with_metadata(first.schema, settings.metadata)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(sink, mode="w"),
             self._marked,
             version="2.6",
             data_page_version="1.0",
             compression=settings.compression,
-            use_dictionary=[each.name for each in schema if pt.is_string(each.type)],
+            use_dictionary=[name for name in first.column_names if _repeats_values(first[name])],
             write_statistics=True,
         )
 
@@ -376,3 +376,16 @@ def _with_metadata(schema: pa.Schema, metadata: dict[str, str]) -> pa.Schema:
     if not metadata:
         return schema
     return pa.schema([each.with_metadata(metadata) for each in schema], metadata=metadata)
+
+
+def _repeats_values(texts: pa.ChunkedArray) -> bool:
+    """Whether the texts of a column come again and again: its second half adds less than half as many new ones as its first has.
+
+    A dictionary makes such a column smaller. It makes a column of ids larger, and slower to write.
+    """
+    if not pt.is_string(texts.type):
+        return False
+    encoded = texts.combine_chunks().dictionary_encode()
+    last = pc.max(encoded.indices.slice(0, len(texts) // 2)).as_py()  # texts are numbered as they appear
+    in_first_half = 0 if last is None else last + 1
+    return len(encoded.dictionary) <= max(1, in_first_half * 3 // 2)
