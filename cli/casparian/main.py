@@ -32,7 +32,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Get started": {
         "demo": ("home", "Run the whole workflow on generated FIX logs, explained step by step."),
         "init": ("home", "Create a home with a commented config.toml."),
-        "new": ("home", "Write the skeleton of a new parser."),
+        "new": ("new", "Write a new parser, from a sample or a premade one."),
         "run": ("run", "Run a parser on files without registering it (dev mode)."),
     },
     "Files": {

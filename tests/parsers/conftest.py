@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-for _bundle in ("bai2", "camt053", "edifact", "evtx", "fix", "hl7", "mt940", "nacha", "syslog", "x12"):
-    sys.path.insert(0, str(Path(__file__).parents[2] / "parsers" / _bundle))
+for _parser in sorted((Path(__file__).parents[2] / "parsers").glob("*/*_parser.py")):
+    sys.path.insert(0, str(_parser.parent))

@@ -1,4 +1,4 @@
-"""`init`, `config`, `doctor`, `support-bundle`, `new`, `demo`: create and check a home, and get started.
+"""`init`, `config`, `doctor`, `support-bundle`, `demo`: create and check a home, and get started.
 
 No command here overwrites anything.
 """
@@ -26,7 +26,6 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import READ_BY_COMMANDS, RELOADABLE, by_key, known_keys, load
 from casparian_protocol.wire.operations.daemon import RELOAD, SETTINGS
-from casparian_protocol.wording import command_line
 
 #: One of these in a directory makes it a home.
 _MARKS = ("config.toml", "log", "run")
@@ -114,78 +113,6 @@ def _write_config(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-@click.group(cls=Group, short_help="Write a parser skeleton.")
-def new() -> None:
-    """Write the skeleton of a new parser."""
-
-
-@new.command(
-    "parser",
-    examples="""casparian new parser trades --from trades_2024.csv
-casparian new parser trades --from inbox/
-casparian new parser trades --dir parsers""",
-)
-@click.argument("name")
-@click.option(
-    "--from",
-    "samples",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="PATH",
-    help="Draft the parser from this sample, or from the files in this directory. Repeatable.",
-)
-@click.option(
-    "--dir",
-    "parent",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="Create NAME/ in this directory (default: the current one).",
-)
-@pass_app
-def parser(app: App, name: str, samples: tuple[Path, ...], parent: Path) -> None:
-    """Write the directory NAME with a parser, a contract, a sample and a test, ready to run.
-
-    With --from, the samples are examined, the draft is run on them, and its columns get the types that every value fits.
-    What is not certain is said. Nothing is written if no draft reads the samples.
-    """
-    from casparian_app.drafting import draft_parser, find_samples, skeleton, write_draft
-
-    directory = parent / name
-    try:
-        if directory.exists():
-            write_draft(directory, {})  # refuses, before anything is run
-        drafted = draft_parser(name, find_samples(samples)) if samples else skeleton(name)
-        write_draft(directory, drafted.files)
-    except OSError as cause:
-        raise UsageProblem(
-            f"{cause.filename or (samples[0] if samples else parent)}: {cause.strerror or cause}.",
-            remedy="Name a readable sample with --from, and a directory that you may write to with --dir.",
-        ) from cause
-    written = [str(directory / path) for path in drafted.files]
-    if app.is_json:
-        trials = [
-            {
-                "path": each.path,
-                "valid": each.valid,
-                "rejected": each.rejected,
-                "skipped": each.skipped,
-                "problem": each.problem,
-            }
-            for each in drafted.trials
-        ]
-        document = {"name": name, "directory": directory, "files": written, "kind": drafted.kind}
-        as_json(app, {**document, "seen": drafted.sentences, "trials": trials})
-        return
-    for path in written:
-        print(cell(path), file=app.out)
-    for sentence in drafted.sentences:
-        app.say(cell(sentence))
-    test_input = next((path for path in written if "/tests/" in path), str(samples[0]) if samples else "FILE")
-    app.say(f"Try it:       {command_line('run', written[0], test_input)}")
-    app.say(f"Register it:  {command_line('parser', 'register', str(directory))}")
 
 
 @click.command(
@@ -435,7 +362,6 @@ def support_bundle(app: App, file: Path, events: int) -> ExitCode:
 
 COMMANDS: dict[str, click.Command] = {
     "init": init,
-    "new": new,
     "demo": demo,
     "config": config,
     "doctor": doctor,

@@ -41,8 +41,9 @@ def infer(app: App, files: tuple[Path, ...], parser: Path | None) -> ExitCode:
     reported with what would decide it. The contract goes to stdout, the evidence to stderr. Exit 1 when a file cannot be read.
     """
     from casparian.reports import print_contracts
+    from casparian.shipped import bundled
     from casparian_app.devrun.engine import run_input
-    from casparian_app.drafting import drafted_rows, output_for
+    from casparian_app.drafting import drafted_rows, output_for, premade_parsers
     from casparian_app.inferring import ContractInference, contract_document, evidence_document
 
     for path in files:
@@ -51,7 +52,7 @@ def infer(app: App, files: tuple[Path, ...], parser: Path | None) -> ExitCode:
     problems: list[str] = []
     if parser is None:
         inference = ContractInference(output_for(files[0]))
-        notes, problems = drafted_rows(inference, files)
+        notes, problems = drafted_rows(inference, files, premade_parsers(bundled("parsers")))
     else:
         chosen = chosen_parser(app, parser)
         inference = ContractInference(next(iter(chosen.contracts), chosen.metadata.name))

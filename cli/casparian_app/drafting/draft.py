@@ -1,7 +1,8 @@
 """Drafting a parser from samples: detect, try the plans, infer the contract, run the result, and keep what ran.
 
 Several samples give one parser: the kind that most of them have decides, and the others are named. A directory stands for the
-files in it. Only `write_draft` writes, and an existing directory is never changed.
+files in it. A kind that a premade parser reads is drafted from that. Only `write_draft` writes, and an existing directory is
+never changed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casparian_app.drafting.excerpts import excerpt
+from casparian_app.drafting.fitting import contracts_for, fitted
 from casparian_app.drafting.plans import SUFFIXES, Plan, plans_for
+from casparian_app.drafting.premade import Instance, Premade, Settings
 from casparian_app.drafting.source import expected_document, parser_source
-from casparian_app.drafting.trial import Trial, try_source
+from casparian_app.drafting.trial import Trial, try_files
 from casparian_app.inferring import ContractInference, DraftedContract
 from casparian_app.texts import count
 from casparian_protocol.errors import CasparianError
@@ -59,7 +62,7 @@ class _Seen:
 class Reading:
     """Samples read by the best plan: its code, the contract of the rows, and what became of each sample."""
 
-    plan: Plan
+    plan: Plan | Instance
     detected: Detected
     contracts: tuple[DraftedContract, ...]
     trials: tuple[Trial, ...]
@@ -82,6 +85,8 @@ class Drafted:
     kind: str
     sentences: tuple[str, ...]
     trials: tuple[Trial, ...]
+    #: The premade parser that it was made from; empty if none.
+    premade: str = ""
 
 
 def find_samples(paths: Sequence[Path]) -> list[Path]:
@@ -100,51 +105,115 @@ def find_samples(paths: Sequence[Path]) -> list[Path]:
     return found[:SAMPLES_DETECTED_MAX]
 
 
-def draft_parser(name: str, samples: Sequence[Path]) -> Drafted:
+def draft_parser(name: str, samples: Sequence[Path], premade: Sequence[Premade] = ()) -> Drafted:
     """A parser for the samples that has run on them. Raises `DraftRefused`, and OSError if a sample cannot be read."""
     check_name(name)
-    reading = read_with_draft(name, samples)
-    seen = [*reading.summary, *reading.evidence, *(f"Tried first: {failure}." for failure in reading.failures)]
-    source = parser_source(name, reading.plan, seen, reading.contracts, reading.suffix)
-    files = {f"{name}.py": source.encode()}
-    trials = [try_source(name, source, path, with_contract=True) for path in reading.paths]
-    piece = excerpt(reading.detected, reading.sample)
+    reading = read_with_draft(name, samples, premade)
     notes = [f"Tried first: {failure}." for failure in reading.failures]
+    if isinstance(reading.plan, Instance):
+        notes.append(reading.plan.sentence)
+    else:
+        kinds = [one.kind for one in premade if reading.detected.kind in one.manifest.reads and one.manifest.is_drafted]
+        notes += [f"`--premade {kind} --param PARAM=VALUE` makes it from the premade parser {kind}." for kind in kinds]
+    return finished(name, reading, notes)
+
+
+def finished(name: str, reading: Reading, notes: list[str]) -> Drafted:
+    """The files of the parser, tried on the samples, with the first records as its test."""
+    seen = [*reading.summary, *reading.evidence, *notes]
+    bundle, entry = files_of(name, reading.plan, reading.contracts, seen, reading.suffix)
+    files = dict(bundle)
+    trials = [try_files(bundle, entry, path, with_contract=True) for path in reading.paths]
+    piece = excerpt(reading.detected, reading.sample)
     if piece is None:
         notes.append("No test was written: the sample is large, and its format cannot be cut.")
     else:
         with tempfile.TemporaryDirectory(prefix="casparian-draft-") as folder:
             path = Path(folder) / f"{name}.{reading.suffix}"
             path.write_bytes(piece)
-            tried = try_source(name, source, path, with_contract=True)
+            tried = try_files(bundle, entry, path, with_contract=True)
         if tried.problem:
             notes.append(f"No test was written: the first records alone cannot be read ({tried.problem}).")
         else:
             files[f"tests/{name}.{reading.suffix}"] = piece
             files[f"tests/{name}.expected.json"] = expected_document(tried.outputs, tried.skipped)
     notes += [f"The draft does not read {trial.path}: {trial.problem}" for trial in trials if trial.problem]
-    return Drafted(files, reading.detected.kind, (*reading.summary, *notes), tuple(trials))
+    origin = reading.plan.premade.kind if isinstance(reading.plan, Instance) else ""
+    return Drafted(files, reading.detected.kind, (*reading.summary, *notes), tuple(trials), origin)
 
 
-def read_with_draft(name: str, samples: Sequence[Path]) -> Reading:
+def read_with_draft(name: str, samples: Sequence[Path], premade: Sequence[Premade] = ()) -> Reading:
     """The samples read by the first plan that reads them."""
-    found = [_look(path) for path in samples]
-    found = [seen for seen in found if seen.detected.kind != "empty"]
-    if not found:
-        raise DraftRefused("The samples have no bytes.", "Name a file with records in it.")
-    key = Counter(seen.key for seen in found).most_common(1)[0][0]
-    chosen = [seen for seen in found if seen.key == key]
-    first = max(chosen, key=lambda seen: seen.sample.sampled_bytes)
-    plans = plans_for(first.detected)
+    found, chosen = _alike(samples)
+    first = chosen[0]
+    plans: list[Plan | Instance] = [*_instances(first, premade), *plans_for(first.detected)]
     if not plans:
         kind, why = first.detected.content.kind, first.detected.content.why
         raise DraftRefused(
             f"{first.path} is {kind} ({why}): no reader is known for this kind, so nothing can be drafted.",
             f"`casparian new parser {name}` writes a skeleton; read the file in it with a library of your own.",
         )
-    suffix = _suffix(first)
-    tried = _spread(chosen)
     failures: list[str] = []
+    reading = first_reading(name, plans, found, chosen, failures)
+    if reading is not None:
+        return reading
+    raise DraftRefused(
+        f"No draft reads {first.path}: {failures[-1] if failures else 'it gives no rows'}.",
+        f"`casparian preview {first.path}` shows what it is; `casparian new parser {name}` writes a skeleton.",
+    )
+
+
+def read_with_premade(name: str, samples: Sequence[Path], premade: Premade, given: Settings) -> Reading:
+    """The samples read by this premade parser. Raises `DraftRefused` if it reads none of their records."""
+    found, chosen = _alike(samples)
+    first = chosen[0]
+    failures: list[str] = []
+    reading = first_reading(name, _settings_to_try(premade, given, first), found, chosen, failures)
+    if reading is not None:
+        return reading
+    why = failures[0]
+    raise DraftRefused(
+        f"{why[0].upper()}{why[1:]}. {first.path} is {first.detected.content.kind} ({first.detected.content.why}).",
+        f"`casparian new parser --premade {premade.kind}` shows its parameters; `casparian new parser {name} --from "
+        f"{first.path}` drafts by what the file is.",
+    )
+
+
+def _settings_to_try(premade: Premade, given: Settings, first: _Seen) -> list[Instance]:
+    """The premade parser with the settings for a sample, and with others if those read nothing of it."""
+    fit = fitted(premade.kind, given, first.detected, first.sample)
+    others = [each for each in premade.manifest.also_tried if not each.keys() & given.values.keys()]
+    return [Instance(premade, Settings({**fit.values, **each}, fit.files)) for each in ({}, *others)]
+
+
+def _alike(samples: Sequence[Path]) -> tuple[list[_Seen], list[_Seen]]:
+    """All samples that have bytes, and those of the kind that most of them have, the largest first."""
+    found = [_look(path) for path in samples]
+    found = [seen for seen in found if seen.detected.kind != "empty"]
+    if not found:
+        raise DraftRefused("The samples have no bytes.", "Name a file with records in it.")
+    key = Counter(seen.key for seen in found).most_common(1)[0][0]
+    chosen = [seen for seen in found if seen.key == key]
+    return found, sorted(chosen, key=lambda seen: -seen.sample.sampled_bytes)
+
+
+def _instances(first: _Seen, premade: Sequence[Premade]) -> list[Instance]:
+    """The premade parsers to draft from. Where a reader alone does the same, a draft has code that is easier to change."""
+    if first.detected.inner is not None:
+        return []
+    chosen = [one for one in premade if first.detected.kind in one.manifest.reads and one.manifest.is_drafted]
+    return [each for one in chosen for each in _settings_to_try(one, Settings({}, {}), first)]
+
+
+def first_reading(
+    name: str,
+    plans: Sequence[Plan | Instance],
+    found: Sequence[_Seen],
+    chosen: Sequence[_Seen],
+    failures: list[str],
+) -> Reading | None:
+    """The samples read by the first of the plans that reads them; why others do not goes into `failures`."""
+    first, tried = chosen[0], _spread(chosen)
     with tempfile.TemporaryDirectory(prefix="casparian-draft-") as folder:
         for plan in plans:
             reading = _try_plan(name, plan, [_readable(seen, Path(folder)) for seen in tried], failures)
@@ -155,17 +224,28 @@ def read_with_draft(name: str, samples: Sequence[Path]) -> Reading:
                     first.detected,
                     contracts,
                     trials,
-                    tuple(_summary(first, chosen, found, trials)),
+                    tuple(_summary(plan, first, chosen, found, trials)),
                     tuple(_evidence(first, plan)),
                     tuple(failures),
                     first.sample,
-                    suffix,
+                    _suffix(first),
                     tuple(seen.path for seen in tried),
                 )
-    raise DraftRefused(
-        f"No draft reads {first.path}: {failures[-1] if failures else 'it gives no rows'}.",
-        f"`casparian preview {first.path}` shows what it is; `casparian new parser {name}` writes a skeleton.",
-    )
+    return None
+
+
+def files_of(
+    name: str,
+    plan: Plan | Instance,
+    contracts: Sequence[DraftedContract],
+    seen: Sequence[str] = (),
+    suffix: str = "",
+) -> tuple[dict[str, bytes], str]:
+    """The files of the bundle that a plan makes, and which of them is the parser."""
+    if isinstance(plan, Instance):
+        return plan.files(name, contracts), plan.premade.bundle.entry
+    entry = f"{name}.py"
+    return {entry: parser_source(name, plan, seen, contracts, suffix).encode()}, entry
 
 
 def _suffix(seen: _Seen) -> str:
@@ -177,20 +257,25 @@ def _suffix(seen: _Seen) -> str:
 
 
 def _try_plan(
-    name: str, plan: Plan, samples: Sequence[Path], failures: list[str]
+    name: str, plan: Plan | Instance, samples: Sequence[Path], failures: list[str]
 ) -> tuple[tuple[DraftedContract, ...], tuple[Trial, ...]] | None:
     """The contracts and the trials, if the plan reads at least one sample; otherwise the reason goes into `failures`."""
     inference = ContractInference(name)
-    source = parser_source(name, plan, (), (), "")
+    has_contract = isinstance(plan, Instance) and plan.has_contract
+    files, entry = files_of(name, plan.taking_all if isinstance(plan, Instance) else plan, ())
+    on_rows = None if has_contract else inference.take
     trials: list[Trial] = []
     for place, path in enumerate(samples):
-        trials.append(try_source(name, source, path, with_contract=False, on_rows=inference.take))
+        trials.append(try_files(files, entry, path, with_contract=has_contract, on_rows=on_rows))
         if place == 0 and not trials[0].is_good:
             what = trials[0].problem or f"{trials[0].valid:,} rows were read and {trials[0].rejected:,} rejected"
-            failures.append(f"{plan.body.splitlines()[-1].strip().partition(' ')[2]}: {what.rstrip('.')}")
+            why = f" ({trials[0].reason.rstrip('.')})" if not trials[0].problem and trials[0].reason else ""
+            failures.append(f"{plan.label}: {what.rstrip('.')}{why}")
             return None
     contracts = inference.contracts()
-    return (tuple(contracts), tuple(trials)) if contracts else None
+    if isinstance(plan, Instance):
+        contracts = list(contracts_for(plan.premade.kind, plan.settings, contracts))
+    return (tuple(contracts), tuple(trials)) if contracts or has_contract else None
 
 
 def _readable(seen: _Seen, folder: Path) -> Path:
@@ -224,7 +309,7 @@ def _spread(samples: Sequence[_Seen]) -> list[_Seen]:
     return [first, *rest[::step][: _SAMPLES_TRIED_MAX - 1]]
 
 
-def _evidence(first: _Seen, plan: Plan) -> list[str]:
+def _evidence(first: _Seen, plan: Plan | Instance) -> list[str]:
     """Why the sample was taken for what it is."""
     content = first.detected.content
     lines = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in content.evidence[1:]]
@@ -236,15 +321,22 @@ def _evidence(first: _Seen, plan: Plan) -> list[str]:
     return [*lines, f"A row is {plan.row}."]
 
 
-def _summary(first: _Seen, chosen: Sequence[_Seen], found: Sequence[_Seen], trials: Sequence[Trial]) -> list[str]:
+def _summary(
+    plan: Plan | Instance, first: _Seen, chosen: Sequence[_Seen], found: Sequence[_Seen], trials: Sequence[Trial]
+) -> list[str]:
     """What the samples are, what is not certain, and what became of them."""
     detected, content = first.detected, first.detected.content
     kind = content.kind if detected is content else f"{detected.kind} of {content.kind}"
-    unknown = "no form that the detector knows; one row a line to begin with" if content.kind == "text" else ""
-    lines = [f"Seen in {first.path.name}: {kind}: {unknown or content.why}."]
-    lines += [
-        f"Not certain: {doubt}." for doubt in (*detected.doubts, *(() if detected is content else content.doubts))
-    ]
+    if isinstance(plan, Instance) and content.kind not in plan.premade.manifest.reads:
+        lines = [
+            f"{first.path.name} is read as {plan.premade.kind}, as you say; by itself it looks like {content.kind}."
+        ]
+    else:
+        unknown = "no form that the detector knows; one row a line to begin with" if content.kind == "text" else ""
+        lines = [f"Seen in {first.path.name}: {kind}: {unknown or content.why}."]
+        lines += [
+            f"Not certain: {doubt}." for doubt in (*detected.doubts, *(() if detected is content else content.doubts))
+        ]
     if len(found) > 1:
         lines.append(f"{count(len(chosen), 'sample')} of {len(found)} are alike.")
         rest = [seen for seen in found if seen not in chosen]
@@ -261,12 +353,15 @@ def output_for(path: Path) -> str:
     return stem if NAME_PATTERN.fullmatch(stem) else "rows"
 
 
-def drafted_rows(inference: ContractInference, paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+def drafted_rows(
+    inference: ContractInference, paths: Sequence[Path], premade: Sequence[Premade] = ()
+) -> tuple[list[str], list[str]]:
     """Give all rows of the files to an inference, by the draft that reads them. Returns what was seen, and what failed."""
     name = output_for(paths[0])
-    reading = read_with_draft(name, paths)
-    source = parser_source(name, reading.plan, (), (), "")
-    trials = [try_source(name, source, path, with_contract=False, on_rows=inference.take, limit=None) for path in paths]
+    reading = read_with_draft(name, paths, premade)
+    plan = reading.plan
+    files, entry = files_of(name, plan.taking_all if isinstance(plan, Instance) else plan, ())
+    trials = [try_files(files, entry, path, with_contract=False, on_rows=inference.take, limit=None) for path in paths]
     return list(reading.summary), [f"{trial.path}: {trial.problem}" for trial in trials if trial.problem]
 
 

@@ -50,6 +50,11 @@ class Plan:
     #: Whether the code unpacks the file itself.
     is_unpacked: bool = False
 
+    @property
+    def label(self) -> str:
+        """The plan in a word, for the reason why it failed."""
+        return self.body.splitlines()[-1].strip().partition(" ")[2]
+
 
 def plans_for(detected: Detected) -> list[Plan]:
     """Every way to read the file that is worth trying, the best first; empty if no reader is known."""
@@ -143,7 +148,7 @@ def _fixed_width(detected: Detected) -> Iterator[Plan]:
     readers = ("read_fixed_width",)
     if layout.record_types and layout.type_field is not None:
         types = "".join(
-            f"    {quoted(each.code)}: ({quoted(_output_of(each.code))}, {_fields(each.fields, 4)}),\n"
+            f"    {quoted(each.code)}: ({quoted(output_of(each.code))}, {_fields(each.fields, 4)}),\n"
             for each in layout.record_types
         )
         arguments = f"path, record_types=RECORD_TYPES, type_at={layout.type_field}{encoding}"
@@ -159,7 +164,7 @@ def _fixed_width(detected: Detected) -> Iterator[Plan]:
     yield Plan("a line", (), readers, above, f"return read_fixed_width({arguments})")
 
 
-def _output_of(code: str) -> str:
+def output_of(code: str) -> str:
     """A name for the output of a type of record."""
     return f"record_{re.sub('[^a-z0-9]', '_', code.casefold())}"
 

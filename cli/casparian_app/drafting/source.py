@@ -88,18 +88,18 @@ def _output(draft: DraftedContract) -> str:
 
 
 def _column(column: ColumnLiteral) -> str:
-    pairs = ", ".join(f"{quoted(key)}: {_literal(value)}" for key, value in column.items())
+    pairs = ", ".join(f"{quoted(key)}: {python_literal(value)}" for key, value in column.items())
     return f"{{{pairs}}}"
 
 
-def _literal(value: object) -> str:
-    """A value of a contract as a Python literal."""
+def python_literal(value: object) -> str:
+    """A value of JSON as a Python literal, texts in double quotes."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{quoted(str(key))}: {_literal(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{quoted(str(key))}: {python_literal(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_literal, value)) + "]"
+        return "[" + ", ".join(map(python_literal, value)) + "]"
     return repr(value)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casparian_app.devrun.engine import run_input
-from casparian_app.devrun.parser import DevParser
+from casparian_app.devrun.parser import DevParser, read_params
 from casparian_app.devrun.rows import InputRun, OnRows
 from casparian_protocol.contract import Contract
-from casparian_protocol.parsers import contracts_of, read_metadata
+from casparian_protocol.parsers import CONTRACT_SUFFIX, contracts_of, read_metadata
 
 #: Enough rows to judge a draft and its types; of a larger file the first ones.
 TRIAL_ROWS_MAX = 200_000
@@ -32,6 +32,8 @@ class Trial:
     problem: str
     #: Whether only the first rows were read.
     is_cut: bool
+    #: Why most of the rejected rows were rejected.
+    reason: str = ""
 
     @property
     def valid(self) -> int:
@@ -56,24 +58,24 @@ class Trial:
         )
 
 
-def try_source(
-    name: str,
-    source: str,
+def try_files(
+    files: Mapping[str, bytes],
+    entry: str,
     path: Path,
     *,
     with_contract: bool,
     on_rows: OnRows | None = None,
     limit: int | None = TRIAL_ROWS_MAX,
 ) -> Trial:
-    """Run the parser in `source` on a file. Without its contract every row is given to `on_rows` as it arrives."""
-    entry = f"{name}.py"
-    metadata = read_metadata(source, entry)
-    contracts: Mapping[str, Contract] = contracts_of(metadata, {}, entry) if with_contract else {}
-    parser = DevParser(Path(entry), metadata, {entry: source.encode()}, entry, dict(contracts))
+    """Run the parser in these files on a file. Without its contract every row is given to `on_rows` as it arrives."""
+    metadata = read_metadata(files[entry].decode(), entry)
+    own = {name: data.decode() for name, data in files.items() if name.endswith(CONTRACT_SUFFIX)}
+    contracts: Mapping[str, Contract] = contracts_of(metadata, own, entry) if with_contract else {}
+    parser = DevParser(Path(entry), metadata, dict(files), entry, dict(contracts))
     run = run_input(
         parser,
         path,
-        params={},
+        params=read_params((), metadata.params),
         python=sys.executable,
         limit=limit,
         rows_shown=0,
@@ -86,4 +88,18 @@ def try_source(
 def _trial(path: Path, run: InputRun) -> Trial:
     outputs = {name: (each.valid_count, each.bad_count) for name, each in run.outputs.items()}
     problem = "" if run.error is None else run.error.message.strip().splitlines()[0]
-    return Trial(path, outputs, sum(run.skips.values()), problem, run.is_cut)
+    return Trial(path, outputs, sum(run.skips.values()), problem, run.is_cut, _first_reason(run))
+
+
+def _first_reason(run: InputRun) -> str:
+    """Why most of the bad rows are bad, by the first example of it."""
+    found = [
+        (count, each.examples[key][0])
+        for each in run.outputs.values()
+        for key, count in each.violations.items()
+        if each.examples.get(key)
+    ]
+    if not found:
+        return ""
+    example = max(found, key=lambda pair: pair[0])[1]
+    return example.got or f"expected {example.expected}"

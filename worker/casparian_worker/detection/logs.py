@@ -15,6 +15,8 @@ _SYSLOG_3164 = re.compile(
     r"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) \S+ [^\s:\[]+(?:\[[^\]]*\])?:"
 )
 _PAIR = re.compile(r"(?:^|[\s,;|])([A-Za-z_][\w.\-]*)=(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,;|]*)")
+#: A time and a level before pairs, which are no part of them.
+_HEAD = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d\S* (?:\[?[A-Z]{4,8}\]? )?")
 #: Patterns that begin a record, the most particular first.
 _STARTS = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d",
@@ -35,25 +37,23 @@ def detect_syslog(text: Text) -> Detected | None:
     lines = _judged(text)
     if not lines:
         return None
-    for style, pattern in (("rfc5424", _SYSLOG_5424), ("rfc3164", _SYSLOG_3164)):
-        count = sum(bool(pattern.match(line)) for line in lines)
-        if count * 5 >= len(lines) * 4:
-            evidence = [
-                f"{count:,} of {len(lines):,} lines have the header of {style.upper().replace('RFC', 'RFC ')} syslog"
-            ]
-            doubts = []
-            if style == "rfc3164":
-                years = sum(bool(re.match(r"(?:<\d+>)?[A-Z]", line)) for line in lines)
-                if years:
-                    doubts.append("its times have no year and no zone: a reader needs both")
-            return Detected(
-                "syslog",
-                round(count / len(lines), 4),
-                tuple(evidence),
-                tuple(doubts),
-                details=Log(style, record_count=count),
-            )
-    return None
+    counts = {
+        "rfc5424": sum(bool(_SYSLOG_5424.match(line)) for line in lines),
+        "rfc3164": sum(bool(_SYSLOG_3164.match(line)) for line in lines),
+    }
+    count = sum(counts.values())
+    if count * 5 < len(lines) * 4:
+        return None
+    style = max(counts, key=lambda each: counts[each])
+    names = " or ".join(each.upper().replace("RFC", "RFC ") for each, found in counts.items() if found)
+    years = sum(bool(re.match(r"(?:<\d+>)?[A-Z]", line)) for line in lines)
+    return Detected(
+        "syslog",
+        round(count / len(lines), 4),
+        (f"{count:,} of {len(lines):,} lines have the header of {names} syslog",),
+        ("its times have no year and no zone: a reader needs both",) if years else (),
+        details=Log(style, record_count=count),
+    )
 
 
 def detect_key_value(text: Text) -> Detected | None:
@@ -64,8 +64,9 @@ def detect_key_value(text: Text) -> Detected | None:
     keys: Counter[str] = Counter()
     count = covered = total = 0
     for line in lines:
+        head = _HEAD.match(line)
         pairs = list(_PAIR.finditer(line))
-        total += len(line)
+        total += len(line) - (head.end() if head is not None else 0)
         if len(pairs) >= 2:
             count += 1
             covered += sum(len(pair[0]) for pair in pairs)

@@ -424,7 +424,7 @@ class Cutter:
         if self.type_field is None:
             return Block(groups[0][0], row_ids, ends, rejects, skips)
         made = tuple(
-            Group(each.output or each.code or "", columns, places)
+            Group(each.output or each.code or "", columns, pa.arange(0, len(row_ids)) if places is None else places)
             for each, (columns, places) in zip(self.types, groups, strict=True)
         )
         return Block({}, row_ids, ends, rejects, skips, made)
