@@ -54,11 +54,11 @@ class Recorded:
 
 def read(
     module: ModuleType, tmp_path: Path, data: bytes, files: dict[str, str] | None = None, **params: Any
-) -> tuple[Recorded, list[Row]]:
+) -> tuple[Recorded, list[Any]]:
     path = tmp_path / "input"
     path.write_bytes(data)
     recorded = Recorded({**module.params, **params}, files or {})
-    rows: list[Row] = []
+    rows: list[Any] = []
     given = module.parse(str(path), recorded)
     for each in [given] if hasattr(given, "rejected") else given:
         if isinstance(each, dict):
@@ -116,7 +116,8 @@ def test_csv_with_a_fallback_says_which_encoding_read_a_row(tmp_path: Path) -> N
 @pytest.mark.parametrize(("name", "value"), [("columns", "[1]"), ("columns", "["), ("delimiter", "\\x")])
 def test_csv_refuses_what_is_no_value(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(csv_parser.BadParameter, match=f"parameter {name}"):
-        read(csv_parser, tmp_path, b"a\n", **{name: value})
+        given: dict[str, Any] = {name: value}
+        read(csv_parser, tmp_path, b"a\n", **given)
 
 
 # --- JSON lines ---
@@ -165,11 +166,11 @@ def test_fixed_width_with_several_types_of_records(tmp_path: Path) -> None:
 
 def test_fixed_width_by_a_copybook(tmp_path: Path) -> None:
     data = "01".encode("cp037") + bytes.fromhex("12345d") + "02".encode("cp037") + bytes.fromhex("00001c")
-    params = {"copybook": "pay.cpy", "encoding": "cp037", "framing": "none"}
+    params: dict[str, Any] = {"copybook": "pay.cpy", "encoding": "cp037", "framing": "none"}
     _, rows = read(fixed_width_parser, tmp_path, data, {"pay.cpy": COPYBOOK}, **params)
     assert [(row["id"], str(row["n"])) for row in rows] == [("01", "-123.45"), ("02", "0.01")]
 
-    several = {"records": {"01": "PAY", "02": None}, "type_at": "0-2", "length": "5"}
+    several: dict[str, Any] = {"records": {"01": "PAY", "02": None}, "type_at": "0-2", "length": "5"}
     _, rows = read(fixed_width_parser, tmp_path, data, {"pay.cpy": COPYBOOK}, **params, **several)
     assert [(output, row["id"]) for output, row in rows] == [("pay", "01")]
 
@@ -254,8 +255,9 @@ def test_a_repeated_key_may_be_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("prefix", "("), ("escapes", "x"), ("separator", ""), ("equals", "==")])
 def test_key_value_refuses_what_is_no_value(tmp_path: Path, name: str, value: str) -> None:
+    given: dict[str, Any] = {"columns": "a", name: value}
     with pytest.raises(keyvalue_parser.BadParameter, match=f"parameter {name}"):
-        read(keyvalue_parser, tmp_path, b"a=1\n", columns="a", **{name: value})
+        read(keyvalue_parser, tmp_path, b"a=1\n", **given)
 
 
 KEYS = st.from_regex(r"\A[A-Za-z_][\w.\-]{0,9}\Z")

@@ -324,6 +324,7 @@ _BY_KIND: dict[str, Callable[[Detected], Iterator[Plan]]] = {
     "ndjson": _json_lines,
     "json": _json,
     "xml": _xml,
+    "camt053": _xml,
     "hl7": _segments,
     "x12": _segments,
     "edifact": _segments,

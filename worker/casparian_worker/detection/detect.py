@@ -14,6 +14,7 @@ from dataclasses import replace
 from casparian_worker.detection.delimited import detect_delimited
 from casparian_worker.detection.documents import detect_json, detect_xml
 from casparian_worker.detection.encodings import Encoding, detect_encoding
+from casparian_worker.detection.finance import detect_bank_file
 from casparian_worker.detection.fixed_width import detect_fixed_width
 from casparian_worker.detection.logs import detect_key_value, detect_multiline, detect_syslog
 from casparian_worker.detection.messages import detect_edifact, detect_fix, detect_hl7, detect_x12
@@ -28,6 +29,7 @@ _JUDGES: tuple[Callable[[Text], Detected | None], ...] = (
     detect_hl7,
     detect_x12,
     detect_edifact,
+    detect_bank_file,
     detect_json,
     detect_xml,
     detect_syslog,

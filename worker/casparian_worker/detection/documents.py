@@ -105,6 +105,9 @@ _TAG = re.compile(r"<(/?)([A-Za-z_][\w:.\-]*)((?:\s+[\w:.\-]+\s*=\s*(?:\"[^\"<]*
 _NOISE = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 
 
+_CAMT = re.compile(r"""xmlns(?::\w+)?\s*=\s*["']urn:iso:std:iso:20022:tech:xsd:(camt\.053\.\d{3}\.\d{2})["']""")
+
+
 def detect_xml(text: Text) -> Detected | None:
     """XML: a declaration or an element at the beginning, and the element that repeats below the root."""
     body = text.head.lstrip()
@@ -120,7 +123,11 @@ def detect_xml(text: Text) -> Detected | None:
     evidence = [why]
     if details.element:
         evidence.append(f"<{details.element}> repeats {details.element_count:,} times in <{details.root}>")
-    return Detected("xml", 1.0, tuple(evidence), tuple(doubts), details=details)
+    kind = "xml"
+    if (found := _CAMT.search(body[:4096])) is not None:
+        kind = "camt053"
+        evidence.insert(0, f"is a document of {found[1]}")
+    return Detected(kind, 1.0, tuple(evidence), tuple(doubts), details=details)
 
 
 def _without_noise(body: str) -> str:
