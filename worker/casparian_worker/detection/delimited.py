@@ -83,7 +83,7 @@ def detect_delimited(text: Text) -> Detected | None:
         return None
     for best in sorted(_plausible(readings), key=lambda each: each.rank, reverse=True):
         found = _judge(best, readings, text, stretches, comment)
-        if found is not None or best.cutter.delimiter not in _WEAK:
+        if found is not None or best.cutter.delimiter not in _WEAK or len(best.records) == 1:
             return None if _is_prose(best) else found
     return None
 
