@@ -80,14 +80,18 @@ def _case(name: str, damage: str, place: str, data: bytes, start: str | None) ->
     mark = b"\xef\xbb\xbf"
     stretches = [Stretch(mark)] if data.startswith(mark) else []
     groups: list[list[bytes]] = []
+    has_begun = False
     for line in lines_in(data.removeprefix(mark)):
-        begins = start is None or (_text(line) is not None and re.match(start, _text(line) or "") is not None)
+        # A line that is no text begins a record if it begins like one; before the first record it may be one.
+        is_start = start is None or re.match(start, line.decode(errors="replace")) is not None
+        begins = is_start or (not has_begun and _text(line) is None)
+        has_begun |= is_start
         if begins or not groups:
             groups.append([])
         groups[-1].append(line)
     for number, group in enumerate(groups):
         raw, text = b"".join(group), _text(*group)
-        is_preamble = start is not None and not number and re.match(start, _text(group[0]) or "") is None
+        is_preamble = start is not None and not number and text is not None and re.match(start, text) is None
         if is_preamble and len(groups) > 1:
             stretches.append(Stretch(raw))
         elif text is None or is_preamble:

@@ -33,7 +33,9 @@ def read_case(case: Case, **more: Any) -> Returned:
         case Delimited() if case.packed is not None:
             options = csv_options(told) | more
             said = read_with(case.data, lambda file: reader("read_csv")(reader("open_member")(file), **options))
-            return replace(said, accounted=None)  # of a compressed file records are counted, not bytes
+            # Of a compressed file records are counted, not bytes; and what comes after a cut has none.
+            cut = next((bad.reason for bad in said.rejects if bad.reason.startswith("is cut off")), None)
+            return replace(said, accounted=None, rejects=() if cut else said.rejects, failed=said.failed or cut)
         case Delimited():
             return read_with(
                 case.data, lambda file: reader("read_csv")(file, offsets=True, **csv_options(told), **more)

@@ -198,6 +198,8 @@ def _quoted(text: str, at: int, dialect: Dialect) -> tuple[str, int] | None:
         if found.group() == escape:
             if not following:
                 return None
+            if following not in (quote, escape, dialect.delimiter[0], "\r", "\n"):
+                following = escape + following  # the escape is text before a character that needs none
         elif following != quote or escape:
             return "".join(pieces), found.end()
         pieces.append(following)

@@ -8,7 +8,6 @@ against archives that unpack to far more than they are.
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import io
 import lzma
@@ -249,11 +248,13 @@ def _zip_member(
 ) -> Member:
     with _damage_named("zip", "", 0):
         archive = zipfile.ZipFile(file)
-        infos = [each for each in archive.infolist() if not each.is_dir()]
+        infos = [each for each in archive.infolist() if not each.filename.endswith("/")]
         place = _place([each.filename for each in infos], name)
         info = infos[place]
         if info.flag_bits & 0x1:
             raise BadArchive(f"The member {info.filename!r:.200} is encrypted.", remedy="Decrypt the archive first.")
+        if info.header_offset < 0:
+            raise zipfile.BadZipFile("a member begins before the file")
         content = archive.open(info)
     limited = _Limited(content, lambda: info.compress_size, bytes_max, ratio_max)
     return Member(info.filename, "zip", limited, [content, archive, *own], descriptor, place)
@@ -309,7 +310,7 @@ def open_archive(source: Source) -> Iterator[tuple[Any, list[str]]]:
         begin, kind = file.tell(), _kind(file)
         if kind == "zip":
             with _damage_named("zip", "", 0), zipfile.ZipFile(file) as archive:
-                yield archive, [each.filename for each in archive.infolist() if not each.is_dir()]
+                yield archive, [each.filename for each in archive.infolist() if not each.filename.endswith("/")]
         elif kind in _UNPACKERS or kind == "tar":
             content = file if kind == "tar" else _UNPACKERS[kind](file)
             with _damage_named("tar", "", 0), tarfile.open(fileobj=content, mode="r:") as tar:
@@ -327,10 +328,7 @@ def _damage_named(kind: str, name: str, at: int) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as cause:
-        if isinstance(cause, OSError) and cause.errno not in (
-            None,
-            errno.EINVAL,
-        ):  # the disk, not a place in the archive
+        if isinstance(cause, OSError) and cause.errno is not None:  # the disk, not the archive
             raise
         is_cut = isinstance(cause, EOFError) or "end of data" in str(cause) or "truncated" in str(cause).lower()
         what = "ends early" if is_cut else f"is damaged ({cause})"

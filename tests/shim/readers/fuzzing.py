@@ -53,7 +53,7 @@ def read_any(name: str, data: bytes) -> None:
             raise Wrong(f"{name} with {options}: {problem}")
     if name in ("open_member", "read_excel") or len(body) > _COMPARED_MAX:
         return
-    size = _BLOCK_BYTES[choice[3] % len(_BLOCK_BYTES)]
+    size = max(_BLOCK_BYTES[choice[3] % len(_BLOCK_BYTES)], len(body) // _BLOCKS_MAX)
     usual, source.BLOCK_BYTES = source.BLOCK_BYTES, size
     try:
         again = _said(name, body, options)
@@ -67,6 +67,8 @@ def read_any(name: str, data: bytes) -> None:
 
 
 _COMPARED_MAX = 1 << 14
+#: A block costs about as much as a thousand bytes.
+_BLOCKS_MAX = 40
 
 
 def _said(name: str, body: bytes, options: dict[str, Any]) -> Returned:

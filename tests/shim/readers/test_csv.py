@@ -356,3 +356,9 @@ def test_a_file_without_any_of_the_tables_is_told_as_such() -> None:
 def test_options_are_checked_at_the_call(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         read_csv(io.BytesIO(b""), **options)
+
+
+def test_an_escape_is_text_before_a_character_that_needs_none() -> None:
+    rows = rows_of(b'a,b\n"C:\\temp\\new",x\\y\n"say \\"hi\\"",x\\,y\n"a\\\\b",\\\\\n', escape="\\")
+
+    assert [without_line(row) for row in rows] == [["C:\\temp\\new", "x\\y"], ['say "hi"', "x,y"], ["a\\b", "\\"]]

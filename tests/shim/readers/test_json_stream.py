@@ -247,3 +247,20 @@ def extent(parts: list[str]) -> object:
             return "end", before + end
         before += len(part)
     return found.is_scalar, found._stack, found._expected, found._mode
+
+
+@pytest.mark.parametrize("between", [",", ",\n"])
+def test_half_of_an_element_is_no_row(between: str) -> None:
+    """A brace too many ends an element early; what follows it shows that."""
+    texts = ['{"a": "1", "b": "x"}', '{"a": "2"}, "b": "y"}', '{"a": "3"}.5, "b": "y"}', '{"a": "4", "b": "z"}']
+    for torn in texts[1:3]:
+        rows, rejects = read(f"[\n{texts[0]}{between}{torn}{between}{texts[3]}\n]".encode())
+        assert [row["a"] for row in rows] == (["1", "4"] if between == ",\n" else ["1"])
+        assert len(rejects) == 1
+
+
+def test_a_bracket_that_ends_the_array_early_is_damage() -> None:
+    rows, rejects = read(b'{"data": [{"a": "1"}, ]"a": "2"}, {"a": "3"}]}', at="data")
+
+    assert [row["a"] for row in rows] == ["1"]
+    assert len(rejects) == 1

@@ -259,3 +259,19 @@ def test_closing_a_member_closes_the_file_that_was_opened_for_it(tmp_path: Path)
         assert os.fstat(descriptor).st_size == path.stat().st_size
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_a_zip_with_a_place_before_its_beginning_is_damaged() -> None:
+    packed = zipped(("orders.csv", DATA))
+
+    with pytest.raises(BadArchive, match="The zip file is damaged"):
+        open_member(io.BytesIO(packed[:9] + packed[10:]))
+
+
+def test_a_member_without_a_name_is_one() -> None:
+    named = zipped(("orders.csv", DATA))
+    at = named.rindex(b"PK\x01\x02")
+    packed = named[: at + 28] + b"\0\0" + named[at + 30 :].replace(b"orders.csv", b"", 1)
+
+    with pytest.raises(BadArchive):
+        open_member(io.BytesIO(packed)).read()

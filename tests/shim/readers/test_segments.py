@@ -644,3 +644,10 @@ def test_ids_of_the_site_are_looked_for_inside_of_segments_too(ids: tuple[str, .
 def test_a_bad_segment_is_named_by_its_line_or_its_number(data: bytes, begin: str) -> None:
     with pytest.raises(BadRecord, match=begin):
         list(read_segments(io.BytesIO(data), on_bad="raise"))
+
+
+def test_an_edifact_file_without_its_beginning_has_the_usual_separators() -> None:
+    rows, rejects = read(b"UNH+1+ORDERS:D:96A:UN'BGM+220+PO1'UNT+3+1'UNZ+1+REF1'", format="edifact")
+
+    assert texts(rows)[:3] == ["UNH+1+ORDERS:D:96A:UN", "BGM+220+PO1", "UNT+3+1"]
+    assert len(rows) + len(rejects) == 4

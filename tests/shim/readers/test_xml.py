@@ -166,3 +166,14 @@ def test_the_encoding_is_the_one_that_the_document_states_unless_another_is_give
     assert [plain(row) for row in read(wrong, encoding="cp1252")[0]] == [{"text": "€"}]
     unknown = b'<?xml version="1.0" encoding="x-none"?><item/>'
     assert read(unknown) == ([], [(1, 0, "is in the encoding x-none, which is not known")])
+
+
+@pytest.mark.parametrize("block_bytes", [1, 30, 1 << 20])
+def test_an_unknown_encoding_rejects_the_file_and_accounts_for_it(
+    block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian_shim.readers.source.BLOCK_BYTES", block_bytes)
+    reader = read_xml(io.BytesIO(b'<?xml version="1.0" encoding="xutf-8"?><a><item/></a>'), "item")
+
+    assert list(reader) == []
+    assert [bad.reason for bad in reader.rejected.first] == ["is in the encoding xutf-8, which is not known"]

@@ -52,7 +52,13 @@ class Dialect:
     def unescaped(self, text: str) -> str:
         if self.escape is None or self.escape not in text:
             return text
-        return self._escaped.sub(lambda found: found[0][1:], text)
+        return self._escaped.sub(self._meant, text)
+
+    def _meant(self, found: re.Match[str]) -> str:
+        """What an escape with the character after it stands for. Before a character that needs none it is text: `C:\\temp`."""
+        character = found[0][1:]
+        is_special = character in (self.quote, self.escape, self.delimiter[0], "\r", "\n")
+        return character if is_special else found[0]
 
     @cached_property
     def _escaped(self) -> re.Pattern[str]:
@@ -78,7 +84,7 @@ class Dialect:
         if self.escape is not None and self.escape in text:
             quote, escape = re.escape(self.quote or ""), re.escape(self.escape)
             doubled = f"|{quote}{quote}" if self.doublequote else ""
-            return re.sub(f"{escape}.{doubled}", lambda found: found[0][1:], text, flags=re.DOTALL)
+            return re.sub(f"{escape}.{doubled}", self._meant, text, flags=re.DOTALL)
         if self.doublequote and self.quote is not None:
             return text.replace(self.quote * 2, self.quote)
         return text
