@@ -105,7 +105,7 @@ def run(parser: ModuleType, data: bytes, *, checks: bool = True, **params: str) 
     _file.flush()
     with os.fdopen(os.dup(_file.fileno()), "rb") as file:
         file.seek(0)
-        told = Run({**parser.params, **params}, file)
+        told = Run({**getattr(parser, "params", {}), **params}, file)
         ledger = SourceRecords(len(data), file.fileno())
 
         def send(stream: str, entries: Entries) -> None:
@@ -121,7 +121,11 @@ def run(parser: ModuleType, data: bytes, *, checks: bool = True, **params: str) 
             for output, some in parser.parse("", context):
                 assert output in parser.outputs
                 rows = (
-                    some.to_pylist() if isinstance(some, pa.RecordBatch) else [some] if isinstance(some, dict) else some
+                    some.to_pylist()
+                    if isinstance(some, pa.RecordBatch)
+                    else [some]
+                    if isinstance(some, dict)
+                    else list(some)
                 )
                 told.rows.setdefault(output, []).extend(dict(row) for row in rows)
                 context.named(*(row["__cf_row_id"] for row in rows))
