@@ -1,22 +1,21 @@
 """JSON lines: each line an object, each object a row.
 
-Lines of flat objects in which nothing is unusual are read by the block. A *form* is what the lines of one writer have in common;
-its pattern tells which lines have it. Cut at their quotes, by pyarrow's CSV reader, such lines are a table in which some columns
-are the values. Any other line is decoded by itself, with the same result.
+Lines of one form (`json_forms`) are read by the block. Any other line is decoded by itself, with the same result.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any, NamedTuple, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from casparian_shim.readers import source as source_module
 from casparian_shim.readers.blocks import RAW_ENCODING, ROW_ID, Block, Reject, Skip, Values
+from casparian_shim.readers.json_forms import Form, NotOfAForm, hidden
 from casparian_shim.readers.json_values import (
     Decoder,
     Members,
@@ -25,7 +24,7 @@ from casparian_shim.readers.json_values import (
     ObjectBuilder,
     cut_blocks,
 )
-from casparian_shim.readers.lines import LineBlock, line_blocks
+from casparian_shim.readers.lines import LineBlock, line_blocks, split
 from casparian_shim.readers.pieces import OFFSET, listed
 from casparian_shim.readers.reading import Common, records
 from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Encoding, Input, Source
@@ -35,15 +34,8 @@ _SPACE = " \t\n\r"
 #: Fewer lines than this of one form are decoded one by one.
 _LINES_MIN = 16
 _FORMS_MAX = 8
-_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_WORD_OR_NUMBER = f"(?:true|false|null|{_NUMBER})"
-_BARE = re.compile(rf"([ \t]*:[ \t]*)({_WORD_OR_NUMBER})([ \t]*[,}}][ \t]*)")
-#: With one of these in it, a line is not of a form, or not JSON.
-_ODD = re.compile(r"[\x00-\x08\x0a-\x1f\\]")
-#: A text in which nothing is escaped.
-_TEXT = r'"[^"\\\x00-\x1f]*"'
-_WORDS = pa.array(["true", "false", "null"])
-_SURE_DIGITS = 18
+#: A pattern, and pyarrow's CSV reader, are made anew for each block.
+_BLOCKS_AT_ONCE = 4
 
 
 def read_jsonl(
@@ -67,8 +59,9 @@ def read_jsonl(
 
     def blocks(input: Input) -> Iterator[Block]:
         members = Members(columns, taken=taken)
-        for lines in line_blocks(input, record_bytes_max=record_bytes_max):
-            parts = list(_flat_parts(lines, decoder, numbers))
+        block_bytes = _BLOCKS_AT_ONCE * source_module.BLOCK_BYTES
+        for lines in line_blocks(input, record_bytes_max=record_bytes_max, block_bytes=block_bytes):
+            parts = list(_parts(lines, decoder, numbers))
             if all(members.refusal_of_names(part.columns) is None for part in parts):
                 found = _joined(lines, parts, decoder, members)
             else:
@@ -115,26 +108,39 @@ class _Part(NamedTuple):
     columns: dict[str, Values]
 
 
-def _flat_parts(lines: LineBlock, decoder: Decoder, numbers: Numbers) -> Iterator[_Part]:
-    """Lines that were read by the block; the others are left to the careful way."""
-    texts, places = lines.texts, pa.arange(0, len(lines))
+def _parts(lines: LineBlock, decoder: Decoder, numbers: Numbers) -> Iterator[_Part]:
+    """Lines that are read by the block; the others are left to the careful way."""
+    if (data := hidden(lines.data)) is None:
+        return
+    has_escapes = b"\\" in lines.data
+    if not lines.is_utf8 or lines.separator is None:
+        texts = lines.texts
+    else:
+        first = data[: data.find(b"\n") if b"\n" in data else len(data)].removesuffix(b"\r").decode()
+        form = Form.of(first, has_escapes=has_escapes)
+        try:
+            if form is not None and form.fits_all(data):
+                yield _Part(pa.arange(0, len(lines)), form.columns(data, decoder, numbers))
+                return
+        except (NotOfAForm, pa.ArrowInvalid):  # the pattern of very many names is too large
+            return
+        texts = split(data, lines.separator).cast(pa.string()).slice(0, len(lines))
+    places = pa.arange(0, len(lines))
     for _ in range(_FORMS_MAX):
         if len(texts) < _LINES_MIN:
             return
-        form = _Form.of(texts[0].as_py() or "")
+        form = Form.of(texts[0].as_py() or "", has_escapes=has_escapes)
         if form is None:
             texts, places = texts.slice(1), places.slice(1)
             continue
         try:
-            fits = pc.match_substring_regex(texts.cast(pa.binary()), form.pattern)
-        except pa.ArrowInvalid:  # the pattern of very many names is too large
+            fits = form.fits_each(texts.cast(pa.binary()))
+        except pa.ArrowInvalid:
             return
         count = fits.true_count
-        if count == len(lines) and lines.is_utf8:
-            yield _Part(places, form.columns(lines.data, decoder, numbers))
-            return
         if count >= _LINES_MIN:
-            yield _Part(places.filter(fits), form.columns(_text_of(texts.filter(fits)), decoder, numbers))
+            with suppress(NotOfAForm):  # they are decoded one by one, then
+                yield _Part(places.filter(fits), form.columns(_text_of(texts.filter(fits)), decoder, numbers))
         rest = pc.invert(pc.fill_null(fits, False)) if count else pc.greater(places, places[0])
         texts, places = texts.filter(rest), places.filter(rest)
 
@@ -144,105 +150,15 @@ def _text_of(texts: pa.StringArray) -> Any:
     return joined[0].as_buffer()
 
 
-@dataclass(frozen=True)
-class _Form:
-    """What is equal in the lines of one form, and where their values are."""
-
-    #: Matches lines of this form, as bytes.
-    pattern: str
-    #: Into how many pieces quotes cut a line.
-    count: int
-    #: The name of each value and its piece; and for one without quotes, how much is before and after it in the piece.
-    values: list[tuple[str, int, tuple[int, int] | None]]
-
-    @staticmethod
-    def of(line: str) -> _Form | None:
-        """The form of one line; None if it is not a flat object."""
-        pieces = line.split('"')
-        place, last = 1, len(pieces) - 1
-        pattern = [f"^{re.escape(pieces[0])}"]
-        values: list[tuple[str, int, tuple[int, int] | None]] = []
-        if pieces[0].strip(" \t") != "{" or _ODD.search(line):
-            return None
-        while place < last:
-            name, after = pieces[place], pieces[place + 1]
-            pattern.append(re.escape(f'"{name}"'))
-            if after.strip(" \t") == ":" and place + 3 <= last:
-                values.append((name, place + 2, None))
-                pattern.append(f"{re.escape(after)}{_TEXT}")
-                place += 3
-                after = pieces[place]
-                pattern.append(re.escape(after))
-            elif found := _BARE.fullmatch(after):
-                place += 1
-                values.append((name, place, (len(found[1]), len(found[3]))))
-                pattern.append(f"{re.escape(found[1])}{_WORD_OR_NUMBER}{re.escape(found[3])}")
-                after = found[3]
-            else:
-                return None
-            if after.strip(" \t") != ("}" if place == last else ","):
-                return None
-            place += 1
-        names = {name for name, _, _ in values if "\t" not in name}
-        if place != last + 1 or len(names) < len(values) or not values:
-            return None
-        return _Form("".join([*pattern, "$"]), len(pieces), values)
-
-    def columns(self, data: Any, decoder: Decoder, numbers: Numbers) -> dict[str, Values]:
-        """The values in lines of this form, in the order of their names."""
-        from pyarrow import csv  # only where it is needed: it takes 20 ms
-
-        names = [str(place) for place in range(self.count)]
-        wanted = [str(place) for _, place, _ in self.values]
-        table = csv.read_csv(
-            pa.BufferReader(data),
-            csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
-            csv.ParseOptions(
-                delimiter='"', quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
-            ),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(wanted, pa.string()),
-                include_columns=wanted,
-                strings_can_be_null=False,
-                check_utf8=False,
-            ),
-        )
-        found: dict[str, Values] = {}
-        for (name, _, around), column in zip(self.values, table.columns, strict=True):
-            pieces = column.combine_chunks()
-            if around is not None:
-                pieces = pc.utf8_slice_codeunits(pieces, around[0], -around[1])
-            found[name] = pieces if around is None else _bare_values(pieces, decoder, numbers)
-        return found
-
-
-def _bare_values(values: pa.StringArray, decoder: Decoder, numbers: Numbers) -> Values:
-    """Numbers, truth values and null, from their texts."""
-    is_word = pc.is_in(values, _WORDS)
-    if not is_word.true_count:
-        return _exact(values, decoder) if numbers == "exact" else values
-    is_null = pc.equal(values, "null")
-    if pc.equal(is_word, is_null).true_count == len(values):
-        values = pc.if_else(is_null, None, values)
-        return _exact(values, decoder) if numbers == "exact" else values
-    if is_word.true_count == len(values):
-        return pc.if_else(is_null, None, pc.equal(values, "true"))
-    words = {"true": True, "false": False, "null": None}
-    return [words[each] if each in words else decoder.number(each) for each in values.to_pylist()]
-
-
-def _exact(values: pa.StringArray, decoder: Decoder) -> Values:
-    is_short = pc.match_substring_regex(values, rf"^-?[0-9]{{1,{_SURE_DIGITS}}}$")
-    if is_short.true_count == len(values) - values.null_count:
-        return values.cast(pa.int64())
-    return [None if each is None else decoder.number(each) for each in values.to_pylist()]
-
-
 # --- both together ---
 
 
 def _joined(lines: LineBlock, parts: list[_Part], decoder: Decoder, members: Members) -> Iterator[Block]:
     """The lines of all parts, and the remaining ones read carefully, in the order of the file."""
+    if len(parts) == 1 and len(parts[0].places) == len(lines) and members.has_all(parts[0].columns):
+        known = {name: _of_part(parts[0], name) for name in members.names}
+        yield Block(known, lines.numbers, lines.ends)
+        return
     rejects: list[Reject] = []
     skips: list[Skip] = []
     objects: list[tuple[int, dict[str, Any]]] = []

@@ -27,7 +27,7 @@ from casparian_shim.readers.source import (
     not_the_encoding,
 )
 
-__all__ = ["Line", "LineBlock", "LineEnds", "decoded", "line_blocks"]
+__all__ = ["Line", "LineBlock", "LineEnds", "characters", "decoded", "line_blocks", "split"]
 
 #: An Arrow array of texts has less than 2 GiB.
 _RECORD_BYTES_MOST = 1024 * 1024 * 1024
@@ -156,7 +156,7 @@ class LineBlock:
         """The bytes of each line without its line end."""
         if self.separator is None:
             return self._cut[0]
-        pieces = _split(self.data, self.separator)
+        pieces = split(self.data, self.separator)
         return pieces.slice(0, len(pieces) - 1) if self.data.endswith(self.separator) else pieces
 
     @cached_property
@@ -183,7 +183,7 @@ class LineBlock:
         if "raw" in self.__dict__:
             return self._stops_by_raw(self.separator or b"\n")
         last = pa.scalar((self.separator or b"\n")[-1], pa.uint8())
-        stops = _places_of(pc.equal(_characters(self.data), last), 1)
+        stops = _places_of(pc.equal(characters(self.data), last), 1)
         if self.data.endswith(self.separator or b"\n"):
             return stops
         return pa.concat_arrays([stops, pa.array([len(self.data)], pa.int64())])
@@ -310,7 +310,7 @@ class LineBlock:
             return b"\n"
         if b"\n" not in data:
             return b"\r" if self._shape.line_ends != "lf" else None
-        is_cr, is_lf = (pc.equal(_characters(data), pa.scalar(end, pa.uint8())) for end in b"\r\n")
+        is_cr, is_lf = (pc.equal(characters(data), pa.scalar(end, pa.uint8())) for end in b"\r\n")
         return b"\r\n" if _places_of(is_cr, 1).equals(_places_of(is_lf, 0)) else None
 
     def _cut_by_shadow(self) -> tuple[pa.BinaryArray, pa.Int64Array]:
@@ -387,7 +387,8 @@ def decoded(data: bytes, encodings: list[str]) -> tuple[str, str]:
     raise first
 
 
-def _characters(data: bytes) -> pa.UInt8Array:
+def characters(data: bytes) -> pa.UInt8Array:
+    """The bytes as an array of numbers."""
     return pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)])
 
 
@@ -414,7 +415,7 @@ def _is_valid_utf8(data: bytes) -> bool:
     return True
 
 
-def _split(data: bytes, separator: bytes) -> pa.BinaryArray:
+def split(data: bytes, separator: bytes) -> pa.BinaryArray:
     """The pieces of `data` between the separators, in a buffer without them."""
     offsets = pa.py_buffer(len(data).to_bytes(8, "little").rjust(16, b"\0"))
     whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])

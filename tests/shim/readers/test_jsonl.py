@@ -208,3 +208,46 @@ def test_a_column_of_several_kinds_is_text_in_a_table(block_bytes: int, monkeypa
         "__cf_row_id": [1, 2, 3, 4, 5],
         "c": [None, None, "7", None, None],
     }
+
+
+_TEXTS = st.sampled_from(["x", "", 'q"t', "back\\\\", "two\nlines", "é€", "😀", "a,b", "[1]", "{", "\\n", "\x02"])
+_SIMPLE: st.SearchStrategy[Any] = st.one_of(
+    _TEXTS, st.integers(-5, 10**20), st.sampled_from([True, False, None, 1.50, {}, []])
+)
+_NESTED = st.recursive(
+    _SIMPLE,
+    lambda inside: (
+        st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from(["k", "m", 'n"n']), inside, max_size=3)
+    ),
+    max_leaves=6,
+)
+_OBJECTS = st.dictionaries(st.sampled_from(["a", "b", "ü"]), _NESTED, min_size=1)
+_WRITTEN = st.builds(
+    lambda value, is_ascii, separators: json.dumps(value, ensure_ascii=is_ascii, separators=separators),
+    _OBJECTS, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" , ", " :\t")]),
+)  # fmt: skip
+
+
+@given(
+    st.lists(_WRITTEN, min_size=1, max_size=4), st.integers(0, 90),
+    st.sampled_from(['"', "\\", ",", "]", "\x01", "\x03", "1", " "]),
+    st.sampled_from(["\n", "\r\n"]), st.sampled_from(["text", "exact"]),
+)  # fmt: skip
+def test_nested_and_escaped_lines_are_the_same_by_the_block_and_one_by_one(
+    lines: list[str], at: int, odd: str, end: str, numbers: Any
+) -> None:
+    damaged = lines[0][:at] + odd + lines[0][at:]
+    data = end.join([lines[0], *lines, damaged, *lines, ""]).encode()
+    by_line = everything(data, least=1_000, numbers=numbers)
+    assert everything(data, least=1, numbers=numbers) == by_line
+    whole = end.join([lines[0]] * 3).encode()
+    assert everything(whole, least=1, numbers=numbers) == everything(whole, least=1_000, numbers=numbers)
+
+
+def everything(data: bytes, *, least: int, numbers: Any) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonl, "_LINES_MIN", least)
+        if least > 1:
+            patch.setattr(jsonl, "hidden", lambda data: None)
+        reader = read_jsonl(io.BytesIO(data), numbers=numbers, offsets=True)
+        return list(reader), [(bad.line, bad.reason, bad.raw) for bad in reader.rejected.first]
