@@ -275,7 +275,21 @@ def _try_plan(
     contracts = inference.contracts()
     if isinstance(plan, Instance):
         contracts = list(contracts_for(plan.premade.kind, plan.settings, contracts))
+    if (twins := _twins(contracts)) is not None:
+        failures.append(f"{plan.label}: the columns {twins[0]!r} and {twins[1]!r} differ only in case")
+        return None
     return (tuple(contracts), tuple(trials)) if contracts or has_contract else None
+
+
+def _twins(contracts: Sequence[DraftedContract]) -> tuple[str, str] | None:
+    """Two columns that no contract may have together."""
+    for contract in contracts:
+        known: dict[str, str] = {}
+        for found in contract.columns:
+            first = known.setdefault(found.column["name"].casefold(), found.column["name"])
+            if first != found.column["name"]:
+                return first, found.column["name"]
+    return None
 
 
 def _readable(seen: _Seen, folder: Path) -> Path:

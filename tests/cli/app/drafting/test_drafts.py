@@ -155,3 +155,10 @@ def test_an_excerpt_does_not_cut_a_record_of_several_lines_or_the_footer() -> No
     table = "id,n\n" + "".join(f"{n},{n}\n" for n in range(60)) + "Total of all rows: 60\n"
     piece = excerpt(*judged(table.encode()))
     assert piece is not None and piece.endswith(b"Total of all rows: 60\n") and piece.count(b"\n") == 22
+
+
+def test_columns_that_differ_only_in_case_leave_a_draft_that_runs(tmp_path: Path) -> None:
+    draft = drafted(tmp_path, b'{"id": 1, "ID": 2}\n{"id": 3, "ID": 4}\n')
+
+    assert b"return read_lines(path)" in draft.files["demo.py"]
+    assert any("the columns 'id' and 'ID' differ only in case" in sentence for sentence in draft.sentences)
