@@ -186,35 +186,84 @@ _JSON_LINES = [
     Sample("cut end", _J_ANN + b'{"id": 2, "na'),
 ]
 
+_IN, _E1, _E2, _E3, _OUT = b'{"items": [\n', b'  {"id": 1},\n', b'  {"id": 2},\n', b'  {"id": 3}\n', b"]}\n"
+
+
+def _document(second: bytes) -> bytes:
+    """The clean document with other text in the place of its second element."""
+    return _IN + _E1 + second + _E3 + _OUT
+
+
 _JSON_DOCUMENT = [
-    Sample("a damaged element", b'{"items": [\n  {"id": 1},\n  {"id": 2,, "x": 1},\n  {"id": 3}\n]}\n'),
-    Sample("an element that is no object", b'{"items": [{"id": 1}, 17, {"id": 3}]}'),
+    Sample("none", _document(_E2)),
+    Sample("missing character", _document(b'  {"id" 2},\n')),
+    Sample("extra character", _document(b'  {"id": 2,, "x": 1},\n')),
     Sample(
-        "a bracket is lost",
-        b'{"items": [\n  {"id": 1, "tags": ["a"},\n  {"id": 2, "tags": []},\n  {"id": 3, "tags": []}\n]}\n',
+        "other character", _document(b'  {"id": 2];\n'), "It is certain where the next element begins: on its line."
     ),
-    Sample("cut end", b'{"items": [\n  {"id": 1},\n  {"id": 2'),
+    Sample("odd byte", _document(b'  {"id": "\xf6"},\n')),
+    Sample("doubled element", _document(_E2 + _E2), "It is what the file says."),
+    Sample("foreign text", _document(b"  -- page 2 --\n" + _E2)),
+    Sample("an element that is no object", b'{"items": [{"id": 1}, 17, {"id": 3}]}'),
+    Sample("missing separator", _document(b'  {"id": 2}\n')),
+    Sample("interleaved records", _IN + b'  {"id": {"id": 2},\n1},\n' + _E3 + _OUT),
+    Sample(
+        "missing character in the head",
+        b'{"items: [\n' + _E1 + _E3 + _OUT,
+        "The array is not found; no element is given without its place.",
+    ),
+    Sample("extra character in the head", b'{{"items": [\n' + _E1 + _E3 + _OUT),
+    Sample("text after the end", _document(_E2) + b"-- end --\n"),
+    Sample("byte order mark", b"\xef\xbb\xbf" + _document(_E2)),
+    Sample("cut end", _IN + _E1 + b'  {"id": 2'),
     Sample("no such array", b'{"things": [{"id": 1}]}'),
 ]
 
+_X1, _X2, _X3 = (b'<order id="%d"><sku>A</sku></order>\n' % number for number in (1, 2, 3))
+
+
+def _xml(second: bytes) -> bytes:
+    return b"<orders>\n" + _X1 + second + _X3 + b"</orders>\n"
+
+
 _XML = [
-    Sample("none", b'<orders>\n<order id="1"><sku>A</sku></order>\n<order id="2"><sku/></order>\n</orders>\n'),
-    Sample("an attribute and a child of one name", b'<orders><order id="1"><id>7</id></order><order id="2"/></orders>'),
-    Sample("a tag that is never closed", b'<orders><order id="1"/><order id="2"><sku></order><order id="3"/></orders>'),
-    Sample("text between elements", b'<orders><order id="1"/>resent<order id="2"/></orders>'),
-    Sample("cut end", b'<orders><order id="1"/><order id="2"><sku>'),
+    Sample("none", _xml(b'<order id="2"><sku/></order>\n')),
+    Sample("missing character", _xml(b'<order id="2"><sku>A<sku></order>\n')),
+    Sample(
+        "extra character", _xml(b'<order id="2"><sku>A</sku>></order>\n'), "XML allows it: it is text of the element."
+    ),
+    Sample("other character", _xml(b'<order id="2"><sku>A</skv></order>\n')),
+    Sample("odd byte", _xml(b'<order id="2"><sku>\xf6</sku></order>\n')),
+    Sample("doubled element", _xml(_X2 + _X2), "It is what the file says."),
+    Sample("foreign text", _xml(b"-- page 2 --\n" + _X2)),
+    Sample("missing separator", _xml(_X2.strip())),
+    Sample("interleaved records", b"<orders>\n" + _X1[:14] + _X2 + _X1[14:] + b"</orders>\n"),
+    Sample("missing character in the head", b"orders>\n" + _X1 + b"</orders>\n"),
+    Sample("extra character in the head", b"<<orders>\n" + _X1 + b"</orders>\n"),
+    Sample("text after the end", _xml(_X2) + b"-- end --\n"),
+    Sample("byte order mark", b"\xef\xbb\xbf" + _xml(_X2)),
+    Sample("an attribute and a child of one name", _xml(b'<order id="2"><id>7</id></order>\n')),
+    Sample("cut end", b"<orders>\n" + _X1 + b'<order id="2"><sku>'),
     Sample("no such element", b"<things><thing/></things>"),
 ]
 
+_L1, _L2 = b"2024-05-31 10:00:00 ERROR failed\n  at line 7\n", b"2024-05-31 10:00:01 INFO again\n"
+
 _LOG = [
-    Sample("none", b"2024-05-31 10:00:00 ERROR failed\n  at line 7\n2024-05-31 10:00:01 INFO again\n"),
-    Sample("lines before the first record", b"  at line 7\n2024-05-31 10:00:01 INFO again\n"),
-    Sample("odd byte", b"2024-05-31 10:00:00 ERROR failed\n  B\xf6b\n2024-05-31 10:00:01 INFO again\n"),
+    Sample("none", _L1 + _L2),
+    Sample("lines before the first record", b"  at line 7\n" + _L2),
+    Sample("missing byte", _L1 + _L2[1:], "What does not begin as a record does belongs to the record before it."),
+    Sample("odd bytes", _L1 + b"2024-05-31 10:00:01 INFO \xf6\n" + _L2),
+    Sample("odd bytes", _L1[:-1] + b" \xf6\n" + _L2),
+    Sample("foreign line", _L1 + b"-- page 2 --\n" + _L2, "No reader can tell it from the rest of a record."),
+    Sample("mixed record ends", _L1.replace(b"\n", b"\r\n") + _L2),
+    Sample("other record ends", (_L1 + _L2).replace(b"\n", b"\r")),
+    Sample("byte order mark", b"\xef\xbb\xbf" + _L2),
+    Sample("padding at the end", _L2 + bytes(30)),
     Sample(
-        "overlong line",
-        b"2024-05-31 10:00:00 ERROR " + b"x" * 500 + b"\n2024-05-31 10:00:01 INFO again\n",
-        options={"record_bytes_max": 100},
+        "overlong line", b"2024-05-31 10:00:00 ERROR " + b"x" * 500 + b"\n" + _L2, options={"record_bytes_max": 100}
     ),
+    Sample("cut end", _L1 + b"2024-05-31 10:0"),
     Sample("no line matches", b"31.05.2024 ERROR failed\n31.05.2024 INFO again\n"),
 ]
 
@@ -262,14 +311,26 @@ _X12 = [
 ]
 
 _UNB, _UNH = b"UNB+UNOA:1+A+B+240531:1200+17'\n", b"UNH+1+ORDERS:D:96A:UN'\n"
-_BGM, _UNT, _UNZ = b"BGM+220+4711+9'\n", b"UNT+3+1'\n", b"UNZ+1+17'\n"
+_BGM, _UNT, _UNZ = b"BGM+220+4711+9'\n", b"UNT+4+1'\n", b"UNZ+1+17'\n"
+_DTM = b"DTM+137:20240531:102'\n"
+
+
+def _edifact(*segments: bytes) -> bytes:
+    return b"".join((_UNB, _UNH, *segments, _UNZ))
+
+
 _EDIFACT = [
-    Sample("none", _UNB + _UNH + _BGM + _UNT + _UNZ),
-    Sample("missing segment", _UNB + _UNH + _UNT + _UNZ, "The count in UNT shows it."),
-    Sample("line end in a record", _UNB + _UNH + b"BGM+220\n+4711+9'\n" + _UNT + _UNZ),
+    Sample("none", _edifact(_BGM, _DTM, _UNT)),
+    Sample("missing byte", _edifact(_BGM, b"DT+137:20240531:102'\n", _UNT)),
+    Sample("extra byte", _edifact(_BGM, b"DTMM+137:20240531:102'\n", _UNT)),
+    Sample("odd byte", _edifact(_BGM, b"DTM+137:2024\xc90531:102'\n", _UNT)),
+    Sample("torn segment", _edifact(_BGM, b"DTM+137'\n:20240531:102'\n", _UNT)),
+    Sample("missing segment end", _edifact(_BGM, b"DTM+137:20240531:102", _UNT)),
+    Sample("missing segment", _edifact(_BGM, _UNT), "The count in UNT shows it."),
+    Sample("foreign text", _edifact(_BGM, b"-- page 2 --'\n", _DTM, _UNT)),
+    Sample("line end in a record", _edifact(b"BGM+220\n+4711+9'\n", _DTM, _UNT)),
     Sample("cut end", _UNB + _UNH + b"BGM+22"),
 ]
-
 
 SECTIONS = (
     Section(

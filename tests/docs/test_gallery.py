@@ -8,6 +8,7 @@ from itertools import chain
 import pytest
 
 from bench.damage import Case
+from bench.damage.documents import document_cases, documents
 from bench.damage.files import file_cases
 from bench.damage.lines import fixed_width_lines, json_lines, line_cases, odd_json_cases
 from bench.damage.messages import message_cases, syntaxes
@@ -26,7 +27,9 @@ def cases(title: str) -> Iterator[Case]:
             yield from line_cases(fixed_width_lines(0)[0])
         case "JSON lines":
             yield from chain(line_cases(json_lines(0)[0]), odd_json_cases(json_lines(0)[0]))
-        case "HL7" | "X12":
+        case "JSON documents" | "XML":
+            yield from document_cases(next(each for each in documents() if each.name.startswith(title.split()[0])))
+        case "HL7" | "X12" | "EDIFACT":
             yield from message_cases(next(each for each in syntaxes() if each.declared.format == title.lower()))
 
 

@@ -34,7 +34,7 @@ _SPACE = " \t\n\r"
 #: Fewer lines than this of one form are decoded one by one.
 _LINES_MIN = 16
 _FORMS_MAX = 8
-#: A pattern, and pyarrow's CSV reader, are made anew for each block.
+#: For each block a pattern is compiled and pyarrow's CSV reader created.
 _BLOCKS_AT_ONCE = 4
 
 

@@ -146,6 +146,8 @@ class _Document:
         self._parser.StartDoctypeDeclHandler = self._doctype
         self._read = self._entered = input.offset
         self._depth = self._number = 0
+        #: The bytes of a blank.
+        self._unit = 1
         #: The open elements from the record on; empty outside a record, or in one that is too long.
         self._nodes: list[_Node] = []
         self._record_depth = 0
@@ -200,6 +202,7 @@ class _Document:
         """Tell the worker in which encoding it is to cut texts out of the input."""
         declared = _DECLARED.match(head.lstrip(b"\xef\xbb\xbf"))
         name = self._encoding or _MARKS.get(head[:2]) or (declared[1].decode() if declared else "utf-8")
+        self._unit = 2 if name.lower().startswith("utf-16") else 1
         try:
             self._input.reading.stream = stream_name(name)
         except LookupError:
@@ -222,6 +225,7 @@ class _Document:
             self._begin = self._offset()
             self._skip(self._begin)
             self._record_depth, self._reason, self._has_record = self._depth, None, True
+            self._parser.buffer_text = True
         elif not self._nodes:
             return  # in a record that is too long
         node = _Node(plain, self._lists)
@@ -250,11 +254,14 @@ class _Document:
         if self._record_depth and self._depth < self._record_depth:
             self._record_depth = 0
             self._ended = self._ended or {}
+            self._parser.buffer_text = False  # so that the offset of a text behind the record is known
 
     def _text(self, text: str) -> None:
         if self._nodes:
             self._nodes[-1].add_text(text)
             self._measure()
+        elif self._ended is not None and (shown := text.lstrip(" \t\r\n")):
+            self._event(self._offset() + (len(text) - len(shown)) * self._unit)
 
     def _other(self, *_: str) -> None:
         self._event(self._offset())

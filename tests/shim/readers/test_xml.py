@@ -177,3 +177,21 @@ def test_an_unknown_encoding_rejects_the_file_and_accounts_for_it(
 
     assert list(reader) == []
     assert [bad.reason for bad in reader.rejected.first] == ["is in the encoding xutf-8, which is not known"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("block_bytes", [1, 2, 7, 1 << 20])
+def test_text_between_elements_belongs_to_no_record(
+    encoding: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian_shim.readers.source.BLOCK_BYTES", block_bytes)
+    text = '<o><r id="1"/>\r\n  res ent <r id="2"/>\n<r id="3"/> </o>'
+    data = (b"\xff\xfe" if encoding == "utf-16-le" else b"") + text.encode(encoding)
+    rows = list(read_xml(io.BytesIO(data), "r", offsets=True))
+    begin = 1 if encoding == "utf-16-le" else 0
+    width = 2 if encoding == "utf-16-le" else 1
+    assert [(row["id"], row["__cf_row_id"], row["offset"] // width) for row in rows] == [
+        ("1", 1, 3 + begin),
+        ("2", 3, 26 + begin),
+        ("3", 4, 38 + begin),
+    ]
