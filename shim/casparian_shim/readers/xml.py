@@ -1,7 +1,8 @@
 """The elements of an XML document of any size that have one name, each as a row.
 
 expat reads the document: nothing is fetched, and a document type is refused, so that no entity can be declared. Memory is that of
-one record. What expat cannot read ends the reading: the records before it stand, and the rest is one rejected record.
+one record. What expat cannot read is rejected with its record if the next one can be found for certain (`_Resumption`): a new
+parser continues there, after the beginning of the document again. Otherwise the rest is one rejected record.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from casparian_shim.readers.tape import What, stream_name
 DEPTH_MAX = 256
 ATTRIBUTES_MAX = 1_000
 _HEAD_BYTES = 1_024
+#: So much of the document before its first record is read again after damage, and so much of a damaged record is searched.
+_HEAD_BYTES_MAX = 64 * 1024
+_RESUMED_BYTES_MAX = 4 * 1024 * 1024
+_BORDER_BYTES_MAX = 1_000
 #: The column of a record's own text.
 TEXT = "text"
 _SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -45,7 +50,8 @@ def read_xml(
     list, and so is each child named in `lists`. Names have no namespace, unless `namespaces` maps a prefix to it:
     `{"a": "urn:x"}` makes `a:order`. Values are texts, `xsi:nil` is None. What is not in such an element is a declared skip.
     `encoding` replaces the one that the document states. Rejected: a record longer than `record_bytes_max`, or with an attribute
-    and a child of one name; and all that follows what is not XML. A document type is not read.
+    and a child of one name, or that is not XML; and all that follows it unless the next one is found for certain. A document type
+    is not read.
     """
     if encoding is not None and not isinstance(encoding, str):
         raise ValueError("read_xml takes one encoding")
@@ -117,6 +123,73 @@ class _Node:
         return TEXT in self._values and bool("".join(self._texts).strip(" \t\r\n"))
 
 
+class _Resumption:
+    """Where reading continues after a damaged record: at the next one, if it is certain where that is.
+
+    It begins after the end tag of a record, if since the damaged one began as many records have ended as begun, and there was no
+    comment, CDATA section or the like, in which a tag is no tag.
+    """
+
+    def __init__(self, element: str, offset: int, record_bytes_max: int) -> None:
+        name = rb"(?:[^\s<>/:]+:)?" + re.escape(element.rpartition(":")[2].encode())
+        self._open = re.compile(rb"<" + name + rb"(?:\s[^<>]*)?(?<!/)>")
+        self._close = re.compile(rb"</" + name + rb"\s*>")
+        self._border = re.compile(rb"</" + name + rb"\s*>\s*(?=<" + name + rb"[\s/>])")
+        self._limit = min(record_bytes_max, _RESUMED_BYTES_MAX)
+        self._held = bytearray()
+        self._at = offset
+        #: The document up to its first record; None while that is not known. Empty if it is too long to be read again.
+        self._head: bytes | None = None
+
+    @property
+    def head(self) -> bytes:
+        return self._head or b""
+
+    def hold(self, chunk: bytes, needed_from: int) -> None:
+        """Add a chunk. What is before `needed_from` is forgotten once the head is known."""
+        if self._head is None and len(self._held) > _HEAD_BYTES_MAX:
+            self._head = b""
+        if self._head is not None:
+            self._forget(max(self._at, needed_from))
+        self._held += chunk
+        if len(self._held) > self._limit + len(chunk):  # a record of this size is not searched
+            self._forget(self._at + len(self._held))
+
+    def begin(self, at: int) -> None:
+        """A record begins."""
+        if self._head is None:
+            self._head = bytes(self._held[: at - self._at])
+
+    def next_record(self, begin: int) -> int | None:
+        """Where the record after the one that begins at `begin` begins; -1 if it is not certain, None if not known yet."""
+        first = begin - self._at
+        if not self._head or first < 0 or b"\0" in self._head:
+            return -1
+        opened = closed = 0
+        seen = first
+        for border in self._border.finditer(self._held, first):
+            stretch = self._held[seen : border.end()]
+            if b"<!" in stretch or border.end() - first > self._limit:
+                return -1
+            opened += len(self._open.findall(stretch))
+            closed += len(self._close.findall(stretch))
+            if closed >= opened:
+                return self._at + border.end()
+            seen = border.end()
+        return None if len(self._held) - first <= self._limit + _BORDER_BYTES_MAX else -1
+
+    def lines_between(self, start: int, stop: int) -> int:
+        return self._held.count(b"\n", max(0, start - self._at), stop - self._at)
+
+    def rest_from(self, at: int) -> bytes:
+        self._forget(at)
+        return bytes(self._held)
+
+    def _forget(self, at: int) -> None:
+        del self._held[: at - self._at]
+        self._at = at
+
+
 class _Document:
     """One document."""
 
@@ -137,13 +210,11 @@ class _Document:
         self._encoding = encoding
         self._record_bytes_max = record_bytes_max
         self._made = made
-        self._parser = expat.ParserCreate(_expats_name(encoding), "}")
-        self._parser.buffer_text = True
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._text
-        self._parser.CommentHandler = self._parser.ProcessingInstructionHandler = self._other
-        self._parser.StartDoctypeDeclHandler = self._doctype
+        self._chunks = _with_head(input.chunks())
+        self._resumption = _Resumption(element, input.offset, record_bytes_max)
+        self._parser = self._new_parser()
+        #: How far the parser's own offsets and lines are behind those of the document.
+        self._shift = self._line_shift = 0
         self._read = self._entered = input.offset
         self._depth = self._number = 0
         #: The bytes of a blank.
@@ -159,17 +230,17 @@ class _Document:
 
     def blocks(self) -> Iterator[Block]:
         try:
-            for chunk in _with_head(self._input.chunks()):
+            for chunk in self._chunks:
                 is_first = self._read == self._input.offset
-                self._read += len(chunk)
+                self._hold(chunk)
                 if is_first:
                     self._name_encoding(chunk)
-                self._parse(chunk, is_final=False)
+                self._parse_on(chunk, is_final=False)
                 if self._is_too_long():
                     raise _Unreadable(f"has a tag or a comment longer than {self._record_bytes_max:,} bytes")
                 yield from self._made.blocks()
             if self._read > self._input.offset:
-                self._parse(b"", is_final=True)
+                self._parse_on(b"", is_final=True)
             self._event(self._read)
             if not self._has_record and self._read > self._entered:
                 self._number += 1
@@ -177,7 +248,7 @@ class _Document:
             self._skip(self._read)
         except _Unreadable as cause:
             self._event(min(self._read, max(self._entered, self._offset())))
-            for chunk in self._input.chunks():
+            for chunk in self._chunks:
                 self._read += len(chunk)
             if self._record_depth and self._begin > self._entered:
                 self._skip(self._begin)
@@ -189,12 +260,55 @@ class _Document:
         """Whether expat holds a beginning that no record may have."""
         return self._read - self._offset() > self._record_bytes_max
 
+    def _new_parser(self) -> expat.XMLParserType:
+        parser = expat.ParserCreate(_expats_name(self._encoding), "}")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.CommentHandler = parser.ProcessingInstructionHandler = self._other
+        parser.StartDoctypeDeclHandler = self._doctype
+        return parser
+
+    def _hold(self, chunk: bytes) -> None:
+        """Keep the bytes of the open record, which may turn out to be damaged."""
+        self._resumption.hold(chunk, self._begin if self._nodes else self._read)
+        self._read += len(chunk)
+
+    def _parse_on(self, chunk: bytes, *, is_final: bool) -> None:
+        """Parse a chunk; after a damaged record, from the next one on."""
+        while True:
+            try:
+                return self._parse(chunk, is_final=is_final)
+            except _Unreadable as damage:
+                chunk = self._resumed(damage)
+
+    def _resumed(self, damage: _Unreadable) -> bytes:
+        """Reject the open record. Returns what is held from the next one on; raises the damage if that is not certain."""
+        resumption, at = self._resumption, self._offset()
+        line = self._parser.CurrentLineNumber + self._line_shift
+        while (next_begin := resumption.next_record(self._begin) if self._nodes else -1) is None:
+            if not (chunk := next(self._chunks, b"")):
+                raise damage
+            self._hold(chunk)
+        if next_begin < 0:
+            raise damage
+        self._number += 1
+        self._reject(str(damage), next_begin)
+        self._nodes, self._record_depth, self._depth, self._ended = [], 0, 0, None
+        self._parser = self._new_parser()
+        self._shift = next_begin - self._input.offset - len(resumption.head)
+        self._parse(resumption.head, is_final=False)
+        self._line_shift = line + resumption.lines_between(at, next_begin) - self._parser.CurrentLineNumber
+        return resumption.rest_from(next_begin)
+
     def _parse(self, chunk: bytes, *, is_final: bool) -> None:
         try:
             self._parser.Parse(chunk, is_final)
         except expat.ExpatError as cause:
             what = expat.ErrorString(cause.code)
-            raise _Unreadable(f"is not XML: {what}, on line {cause.lineno:,} at column {cause.offset + 1:,}") from None
+            line = cause.lineno + self._line_shift
+            raise _Unreadable(f"is not XML: {what}, on line {line:,} at column {cause.offset + 1:,}") from None
         except (ValueError, LookupError, UnicodeError) as cause:  # an encoding that expat cannot use
             raise _Unreadable(f"is not XML that can be read: {cause}") from None
 
@@ -209,7 +323,7 @@ class _Document:
             raise _Unreadable(f"is in the encoding {name}, which is not known") from None
 
     def _offset(self) -> int:
-        return self._input.offset + max(0, self._parser.CurrentByteIndex)
+        return self._input.offset + self._shift + max(0, self._parser.CurrentByteIndex)
 
     # --- what expat tells ---
 
@@ -224,6 +338,7 @@ class _Document:
                 return
             self._begin = self._offset()
             self._skip(self._begin)
+            self._resumption.begin(self._begin)
             self._record_depth, self._reason, self._has_record = self._depth, None, True
             self._parser.buffer_text = True
         elif not self._nodes:

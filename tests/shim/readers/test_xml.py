@@ -97,10 +97,49 @@ def test_a_file_that_is_cut_anywhere_has_the_rows_before_the_cut_and_says_so() -
         assert [reason.startswith("is not XML: ") for _, _, reason in bad] == [True]
 
 
-def test_what_is_not_xml_ends_the_reading_and_the_rows_before_it_stand() -> None:
-    rows, bad = read(b"<a>\n<item>1</item>\n<item>2 & 3</item>\n<item>4</item>\n</a>")
+def test_a_damaged_record_is_rejected_and_the_next_ones_are_read() -> None:
+    rows, bad = read(b"<a>\n<item>1</item>\n<item>2 & 3</item>\n<item>4</item>\n<item><b>5</item>\n<item>6</item></a>")
+    assert [plain(row) for row in rows] == [{"text": "1"}, {"text": "4"}, {"text": "6"}]
+    assert [(row["offset"], row["__cf_row_id"]) for row in rows] == [(4, 1), (38, 3), (71, 5)]
+    assert bad == [
+        (2, 19, "is not XML: not well-formed (invalid token), on line 3 at column 10"),
+        (4, 53, "is not XML: mismatched tag, on line 5 at column 13"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "<item>2 & 3</item>",  # nothing certain follows
+        "<item>2 & <!-- </item> <item> --></item><item>4</item>",  # a comment has tags that are none
+        "<item>2 & <![CDATA[</item> <item>]]></item><item>4</item>",
+        "<item><item>& 2</item><item>3</item><item>4</item>",  # one of these is not ended
+        "<item>2</itm><item>4</item>",
+    ],
+)
+def test_what_follows_damage_is_rejected_with_it_unless_it_is_certain(rest: str) -> None:
+    rows, bad = read(f"<a><item>1</item>{rest}</a>".encode())
     assert [plain(row) for row in rows] == [{"text": "1"}]
-    assert bad == [(2, 19, "is not XML: not well-formed (invalid token), on line 3 at column 10")]
+    assert [(line, offset) for line, offset, _ in bad] == [(2, 17)]
+
+
+@given(
+    parts=st.lists(st.sampled_from(sorted(ITEMS)), min_size=1, max_size=6),
+    at=st.integers(0, 200),
+    odd=st.sampled_from(["<", ">", "&", "/", '"', "</item>", "<item>", "<b>", "\x01", ""]),
+    block=st.sampled_from([1, 7, 50]),
+)
+def test_records_after_damage_are_those_that_were_written_whatever_the_size_of_blocks(
+    parts: list[str], at: int, odd: str, block: int
+) -> None:
+    text = "<all>" + "\n".join(parts) + "</all>"
+    damaged = (text[:at] + odd + text[at + (not odd) :]).encode()
+    rows, bad = read(damaged)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "BLOCK_BYTES", block)
+        assert read(damaged) == (rows, bad)
+    written = [plain(row) for row in read(text.encode())[0]]
+    assert sum(plain(row) not in written for row in rows) <= 1  # the one with the damage in its text
 
 
 @pytest.mark.parametrize(
