@@ -22,6 +22,7 @@ from casparian_app.drafting.plans import SUFFIXES, Plan, plans_for
 from casparian_app.drafting.premade import Instance, Premade, Settings
 from casparian_app.drafting.source import expected_document, parser_source
 from casparian_app.drafting.trial import Trial, try_files
+from casparian_app.drafting.workbooks import sheets_of
 from casparian_app.inferring import ContractInference, DraftedContract
 from casparian_app.texts import count
 from casparian_protocol.errors import CasparianError
@@ -114,6 +115,10 @@ def draft_parser(name: str, samples: Sequence[Path], premade: Sequence[Premade] 
         notes.append(reading.plan.sentence)
     else:
         kinds = [one.kind for one in premade if reading.detected.kind in one.manifest.reads and one.manifest.is_drafted]
+        notes += [
+            f"It needs {', '.join(reading.plan.dependencies)}: `run` takes it from your environment; registered parsers cannot"
+            " have it yet."
+        ] * bool(reading.plan.dependencies)
         notes += [f"`--premade {kind} --param PARAM=VALUE` makes it from the premade parser {kind}." for kind in kinds]
     return finished(name, reading, notes)
 
@@ -146,7 +151,8 @@ def read_with_draft(name: str, samples: Sequence[Path], premade: Sequence[Premad
     """The samples read by the first plan that reads them."""
     found, chosen = _alike(samples)
     first = chosen[0]
-    plans: list[Plan | Instance] = [*_instances(first, premade), *plans_for(first.detected)]
+    sheets = sheets_of(first.path) if first.detected.kind == "xlsx" else ()
+    plans: list[Plan | Instance] = [*_instances(first, premade), *plans_for(first.detected, sheets)]
     if not plans:
         kind, why = first.detected.content.kind, first.detected.content.why
         raise DraftRefused(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import casparian_shim
+from casparian_app.drafting.workbooks import Sheet
+from casparian_protocol.parsers import NAME_PATTERN
 from casparian_worker import Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
 
 #: Texts after which a file is named: kind → suffix of the sample in `tests/`.
@@ -49,6 +51,7 @@ class Plan:
     arguments: str = "path"
     #: Whether the code unpacks the file itself.
     is_unpacked: bool = False
+    dependencies: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -56,9 +59,11 @@ class Plan:
         return self.body.splitlines()[-1].strip().partition(" ")[2]
 
 
-def plans_for(detected: Detected) -> list[Plan]:
-    """Every way to read the file that is worth trying, the best first; empty if no reader is known."""
+def plans_for(detected: Detected, sheets: Sequence[Sheet] = ()) -> list[Plan]:
+    """Every way to read the file that is worth trying, the best first; empty if no reader is known. `sheets` are a workbook's."""
     content = detected.content
+    if content.kind == "xlsx":
+        return [_xlsx(sheets)]
     maker = _BY_KIND.get(content.kind)
     found = list(maker(content)) if maker is not None else []
     if content.codec is not None:
@@ -304,8 +309,25 @@ def _multiline(detected: Detected) -> Iterator[Plan]:
     yield Plan("a record, which may have several lines", (), ("read_records",), start, body)
 
 
-def _xlsx(_detected: Detected) -> Iterator[Plan]:
-    yield Plan("a row of the first sheet", (), ("read_excel",), "", "return read_excel(path)")
+def _xlsx(sheets: Sequence[Sheet]) -> Plan:
+    """Every sheet, as the output of its name if there are several."""
+    needs = ("openpyxl>=3.1",)
+    if len(sheets) < 2:
+        skip = f", skip_rows={sheets[0].rows_before}" if sheets and sheets[0].rows_before else ""
+        name = f", {quoted(sheets[0].name)}" if sheets else ""
+        return Plan("a row", (), ("read_excel",), "", f"return read_excel(path{name}{skip})", dependencies=needs)
+    names: dict[str, None] = {}
+    for number, sheet in enumerate(sheets, 1):
+        name = re.sub(r"[^a-z0-9_]+", "_", sheet.name.casefold()).strip("_")[:50]
+        name = name if NAME_PATTERN.fullmatch(name) and name not in names else f"sheet_{number}"
+        names[name] = None
+    above = "#: Each output: its sheet, and how many rows come before the table there.\nSHEETS = {\n" + "".join(
+        f"    {quoted(name)}: ({quoted(sheet.name)}, {sheet.rows_before}),\n"
+        for name, sheet in zip(names, sheets, strict=True)
+    )
+    body = """for output, (sheet, rows_before) in SHEETS.items():
+    yield output, read_excel(path, sheet, skip_rows=rows_before, output=output)"""
+    return Plan("a row of a sheet", (), ("read_excel",), f"{above}}}", body, dependencies=needs)
 
 
 def _parquet(_detected: Detected) -> Iterator[Plan]:
@@ -332,7 +354,6 @@ _BY_KIND: dict[str, Callable[[Detected], Iterator[Plan]]] = {
     "syslog": _syslog,
     "key_value": _key_value,
     "multiline": _multiline,
-    "xlsx": _xlsx,
     "parquet": _parquet,
     "arrow": _arrow,
 }

@@ -21,7 +21,7 @@ def parser_source(name: str, plan: Plan, seen: Sequence[str], drafts: Sequence[D
     """The module of the parser; for its trial without contracts."""
     needs_output = "OUTPUT" in plan.body
     above = [*([f"OUTPUT = {quoted(name)}"] if needs_output else []), *([plan.above] if plan.above else [])]
-    parts = [_docstring(name, suffix), _imports(plan), _metadata(name)]
+    parts = [_docstring(name, suffix), _imports(plan), _metadata(name, plan.dependencies)]
     if drafts:
         about = [sentence for draft in drafts for sentence in about_types(draft, len(drafts) > 1)]
         parts.append(_comments([*seen, *about, _LAST]) + "\n" + _outputs(drafts))
@@ -45,8 +45,9 @@ def _imports(plan: Plan) -> str:
     return "\n\n".join("\n".join(group) for group in (standard, [*others, *own]) if group)
 
 
-def _metadata(name: str) -> str:
-    return f'name = "{name}"\nversion = "0.1.0"\ntopics = ["{name}"]\ndependencies = []'
+def _metadata(name: str, dependencies: Sequence[str]) -> str:
+    needs = python_literal(list(dependencies))
+    return f'name = "{name}"\nversion = "0.1.0"\ntopics = ["{name}"]\ndependencies = {needs}'
 
 
 def _comments(sentences: Sequence[str]) -> str:
