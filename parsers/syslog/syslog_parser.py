@@ -1,25 +1,29 @@
 """Casparian's premade parser for syslog: messages of RFC 5424 and RFC 3164, and the lines that syslog daemons write to files.
 
-Every line ends as a row, a rejected row or a declared skip. Nothing is repaired and no year is guessed: a time without a year is
-read only if a reference is declared, and a local time that its zone has twice or not at all is left without an offset, so that
-the contract refuses it.
+Every message ends as a row, a rejected row or a declared skip; `syslog_frames` finds messages behind their lengths. Nothing is
+repaired and no year is guessed: a time without a year is read only if a reference is declared, and a local time that its zone
+has twice or not at all is left without an offset, so that the contract refuses it.
 """
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from casparian_shim import read_lines
+from syslog_frames import read_octets
 
-name, version, topics = "syslog_parser", "1.0.0", ["syslog"]
+from casparian_shim import read_lines, read_records
+
+name, version, topics = "syslog_parser", "1.1.0", ["syslog"]
 dependencies: list[str] = []
 params = {
     "reference": "",  # for times without a year: a day on or after the last one in the log, like 2024-12-31
     "tz": "UTC",  # the zone of times without an offset
     "encoding": "utf-8",  # several with commas are tried one after the other for each line
+    "framing": "lines",  # or "octets": each message is behind its length in bytes (RFC 6587)
+    "continuation": "reject",  # a line that does not begin like a message; or "join": it belongs to the message before it
 }
 outputs = {
     "syslog": {
@@ -60,6 +64,8 @@ _ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(
 _LINE = re.compile(
     rf"(?:{_PRIORITY})?(?:({_SHORT})|({_ISO})) (\S+) (?:([^\s:\[\]]{{1,64}})(?:\[([^\]\s]*)\])?: )?(.*)", re.DOTALL
 )
+#: How the first line of a message begins.
+_START = rf"(?:<[0-9]{{1,3}}>)?(?:[1-9][0-9]{{0,2}} [0-9-]|{_SHORT} |{_ISO} )"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PRIORITY_MAX = 191
 _LEAP_YEARS_APART_MAX = 8
@@ -80,8 +86,7 @@ class _Refused(Exception):
 
 def parse(path: str, ctx: Any) -> Iterator[tuple[str, Row]]:
     clock = Clock(ctx.params["tz"], ctx.params["reference"])
-    encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
-    for line in read_lines(path, encoding=encodings if len(encodings) > 1 else encodings[0], line_ends="lf"):
+    for line in messages(path, ctx.params):
         number, text = line["__cf_row_id"], line["text"]
         if not text.strip():
             ctx.skip("blank line", source_row=number)
@@ -95,6 +100,22 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Row]]:
         if "_cf_raw_encoding" in line:
             row["_cf_raw_encoding"] = line["_cf_raw_encoding"]
         yield "syslog", row
+
+
+def messages(path: str, params: Mapping[str, Any]) -> Any:
+    """The text of each message, as rows."""
+    names = [each.strip() for each in params["encoding"].split(",")]
+    encoding = names if len(names) > 1 else names[0]
+    framing, continuation = params["framing"], params["continuation"]
+    if framing not in ("lines", "octets"):
+        raise BadParameter("framing", framing, "lines or octets")
+    if continuation not in ("reject", "join"):
+        raise BadParameter("continuation", continuation, "reject or join")
+    if framing == "octets":
+        return read_octets(path, encoding)
+    if continuation == "join":
+        return read_records(path, start=_START, encoding=encoding, line_ends="lf")
+    return read_lines(path, encoding=encoding, line_ends="lf")
 
 
 class Clock:

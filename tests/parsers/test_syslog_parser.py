@@ -116,7 +116,9 @@ def test_a_line_of_another_encoding_says_which_one_read_it(tmp_path: Path) -> No
     ]
 
 
-@pytest.mark.parametrize(("name", "value"), [("tz", "Mars/Olympus"), ("reference", "last year")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("tz", "Mars/Olympus"), ("reference", "last year"), ("framing", "tcp"), ("continuation", "yes")]
+)
 def test_a_parameter_nobody_knows_is_told_before_a_line_is_read(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(BadParameter, match=name):
         read(tmp_path, b"", **{name: value})
@@ -154,3 +156,55 @@ def test_a_line_of_rfc_3164_can_be_rebuilt_from_its_row(priority: str, time: str
     line = f"{priority}{time} {host} {rest}"
 
     assert line_of(row_of(line, CLOCK)) == line
+
+
+MESSAGES = [
+    "<34>1 2024-10-11T22:14:15Z h su - - - a\nb\u00e9",
+    "<13>1 - h app - - - x",
+    "<13>Oct 11 22:14:15 gate su[1]: t",
+]
+
+
+def octets(*messages: str) -> bytes:
+    return b"".join(b"%d %s" % (len(each.encode()), each.encode()) for each in messages)
+
+
+def test_messages_behind_their_lengths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_shim.readers.source.BLOCK_BYTES", 7)
+    recorded, rows = read(tmp_path, octets(*MESSAGES) + b"\n", framing="octets", reference="2024-12-31")
+
+    assert [(row["__cf_row_id"], row["app"], row["message"]) for row in rows] == [
+        (1, "su", "a\nb\u00e9"),
+        (2, "app", "x"),
+        (3, "su", "t"),
+    ]
+    assert [line_of(row) for row in rows] == MESSAGES and recorded.rejected == []
+
+
+def test_a_cut_stream_gives_the_messages_before_the_cut(tmp_path: Path) -> None:
+    data = octets(*MESSAGES)
+    ends = [len(octets(*MESSAGES[:count])) for count in range(4)]
+    for cut in range(len(data)):
+        _, rows = read(tmp_path, data[:cut], framing="octets", reference="2024-12-31")
+        assert len(rows) == sum(0 < end <= cut for end in ends)
+
+
+@pytest.mark.parametrize("length", [b"1", b"38", b"99999", b"x", b""])
+def test_a_wrong_length_costs_its_message_and_one_that_is_none_the_message_before_it_too(
+    tmp_path: Path, length: bytes
+) -> None:
+    parts = [octets(each) for each in MESSAGES]
+    parts[1] = length + parts[1][parts[1].index(b" ") :]
+
+    _, rows = read(tmp_path, b"".join(parts), framing="octets", reference="2024-12-31")
+
+    assert [row["message"] for row in rows] == (["a\nb\u00e9", "t"] if length.isdigit() else ["t"])
+
+
+def test_lines_of_a_message_are_joined_if_asked_for(tmp_path: Path) -> None:
+    data = b"before\n<13>1 - h app - - - x\n\tat y\nCaused by z\nOct 11 22:14:15 gate su: t\n"
+
+    recorded, rows = read(tmp_path, data, continuation="join", reference="2024-12-31")
+
+    assert [(row["__cf_row_id"], row["message"]) for row in rows] == [(2, "x\n\tat y\nCaused by z"), (5, "t")]
+    assert recorded.rejected == []
