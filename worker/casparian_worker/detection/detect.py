@@ -14,10 +14,9 @@ from dataclasses import replace
 from casparian_worker.detection.delimited import detect_delimited
 from casparian_worker.detection.documents import detect_json, detect_xml
 from casparian_worker.detection.encodings import Encoding, detect_encoding
-from casparian_worker.detection.finance import detect_bank_file
 from casparian_worker.detection.fixed_width import detect_fixed_width
 from casparian_worker.detection.logs import detect_key_value, detect_multiline, detect_syslog
-from casparian_worker.detection.messages import detect_edifact, detect_fix, detect_hl7, detect_x12
+from casparian_worker.detection.messages import detect_bank_file, detect_edifact, detect_fix, detect_hl7, detect_x12
 from casparian_worker.detection.result import Detected
 from casparian_worker.detection.sample import SAMPLE_BYTES, SCAN_BYTES, Inflated, Sample, inflated, sample_descriptor
 from casparian_worker.detection.signatures import detect_signature
