@@ -1,8 +1,8 @@
 """Formats of messages: HL7 v2, X12, EDIFACT and FIX, how they are recognised and cut; and NACHA, BAI2 and MT940 of banks.
 
 The first four state their separators, and each is cut by its own rules: a segment ends with the separator that the interchange
-header names, not with the line; MSH-1 is the separator itself; a FIX data field is as long as the length field before it says. The
-files of banks are recognised by their first records.
+header names, not with the line; MSH-1 is the separator itself; a FIX data field is as long as the length field before it says.
+Files of banks are recognised by their first records.
 """
 
 from __future__ import annotations
