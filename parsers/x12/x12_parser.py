@@ -16,6 +16,7 @@ name, version, topics = "x12_parser", "1.0.0", ["x12"]
 dependencies: list[str] = []
 params = {
     "encoding": "utf-8",  # of texts; several with commas are tried one after the other for each segment
+    "ids": "",  # segment ids of your partners that the standard does not have in an 835 or 837, with commas
     "segments": "all",  # or "other": x12_segments leaves out those that became rows of another output
 }
 outputs = {
@@ -391,7 +392,8 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
     encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
     encoding = encodings if len(encodings) > 1 else encodings[0]
     extractor = Extractor()
-    for batch in read_segments(ctx.file, "x12", encoding=encoding, output="x12_segments", as_="batches"):
+    ids = [each.strip() for each in ctx.params["ids"].split(",") if each.strip()]
+    for batch in read_segments(ctx.file, "x12", encoding=encoding, ids=ids, output="x12_segments", as_="batches"):
         if kept == "all":
             yield "x12_segments", batch
             yield from extractor.take(batch)

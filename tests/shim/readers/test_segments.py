@@ -336,9 +336,12 @@ def test_a_damaged_st_costs_itself() -> None:
 
 
 def test_binary_data_is_as_long_as_it_says() -> None:
-    rows, rejects = read_every_way(x12(b"BHT*1", b"BIN*9*ab~cd\r\n*x"))
+    def any_set(*segments: bytes) -> bytes:
+        return x12(*segments).replace(b"ST*837", b"ST*275")
+
+    rows, rejects = read_every_way(any_set(b"BHT*1", b"BIN*9*ab~cd\r\n*x"))
     assert [reason for _, _, reason, _ in rejects] == ["has a line break inside"]
-    rows, rejects = read_every_way(x12(b"BHT*1", b"BIN*9*ab~cd~~*x"))
+    rows, rejects = read_every_way(any_set(b"BHT*1", b"BIN*9*ab~cd~~*x"))
     assert (rejects, texts(rows)[4]) == ([], "BIN*9*ab~cd~~*x")
 
 
@@ -589,7 +592,7 @@ def test_values_that_only_look_like_ids_are_values() -> None:
     lines = [b"OBX|1|TX|A||see OBX 1|PID|x", b"ERR|PID^1^3|207", b"NTE|1|L|RAPID|1"]
     assert read_every_way(hl7(HEAD, *lines))[1] == []
     lines = [b"AK3*NM1*22*1*8", b"N3*WAREHOUSE*12", b"REF*ZZ*DTP*472", b"CTX*SITUATIONAL TRIGGER*CLM*43**5:3*C023"]
-    assert read_every_way(x12(b"BHT*1", *lines))[1] == []
+    assert read_every_way(x12(b"BHT*1", *lines).replace(b"ST*837", b"ST*999"))[1] == []
     assert read_every_way(edifact(b"BGM+220", b"FTX+AAI+++LIN?+1?+ and NAD?+BY?+x"))[1] == []
 
 
@@ -651,3 +654,19 @@ def test_an_edifact_file_without_its_beginning_has_the_usual_separators() -> Non
 
     assert texts(rows)[:3] == ["UNH+1+ORDERS:D:96A:UN", "BGM+220+PO1", "UNT+3+1"]
     assert len(rows) + len(rejects) == 4
+
+
+def test_a_stray_terminator_before_a_short_word_is_seen_in_sets_whose_segments_are_known() -> None:
+    data = x12(b"BHT*1", b"NM1*IL*1*DOE*JA~NE*Q", b"REF*EI*1")
+    first, second, trailer = read_every_way(data)[1]
+    assert (first[3], second[3]) == (b"NM1*IL*1*DOE*JA", b"NE*Q")
+    assert first[2].startswith("may be cut: the text behind it begins with an id that no segment")
+    assert second[2] == "has the id NE, which no segment of an 837 has"
+    assert trailer[2].startswith("counts 5 segments")
+
+
+def test_own_ids_of_x12_are_named_and_other_sets_have_any() -> None:
+    data = x12(b"BHT*1", b"ZZZ*1")
+    assert [raw for *_, raw in read_every_way(data)[1]] == [b"BHT*1", b"ZZZ*1"]
+    assert read_every_way(data, ids=["ZZZ"])[1] == []
+    assert read_every_way(data.replace(b"ST*837", b"ST*278"))[1] == []

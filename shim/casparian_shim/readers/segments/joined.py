@@ -2,6 +2,9 @@
 
 An id alone is no evidence, since a value may end with the same letters. What is looked for is an id with the first fields that
 such a segment has: `OBX|1|`, `NM1*IL*1*`, `NAD+BY+`. A segment with that inside has two readings, and is rejected.
+
+The opposite, a segment that a stray terminator has cut, shows where the second part does not begin with an id. In X12 any short
+word looks like one; in sets whose segments are known here, an id that is none of theirs is taken as such a part.
 """
 
 from __future__ import annotations
@@ -83,6 +86,15 @@ _BEGINNINGS = {
         "UN[TZ]¦[0-9]{1,6}¦[^¦‡]+(?:‡|$)",
     ),
 }
+_PAYMENT_IDS = """
+BPR NTE TRN CUR REF DTM N1 N2 N3 N4 PER RDM LX TS3 TS2 CLP CAS NM1 MIA MOA AMT QTY SVC LQ PLB
+"""
+_CLAIM_IDS = """
+BHT REF NM1 N2 N3 N4 PER HL PRV CUR SBR PAT DMG CLM DTP CL1 DN1 DN2 PWK CN1 DSB UR AMT K3 NTE CR1 CR2 CR3 CR4 CR5 CR6 CR7 CR8 CRC
+HI QTY HCP HSD OI MIA MOA LX SV1 SV2 SV3 SV4 SV5 SV6 SV7 TOO LIN CTP PS1 IMM MEA LQ FRM SVD CAS TST RMR DTM LS LE
+"""
+#: The segments of X12's payments and claims, of all versions since 4010, without those of the envelope.
+_IDS_OF_SETS = {"835": frozenset(_PAYMENT_IDS.split()), "837": frozenset(_CLAIM_IDS.split())}
 #: X12's acknowledgments name the segments that they complain about.
 ABOUT_SEGMENTS = frozenset({"AK3", "IK3", "CTX"})
 
@@ -117,6 +129,11 @@ def may_hold_joined(data: bytes, separators: Separators, site_ids: frozenset[str
     whole = pa.BinaryArray.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
     found: bool = pc.match_substring_regex(whole, _pattern(separators, site_ids))[0].as_py()
     return found
+
+
+def ids_of_set(set_id: str | None) -> frozenset[str] | None:
+    """The ids of the segments of a kind of transaction set; None if they are not known here."""
+    return _IDS_OF_SETS.get(set_id or "")
 
 
 def joined_with(content: bytes, separators: Separators, site_ids: frozenset[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from casparian_shim.readers.segments.charsets import UNDECLARED, Charset, edifact_charset, hl7_charset
 from casparian_shim.readers.segments.envelopes import LEVELS, Envelopes
-from casparian_shim.readers.segments.joined import ABOUT_SEGMENTS, joined_with
+from casparian_shim.readers.segments.joined import ABOUT_SEGMENTS, ids_of_set, joined_with
 from casparian_shim.readers.segments.separators import Separators
 from casparian_shim.readers.segments.syntaxes import Hl7Syntax, Piece, Syntax
 from casparian_shim.readers.source import RAW_BYTES_MAX, not_the_encoding
@@ -22,6 +22,7 @@ from casparian_shim.readers.tape import What
 
 NO_ID = "does not begin with a segment id"
 CUT = "may be cut: the text behind it does not begin with a segment id"
+_CUT_BY_FOREIGN = "may be cut: the text behind it begins with an id that no segment of such a transaction set has"
 #: A segment with so many blank lines behind it is taken as complete.
 _WAITING_MAX = 1_000
 _SITE_IDS_MAX = 64
@@ -89,6 +90,8 @@ class Judge:
     offset: int = 0
     row: int = 0
     messages: int = 0
+    #: X12: the kind of the open transaction set, such as 837.
+    set_id: str | None = None
     #: What the header in force declares.
     charset: Charset = UNDECLARED
     #: The first piece in another encoding than UTF-8 that a header declares. From it on each row says its codec.
@@ -176,11 +179,11 @@ class Judge:
         ]
         self.waiting.clear()
 
-    def _doubt(self) -> None:
+    def _doubt(self, reason: str = CUT) -> None:
         """The segment that waits may be cut, and so lines of dashes behind it are no rules."""
         last = self.waiting[0] if self.waiting else None
         if isinstance(last, Found) and last.id not in self._trailers:
-            self.waiting[0] = Bad(last.row, last.start, last.end, CUT, last.raw[:RAW_BYTES_MAX])
+            self.waiting[0] = Bad(last.row, last.start, last.end, reason, last.raw[:RAW_BYTES_MAX])
         self.waiting = [
             Bad(each.row, each.start, each.end, NO_ID, each.raw) if isinstance(each, Ruled) else each
             for each in self.waiting
@@ -265,6 +268,11 @@ class Judge:
                 else:
                     self._reject_with_cut_one(content, end, reason)
                 return
+            if (known := ids_of_set(self.set_id)) is not None and id not in known | syntax.own_ids:
+                self._count_piece()
+                self._doubt(_CUT_BY_FOREIGN)
+                self._reject(end, content, f"has the id {id}, which no segment of an {self.set_id} has")
+                return
             self.release(is_inside=True)
         else:
             self.release()
@@ -312,10 +320,11 @@ class Judge:
         syntax = self.syntax
         if id in self._headers:
             self.envelopes.begin(id, fields, row, is_after_reject=self.is_after_reject)
-            self.position = None
+            self.position = self.set_id = None
             if id == syntax.message_start:
                 self.messages += 1
                 self.position = 1
+                self.set_id = fields[0] if fields else None
             return None
         if id in self._trailers and id != syntax.message_end:
             self.position = None
@@ -340,7 +349,7 @@ class Judge:
 
     def _begin_headless(self, position: int) -> None:
         self.messages += 1
-        self.position = position
+        self.position, self.set_id = position, None
         self.envelopes.begin_headless(self.row)
 
     def _charset_of(self, id: str, content: bytes, separators: Separators) -> Charset:

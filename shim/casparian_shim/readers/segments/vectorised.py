@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import Skip
 from casparian_shim.readers.segments.charsets import hl7_charset
+from casparian_shim.readers.segments.joined import ids_of_set
 from casparian_shim.readers.segments.judging import Judge
 from casparian_shim.readers.segments.separators import Separators, is_ascii_superset
 from casparian_shim.readers.segments.syntaxes import EdifactSyntax, Hl7Syntax
@@ -317,7 +318,7 @@ class _Found:
         """The message and the position of each segment. The judge is moved, unless something is wrong."""
         if isinstance(judge.syntax, Hl7Syntax):
             return self._numbers_by_headers(judge, rows)
-        saved = judge.envelopes, judge.messages, judge.position
+        saved = judge.envelopes, judge.messages, judge.position, judge.set_id
         judge.envelopes = judge.envelopes.copy()
         is_turn = pc.is_in(self.ids, pa.array([*judge.headers_and_trailers, *judge.syntax.outside]))
         turns = _Turns(judge)
@@ -325,10 +326,10 @@ class _Found:
         columns = (places, self.ids.take(places), fields.take(places), rows.take(places))
         for place, id, its_fields, row in zip(*(each.to_pylist() for each in columns), strict=True):
             if not turns.take(place, id, its_fields, row):
-                judge.envelopes, judge.messages, judge.position = saved
+                judge.envelopes, judge.messages, judge.position, judge.set_id = saved
                 return None
-        if not turns.pass_over(len(self.ids)):
-            judge.envelopes, judge.messages, judge.position = saved
+        if not turns.pass_over(len(self.ids)) or not turns.may_have(self.ids.filter(pc.invert(is_turn))):
+            judge.envelopes, judge.messages, judge.position, judge.set_id = saved
             return None
         return turns.numbers(is_turn)
 
@@ -356,6 +357,7 @@ class _Turns:
         self._places = [-1]
         self._messages: list[int | None] = [judge.messages if judge.position is not None else None]
         self._positions = [judge.position]
+        self._set_ids = {judge.set_id}
         self._own_messages: list[int | None] = []
         self._own_positions: list[int | None] = []
 
@@ -367,6 +369,7 @@ class _Turns:
         self._own_messages.append(judge.messages if judge.position is not None else None)
         self._own_positions.append(judge.position)
         judge.after_numbering(id)
+        self._set_ids.add(judge.set_id)
         self._places.append(place)
         self._messages.append(judge.messages if judge.position is not None else None)
         self._positions.append(judge.position)
@@ -380,6 +383,12 @@ class _Turns:
         if self._judge.position is not None:
             self._judge.position += count
         return True
+
+    def may_have(self, ids: pa.StringArray) -> bool:
+        """Whether each transaction set of the region, of whatever kind, may have all of these segments."""
+        known = [ids_of for set_id in self._set_ids if (ids_of := ids_of_set(set_id)) is not None]
+        own_ids = self._judge.syntax.own_ids
+        return not known or all(id in own_ids or all(id in each for each in known) for id in pc.unique(ids).to_pylist())
 
     def numbers(self, is_turn: pa.BooleanArray) -> tuple[pa.Int64Array, pa.Int64Array]:
         of = pc.cumulative_sum(is_turn.cast(pa.int64()))
