@@ -16,8 +16,8 @@ name, version, topics = "x12_parser", "1.0.0", ["x12"]
 dependencies: list[str] = []
 params = {
     "encoding": "utf-8",  # of texts; several with commas are tried one after the other for each segment
-    "ids": "",  # segment ids of your partners that the standard does not have in an 835 or 837, with commas
     "segments": "all",  # or "other": x12_segments leaves out those that became rows of another output
+    "ids": "",  # segment ids of your partners that the standard does not have in an 835 or 837, with commas
 }
 outputs = {
     "x12_transactions": {
