@@ -157,4 +157,8 @@ def table(parser: ModuleType, told: Run, output: str) -> list[Row]:
     checked = OutputValidator(output, Contract.from_literal(parser.outputs[output])).check(
         pa.RecordBatch.from_pylist(rows), 0
     )
-    return list(checked.valid.to_pylist())
+    valid = checked.valid
+    for place, column in enumerate(valid.schema):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":  # Python's times have no nanoseconds
+            valid = valid.set_column(place, column.name, valid.column(place).cast(pa.string()))
+    return list(valid.to_pylist())
