@@ -12,6 +12,7 @@ from casparian.shipped import bundled
 from casparian_app.drafting import (
     Drafted,
     DraftRefused,
+    Premade,
     draft_parser,
     draft_premade,
     find_premade,
@@ -186,3 +187,16 @@ def test_only_the_named_literals_of_a_source_change() -> None:
         'name, version = "b", "1"  # é\nparams: dict = {\n    "x": "q\\"\\\\\\t",  # why\n    "y": {"k": None},\n}\n'
         'topics = ["b"]\n'
     )
+
+
+@pytest.mark.parametrize("premade", PREMADE, ids=[one.kind for one in PREMADE])
+def test_every_premade_parser_can_be_copied_and_registered(tmp_path: Path, premade: Premade) -> None:
+    params = {"fixed_width": f"copybook={tmp_path / 'pay.cpy'}"}.get(premade.kind, "columns=a,b")
+    (tmp_path / "pay.cpy").write_text(COPYBOOK)
+
+    draft = draft_premade("demo", premade, (params,) if premade.is_generic else (), [])
+    write_draft(tmp_path / "demo", draft.files)
+    artifact = prepare(tmp_path / "demo", home_key=home_key(tmp_path / "keys"), gatekeeper_mode="strict")
+
+    assert (artifact.metadata.name, artifact.metadata.topics, artifact.findings) == ("demo", ("demo",), ())
+    assert list(artifact.contracts) == (["demo"] if premade.is_generic else list(premade.metadata.outputs))
