@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from casparian_worker.detection.records import Cutter, Record, cut_records
@@ -76,9 +76,9 @@ def detect_delimited(text: Text) -> Detected | None:
     if not lines or sum(len(line) > _LINE_CHARACTERS_MAX for line in lines) * 2 > len(lines):
         return None
     few = [_few(stretch) for stretch in stretches]
-    readings = [reading for cutter in _candidates(lines) if (reading := _read(cutter, few)) is not None]
+    readings = _readings(_candidates(lines), few)
     if any(len(one.lines) < len(whole.lines) for one, whole in zip(few, stretches, strict=True)):
-        readings = [reading for cutter in _shortlist(readings) if (reading := _read(cutter, stretches)) is not None]
+        readings = _readings(_shortlist(readings), stretches)
     if not readings:
         return None
     for best in sorted(_plausible(readings), key=lambda each: each.rank, reverse=True):
@@ -86,6 +86,22 @@ def detect_delimited(text: Text) -> Detected | None:
         if found is not None or best.cutter.delimiter not in _WEAK or len(best.records) == 1:
             return None if _is_prose(best) else found
     return None
+
+
+def _readings(cutters: Iterable[Cutter], stretches: Sequence[Stretch]) -> list[_Reading]:
+    """What each candidate makes of the lines. Where the quotes of a delimiter pair, they are not read as text too."""
+    found: list[_Reading] = []
+    proven: set[str] = set()
+    for cutter in cutters:
+        if cutter.quote is None and cutter.delimiter in proven:
+            continue
+        reading = _read(cutter, stretches)
+        if reading is None:
+            continue
+        found.append(reading)
+        if reading.quoted_count and not reading.bad_count and reading.has_sound_quotes:
+            proven.add(cutter.delimiter)
+    return found
 
 
 def _shortlist(tried: Sequence[_Reading]) -> list[Cutter]:
