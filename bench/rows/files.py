@@ -260,7 +260,7 @@ FIX = Benchmark(
     row=9,
     title="FIX logs through the premade parser, governed, 2 workers",
     figures=[Figure(_RATE, "M messages/s", is_higher_better=True, digits=3)],
-    sizes=[Size("--files", 4, "logs"), Size("--messages", 100_000, "messages of a log")],
+    sizes=[Size("--files", 4, "logs"), Size("--messages", 250_000, "messages of a log")],
     prepare=_prepare_fix,
     targets=[
         Target("at least 0.4 M messages/s on two cores", _RATE, at_least=0.4),

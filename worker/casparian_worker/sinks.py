@@ -238,14 +238,13 @@ class StagedParquet:
     def _keep_blocks(self, loose: pa.Table) -> int:
         """Keep the whole blocks of these rows, if no row group ends among the rows: usually. Returns how many rows were kept."""
         row_count: int = loose.num_rows - loose.num_rows % BLOCK_ROWS
-        size = size_of(loose.slice(0, row_count))
-        rest_size = size_of(loose.slice(row_count))
+        size = size_of(loose)
         is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
-        if is_long or self._block_bytes + size + rest_size >= self._settings.row_group_bytes:
+        if is_long or self._block_bytes + size >= self._settings.row_group_bytes:
             return 0
         starts = range(0, row_count, BLOCK_ROWS)
         self._blocks += [loose.slice(start, BLOCK_ROWS).combine_chunks() for start in starts]
-        self._block_bytes += size
+        self._block_bytes += size - size_of(loose.slice(row_count))
         return row_count
 
     def _write_row_group(self, parts: list[pa.Table]) -> None:
@@ -304,7 +303,22 @@ def _columns(rows: Any, schema: pa.Schema) -> list[Any]:
 
 def size_of(rows: pa.Table) -> int:
     """The bytes of the values. Unlike `nbytes` it depends only on the rows, and a column of NULL texts takes none."""
-    return sum(_size(chunk) for column in rows.columns for chunk in column.chunks)
+    fixed_bytes, others = _widths(rows.schema)
+    return fixed_bytes * int(rows.num_rows) + sum(
+        _size(chunk) for place in others for chunk in rows.column(place).chunks
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _widths(schema: pa.Schema) -> tuple[int, list[int]]:
+    """The bytes of a row's values of fixed size, and the places of the other columns."""
+    others = [place for place, kind in enumerate(schema.types) if _is_text(kind) or pt.is_nested(kind)]
+    fixed = [kind.bit_width // 8 for place, kind in enumerate(schema.types) if place not in others]
+    return sum(fixed), others
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pt.is_string(kind) or pt.is_binary(kind))
 
 
 def _rows_of_size(block: pa.Table, size: int) -> int:
@@ -314,23 +328,22 @@ def _rows_of_size(block: pa.Table, size: int) -> int:
 
 
 def _size(values: pa.Array) -> int:
-    """The sum of `_row_sizes`."""
-    kind = values.type
-    present: int = len(values) - values.null_count
-    if pt.is_string(kind) or pt.is_binary(kind):
-        if values.null_count:
-            return int(pc.sum(pc.binary_length(values)).as_py() or 0) + 4 * present
-        begin, end = text_range(values)
-        return end - begin + 4 * present
-    if pt.is_nested(kind):
+    """The sum of `_row_sizes` of texts or nested values."""
+    if not _is_text(values.type):
         return int(pc.sum(_row_sizes(values)).as_py() or 0)
-    return len(values) * int(kind.bit_width // 8)
+    null_count, present_bytes = values.null_count, 4 * (len(values) - values.null_count)
+    if not present_bytes:
+        return 0
+    if null_count:
+        return int(pc.sum(pc.binary_length(values)).as_py()) + int(present_bytes)
+    begin, end = text_range(values)
+    return end - begin + int(present_bytes)
 
 
 def _row_sizes(column: pa.Array) -> pa.Int64Array:
     """The bytes of each value of a column."""
     kind = column.type
-    if pt.is_string(kind) or pt.is_binary(kind):
+    if _is_text(kind):
         return pc.fill_null(pc.add(pc.binary_length(column).cast(pa.int64()), 4), 0)
     if pt.is_list(kind):
         inner = pc.cumulative_sum(_row_sizes(column.flatten()))
