@@ -328,8 +328,11 @@ def _line_sums(texts: pa.BinaryArray) -> pa.UInt8Array:
     _, offsets, data = texts.buffers()
     places = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, offsets], offset=texts.offset)
     start, stop = places[0].as_py(), places[len(texts)].as_py()
-    if start % 8 == 0 and (pc.max(pc.binary_length(texts)).as_py() or 0) <= _WORDS_LINE_MAX:
-        return _sums_by_words(data.slice(start, stop - start), pc.subtract(places, pa.scalar(start, pa.int32())))
+    is_short = (pc.max(pc.binary_length(texts)).as_py() or 0) <= _WORDS_LINE_MAX
+    if start % 8 == 0 and is_short and len(texts) and len(texts[-1].as_buffer()) >= 8:
+        places = pc.subtract(places, pa.scalar(start, pa.int32())).slice(0, len(texts))
+        last = pa.array([byte_sum(texts[-1].as_py()) & 255], pa.uint8())
+        return pa.concat_arrays([_sums_by_words(data.slice(start, stop - start), places), last])
     given = pa.Array.from_buffers(pa.uint8(), stop - start, [None, data], offset=start)
     running = pa.concat_arrays([pa.array([0], pa.uint8()), pc.cumulative_sum(given)])  # wraps around
     upto = running.take(pc.subtract(places, start))
@@ -337,15 +340,12 @@ def _line_sums(texts: pa.BinaryArray) -> pa.UInt8Array:
 
 
 def _sums_by_words(data: pa.Buffer, places: pa.Int32Array) -> pa.UInt8Array:
-    """The same, eight bytes at a time: a word of four lanes of 16 bits, in which a short line cannot overflow.
+    """The same between these places, eight bytes at a time; the last place is in a whole word.
 
-    The running sum itself may, but the difference of two is right, because words wrap around.
+    The even and the odd bytes of a word are summed apart, each in a lane of 16 bits, in which a short line cannot overflow.
+    Running sums do, but the difference of two is right, because words wrap around.
     """
-    count = data.size // 8
-    words = pa.Array.from_buffers(pa.uint64(), count, [None, data])
-    words = pa.concat_arrays(
-        [words, pa.array([int.from_bytes(data.slice(count * 8).to_pybytes(), "little")], pa.uint64())]
-    )
+    words = pa.Array.from_buffers(pa.uint64(), data.size // 8, [None, data])
     place, beside = pc.shift_right(places, _THREE), pc.bit_wise_and(places, _SEVEN)
     begun = pc.bit_wise_and(words.take(place), _FIRST_BYTES.take(beside))
     all_bytes = _sums_upto(words, place, begun)
