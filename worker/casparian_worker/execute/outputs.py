@@ -227,7 +227,7 @@ class JudgedOutput:
             checked = self._validator.check(batch, self._numbers.give(batch.num_rows))
             self._writer.valid(checked.valid, checked.source_row, checked.raw_encoding)
             self._has_raw_encoding |= checked.raw_encoding is not None
-            self._records.names(checked.source_row)
+            self._records.names(checked.all_source_rows)
             if checked.bad is not None:
                 self._take_bad(checked.bad)
         self._keep_bad(self._numbers.next_free)
@@ -271,14 +271,15 @@ class JudgedOutput:
             raise ArrowRefused(f"a rejected row without {_ROW_INDEX}")
         self._numbers.take(numbers.to_pylist())
         bad = self._validator.reject(batch)
-        self._records.rejects(bad.column("_cf_source_row"))
+        source_rows = bad.column("_cf_source_row")
+        self._records.rejects(source_rows)
+        self._records.names(source_rows)
         self._take_bad(bad)
 
     def _take_bad(self, bad: pa.RecordBatch) -> None:
         columns = self._validator.column_count
         if columns > self._limits.columns_count:
             raise LimitExceeded("The output's number of columns", columns, self._limits.columns_count)
-        self._records.names(bad.column("_cf_source_row"))
         self._bad.add(bad)
 
     def _keep_bad(self, before: int | None) -> None:

@@ -182,6 +182,8 @@ class Checked:
 
     valid: pa.RecordBatch
     source_row: pa.Int64Array
+    #: The line of each row, valid or bad.
+    all_source_rows: pa.Int64Array
     #: The codec that read each valid row, if the parser gives it.
     raw_encoding: pa.StringArray | None
     bad: pa.RecordBatch | None
@@ -247,7 +249,7 @@ class OutputValidator:
         raw_encoding = _named(batch, RAW_ENCODING_COLUMN, pa.string()) if given else None
         if not violations:
             self.counts.valid += batch.num_rows
-            return Checked(self._as_contract(valid), source_row, raw_encoding, None)
+            return Checked(self._as_contract(valid), source_row, source_row, raw_encoding, None)
         rows = row_numbers(batch.num_rows)
         is_bad = pc.is_in(rows, pa.concat_arrays([each.found.rows for each in violations]))
         bad_rows, is_good = rows.filter(is_bad), pc.invert(is_bad)
@@ -257,7 +259,8 @@ class OutputValidator:
         self.counts.valid += batch.num_rows - bad.num_rows
         if raw_encoding is not None:
             raw_encoding = raw_encoding.filter(is_good)
-        return Checked(self._as_contract(valid.filter(is_good)), source_row.filter(is_good), raw_encoding, bad)
+        good_rows = source_row.filter(is_good)
+        return Checked(self._as_contract(valid.filter(is_good)), good_rows, source_row, raw_encoding, bad)
 
     def reject(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rows that the parser itself rejected, in the form of the quarantine.
