@@ -156,6 +156,9 @@ class LineBlock:
         """The bytes of each line without its line end."""
         if self.separator is None:
             return self._cut[0]
+        if (size := self._line_size) is not None:
+            lines = pa.Array.from_buffers(pa.binary(size), len(self.data) // size, [None, pa.py_buffer(self.data)])
+            return pc.binary_slice(lines, 0, size - len(self.separator)).cast(pa.binary())
         pieces = split(self.data, self.separator)
         return pieces.slice(0, len(pieces) - 1) if self.data.endswith(self.separator) else pieces
 
@@ -178,8 +181,23 @@ class LineBlock:
         return self._only_end(self.data) if self._shape.is_ascii and not self._giant_bytes else None
 
     @cached_property
+    def _line_size(self) -> int | None:
+        """The bytes of each line with its line end, if all have as many and `separator` is known."""
+        end, data = self.separator or b"\n", self.data
+        first = data.find(end)
+        if first <= 0:
+            return None
+        size = first + len(end)
+        count, rest = divmod(len(data), size)
+        if rest or data[size - 1 :: size] != end[-1:] * count or data.count(end[-1:]) != count:
+            return None
+        return size
+
+    @cached_property
     def _stops(self) -> pa.Int64Array:
         """Where each line ends in `data`, if `separator` is known."""
+        if (size := self._line_size) is not None:
+            return pa.arange(size, len(self.data) + 1, size)
         if "raw" in self.__dict__:
             return self._stops_by_raw(self.separator or b"\n")
         last = pa.scalar((self.separator or b"\n")[-1], pa.uint8())
