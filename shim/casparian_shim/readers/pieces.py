@@ -118,10 +118,8 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
         bad_entries = entry_of.take(bad_places).to_pylist()
         rows_upto = rows_before.take(last_parts)
     assert places is not None
-    bad = deque(
-        Bad(rows_before[place].as_py(), entry, starts[place].as_py(), reject)
-        for place, entry, reject in zip(bad_places.to_pylist(), bad_entries, block.rejects, strict=True)
-    )
+    before, begins = rows_before.take(bad_places).to_pylist(), starts.take(bad_places).to_pylist()
+    bad = deque(map(Bad, before, bad_entries, begins, block.rejects))
     if not is_sure:
         is_rejected = pc.equal(entries.whats, What.REJECTED)
         entries = replace(entries, whats=pc.if_else(is_rejected, pa.scalar(What.RECORD, pa.int8()), entries.whats))
