@@ -49,9 +49,9 @@ def read_records(
         joined = _Joined(start, end, input, record_bytes_max)
         for lines in line_blocks(input, line_ends=line_ends, record_bytes_max=record_bytes_max):
             joined.take(lines)
-            yield joined.made.block()
+            yield from joined.blocks()
         joined.finish(input.cut)
-        yield joined.made.block()
+        yield from joined.blocks()
 
     common.setdefault("offsets", True)
     return records(source, blocks, encoding=encoding, **common)
@@ -81,9 +81,16 @@ class _Joined:
         self._too_long = f"is longer than {record_bytes_max:,} bytes"
         self._has_fallback = input.has_fallback
         self.made = BlockBuilder(["text", RAW_ENCODING] if input.has_fallback else ["text"])
+        self._ended: list[Block] = []
         self._open: _Open | None = None
         #: What comes before the first record, while there is none.
         self._before = _Open(input.lines_before + 1) if start is not None else None
+
+    def blocks(self) -> Iterator[Block]:
+        """What was made since the last time."""
+        ended, self._ended = self._ended, []
+        yield from ended
+        yield self.made.block()
 
     def take(self, lines: LineBlock) -> None:
         at = 0
@@ -107,8 +114,17 @@ class _Joined:
             self._begin(lines.first + starts[0])
             self._open = None
         data, begin = lines.data, lines.begin
-        ends = lines.ends.take(pa.array([place - 1 for place in starts[1:]])).to_pylist()
+        firsts = pa.array(starts[:-1], pa.int64())
+        record_ends = lines.ends.take(pc.subtract(pa.array(starts[1:], pa.int64()), 1))
         at = lines.ends[starts[0] - 1].as_py() if starts[0] else begin
+        borders = pc.subtract(pa.concat_arrays([pa.array([at], pa.int64()), record_ends]), begin)
+        if lines.separator is not None and pc.max(pc.pairwise_diff(borders)).as_py() <= self._record_bytes_max:
+            offsets = borders.cast(pa.int32()).buffers()[1]
+            whole = pa.Array.from_buffers(pa.binary(), len(firsts), [None, offsets, pa.py_buffer(data)])
+            texts = pc.binary_slice(whole, 0, -len(lines.separator)).view(pa.string())
+            self._ended += [self.made.block(), Block({"text": texts}, pc.add(firsts, lines.first), record_ends)]
+            return starts[-1], starts[-1]
+        ends = record_ends.to_pylist()
         for place, end in zip(starts, ends, strict=False):
             if end - at > self._record_bytes_max:
                 self.made.reject(lines.first + place, end, self._too_long, data[at - begin : end - begin])

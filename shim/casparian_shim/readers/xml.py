@@ -328,7 +328,8 @@ class _Document:
     # --- what expat tells ---
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._event(self._offset())
+        if self._ended is not None:
+            self._event(self._offset())
         self._depth += 1
         if self._depth > DEPTH_MAX:
             raise _Unreadable(f"nests deeper than {DEPTH_MAX} levels")
@@ -356,7 +357,8 @@ class _Document:
         self._measure()
 
     def _end(self, name: str) -> None:
-        self._event(self._offset())
+        if self._ended is not None:
+            self._event(self._offset())
         self._depth -= 1
         if self._nodes:
             node = self._nodes.pop()
@@ -379,7 +381,8 @@ class _Document:
             self._event(self._offset() + (len(text) - len(shown)) * self._unit)
 
     def _other(self, *_: str) -> None:
-        self._event(self._offset())
+        if self._ended is not None:
+            self._event(self._offset())
 
     def _doctype(self, *_: object) -> None:
         raise _Unreadable("has a document type (<!DOCTYPE …>), which is not read because it can declare entities")
@@ -393,7 +396,8 @@ class _Document:
 
     def _measure(self) -> None:
         """Let go of a record that is too long."""
-        if self._offset() - self._begin > self._record_bytes_max:
+        limit = self._begin + self._record_bytes_max
+        if self._read > limit and self._offset() > limit:
             self._nodes.clear()
 
     def _event(self, at: int) -> None:
