@@ -186,6 +186,17 @@ def test_a_text_that_no_codec_reads_is_rejected_by_name(code: str, name: str, re
     assert [(line, each) for line, _, each, _ in rejects] == [(2, reason)]
 
 
+def test_text_in_utf_8_is_not_read_as_the_code_page_that_its_header_declares() -> None:
+    data = declared("8859/1", "Müller", "utf-8") + declared("8859/1", "Møller", "latin-1")
+    rows, rejects = read_every_way(data)
+    assert [Segment(row).value(3) for row in rows if row["segment"] == "PID"] == ["Møller"]
+    assert [(line, reason) for line, _, reason, _ in rejects] == [
+        (2, "is in UTF-8, and its header declares '8859/1': give the encoding of the file")
+    ]
+    edifact = ended([EDIFACT[0].replace("UNOA", "UNOC"), EDIFACT[1], "FTX+AAI+++Müller", *EDIFACT[3:]], "'")
+    assert [raw.decode() for *_, raw in read_every_way(edifact)[1]] == ["FTX+AAI+++Müller"]
+
+
 @pytest.mark.parametrize(
     ("syntax", "encoding", "name"),
     [

@@ -62,6 +62,8 @@ def region_of(judge: Judge, data: bytes, at: int, is_last: bool) -> Region | Non
     if cut is None:
         return None
     region, end = cut
+    if judge.charset.may_be_utf_8(region):
+        return None
     text, is_single_byte = _as_utf8(region, judge.encodings[0])
     if text is None or _STAND_IN.encode() in text:
         return None
