@@ -330,7 +330,7 @@ class _Found:
             if not turns.take(place, id, its_fields, row):
                 judge.envelopes, judge.messages, judge.position, judge.set_id = saved
                 return None
-        if not turns.pass_over(len(self.ids)) or not turns.may_have(self.ids.filter(pc.invert(is_turn))):
+        if not turns.pass_over(len(self.ids)) or not turns.may_have(self.ids, is_turn):
             judge.envelopes, judge.messages, judge.position, judge.set_id = saved
             return None
         return turns.numbers(is_turn)
@@ -359,7 +359,7 @@ class _Turns:
         self._places = [-1]
         self._messages: list[int | None] = [judge.messages if judge.position is not None else None]
         self._positions = [judge.position]
-        self._set_ids = {judge.set_id}
+        self._set_ids = [judge.set_id]
         self._own_messages: list[int | None] = []
         self._own_positions: list[int | None] = []
 
@@ -371,7 +371,7 @@ class _Turns:
         self._own_messages.append(judge.messages if judge.position is not None else None)
         self._own_positions.append(judge.position)
         judge.after_numbering(id)
-        self._set_ids.add(judge.set_id)
+        self._set_ids.append(judge.set_id)
         self._places.append(place)
         self._messages.append(judge.messages if judge.position is not None else None)
         self._positions.append(judge.position)
@@ -386,14 +386,24 @@ class _Turns:
             self._judge.position += count
         return True
 
-    def may_have(self, ids: pa.StringArray) -> bool:
-        """Whether each transaction set of the region, of whatever kind, may have all of these segments."""
-        known = [ids_of for set_id in self._set_ids if (ids_of := ids_of_set(set_id)) is not None]
+    def may_have(self, ids: pa.StringArray, is_turn: pa.BooleanArray) -> bool:
+        """Whether all segments are such as their transaction set has, where that is known."""
         own_ids = self._judge.syntax.own_ids
-        return not known or all(id in own_ids or all(id in each for each in known) for id in pc.unique(ids).to_pylist())
+        inside = pc.if_else(is_turn, None, pa.array(self._set_ids, pa.string()).take(self._turn_of(is_turn)))
+        for set_id in set(self._set_ids):
+            if (known := ids_of_set(set_id)) is not None:
+                found = pc.unique(ids.filter(pc.fill_null(pc.equal(inside, set_id), False)))
+                if not known.union(own_ids).issuperset(found.to_pylist()):
+                    return False
+        return True
+
+    @staticmethod
+    def _turn_of(is_turn: pa.BooleanArray) -> pa.Int64Array:
+        """For each segment the number of headers and trailers up to it."""
+        return pc.cumulative_sum(is_turn.cast(pa.int64()))
 
     def numbers(self, is_turn: pa.BooleanArray) -> tuple[pa.Int64Array, pa.Int64Array]:
-        of = pc.cumulative_sum(is_turn.cast(pa.int64()))
+        of = self._turn_of(is_turn)
         places, messages, positions, own_messages, own_positions = (
             pa.array(each, pa.int64())
             for each in (self._places, self._messages, self._positions, self._own_messages, self._own_positions)
