@@ -1,16 +1,15 @@
 """Casparian's premade parser for ISO 20022 camt.053 (account statements in XML): balances, entries, transaction details.
 
-This file owns the contract. `camt053_pieces` finds the elements in the bytes, `camt053_elements` makes rows of them, and
-`camt053_reading` knows what belongs to which statement and whether it adds up. Nothing is fetched, and no entity is declared.
-Nothing is repaired: a statement that does not add up is rejected, and its entries stay.
+This file owns the contract. `camt053_pieces` finds the elements in the bytes, `camt053_reading` makes rows of them, knows what
+belongs to which statement, and whether it adds up. Nothing is fetched, and no entity is declared. Nothing is repaired: a
+statement that does not add up is rejected, and its entries stay.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from camt053_elements import Row
 from camt053_pieces import Document, read_pieces
-from camt053_reading import Reader
+from camt053_reading import Reader, Row
 
 name, version, topics = "camt053_parser", "1.0.0", ["camt053"]
 dependencies: list[str] = []

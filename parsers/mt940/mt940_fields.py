@@ -57,7 +57,9 @@ def may_belong_to_the_field_before(line: str) -> bool:
     found = FIELD.match(line)
     if found is not None and found[1] in TAGS and found[1] != "86":
         return False
-    is_another = _STATEMENT_LINE.search(line[:40]) or _SOME_BALANCE.search(line[:40]) or line.startswith(("{", ":2"))
+    is_another = (
+        _STATEMENT_LINE.search(line[:40]) or _SOME_BALANCE.search(line[:40]) or line.startswith(("{", ":2", "-}"))
+    )
     return not is_another and len(line) > len(":86:")
 
 

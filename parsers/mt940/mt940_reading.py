@@ -21,7 +21,7 @@ from mt940_fields import (
 )
 
 _HEADER = re.compile(r"(\{4:|\{1:.*?\{4:|\{[1-5]:.*\})(.*)", re.DOTALL)
-_TRAILER = re.compile(r"-|-\}.*")
+_TRAILER = re.compile(r"-|-\}(?:\{[S5]:.*\})?")
 _NUMBER = re.compile(r"([0-9]{1,5})(?:/([0-9]{1,5}))?")
 
 
@@ -79,18 +79,21 @@ class Reader:
 
     def take(self, line: str, row_id: int) -> Iterator[tuple[str, Row]]:
         """The rows that are complete with this line."""
-        header, field_text = _HEADER.fullmatch(line), line
+        if _TRAILER.fullmatch(line) is not None:
+            yield from self._end_message()
+            yield "mt940_lines", self._line(None, line) | {"__cf_row_id": row_id}
+            return
+        field_text = line
+        if line.startswith("-}"):  # the next message begins on the same line
+            yield from self._end_message()
+            field_text = line[2:]
+        header = _HEADER.fullmatch(field_text)
         if header is not None:
             yield from self._begin_message(header[1], row_id)
             if not header[2].startswith(":"):
                 yield "mt940_lines", self._line(None, line) | {"__cf_row_id": row_id}
                 return
             field_text = header[2]
-        if _TRAILER.fullmatch(line) is not None:
-            yield from self._end_statement()
-            self._header, self._is_orphaned = None, False
-            yield "mt940_lines", self._line(None, line) | {"__cf_row_id": row_id}
-            return
         found = FIELD.fullmatch(field_text)
         if found is not None and found[1] in TAGS:
             yield from self._begin_field(found[1], found[2], line, row_id)
@@ -113,6 +116,10 @@ class Reader:
             self._ctx.reject("mt940_lines", None, reason, source_row=self._header_row, raw="")
 
     # --- lines ---
+
+    def _end_message(self) -> Iterator[tuple[str, Row]]:
+        yield from self._end_statement()
+        self._header, self._is_orphaned = None, False
 
     def _begin_message(self, header: str, row_id: int) -> Iterator[tuple[str, Row]]:
         if not header.startswith("{5:"):

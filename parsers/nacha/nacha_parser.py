@@ -1,16 +1,14 @@
 """Casparian's premade parser for NACHA files (ACH): headers, entries, addenda, and controls whose sums are checked.
 
-This file owns the contract. `nacha_reading` knows what belongs to which batch and checks the sums, `nacha_records` knows the
-fields, and `nacha_frames` reads files without line ends. Nothing is repaired: a control that does not agree with its batch is
-rejected, and the entries stay.
+This file owns the contract. `nacha_reading` knows what belongs to which batch and checks the sums, `nacha_records` finds records
+and knows their fields. Nothing is repaired: a control that does not agree with its batch is rejected, and the entries stay.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from nacha_frames import has_line_ends, read_unframed
 from nacha_reading import Reader
-from nacha_records import LENGTH, PADDING, Row, pieces_of
+from nacha_records import LENGTH, PADDING, Row, has_line_ends, pieces_of, read_unframed
 
 from casparian_shim import read_lines
 

@@ -153,6 +153,9 @@ def test_a_transaction_whose_continuation_cannot_be_read_is_rejected_with_it() -
 
 # --- every byte ---
 
+#: Every so many bytes in the suite, every byte in the campaign.
+STEPS = [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
+
 CLEAN = run(bai2_parser, SAMPLE)
 #: The first line of the record that each line belongs to.
 FIRST = {number: max(n for n in range(1, number + 1) if not LINES[n - 1].startswith("88")) for number in range(1, 21)}
@@ -190,10 +193,9 @@ def problems(data: bytes, touched: set[int]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"8", b",", b"/", b"\n", b"\xe9"])
-def test_one_damaged_byte_costs_one_record(byte: bytes) -> None:
-    for at in range(len(SAMPLE) - 1):
-        if at % 3 and byte not in (b"", b"X"):
-            continue
+@pytest.mark.parametrize("step", STEPS)
+def test_one_damaged_byte_costs_one_record(byte: bytes, step: int) -> None:
+    for at in range(0, len(SAMPLE) - 1, step):
         line = SAMPLE.count(b"\n", 0, at) + 1
         touched = {FIRST[line]} | ({FIRST[line + 1]} if SAMPLE[at : at + 1] == b"\n" else set())
         damaged = SAMPLE[:at] + byte + SAMPLE[at + 1 :]
@@ -201,8 +203,9 @@ def test_one_damaged_byte_costs_one_record(byte: bytes) -> None:
         assert list(problems(damaged, touched | before)) == [], (at, damaged.splitlines()[line - 1])
 
 
-def test_a_file_cut_at_any_byte_keeps_its_whole_records_and_says_so() -> None:
-    for cut in range(1, len(SAMPLE) - 2):
+@pytest.mark.parametrize("step", STEPS)
+def test_a_file_cut_at_any_byte_keeps_its_whole_records_and_says_so(step: int) -> None:
+    for cut in sorted({*range(1, len(SAMPLE) - 2, step), *range(100, 200)}):
         found = run(bai2_parser, SAMPLE[:cut], checks=False)
         whole = SAMPLE[:cut].count(b"\n")
         certain = max((n for n in range(1, whole + 1) if FIRST[n + 1] != FIRST[n]), default=0) if whole < 20 else 20

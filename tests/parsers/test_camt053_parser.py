@@ -160,6 +160,9 @@ def test_blocks_of_any_size_give_the_same_rows(block_bytes: int, monkeypatch: py
 
 # --- every byte ---
 
+#: Every so many bytes in the suite, every byte in the campaign.
+STEPS = [pytest.param(7, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
+
 CLEAN = run(camt053_parser, GOOD)
 
 
@@ -187,16 +190,18 @@ def problems(data: bytes, *, lost_max: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"<", b">", b"\xe9", b"0"])
-def test_one_damaged_byte_costs_one_element(byte: bytes) -> None:
-    for at in range(0, len(GOOD), 2 if byte == b"" else 5):
+@pytest.mark.parametrize("step", STEPS)
+def test_one_damaged_byte_costs_one_element(byte: bytes, step: int) -> None:
+    for at in range(0, len(GOOD), step):
         is_between = GOOD[at : at + 1] in b"<>\n"  # two elements are next to it
         assert list(problems(GOOD[:at] + byte + GOOD[at + 1 :], lost_max=2 if is_between else 1)) == [], at
 
 
-def test_a_document_cut_at_any_byte_keeps_its_whole_elements_and_says_so() -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_a_document_cut_at_any_byte_keeps_its_whole_elements_and_says_so(step: int) -> None:
     ends = [found.end() for found in re.finditer(rb"</(Bal|Ntry)>", GOOD)]
     for cut in sorted(
-        {*range(1, len(GOOD) - 1, 4), *range(ends[1] - 150, ends[1] + 2), *range(len(GOOD) - 40, len(GOOD) - 1)}
+        {*range(1, len(GOOD) - 1, step), *range(ends[1] - 130, ends[1] + 2), *range(len(GOOD) - 40, len(GOOD) - 1)}
     ):
         found = run(camt053_parser, GOOD[:cut], checks=False)
         assert rows_of(found).total() == sum(end <= cut for end in ends), cut

@@ -173,12 +173,16 @@ def test_what_is_no_evtx_file_is_rejected() -> None:
 
 # --- every byte ---
 
+#: Every so many bytes in the suite, every byte in the campaign.
+STEPS = [pytest.param(41, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
+
 ONE_CHUNK_END = 4096 + int.from_bytes(TWO[4096 + 48 : 4096 + 52], "little")
 
 
-def test_one_damaged_byte_costs_at_most_its_chunk() -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_one_damaged_byte_costs_at_most_its_chunk(step: int) -> None:
     clean = run(evtx_parser, TWO).of("evtx_events")
-    for at in [*range(0, 4096, 401), *range(4096, ONE_CHUNK_END, 23), ONE_CHUNK_END + 100]:
+    for at in [*range(0, 4096, 401), *range(4096, ONE_CHUNK_END, step), ONE_CHUNK_END + 100]:
         damaged = bytearray(TWO)
         damaged[at] ^= 0x55
         told = run(evtx_parser, bytes(damaged), checks=False)
@@ -188,19 +192,26 @@ def test_one_damaged_byte_costs_at_most_its_chunk() -> None:
         assert rows == same or told.rejected, at
 
 
-def test_a_damaged_byte_never_fails_the_file_even_if_checksums_are_ignored() -> None:
-    for at in range(4096 + 512, ONE_CHUNK_END, 7):
+@pytest.mark.parametrize("step", STEPS)
+def test_a_damaged_byte_never_fails_the_file_even_if_checksums_are_ignored(step: int) -> None:
+    for at in range(4096 + 512, ONE_CHUNK_END, step):
         damaged = bytearray(TWO)
         damaged[at] ^= 0xA5
         told = run(evtx_parser, bytes(damaged), checksums="ignore", checks=False)
         assert users(told.of("evtx_events")[-3:]) == ["user-4", "user-5", "user-6"], at
 
 
-def test_a_file_cut_at_any_byte_keeps_the_records_before_the_cut() -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_a_file_cut_at_any_byte_keeps_the_records_before_the_cut(step: int) -> None:
     starts = [at for at in range(4096 + 512, len(TWO)) if TWO[at : at + 4] == b"**\0\0"]
     ends = [at + int.from_bytes(TWO[at + 4 : at + 8], "little") for at in starts]
     second = 4096 + SIZE
-    for cut in [*range(0, 4700, 97), *range(4608, ONE_CHUNK_END, 11), *range(second - 40, second + 700, 37), *ends[3:]]:
+    for cut in [
+        *range(0, 4700, 97),
+        *range(4608, ONE_CHUNK_END, step),
+        *range(second - 40, second + 700, 37),
+        *ends[3:],
+    ]:
         told = run(evtx_parser, TWO[:cut], checks=False)
         assert [row["record_id"] for row in told.of("evtx_events")] == [
             n for n, end in enumerate(ends, 1) if end <= cut

@@ -107,6 +107,18 @@ def test_a_message_without_its_end_is_told() -> None:
     assert told.reasons == ["is missing: the message that begins on line 1 does not end with -}"]
 
 
+def test_a_message_may_begin_on_the_line_where_the_one_before_ends() -> None:
+    joined = SAMPLE.replace(b"-}\n{1:", b"-}{1:")
+
+    told = run(mt940_parser, joined)
+
+    assert told.rejected == []
+    assert told.of("mt940_statements")[1]["header"] == LINES[0]
+    assert run(mt940_parser, joined.replace(b"-}{1:", b"-}X{1:")).reasons == [
+        "is no field of MT940, and continues none"
+    ]
+
+
 def test_a_damaged_tag_costs_the_fields_that_it_may_belong_to() -> None:
     first = ":61:240611C1,NTRFA"
     damaged_information = statement(first, ":8X:text", ":61:240611D1,NTRFB")
@@ -144,6 +156,9 @@ def test_information_is_split_where_there_is_one_way_to_do_it(
 
 # --- every byte ---
 
+#: Every so many bytes in the suite, every byte in the campaign.
+STEPS = [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
+
 CLEAN = run(mt940_parser, SAMPLE)
 
 
@@ -179,8 +194,9 @@ def problems(data: bytes, touched: set[int]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"8", b":", b"\n", b"\xe9", b","])
-def test_one_damaged_byte_costs_one_field(byte: bytes) -> None:
-    for at in range(0, len(SAMPLE) - 1, 1 if byte in (b"", b"X") else 3):
+@pytest.mark.parametrize("step", STEPS)
+def test_one_damaged_byte_costs_one_field(byte: bytes, step: int) -> None:
+    for at in range(0, len(SAMPLE) - 1, step):
         line = SAMPLE.count(b"\n", 0, at) + 1
         touched = {_field_of(line)}
         if SAMPLE[at : at + 1] == b"\n":
@@ -189,8 +205,9 @@ def test_one_damaged_byte_costs_one_field(byte: bytes) -> None:
         assert list(problems(damaged, touched)) == [], (at, SAMPLE.splitlines()[line - 1])
 
 
-def test_a_file_cut_at_any_byte_keeps_its_whole_fields_and_says_so() -> None:
-    for cut in range(1, len(SAMPLE) - 2):
+@pytest.mark.parametrize("step", STEPS)
+def test_a_file_cut_at_any_byte_keeps_its_whole_fields_and_says_so(step: int) -> None:
+    for cut in sorted({*range(1, len(SAMPLE) - 2, step), *range(120, 300)}):
         found = run(mt940_parser, SAMPLE[:cut], checks=False)
         whole = SAMPLE[:cut].count(b"\n")
         certain = _field_of(whole + 1) - 1

@@ -156,7 +156,7 @@ def test_blanks_cut_from_line_ends_are_an_option() -> None:
 
 def test_a_lost_byte_without_line_ends_costs_one_record() -> None:
     data = "".join([*SMALL, PADDING, PADDING]).encode()
-    for at in range(94 * 2, 94 * 3):
+    for at in range(94 * 2, 94 * 3, 3):
         found = run(nacha_parser, data[:at] + data[at + 1 :], checks=False)
         assert [row["individual_name"] for row in found.of("nacha_entries")] == ["GRACE HOPPER", "REVERSAL"]
         assert found.rejected[0].source_row == 3
@@ -164,6 +164,9 @@ def test_a_lost_byte_without_line_ends_costs_one_record() -> None:
 
 
 # --- every byte ---
+
+#: Every so many bytes in the suite, every byte in the campaign.
+STEPS = [pytest.param(11, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
 
 
 def problems(data: bytes, clean: Run, damaged_line: int) -> Iterator[str]:
@@ -195,21 +198,23 @@ def _sums_of(number: int) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"7", b"\n", b"\xe9", b"\x00"])
-def test_one_damaged_byte_costs_one_record(byte: bytes) -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_one_damaged_byte_costs_one_record(byte: bytes, step: int) -> None:
     data = "\n".join(LINES_OF_SMALL).encode()
     clean = run(nacha_parser, data)
-    for at in range(0, len(data) - 190, 7):
+    for at in range(0, len(data) - 190, step):
         line = data.count(b"\n", 0, at) + 1
         if data[at : at + 1] != b"\n":
             assert list(problems(data[:at] + byte + data[at + 1 :], clean, line)) == [], at
 
 
-@pytest.mark.parametrize(("end", "step"), [("\n", 1), ("\r\n", 5), ("", 3)])
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_file_cut_at_any_byte_keeps_its_whole_records_and_says_so(end: str, step: int) -> None:
     data = "".join(line + end for line in SMALL).encode()
     whole = records_of(run(nacha_parser, data))
     width = 94 + len(end)
-    for cut in range(1, len(data) - len(end), step):
+    for cut in sorted({*range(1, len(data) - len(end), step), *range(94 * 2 - 5, 94 * 3 + 5)}):
         found = run(nacha_parser, data[:cut], checks=False)
         given = records_of(found)
         complete = (cut + len(end)) // width
