@@ -1,8 +1,8 @@
 """Drafting a parser from samples: detect, try the plans, infer the contract, run the result, and keep what ran.
 
 Several samples give one parser: the kind that most of them have decides, and the others are named. A directory stands for the
-files in it. A kind that a premade parser reads is drafted from that. Only `write_draft` writes, and an existing directory is
-never changed.
+files in it. A kind that a premade parser reads is drafted from that; `draft_premade` takes the one that the user
+names. Only `write_draft` writes, and an existing directory is never changed.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from casparian_app.drafting.excerpts import excerpt
-from casparian_app.drafting.fitting import contracts_for, fitted
+from casparian_app.drafting.fitting import columns_by_name, contracts_for, fitted
 from casparian_app.drafting.plans import SUFFIXES, Plan, plans_for
-from casparian_app.drafting.premade import Instance, Premade, Settings
+from casparian_app.drafting.premade import Instance, Premade, Settings, given_settings
+from casparian_app.drafting.samples import excerpt, sheets_of
 from casparian_app.drafting.source import expected_document, parser_source
 from casparian_app.drafting.trial import Trial, try_files
-from casparian_app.drafting.workbooks import sheets_of
 from casparian_app.inferring import ContractInference, DraftedContract
 from casparian_app.texts import count
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.parsers import NAME_PATTERN
+from casparian_protocol.parsers import NAME_PATTERN, TESTS_FOLDER
 from casparian_worker import ColumnInference, Detected, Dialect, Sample, detect_descriptor
 
-#: Of a directory or a long list of samples at most so many are looked at, and so many are parsed.
-SAMPLES_DETECTED_MAX = 200
+#: Of many samples so many are parsed.
 _SAMPLES_TRIED_MAX = 10
 _EXAMPLE = b"id,day,note\n1,2024-05-31,first\n2,2024-06-01,second\n"
 
@@ -90,22 +88,6 @@ class Drafted:
     premade: str = ""
 
 
-def find_samples(paths: Sequence[Path]) -> list[Path]:
-    """The samples themselves: a directory stands for the regular files below it, hidden ones left out."""
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        for folder, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            files = (Path(folder) / name for name in sorted(names) if not name.startswith("."))
-            found += [file for file in files if file.is_file() and not file.is_symlink()]
-            if len(found) >= SAMPLES_DETECTED_MAX:
-                break
-    return found[:SAMPLES_DETECTED_MAX]
-
-
 def draft_parser(name: str, samples: Sequence[Path], premade: Sequence[Premade] = ()) -> Drafted:
     """A parser for the samples that has run on them. Raises `DraftRefused`, and OSError if a sample cannot be read."""
     check_name(name)
@@ -121,6 +103,49 @@ def draft_parser(name: str, samples: Sequence[Path], premade: Sequence[Premade] 
         ] * bool(reading.plan.dependencies)
         notes += [f"`--premade {kind} --param PARAM=VALUE` makes it from the premade parser {kind}." for kind in kinds]
     return finished(name, reading, notes)
+
+
+def draft_premade(name: str, premade: Premade, given: Sequence[str], samples: Sequence[Path]) -> Drafted:
+    """A parser from a premade one. Raises `PremadeRefused` and `DraftRefused`, and OSError if a sample cannot be read."""
+    check_name(name)
+    settings = given_settings(premade, given)
+    if samples:
+        reading = read_with_premade(name, samples, premade, settings)
+        assert isinstance(reading.plan, Instance)
+        return finished(name, reading, [reading.plan.sentence])
+    instance = Instance(premade, settings)
+    if premade.is_generic:
+        contracts = columns_by_name(name, settings)
+        if not contracts:
+            raise DraftRefused(
+                f"The premade parser {premade.kind} takes its columns from a sample, and there is none.",
+                f"Give one: `casparian new parser {name} --premade {premade.kind} --from SAMPLE`.",
+            )
+        note = "No sample was given, so no test was written: give one with --from, or put one into tests/."
+        return Drafted(instance.files(name, contracts), premade.kind, (instance.sentence, note), (), premade.kind)
+    files = instance.files(name)
+    if not settings.values:
+        return Drafted(files | premade.tests, premade.kind, (instance.sentence, _OWN_SAMPLES), (), premade.kind)
+    trials = [_with_test(name, instance, path, files) for path in premade.samples]
+    return Drafted(files, premade.kind, (instance.sentence, _OWN_SAMPLES), tuple(trials), premade.kind)
+
+
+_OWN_SAMPLES = "Its tests are the premade parser's own samples; --from takes one of yours."
+
+
+def _with_test(name: str, instance: Instance, sample: Path, files: dict[str, bytes]) -> Trial:
+    """Run the parser on a sample of the premade one, and write what comes of it as a test."""
+    bundle = {each: data for each, data in files.items() if not each.startswith(f"{TESTS_FOLDER}/")}
+    with tempfile.TemporaryDirectory(prefix="casparian-draft-") as folder:
+        path = Path(folder) / sample.name
+        path.write_bytes(sample.read_bytes())
+        tried = try_files(bundle, instance.premade.bundle.entry, path, with_contract=True)
+    if not tried.problem:
+        files[f"{TESTS_FOLDER}/{sample.name}"] = sample.read_bytes()
+        files[f"{TESTS_FOLDER}/{sample.name.partition('.')[0]}.expected.json"] = expected_document(
+            tried.outputs, tried.skipped
+        )
+    return tried
 
 
 def finished(name: str, reading: Reading, notes: list[str]) -> Drafted:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import casparian_shim
-from casparian_app.drafting.workbooks import Sheet
+from casparian_app.drafting.samples import Sheet
 from casparian_protocol.parsers import NAME_PATTERN
 from casparian_worker import Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casparian_app.drafting import Drafted, DraftRefused, draft_parser, find_samples, skeleton, write_draft
-from casparian_app.drafting.excerpts import EXCERPT_RECORDS, excerpt
+from casparian_app.drafting.samples import EXCERPT_RECORDS, excerpt
 from casparian_protocol.parsers import contracts_of, read_metadata
 from casparian_sentinel.registry.bundle_tests import bundle_tests
 from casparian_sentinel.registry.keys import home_key

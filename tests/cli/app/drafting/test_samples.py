@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from casparian_app.drafting.plans import plans_for
+from casparian_app.drafting.samples import Sheet, sheets_of
 from casparian_app.drafting.source import parser_source
-from casparian_app.drafting.workbooks import Sheet, sheets_of
 from casparian_protocol.parsers import read_metadata
 from casparian_worker import Detected
 
