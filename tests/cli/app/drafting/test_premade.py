@@ -145,7 +145,8 @@ def test_columns_may_be_named_without_a_sample(tmp_path: Path) -> None:
 
 def test_one_that_has_its_own_columns_is_copied_with_its_tests(tmp_path: Path) -> None:
     draft = made(tmp_path, "syslog", None)
-    assert set(draft.files) == {"syslog_parser.py", "tests/network.log", "tests/network.expected.json"}
+    modules = {"syslog_parser.py", "syslog_frames.py"}
+    assert set(draft.files) == {*modules, "tests/network.log", "tests/network.expected.json"}
 
     write_draft(tmp_path / "demo", made(tmp_path, "syslog", None, "reference=2024-12-31").files)
     assert [one.differences for one in run_bundle_tests(tmp_path / "demo")] == [()]
