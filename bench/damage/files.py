@@ -238,7 +238,8 @@ def _cut_ends(table: Table) -> Iterator[Case]:
                 yield table.case("cut end", place, [*table.whole[:number], *cut], may_refuse=True)
                 continue
             is_whole = _is_whole(table, rest, stretch)
-            last = Stretch(rest, stretch.records) if is_whole else table.damaged(rest, stretch.records if rest else ())
+            held = stretch.records if rest else ()
+            last = Stretch(rest, held) if is_whole else table.damaged(rest, held, told_by="nothing")
             yield table.case("cut end", place, [*table.whole[:number], *([last] if rest else [])])
         begin += len(stretch.raw)
 

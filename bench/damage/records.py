@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.damage.case import Case, Dialect, Row, Stretch
-from bench.damage.tables import Table, written
+from bench.damage.tables import Table, Told, written
 
 Kind = Callable[[Table], Iterator[Case]]
 
@@ -37,7 +37,8 @@ def _case(
     **told: Any,
 ) -> Case:
     """The file with one record written as `fields`."""
-    stretch = table.damaged(table.line(fields), [table.rows[number]], readings)
+    told_by: Told = "nothing" if damage in ("both quotes missing", "other quote") else "quotes"
+    stretch = table.damaged(table.line(fields), [table.rows[number]], readings, told_by=told_by)
     return table.case(damage, f"record {number + 1}, {place}", table.with_record(number, stretch), **told)
 
 
@@ -226,7 +227,7 @@ def _bytes(table: Table) -> Iterator[Case]:
             middle = len(text) // 2
             for at, bad in [*((at, wrong[0]) for at in {0, len(text)}), *((middle, bad) for bad in wrong)]:
                 before, after = [*fields[:position], text[:at]], [text[at:], *fields[position + 1 :]]
-                stretch = table.damaged(table.line(before, "") + bad + table.line(after), [row])
+                stretch = table.damaged(table.line(before, "") + bad + table.line(after), [row], told_by="quotes")
                 place = f"record {number + 1}, field {position + 1}, character {at + 1}: {bad.hex(' ')}"
                 yield table.case("byte of another encoding", place, table.with_record(number, stretch))
 

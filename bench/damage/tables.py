@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from bench.damage.case import Case, Delimited, Dialect, Row, Stretch, lines_in
 
@@ -30,6 +30,10 @@ _DIALECTS = {
 }
 #: The column with line ends and quotes in it may also be the first or the last.
 _ORDERS = {"note first": ("note", "id", "name", "amount"), "note last": ("id", "name", "amount", "note")}
+#: The table whose cells hold lines that are records by themselves.
+_NESTED = "records in cells"
+#: What is left in a damaged record to tell it from the lines of its cells.
+Told = Literal["quotes", "lines", "nothing"]
 #: Dialects that some peer has no option for; a comparison leaves them out.
 RARE = ("utf-16", "double bars")
 
@@ -42,6 +46,8 @@ class Table:
     rows: tuple[Row, ...]
     dialect: Dialect
     columns: tuple[str, ...] = COLUMNS
+    #: Some cells have lines that are records by themselves.
+    has_records_in_cells: bool = False
 
     @property
     def codec(self) -> str:
@@ -76,12 +82,28 @@ class Table:
     def encoded(self, text: str) -> bytes:
         return text.encode(self.codec)
 
-    def damaged(self, raw: bytes, records: Iterable[Row] = (), readings: Iterable[Row] = ()) -> Stretch:
-        """A stretch that the damage touched. What the strict rules read in some of its lines is right too."""
+    def damaged(
+        self, raw: bytes, records: Iterable[Row] = (), readings: Iterable[Row] = (), *, told_by: Told = "lines"
+    ) -> Stretch:
+        """A stretch that the damage touched. What the strict rules read in some of its lines is right too.
+
+        In a table with records in cells, `told_by` says what the damage has left to tell these from records: if quotes, a part
+        of the stretch is no record; if lines, a line of a cell is none; if nothing, any line may be right.
+        """
         held, lines = tuple(records), lines_in(raw, self.dialect.encoding)
         pieces = [b"".join(lines[first : last + 1]) for last in range(len(lines)) for first in range(last + 1)]
-        strict = (strict_row(piece, self) for piece in pieces)
-        return Stretch(raw, held, frozenset({*held, *readings, *(row for row in strict if row is not None)}))
+        if told_by == "quotes" and self.has_records_in_cells:
+            pieces = [raw]
+        strict = {row for piece in pieces if (row := strict_row(piece, self)) is not None}
+        strict -= self._records_in_cells if told_by != "nothing" else frozenset()
+        return Stretch(raw, held, frozenset({*held, *readings, *strict}))
+
+    @cached_property
+    def _records_in_cells(self) -> frozenset[Row]:
+        if not self.has_records_in_cells:
+            return frozenset()
+        lines = [line for row in self.rows for value in row for line in (value or "").split("\n")]
+        return frozenset(tuple(line.split(",")) for line in lines if line.count(",") == len(self.columns) - 1)
 
     def with_record(self, number: int, *stretches: Stretch) -> tuple[Stretch, ...]:
         """The clean file with other stretches in the place of one record."""
@@ -114,9 +136,35 @@ def written(value: str | None, dialect: Dialect) -> str:
 
 
 def tables(seed: int = 0) -> tuple[Table, ...]:
-    """One table for each dialect, and some with other columns."""
+    """One table for each dialect, some with other columns, and some with records in their cells."""
     whole = [_table(name, dialect, seed) for name, dialect in _DIALECTS.items()]
-    return (*whole, *(_reordered(whole[0], name, columns) for name, columns in _ORDERS.items()))
+    reordered = [_reordered(whole[0], name, columns) for name, columns in _ORDERS.items()]
+    nested = [
+        _nested(_NESTED, COLUMNS, seed),
+        *(_nested(f"{_NESTED}, {name}", each, seed) for name, each in _ORDERS.items()),
+    ]
+    return (*whole, *reordered, *nested)
+
+
+def _nested(name: str, columns: tuple[str, ...], seed: int) -> Table:
+    """Commas, and notes in which one line or two are records between other text."""
+    chosen = random.Random(f"{name} {seed}")
+    record = [",".join(f"{number}{place}" for place in range(len(columns))) for number in (7, 8)]
+    notes = [
+        None,
+        "plain",
+        'say "hi" now',
+        f"text\n{record[0]}\nmore",
+        f"one, two\n{record[0]}\n{record[1]}\nthree",
+        f"text\n\n{record[1]}\n{record[0]}\n\nmore text",
+    ]
+    chosen.shuffle(notes)
+    rows = []
+    for number, note in enumerate(notes):
+        cells = {"id": str(1001 + number), "name": chosen.choice(_NAMES), "city": chosen.choice(_CITIES), "note": note}
+        cells["amount"] = f"{chosen.randrange(1, 999)}.{chosen.randrange(10, 99)}"
+        rows.append(tuple(cells[column] for column in columns))
+    return Table(name, tuple(rows), Dialect(), columns, has_records_in_cells=True)
 
 
 def _reordered(table: Table, name: str, columns: tuple[str, ...]) -> Table:

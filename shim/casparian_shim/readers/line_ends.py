@@ -1,4 +1,4 @@
-"""How an encoding writes line ends, and where they are in some bytes.
+"""How an encoding writes line ends, and where they and other bytes are in a block.
 
 LF, CRLF and CR end a line, also mixed; NEL only in EBCDIC or when it is asked for. Lines are found in the bytes, before anything
 is decoded, so that bytes that are not text cost only their own line.
@@ -7,6 +7,7 @@ is decoded, so that bytes that are not text cost only their own line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pyarrow.compute as pc
 #: `any`: LF, CRLF and CR, also mixed. `lf`: LF and CRLF only; a lone CR is data. `nel`: like `any`, and NEL (U+0085).
 LineEnds = Literal["any", "lf", "nel"]
 
+#: How many numbers are kept in memory to find places in a block; 4 bytes each.
+_NUMBERS_KEPT = 2 * 1024 * 1024
 _UNITS = {"utf-16-le": pa.uint16(), "utf-16-be": pa.uint16(), "utf-32-le": pa.uint32(), "utf-32-be": pa.uint32()}
 
 
@@ -113,3 +116,43 @@ def _encoded(text: str, encoding: str) -> bytes:
         return text.encode(encoding)
     except UnicodeEncodeError:
         return b""
+
+
+def characters(data: bytes) -> pa.UInt8Array:
+    """The bytes as an array of numbers."""
+    return pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)])
+
+
+def places(data: bytes, byte: int) -> pa.BooleanArray:
+    """Which bytes of `data` are this one."""
+    return pc.equal(characters(data), pa.scalar(byte, pa.uint8()))
+
+
+@lru_cache(maxsize=2)
+def _numbers_from(start: int) -> pa.Int32Array:
+    return pa.arange(start, start + _NUMBERS_KEPT).cast(pa.int32())
+
+
+def places_of(mask: pa.BooleanArray, plus: int) -> pa.Int64Array:
+    """The places where the mask is true, plus a number. A filter is six times as fast as `indices_nonzero`."""
+    places = []
+    for start in range(0, max(1, len(mask)), _NUMBERS_KEPT):
+        part = mask.slice(start, _NUMBERS_KEPT)
+        places.append(pc.add(_numbers_from(plus).slice(0, len(part)).filter(part).cast(pa.int64()), start))
+    return places[0] if len(places) == 1 else pa.concat_arrays(places)
+
+
+def is_valid_utf8(data: bytes) -> bool:
+    offsets = pa.py_buffer(b"\0" * 8 + len(data).to_bytes(8, "little"))
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def split(data: bytes, separator: bytes) -> pa.BinaryArray:
+    """The pieces of `data` between the separators, in a buffer without them."""
+    offsets = pa.py_buffer(len(data).to_bytes(8, "little").rjust(16, b"\0"))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
+    return pc.split_pattern(whole, separator).values.cast(pa.binary())

@@ -6,8 +6,9 @@ import io
 import time
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from casparian_shim import read_csv
@@ -21,11 +22,17 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.fixture(autouse=True)
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks are read as large ones are."""
+    monkeypatch.setattr("casparian_shim.readers.csv.block._SMALL_BYTES", 0)
+
+
 def block_of(text: str) -> LineBlock:
     return next(line_blocks(Input(io.BytesIO(text.encode()))))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, min_size=1, max_size=20).map("".join), st.sampled_from([1, 2, 3]))
 @example('\n"a"b,",x"\n"c",d\n', 2)
 @example(',\n"",","\na,b\n', 2)
@@ -36,21 +43,32 @@ def test_a_block_accepted_as_a_whole_has_only_ordinary_lines(text: str, width: i
     whole = ordinary.whole(lines, 0, len(lines))
     unusual, enclosing = ordinary.unusual(lines, 0, len(lines))
     if whole is not None:
-        columns, encloses = whole
-        assert unusual == [len(lines) - 1]  # its neighbour is in the next block
-        assert columns == ordinary.columns(lines.texts)
-        assert encloses == bool(enclosing)
+        assert sorted({*whole.bad, len(lines) - 1}) == unusual  # the last line's neighbour is in the next block
+        ordinary_texts = [text for place, text in enumerate(lines.texts) if place not in whole.bad]
+        assert whole.columns == ordinary.columns(pa.array(ordinary_texts, pa.string()))
+        assert whole.encloses == bool(enclosing)
+        assert whole.ends in (None, lines.ends)
 
 
 @pytest.mark.parametrize(
     "line",
-    ['"a"b,c', 'a"b,c', 'a,"b', '"a,"b",c', 'a,b"', '"",",', ",,", "a", "", '"a""b",c,', '"a" ,b', "a\\,b"],
+    ['"a"b,c', 'a"b,c', 'a,"b', '"a,"b",c', 'a,b"', '"",",', "", '"a""b",c,', '"a" ,b', "a\\,b", '"a"', '"a,"x'],
 )
 def test_a_block_with_such_a_line_is_looked_at_line_by_line(line: str) -> None:
     ordinary = Ordinary(Dialect(escape="\\"), 2)
     for text in (f"a,b\n{line}\nc,d\n", f'"a","b"\n{line}\n"c","d"\n', f"{line}\na,b\n", f"a,b\n{line}\n"):
         lines = block_of(text)
         assert ordinary.whole(lines, 0, len(lines)) is None
+
+
+@pytest.mark.parametrize("line", [",,", "a", "a,b,c,d"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_lines_with_another_number_of_fields_and_no_quotes_are_set_aside(line: str, line_end: str) -> None:
+    for others in (["a,b", "c,d"], ['"a, b",', '"",d']):
+        lines = block_of(line_end.join([line, others[0], line, others[1], ""]))
+        whole = Ordinary(Dialect(), 2).whole(lines, 0, len(lines))
+        assert whole is not None and whole.bad == [0, 2]
+        assert whole.columns == Ordinary(Dialect(), 2).columns(pa.array(others))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 100])
@@ -62,9 +80,8 @@ def test_ordinary_lines_are_accepted_with_any_line_end(count: int, line_end: str
     for lines in line_blocks(Input(io.BytesIO(text.encode()))):
         whole = Ordinary(Dialect(), 3).whole(lines, 0, len(lines))
         assert whole is not None
-        columns, encloses = whole
-        assert encloses
-        for values, column in zip(found, columns, strict=True):
+        assert whole.encloses
+        for values, column in zip(found, whole.columns, strict=True):
             values += column.to_pylist()
     assert found == [["a, b"] * count, [None] * count, [""] * count]
 

@@ -63,13 +63,18 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture(autouse=True, params=[0, 8192], ids=["as a large block", "as a small block"])
+def small_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian_shim.readers.csv.block._SMALL_BYTES", request.param)
+
+
 def got(data: bytes, block_bytes: int, path: str, options: dict[str, Any]) -> Got:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("casparian_shim.readers.source.BLOCK_BYTES", block_bytes)
         if path != "whole blocks":
             patch.setattr(Ordinary, "whole", lambda *_: None)
         if path == "records":
-            patch.setattr(Ordinary, "unusual", lambda _self, _lines, start, stop: (list(range(start, stop)), []))
+            patch.setattr(Ordinary, "unusual", lambda _self, _lines, start, stop, **_: (list(range(start, stop)), []))
         rows: list[dict[str, Any]] = []
         reader = read_csv(io.BytesIO(data), offsets=True, **options)
         try:

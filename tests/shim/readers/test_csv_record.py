@@ -134,7 +134,7 @@ def test_a_record_is_read(text: str, fields: Cells) -> None:
         ('1,a,5"b\nc,d"\n', 2, "has a quote inside field 3, and the next line is no record: the field may continue there"),
         ('1,a,5"b\nc",2,d\n', 2, "has a quote inside field 3, and the next line is no record: the field may continue there"),
         ('1,"a\nb",c,d\n2,b,c', 2, "has 4 fields instead of 3, in 2 lines"),
-        ('1,"a\n5,6,x\n2,b,c', 2, "has a quote that opens in field 2 and is never closed"),
+        ('1,"a\n5,x\n2,b,c', 2, "has a quote that opens in field 2 and is never closed"),
         ('1,"a,b\n5,6,x\n2,b,c', 1, "has a quote that opens in field 2 and is never closed"),
         ('1,x,two\nmore\nlines"\n2,b,c', 3, TAIL),
         ('1,"x,b\n2,y"\n3,b,c', 2, "has 2 fields instead of 3, in 2 lines"),
@@ -142,6 +142,45 @@ def test_a_record_is_read(text: str, fields: Cells) -> None:
 )  # fmt: skip
 def test_a_record_is_rejected_with_its_reason(text: str, lines: int, reason: str) -> None:
     assert judged(text) == Verdict(lines, None, reason)
+
+
+NEVER = "has a quote that opens in field 2 and is never closed"
+NEAR = "has a quote inside field 2, and the next line is no record: the field may continue there"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "reason"),
+    [
+        # Without its last quote. The cell reaches to the last line that is no record by itself;
+        ('1,"x\n7,8,9\ny,z\n2,b,c\n', 3, NEVER),
+        ('1,"x\n7,8,9\n\n7,8,9\n\ny,z\n2,b,c\n', 6, NEVER),
+        ('1,"x, y\n7,8,9\ny,z\n2,b,c\n', 3, NEVER),
+        ('1,"x, y\n2,b,c\n3,b,c\n', 1, NEVER),
+        # if no line can be its end, to a line with a quote or over ten records;
+        ('1,"x\n7,8,9\n2,b,c\n3,b,c', 4, NEVER),
+        ('1,"x\n' + "7,8,9\n" * 10 + "2,b,c\n" * 5, 11, NEVER),
+        ('1,"x\n7,8,9\n"2",b,c\n3,b,c\n', 2, NEVER),
+        ('1,"x\n7,8,9\n2,b,"c"\n3,b,c\n', 3, NEVER),
+        # and over a record with the same quote, since one quote more than written is as likely.
+        ('1,"x\n7,"8,9\ny",z\n2,b,c\n', 3, NEVER),
+        # Without its first quote: a line before a quote that closes what none opened may be in its cell.
+        ('7,8,9\n4,5,6\ny",z\n2,b,c\n', 3, TAIL),
+        ('7,8,9\n\n4,5,6\nx\ny",z\n2,b,c\n', 5, TAIL),
+        ('1,x\n7,8,9\nx, y",z\n2,b,c\n', 3, "has 2 fields instead of 3"),
+        ('1,-"x, z\n7,8,9\ny",z\n2,b,c\n', 3, NEAR),
+        # With one more: a record that ends early may go on.
+        ('"x\n7",8,9\n4,5,6\ny",2,3\n2,b,c\n', 4, TAIL),
+        ('"x\n7,8",9\n4,5,6\ny",2,3\n2,b,c\n', 4, "has 2 fields instead of 3, in 2 lines"),
+        ('1,"x"\n7,8,9\ny, y",z\n2,b,c\n', 3, "has 2 fields instead of 3"),
+    ],
+)
+def test_a_line_in_a_cell_of_a_damaged_record_is_no_record(text: str, lines: int, reason: str) -> None:
+    assert judged(text) == Verdict(lines, None, reason)
+
+
+def test_a_record_is_in_no_cell_if_more_records_follow_than_a_cell_has() -> None:
+    text = "0,b,c\n" * 3 + "7,8,9\n" * 10 + 'y",z\n2,b,c\n'
+    assert sorted(read(text, 3).rows) == [1, 2, 15]
 
 
 @pytest.mark.parametrize("after", ['2,"', '2,b,"', '"', '2",b,c\n'])

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian_shim import NotTheEncoding, read_lines
-from casparian_shim.readers import lines as lines_module
-from casparian_shim.readers import source
+from casparian_shim.readers import line_ends, source
 from casparian_shim.readers.lines import LineBlock, line_blocks
 from casparian_shim.readers.source import Input
 
@@ -236,8 +235,8 @@ def test_places_in_a_block_are_found_however_many_numbers_are_kept(texts: list[s
     data = "".join(text + line_end for text in texts).encode()
     whole = [*read_lines(io.BytesIO(data))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("casparian_shim.readers.lines._NUMBERS_KEPT", 4)
-        lines_module._numbers_from.cache_clear()
+        patch.setattr("casparian_shim.readers.line_ends._NUMBERS_KEPT", 4)
+        line_ends._numbers_from.cache_clear()
         assert [*read_lines(io.BytesIO(data))] == whole
-    lines_module._numbers_from.cache_clear()
+    line_ends._numbers_from.cache_clear()
     assert [row["text"] for row in whole] == texts

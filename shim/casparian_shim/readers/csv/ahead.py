@@ -11,6 +11,8 @@ from casparian_shim.readers.lines import LineBlock
 from casparian_shim.readers.source import RAW_BYTES_MAX
 
 _LISTED_AFTER = 300
+#: For the text of one of the first lines the places of all lines are not needed.
+_FIRST_LINES = 16
 
 
 class _Texts:
@@ -27,6 +29,8 @@ class _Texts:
         self._asked = 0
         self._texts: list[str | None] = []
         self._ends: list[int] = []
+        #: Where some of the first lines begin in the block.
+        self._begins = [0]
 
     def text(self, place: int) -> str:
         """The text of a line; undecodable bytes are replaced, so that delimiters and quotes stay where they are."""
@@ -66,8 +70,16 @@ class _Texts:
 
     def _one_text(self, place: int) -> str | None:
         if self.is_utf8 and self._separator is not None:  # the texts of all lines need not be made
+            if place < _FIRST_LINES and place + 1 < self.stop - self.first:
+                return self._first_piece(place, self._separator).decode()
             return self.block.piece(place).removesuffix(self._separator).decode()
         return self.block.texts[place].as_py()  # type: ignore[no-any-return]
+
+    def _first_piece(self, place: int, separator: bytes) -> bytes:
+        begins = self._begins
+        while len(begins) <= place + 1:
+            begins.append(self.block.data.index(separator, begins[-1]) + len(separator))
+        return self.block.data[begins[place] : begins[place + 1] - len(separator)]
 
 
 class Ahead:
@@ -107,12 +119,6 @@ class Ahead:
     def block_at(self, number: int) -> LineBlock:
         """The block with this line."""
         return self._of(number).block
-
-    def after(self, block: LineBlock, count: int) -> list[LineBlock]:
-        """The blocks that follow this one, at most `count` of them."""
-        while sum(each.first > block.first for each in self._texts) < count and self._reads(self._read):
-            pass
-        return [each.block for each in self._texts if each.first > block.first][:count]
 
     def stop_in(self, block: LineBlock) -> int:
         """The place after the last line of a block that is before the footer."""

@@ -10,27 +10,45 @@ each line was one. If the proof fails, `unusual` looks at each line, and `column
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from casparian_shim.readers.csv.record import LINES_LOST_MAX, RECORDS_IN_CELL_MAX, Lines
 from casparian_shim.readers.csv.scan import Dialect
+from casparian_shim.readers.line_ends import places, places_of
 from casparian_shim.readers.lines import LineBlock
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
 
 _MARK = "\ufeff".encode()
 #: Stands for a delimiter of several bytes, of which pyarrow knows nothing, in lines where it does not occur.
 _STAND_IN = b"\x1f"
 _REPEAT_MAX = 1_000
-#: How many blocks are read before they are asked for.
-BLOCKS_AHEAD = 2
+#: Up to this size Python's own search is faster than Arrow's columns of bytes.
+_SMALL_BYTES = 8 * 1024
+
+
+class Whole(NamedTuple):
+    """Some lines that were read at once."""
+
+    #: The columns of the ordinary ones.
+    columns: list[pa.Array]
+    #: The places of the others, which have another number of fields and no quotes.
+    bad: list[int]
+    #: Where each row ends, if there is no bad line and it is known.
+    ends: pa.Int64Array | None
+    #: Quotes enclose a delimiter somewhere.
+    encloses: bool
+
+
+class Quotes(NamedTuple):
+    enclose_delimiters: bool
+    #: How many quotes each row has, if all rows have equally many for certain.
+    for_each_row: int | None
 
 
 @dataclass(frozen=True)
@@ -48,11 +66,8 @@ class Ordinary:
         """Whether pyarrow gives this dialect's NULL and empty texts."""
         return not (self.dialect.empty == "" and self.dialect.quoted_empty is None)
 
-    def whole(self, lines: LineBlock, start: int, stop: int) -> tuple[list[pa.Array], bool] | None:
-        """The columns of the lines from place `start` to `stop`, and whether quotes enclose a delimiter.
-
-        None if a line may be unusual.
-        """
+    def whole(self, lines: LineBlock, start: int, stop: int) -> Whole | None:
+        """What the lines from place `start` to `stop` are, if each of them is an ordinary record or has no quotes."""
         found = self._bytes(lines, start, stop) if start < stop and self.can_read else None
         if found is None or self._has_marks(lines, start, stop, *found):
             return None
@@ -62,37 +77,77 @@ class Ordinary:
         quote = self._quote if self._quote and self._quote in data else b""
         if len(quote) > 1:
             return None
-        try:
-            columns = self._parsed(pa.py_buffer(data), has_quotes=bool(quote))
-        except pa.ArrowInvalid:  # a line has more or fewer fields
+        bad: list[tuple[int, str]] = []
+        columns = self._parsed(pa.py_buffer(data), quote, bad)
+        if len(columns[0]) + len(bad) != stop - start or (quote and any(quote.decode() in text for _, text in bad)):
             return None
-        if len(columns[0]) != stop - start:
+        quotes = self._enclosed(lines, data, columns, quote, line_end, bad) if quote else Quotes(False, 0)
+        if quotes is None:
             return None
-        encloses = bool(quote) and self._encloses(data, columns, quote, line_end)
-        return None if encloses is None else (self._restored(columns), encloses)
+        places = [start + place for place, _ in bad]
+        ends = None
+        if (
+            len(data) > _SMALL_BYTES
+            and not bad
+            and lines.is_utf8
+            and quotes.for_each_row is not None
+            and self._delimiter is not _STAND_IN
+        ):
+            marks = self.field_count - 1 + len(line_end) + quotes.for_each_row
+            ends = _ends(columns, lines.end_before(start), lines.end_before(stop), marks, len(line_end))
+        return Whole(self._restored(columns), places, ends, quotes.enclose_delimiters)
 
-    def _encloses(self, data: bytes, columns: list[pa.Array], quote: bytes, line_end: bytes) -> bool | None:
-        """Whether quotes enclose a delimiter somewhere; None if not every quote opens or closes a whole field.
+    def _enclosed(
+        self,
+        lines: LineBlock,
+        data: bytes,
+        columns: list[pa.Array],
+        quote: bytes,
+        line_end: bytes,
+        bad: Sequence[tuple[int, str]],
+    ) -> Quotes | None:
+        """What the quotes enclose; None if not every quote opens or closes a whole field, or is doubled in one.
 
-        As no value holds a quote, the bytes that are in no value are delimiters, line ends, and an opening and a closing quote
-        for each quoted field. Those that close one stand before a delimiter or a line end, as do those that open one whose
-        value begins with a delimiter.
+        In rows whose values hold no quote, pyarrow has left each quote out, and two for each quoted field. The second one
+        closes the field for certain if it is before a delimiter or a line end. So is the first one of a value that begins with a
+        delimiter. So counting these quotes is a proof. Lines with a quote in a value are looked at one by one.
         """
-        values = [(column, _content(column)) for column in columns]
-        if any(quote in content or line_end in content for _, content in values):
+        contents = [_content(column) for column in columns]
+        if any(line_end[-1:] in content or line_end[:1] in content for content in contents):
             return None
-        enclosing = [column for column, content in values if self._delimiter in content]
-        marks = (self.field_count - 1 + len(line_end)) * len(columns[0])
-        quotes = len(data) - sum(len(content) for _, content in values) - marks
-        before_marks = _count_before(data, quote, self._delimiter + line_end[:1])
+        if len(data) > _SMALL_BYTES:
+            is_quote, is_delimiter = (places(data, each[0]) for each in (quote, self._delimiter))
+            is_end = lines.is_line_end if data is lines.data else places(data, line_end[0])
+            closing = pc.and_(is_quote.slice(0, len(data) - 1), pc.or_(is_delimiter, is_end).slice(1)).true_count
+            quotes = is_quote.true_count
+        else:
+            quotes, closing = (
+                data.count(quote),
+                sum(data.count(quote + mark) for mark in (self._delimiter, line_end[:1])),
+            )
+        holding = [column for column, content in zip(columns, contents, strict=True) if quote in content]
+        enclosing = [column for column, content in zip(columns, contents, strict=True) if self._delimiter in content]
+        if holding:
+            if bad or self._delimiter is _STAND_IN:
+                return None
+            holds = reduce(pc.or_, (pc.fill_null(pc.match_substring(each, quote.decode()), False) for each in holding))
+            odd = _cut(data, line_end, len(columns[0])).filter(holds)
+            if not pc.all(self._are_quoted_well(pc.utf8_rtrim(odd.cast(pa.string()), "\r\n"))).as_py():
+                return None
+            text = _content(odd)
+            quotes -= text.count(quote)
+            closing -= text.count(quote + self._delimiter) + text.count(quote + line_end[:1])
+            enclosing = [column.filter(pc.invert(holds)) for column in enclosing]
         opening = sum(pc.sum(pc.starts_with(column, self._delimiter.decode())).as_py() or 0 for column in enclosing)
-        return bool(enclosing) if quotes == 2 * (before_marks - opening) else None
+        if quotes != 2 * (closing - opening):
+            return None
+        is_each_quoted = quotes == 2 * self.field_count * len(columns[0])
+        return Quotes(bool(enclosing), 2 * self.field_count if is_each_quoted else None)
 
     def _bytes(self, lines: LineBlock, start: int, stop: int) -> tuple[bytes, bytes] | None:
         """The lines as UTF-8, each ended by the same line end, and that; None if one of them cannot be read."""
         if lines.is_utf8 and lines.separator is not None:
-            begin = lines.ends[start - 1].as_py() - lines.begin if start else 0
-            data = lines.data[begin : lines.ends[stop - 1].as_py() - lines.begin]
+            data = lines.data[lines.end_before(start) - lines.begin : lines.end_before(stop) - lines.begin]
             return _ended(data, lines.separator), lines.separator
         texts = lines.texts.slice(start, stop - start)
         return None if texts.null_count else (_ended(_joined(texts), b"\n"), b"\n")
@@ -105,17 +160,19 @@ class Ordinary:
             return True
         if self._delimiter is _STAND_IN and _STAND_IN in data:
             return True
-        if lines.separator is not None:
-            shortest = pc.min(lines.sizes.slice(start, stop - start)).as_py() - len(lines.separator)
-        else:
-            shortest = pc.min(pc.binary_length(lines.texts.slice(start, stop - start))).as_py()
-        if shortest <= 0:
+        if lines.has_blank_line:
             return True
         other = self.other
         return other is not None and any(map(other.match, lines.texts.slice(start, stop - start).to_pylist()))
 
-    def unusual(self, lines: LineBlock, start: int, stop: int) -> tuple[list[int], list[int]]:
-        """The places of the lines that are not ordinary; and of ordinary lines whose quotes enclose a delimiter."""
+    def unusual(
+        self, lines: LineBlock, start: int, stop: int, *, has_tail_after: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """The places of the lines that are not ordinary; and of ordinary lines whose quotes enclose a delimiter.
+
+        A line is not ordinary either if it may belong to a record with a damaged quote that follows it. `has_tail_after`: such a
+        quote follows the last line.
+        """
         texts = lines.texts.slice(start, stop - start)
         dialect = self.dialect
         if not self.can_read:
@@ -146,9 +203,18 @@ class Ordinary:
         if has_quotes is not None:
             encloses = pc.and_(is_good, pc.and_(has_quotes, pc.not_equal(separators, self.field_count - 1)))
             enclosing = pc.add(pc.indices_nonzero(encloses).cast(pa.int64()), start).to_pylist()
-        is_next_good = pa.concat_arrays([is_good.slice(1), pa.array([False])])
-        unusual = pc.invert(pc.and_(is_good, is_next_good))
-        return pc.add(pc.indices_nonzero(unusual).cast(pa.int64()), start).to_pylist(), enclosing
+        unusual = pc.add(pc.indices_nonzero(pc.invert(is_good)).cast(pa.int64()), start).to_pylist()
+        more = {stop - 1}  # the record before the next block
+        ends = [stop - start] if has_tail_after else []
+        if has_quotes is not None:
+            has_quotes = pc.fill_null(has_quotes, True)
+            for place in pc.indices_nonzero(pc.and_not(has_quotes, is_good)).to_pylist():
+                text = texts[place].as_py()
+                if text is None or self._rules.closes(text) is not None:
+                    ends.append(place)
+        for end in ends:
+            more.update(place + start for place in _before(end, is_good, has_quotes))
+        return sorted(more.union(unusual)), enclosing
 
     def columns(self, texts: pa.StringArray) -> list[pa.Array]:
         """The columns of ordinary lines."""
@@ -157,32 +223,52 @@ class Ordinary:
         data = _ended(_joined(texts), b"\n")
         if self._delimiter is _STAND_IN:
             data = data.replace(self.dialect.delimiter.encode(), _STAND_IN)
-        return self._restored(self._parsed(pa.py_buffer(data), has_quotes=len(self._quote) == 1))
+        return self._restored(self._parsed(pa.py_buffer(data), self._quote if len(self._quote) == 1 else b"", []))
 
     # --- inside ---
 
-    def _parsed(self, data: pa.Buffer, *, has_quotes: bool) -> list[pa.Array]:
-        names = [str(place) for place in range(self.field_count)]
+    def _parsed(self, data: pa.Buffer, quote: bytes, bad: list[tuple[int, str]]) -> list[pa.Array]:
+        """The columns of all lines with the promised number of fields. The others are added to `bad`: place and text."""
+
+        def skip(row: arrow_csv.InvalidRow) -> str:
+            bad.append((row.number - 1, row.text))
+            return "skip"
+
         table = arrow_csv.read_csv(
             pa.BufferReader(data),
-            read_options=arrow_csv.ReadOptions(column_names=names, block_size=len(data) + 1, use_threads=True),
+            read_options=arrow_csv.ReadOptions(
+                column_names=self._names, block_size=len(data) + 1, use_threads=False
+            ),  # threads would not say which row is bad
             parse_options=arrow_csv.ParseOptions(
                 delimiter=self._delimiter.decode(),
-                quote_char=self.dialect.quote if has_quotes else False,
+                quote_char=quote.decode() if quote else False,
                 double_quote=self.dialect.doublequote,
                 escape_char=False,
                 newlines_in_values=False,
                 ignore_empty_lines=False,
+                invalid_row_handler=skip,
             ),
-            convert_options=arrow_csv.ConvertOptions(
-                check_utf8=False,
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
-                strings_can_be_null=self.dialect.empty is None,
-                quoted_strings_can_be_null=self.dialect.quoted_empty is None,
-            ),
+            convert_options=self._conversion,
         )
-        return [column.combine_chunks() for column in table.columns]
+        return [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in table.columns]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [str(place) for place in range(self.field_count)]
+
+    @cached_property
+    def _conversion(self) -> arrow_csv.ConvertOptions:
+        return arrow_csv.ConvertOptions(
+            check_utf8=False,
+            column_types=dict.fromkeys(self._names, pa.string()),
+            null_values=[""],
+            strings_can_be_null=self.dialect.empty is None,
+            quoted_strings_can_be_null=self.dialect.quoted_empty is None,
+        )
+
+    @cached_property
+    def _rules(self) -> Lines:
+        return Lines(self.dialect, self.field_count)
 
     def _restored(self, columns: list[pa.Array]) -> list[pa.Array]:
         if self._delimiter is not _STAND_IN:
@@ -213,47 +299,47 @@ class Ordinary:
             return pa.repeat(pa.scalar(False), len(texts))
 
 
-class Early:
-    """Reads blocks in threads before they are asked for, since pyarrow lets Python run on while it works."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._found: dict[int, tuple[Ordinary, Future[tuple[list[pa.Array], bool] | None]]] = {}
-
-    def begin(self, ordinary: Ordinary, now: LineBlock, blocks: Sequence[LineBlock]) -> None:
-        """Begin to read these blocks, which follow the one of now, and forget earlier ones that were not needed."""
-        self._found = {number: found for number, found in self._found.items() if number >= now.first}
-        for lines in blocks:
-            known = self._found.get(lines.first)
-            if known is None or known[0] is not ordinary:
-                if self._pool is None:
-                    from concurrent.futures import ThreadPoolExecutor  # only for files of several blocks
-
-                    self._pool = ThreadPoolExecutor(BLOCKS_AHEAD, thread_name_prefix="read-csv")
-                self._found[lines.first] = ordinary, self._pool.submit(ordinary.whole, lines, 0, len(lines))
-
-    def whole(self, ordinary: Ordinary, lines: LineBlock, start: int, stop: int) -> tuple[list[pa.Array], bool] | None:
-        """What `Ordinary.whole` gives."""
-        found = self._found.pop(lines.first, None)
-        if found is None or found[0] is not ordinary or start or stop < len(lines):
-            return ordinary.whole(lines, start, stop)
-        return found[1].result()
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-
 def _joined(texts: pa.StringArray) -> bytes:
     lists = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
     return pc.binary_join(lists, "\n")[0].as_buffer().to_pybytes()  # type: ignore[no-any-return]
 
 
-def _count_before(data: bytes, mark: bytes, next_marks: bytes) -> int:
-    """How often the one stands before one of the others. Twice as fast as `count` where they are dense."""
-    characters = pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)])
-    is_mark, *are_next = (pc.equal(characters, pa.scalar(each, pa.uint8())) for each in mark + next_marks)
-    return pc.sum(pc.and_(is_mark.slice(0, len(data) - 1), reduce(pc.or_, are_next).slice(1))).as_py() or 0
+def _cut(data: bytes, line_end: bytes, count: int) -> pa.BinaryArray:
+    """The lines with their line ends, of which there are `count`."""
+    stops = places_of(places(data, line_end[-1]), 1).cast(pa.int32())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), stops])
+    return pa.Array.from_buffers(pa.binary(), count, [None, offsets.buffers()[1], pa.py_buffer(data)])
+
+
+def _ends(
+    columns: Sequence[pa.StringArray], begin: int, end: int, marks: int, line_end_bytes: int
+) -> pa.Int64Array | None:
+    """Where each row ends if it has `marks` bytes in addition to its values, and the first one begins at `begin`.
+
+    None if the last one does not end at `end`, with or without its line end.
+    """
+    count = len(columns[0])
+    stops = [
+        pa.Array.from_buffers(pa.int32(), count, [None, column.buffers()[1]], offset=column.offset + 1)
+        for column in columns
+    ]
+    values = reduce(pc.add, stops).cast(pa.int64())
+    ends = pc.add(pc.add(values, begin), pa.arange(marks, marks * (count + 1), marks))
+    last = ends[-1].as_py()
+    if last == end:
+        return ends
+    is_without_line_end = last - line_end_bytes == end
+    return pa.concat_arrays([ends.slice(0, count - 1), pa.array([end], pa.int64())]) if is_without_line_end else None
+
+
+def _before(end: int, is_good: pa.BooleanArray, has_quotes: pa.BooleanArray | None) -> Iterator[int]:
+    """The places of the lines before a quote that no quote opens: as many as may be in the same record."""
+    records = 0
+    for place in range(end - 1, max(-1, end - LINES_LOST_MAX - 1), -1):
+        yield place
+        records += is_good[place].as_py()
+        if records > RECORDS_IN_CELL_MAX or (has_quotes is not None and has_quotes[place].as_py()):
+            return
 
 
 def _ended(data: bytes, line_end: bytes) -> bytes:

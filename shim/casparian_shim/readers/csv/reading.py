@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from casparian_shim.readers import source
 from casparian_shim.readers.blocks import RAW_ENCODING, BadHeader, BadRecord, Block, NotTheEncoding, Reject, Skip
 from casparian_shim.readers.csv.ahead import Ahead
-from casparian_shim.readers.csv.block import BLOCKS_AHEAD, Early, Ordinary
+from casparian_shim.readers.csv.block import Ordinary
 from casparian_shim.readers.csv.header import better_delimiter, column_names
 from casparian_shim.readers.csv.record import Judge, Seen, Verdict
 from casparian_shim.readers.csv.scan import Dialect
@@ -27,6 +28,8 @@ _log = logging.getLogger("casparian.readers")
 _EVIDENCE_LINES = 20
 #: The longest record of several lines, so that a quote that is never closed does not fill the memory.
 LOOK_AHEAD_CHARACTERS = 16 * 1024 * 1024
+#: A block and what is made of it should stay in the processor's cache.
+BLOCK_BYTES = 512 * 1024
 _PADDING = "\0\x1a"
 
 
@@ -69,7 +72,12 @@ class Reading:
     """One reading of one source."""
 
     def __init__(self, input: Input, options: Options) -> None:
-        blocks = line_blocks(input, line_ends=options.line_ends, record_bytes_max=options.record_bytes_max)
+        blocks = line_blocks(
+            input,
+            line_ends=options.line_ends,
+            record_bytes_max=options.record_bytes_max,
+            block_bytes=min(source.BLOCK_BYTES, BLOCK_BYTES),
+        )
         #: The number of the next line.
         self._at = input.lines_before + 1
         self._lines = Ahead(blocks, self._at, input.encoding, options.footer_lines)
@@ -84,7 +92,6 @@ class Reading:
         self._is_usual = True
         self._made = _Made()
         self._tally = _Tally()
-        self._early = Early()
 
     def blocks(self) -> Iterator[Block]:
         try:
@@ -102,7 +109,6 @@ class Reading:
                 self._skip(What.FOOTER)
             yield self._block()
         finally:
-            self._early.close()
             self._tally.say(self._options.dialect, self._judge.field_count)
 
     # --- before the records ---
@@ -208,18 +214,36 @@ class Reading:
         """The rest of a block of lines, with the whole of its last record; or what is before the next table in it."""
         lines = self._lines.block_at(self._at)
         start, stop = self._at - lines.first, self._lines.stop_in(lines)
+        has_tail_after = self._lines.has(lines.first + stop) and bool(
+            self._judge.tail_after(self._lines.line_at, lines.first + stop)
+        )
         whole = None
-        if self._is_usual:
-            if not self._options.footer_lines:
-                self._early.begin(ordinary, lines, self._lines.after(lines, BLOCKS_AHEAD))
-            whole = self._early.whole(ordinary, lines, start, stop)
-        if whole is not None and self._is_ordinary(lines.first + stop):
-            if whole[1]:
-                self._seen = Seen(True, self._seen.spans_lines)
+        if self._is_usual and not has_tail_after and not self._is_padding(lines.first + stop - 1):
+            whole = ordinary.whole(lines, start, stop)
+        self._is_usual = whole is not None
+        if whole is None:
+            unusual, enclosing = ordinary.unusual(lines, start, stop, has_tail_after=has_tail_after)
+            self._is_usual = len(unusual) == 1
+            mask = self._judged(lines, start, stop, unusual, enclosing)
+            columns = ordinary.columns(lines.texts.filter(mask))
+            return self._block(self._rows(lines, columns, lambda column: column.filter(mask)))
+        if whole.encloses:
+            self._seen = Seen(True, self._seen.spans_lines)
+        if not whole.bad:
             self._at = lines.first + stop
-            return self._block(self._rows(lines, whole[0], lambda column: column.slice(start, stop - start)))
-        unusual, enclosing = ordinary.unusual(lines, start, stop)
-        self._is_usual = len(unusual) == 1
+            rows = self._rows(lines, whole.columns, lambda column: column.slice(start, stop - start), whole.ends)
+            return self._block(rows)
+        mask = self._judged(lines, start, stop, whole.bad, [])
+        columns = whole.columns
+        if mask.true_count < len(columns[0]):  # a bad line has taken others with it
+            is_good = _mask(len(lines), whole.bad, start, stop)
+            columns = [column.filter(mask.filter(is_good)) for column in columns]
+        return self._block(self._rows(lines, columns, lambda column: column.filter(mask)))
+
+    def _judged(
+        self, lines: LineBlock, start: int, stop: int, unusual: list[int], enclosing: list[int]
+    ) -> pa.BooleanArray:
+        """Judge the records at these places, and say which lines of the block are rows without being judged."""
         is_row = bytearray(len(lines))
         for place in unusual:
             begin = self._at - lines.first
@@ -233,19 +257,22 @@ class Reading:
                 break
             if not self._pass_over():
                 self._take_record()
-        mask = pa.Array.from_buffers(pa.uint8(), len(lines), [None, pa.py_buffer(is_row)]).cast(pa.bool_())
-        columns = ordinary.columns(lines.texts.filter(mask))
-        return self._block(self._rows(lines, columns, lambda column: column.filter(mask)))
+        else:
+            begin = self._at - lines.first
+            if begin < stop:
+                is_row[begin:stop] = b"\1" * (stop - begin)
+                self._at = lines.first + stop
+        return pa.Array.from_buffers(pa.uint8(), len(lines), [None, pa.py_buffer(is_row)]).cast(pa.bool_())
 
-    def _is_ordinary(self, number: int) -> bool:
-        """Whether the line, if there is one, is certainly no part of the record before it."""
-        if not self._lines.has(number):
-            return True
-        return self._lines.reason_of(number) is None and self._judge.is_ordinary(self._lines.text_at(number))
-
-    def _rows(self, lines: LineBlock, columns: list[pa.Array], cut: Callable[[pa.Array], pa.Array]) -> _Rows:
+    def _rows(
+        self,
+        lines: LineBlock,
+        columns: list[pa.Array],
+        cut: Callable[[pa.Array], pa.Array],
+        ends: pa.Int64Array | None = None,
+    ) -> _Rows:
         encodings = cut(lines.encodings) if self._input.has_fallback else None
-        return _Rows(columns, cut(lines.numbers), cut(lines.ends), encodings)
+        return _Rows(columns, cut(lines.numbers), cut(lines.ends) if ends is None else ends, encodings)
 
     def _pass_over(self) -> bool:
         """Skip the next line if it is no record."""
@@ -256,12 +283,19 @@ class Reading:
             what = What.COMMENT
         elif options.footer is not None and options.footer.match(text):
             what = What.FOOTER
-        elif text[0] in _PADDING and not text.strip(_PADDING) and not self._lines.has_footer(self._at + 1):
+        elif self._is_padding(self._at):
             what = What.PADDING
         else:
             return False
         self._skip(what)
         return True
+
+    def _is_padding(self, number: int) -> bool:
+        """Whether this is the last line, and has nothing but what fills a file up."""
+        if self._lines.has_footer(number + 1) or not self._lines.has_footer(number):
+            return False
+        text = self._lines.text_at(number)
+        return bool(text) and not text.strip(_PADDING)
 
     def _skip(self, what: What, lines: int = 1) -> None:
         self._made.skips.append(Skip(what, self._at, self._lines.end_of(self._at + lines - 1)))
@@ -334,6 +368,15 @@ class Reading:
         if rows.encodings is not None:
             columns[RAW_ENCODING] = rows.encodings
         return Block(columns, rows.row_ids, rows.ends, made.rejects, made.skips, output=self._table)
+
+
+def _mask(count: int, bad: list[int], start: int, stop: int) -> pa.BooleanArray:
+    """Which of `count` lines are from `start` to `stop` and not bad."""
+    is_good = bytearray(count)
+    is_good[start:stop] = b"\1" * (stop - start)
+    for place in bad:
+        is_good[place] = 0
+    return pa.Array.from_buffers(pa.uint8(), count, [None, pa.py_buffer(is_good)]).cast(pa.bool_())
 
 
 @dataclass(frozen=True, slots=True)
