@@ -486,3 +486,12 @@ def test_a_reader_of_several_outputs_is_given_to_none_by_name(desk: Desk) -> Non
     ).error
     assert (error.code, error.origin) == ("SCHEMA_MISMATCH", "parser")
     assert "gave a reader to the output rows, but its rows belong to heads, rows" in error.message
+
+
+def test_an_error_in_a_later_member_says_which_line_of_which_member(desk: Desk) -> None:
+    zipped(desk.input, {"a.csv": b"a,n\nx,1\n", "b.csv": b"a,n\nz,3\nboom,4\n"})
+    read = (
+        "yield from ({**row, 'n': int(row['n']) // (row['a'] != 'boom')} for row in read_csv(open_member(path, name)))"
+    )
+    error = desk.failed(ARCHIVE.format(order="list", read=read)).error
+    assert "while reading line 3 of member 2 of the input" in error.message

@@ -19,7 +19,7 @@ from casparian_protocol.contract import PolicyBreach
 from casparian_protocol.errors import NEVER_THE_PARSERS, CasparianError, ErrorCode, ErrorReport
 from casparian_protocol.jobs import JobError
 from casparian_shim.errors import ContextValue, bounded_value, code_for_exception, retryable
-from casparian_shim.safe import COUNT_MAX, scrub
+from casparian_shim.safe import COUNT_MAX, named_row, scrub
 from casparian_shim.trace import exception_name, fingerprint, normalise_trace
 from casparian_worker.guest import GuestExit
 
@@ -176,7 +176,7 @@ def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool)
     if isinstance(file := context.get("file"), str) and (line := _line(context.get("line"))):
         places.append(f"at {file[:_CONTEXT_CHARACTERS]}:{line}")
     if line := _line(context.get("input_line")):
-        places.append(f"while reading line {line:,} of the input")
+        places.append(f"while reading line {named_row(line)} of the input")
     message = f"{report.exception}: {report.message}" if report.message else f"{report.exception}, without a message"
     message = f"{message} ({', '.join(places)})" if places else message
     if code is ErrorCode.DEPENDENCY_MISSING and not is_dev:
