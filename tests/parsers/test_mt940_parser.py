@@ -188,7 +188,7 @@ def problems(data: bytes, touched: set[int]) -> Iterator[str]:
         yield "another balance, and nothing says so"
     lines = sorted((row["__cf_row_id"], row["line"]) for row in found.of("mt940_lines"))
     if not found.rejected and [line for _, line in lines] != [
-        line for line in data.decode("latin-1").splitlines() if line
+        line for line in data.decode("latin-1").splitlines() if line.strip()
     ]:
         yield "a line is lost"
 
