@@ -35,6 +35,11 @@ _PEERS: dict[str, tuple[str, ...]] = {
 _TOOLS = dict(zip(_PEERS, ("csv", "duckdb", "polars", "clevercsv"), strict=True))
 _TEN_FIELDS = b"".join(f"field {number:<4}".encode() for number in range(10)) + b"\n"
 _OBJECT = b'{"id": 1000001, "name": "Mary Ann", "city": "Rome", "amount": 12.50, "note": "plain text of a record"}\n'
+_SHORT_OBJECT = b'{"id": 1001, "name": "Mary Ann", "city": "Rome", "amount": 12.50}\n'
+_NESTED_OBJECT = (
+    b'{"id": 1000001, "name": "Mary \\"Ann\\" Smith", "tags": ["a", "b"], "addr": {"city": "Rome", "geo": [1.25, 2.5]}, '
+    b'"note": "line\\nnext caf\\u00e9"}\n'
+)
 _MESSAGE = (
     b"MSH|^~\\&|LAB|HOSP|EHR|HOSP|202405011200||ORU^R01|MSG00001|P|2.5\rPID|1||MRN001^^^HOSP||DOE^JOHN^Q||19800515|M\r"
     b"OBR|1|||GLU^Glucose|||202405011200\rOBX|1|NM|GLU^Glucose||5.4|mmol/L|3.9-5.5|N|||F\rOBX|2|NM|NA^Sodium||140|mmol/L||||F\r"
@@ -123,6 +128,8 @@ def _fast(setting: Setting) -> list[Case]:
         "fixed width": ("read_fixed_width", _repeated(setting.scratch / "ten.txt", _TEN_FIELDS, megabytes)),
         "lines": ("read_lines", csv),
         "JSON lines": ("read_jsonl", _repeated(setting.scratch / "objects.jsonl", _OBJECT, megabytes)),
+        "JSON lines, short": ("read_jsonl", _repeated(setting.scratch / "short.jsonl", _SHORT_OBJECT, megabytes)),
+        "JSON lines, nested": ("read_jsonl", _repeated(setting.scratch / "nested.jsonl", _NESTED_OBJECT, megabytes)),
         "HL7 segments": ("read_segments", _repeated(setting.scratch / "messages.hl7", _MESSAGE, megabytes)),
     }
     cases = [
@@ -221,6 +228,8 @@ READERS = Benchmark(
         Target("fixed width at least 200 MB/s a core", _OF_CPU, at_least=200, case="fixed width"),
         Target("lines at least 400 MB/s a core", _OF_CPU, at_least=400, case="lines"),
         Target("JSON lines at least 100 MB/s a core", _OF_CPU, at_least=100, case="JSON lines"),
+        Target("short JSON lines at least 100 MB/s a core", _OF_CPU, at_least=100, case="JSON lines, short"),
+        Target("nested JSON lines at least 30 MB/s a core", _OF_CPU, at_least=30, case="JSON lines, nested"),
         Target("HL7 segments at least 40 MB/s a core", _OF_CPU, at_least=40, case="HL7 segments"),
         *(
             Target(
