@@ -272,7 +272,7 @@ class _Reader:
 
     def _fast(self) -> Iterator[None]:
         """Elements that are JSON, as long as they come."""
-        while self._at < len(self._text):
+        while self._text[self._at : self._at + 1] == "{":  # what is no object is rejected with more care
             begin = self._at
             try:
                 value, end = self._values.value_at(self._text, begin)
