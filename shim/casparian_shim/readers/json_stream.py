@@ -40,6 +40,8 @@ from casparian_shim.readers.source import (
 from casparian_shim.readers.tape import What
 
 _BLOCK_ELEMENTS = 8_192
+_PASSED_MAX = 16 * 1024
+_REASON = "cannot be read, nor what follows: quotes, brackets, commas or colons are out of order"
 _SPACE = re.compile("[ \t\r\n\x1e\ufeff]*")
 _BETWEEN = re.compile("[ \t\r\n,]*")
 _BAD_BYTE = re.compile("[\ud800-\udfff]")
@@ -300,6 +302,8 @@ class _Reader:
 
     def _element(self) -> Iterator[None]:
         """One element, whatever is in it."""
+        if self._at > _PASSED_MAX:  # Python counts the lines before an error
+            self._text, self._at = self._text[self._at :], 0
         self._number += 1
         before, begin = self._before, self._offset
         extent, scanned, head = Extent(), 0, ""
@@ -311,7 +315,7 @@ class _Reader:
             except Damaged:
                 is_held = not head and extent.at - self._at <= self._record_bytes_max
                 needle = self._needle(before) if is_held else None
-                yield from self._next_by_lines(needle) if needle else self._reject_rest(self._reason(), head)
+                yield from self._next_by_lines(needle) if needle else self._reject_rest(_REASON, head)
                 return
             if end is not None:
                 break
@@ -353,8 +357,8 @@ class _Reader:
         size = end - self._at
         while len(self._text) - self._at - size < AHEAD and self._more():
             pass
-        indent = before if self._indent is None else self._indent
-        if ends_too_early(self._text, self._at + size, indent if self._is_by_lines else None):
+        indent = (before if self._indent is None else self._indent) if self._is_by_lines else None
+        if ends_too_early(self._text, self._at + size, indent):
             raise Damaged
         return self._at + size
 
@@ -415,15 +419,12 @@ class _Reader:
                 searched = 0
             yield
             if not self._more():
-                yield from self._reject_rest(self._reason(), head)
+                yield from self._reject_rest(_REASON, head)
                 return
         own = head + self._text[self._at : found]
         self._pass(found + len(needle) - 1)
         self._before = needle[:-1]
         self._reject(out_of_order(self._values, own), self._offset, own)
-
-    def _reason(self) -> str:
-        return "cannot be read, nor what follows: quotes, brackets, commas or colons are out of order"
 
     def _reject_rest(self, reason: str, head: str = "") -> Iterator[None]:
         head += self._text[self._at : self._at + RAW_BYTES_MAX - len(head)]

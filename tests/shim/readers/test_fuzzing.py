@@ -189,6 +189,7 @@ HOSTILE = {
     "open tags": b"<order a='1' ",
     "references": b"&#38;",
     "objects": b'{"a":1},',
+    "bad objects": b'{"a":01},',
     "open texts": b'{"a":"',
     "released": b"?'",
     "segments": b"ST*1*1~SE*2*1~",
