@@ -139,7 +139,8 @@ def test_records_after_damage_are_those_that_were_written_whatever_the_size_of_b
         patch.setattr(source, "BLOCK_BYTES", block)
         assert read(damaged) == (rows, bad)
     written = [plain(row) for row in read(text.encode())[0]]
-    assert sum(plain(row) not in written for row in rows) <= 1  # the one with the damage in its text
+    # The one with the damage in its text; an end tag too many makes an element inside it a record.
+    assert sum(plain(row) not in written for row in rows) <= 1 + (odd == "</item>")
 
 
 @pytest.mark.parametrize(
