@@ -97,7 +97,8 @@ class Clock:
             if not self._is_told:
                 self._is_told = True
                 self._log.warning(
-                    "Times have no zone; name the one they were written in: casparian parser set hl7_parser tz=Europe/Zurich"
+                    "Times have no zone; name the one they were written in: --param tz=Europe/Zurich for `run` and"
+                    " `new parser`, `casparian parser set PARSER tz=Europe/Zurich` for a registered parser"
                 )
             return ""
         try:

@@ -139,7 +139,9 @@ def _by_copybook(given: Settings, detected: Detected, sample: Sample) -> Setting
         return Settings(values, {})
     length = layout_length(given)
     ends = sum(head.count(end) for end in (b"\n", b"\x15", b"\x25"))
-    if (sample.size_bytes or 0) % length == 0 and ends * length < len(head) // 2:
+    if head[:4] == (length + 4).to_bytes(2, "big") + b"\0\0":
+        values["framing"] = "rdw"
+    elif ends * length < len(head) // 2:
         values["framing"] = "none"
     return Settings(values, {})
 
@@ -165,7 +167,7 @@ def fields_of(settings: Settings) -> Mapping[str, Field]:
         ) from cause
 
 
-def _jsonl(_given: Settings, detected: Detected, _sample: Sample) -> Settings:
+def _encoding_alone(_given: Settings, detected: Detected, _sample: Sample) -> Settings:
     return Settings(_encoding(detected, "utf-8"), {})
 
 
@@ -191,7 +193,12 @@ def _key_value(given: Settings, detected: Detected, sample: Sample) -> Settings:
     return Settings(values, {})
 
 
-_FITS: dict[str, Fit] = {"csv": _csv, "fixed_width": _fixed_width, "jsonl": _jsonl, "keyvalue": _key_value}
+_FITS: dict[str, Fit] = {
+    "csv": _csv,
+    "fixed_width": _fixed_width,
+    "keyvalue": _key_value,
+    **dict.fromkeys(("bai2", "fix", "jsonl", "mt940", "nacha", "syslog", "x12"), _encoding_alone),
+}
 
 
 # --- the columns of the contract ---

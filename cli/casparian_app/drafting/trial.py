@@ -53,9 +53,10 @@ class Trial:
         if self.problem:
             return f"{self.path.name}: fails: {self.problem}"
         first = f"the first {TRIAL_ROWS_MAX:,} rows: " if self.is_cut else ""
-        return (
-            f"{self.path.name}: {first}{self.valid:,} rows valid, {self.rejected:,} rejected, {self.skipped:,} skipped"
-        )
+        are_many = self.reason and self.rejected * 4 > self.valid + self.rejected
+        why = f" (mostly: {self.reason.rstrip('.')})" if are_many else ""
+        counts = f"{self.valid:,} rows valid, {self.rejected:,} rejected{why}, {self.skipped:,} skipped"
+        return f"{self.path.name}: {first}{counts}"
 
 
 def try_files(

@@ -146,6 +146,23 @@ def test_a_frame_that_the_file_cuts_rejects_its_last_segment() -> None:
     assert rejects == [(2, len(HEAD) + 2, "is cut: the file ends within it", b"PID|1||M")]
 
 
+@pytest.mark.parametrize("start", [b"\x0b", b""])
+@pytest.mark.parametrize("end", [b"\r", b"\n"])
+def test_a_frame_without_a_header_is_no_part_of_the_message_before_it(start: bytes, end: bytes) -> None:
+    whole = b"\x0b" + hl7(HEAD, b"PID|1||M1", b"OBX|1", end=end) + b"\x1c" + end
+    headless = start + hl7(b"PID|1||M2", b"OBX|2", b"OBX|3", end=end) + b"\x1c" + end
+    rows, rejects = read_every_way(whole * 2 + headless + whole)
+    assert [(row["message"], row["position"]) for row in rows if row["segment"] == "OBX"] == [
+        (1, 3), (2, 3), (3, 2), (3, 3), (4, 3)
+    ]  # fmt: skip
+    assert [(row["message"], row["fields"][2]) for row in rows if row["segment"] == "PID"] == [
+        (1, "M1"), (2, "M1"), (4, "M1")
+    ]  # fmt: skip
+    assert [(reason, raw) for _, _, reason, raw in rejects] == [
+        ("begins a frame of MLLP and is no MSH: the header of its message is lost", b"PID|1||M2")
+    ]
+
+
 def test_each_header_brings_its_separators() -> None:
     other = HEAD.replace(b"|", b"#").replace(b"^~\\&", b"$%!*")
     rows, rejects = read_every_way(hl7(HEAD, b"PID|1||A^B~C", other, b"PID#1##A$B%C^D"))

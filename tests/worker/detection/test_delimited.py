@@ -53,6 +53,14 @@ def test_several_header_lines_name_the_columns_once() -> None:
     assert any("header is not certain" in doubt for doubt in unclear.doubts)
 
 
+def test_a_mark_before_each_delimiter_is_no_part_of_it() -> None:
+    text = "name|rate|day\n" + "".join(f"n{n}|{n / 7:.2f}%|2024-01-{n:02}\n" for n in range(1, 20))
+    found = dialect_of(text)
+    assert (found.delimiter, found.names) == ("|", ("name", "rate", "day"))
+    mails = "".join(f"n{n}#@#n{n}@x.org#@#{n}\n" for n in range(1, 20))
+    assert dialect_of(mails).delimiter == "#@#"
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "\x1f", "\x01", "~", "^", "||", "|~|", "::", ";;", ":"])
 def test_delimiters_of_one_or_more_characters(delimiter: str) -> None:
     text = "".join(delimiter.join([str(n), f"name{n}", "x y", f"{n}.5"]) + "\n" for n in range(20))

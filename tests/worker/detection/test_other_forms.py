@@ -62,6 +62,28 @@ def test_records_without_line_ends_are_found_by_what_repeats(encoding: str) -> N
     assert "the record length 80 is a proposal: the file does not state it" in found.doubts
 
 
+def test_xml_says_its_encoding() -> None:
+    text = "<?xml version='1.0' encoding='ISO-8859-1'?><a>" + "<b>M\u00fcller</b>" * 3 + "</a>"
+    found = detect(Sample.of_bytes(text.encode("latin-1")))
+    assert found.encoding is not None and found.codec == "iso8859-1" and found.encoding.is_certain
+    assert (found.encoding.evidence, found.doubts) == (("its XML declaration says ISO-8859-1",), ())
+    assert detect(Sample.of_bytes(text.replace("ISO-8859-1", "utf-8").encode("latin-1"))).codec == "cp1252"
+
+
+def test_a_log_may_begin_within_a_record() -> None:
+    entry = "2024-05-31 10:00:00 ERROR failed\n\tat a.b(C.java:1)\n"
+    found = judged("\tat x.y(Z.java:9)\n" + entry * 6)
+    assert (found.kind, found.doubts) == ("multiline", ("the first line is not the beginning of a record",))
+
+
+def test_packed_numbers_among_ebcdic_are_no_lines() -> None:
+    packed = (bytes.fromhex(f"00{n:05}4f25151c"[:14]) for n in range(40))
+    records = (f"{n:08}{'NAME':<20}".encode("cp037") + number for n, number in enumerate(packed))
+    found = detect(Sample.of_bytes(b"".join(records)))
+    assert found.kind == "binary"
+    assert "--premade fixed_width --param copybook=COPYBOOK" in found.evidence[-1]
+
+
 def test_broken_json_lines_are_named() -> None:
     found = judged('{"a": 1}\n{"a": 2, "b": 3}\n{"a": \n{"a": NaN}\n' + '{"a": 4}\n' * 6)
     assert found.details == Json("lines", ("a", "b"), 8, 2)

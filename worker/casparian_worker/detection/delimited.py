@@ -167,8 +167,10 @@ def _multiple(lines: Sequence[str], joined: str) -> list[str]:
     for run, count in runs.most_common(8):
         if count * 10 < min(len(lines), 50) * 9 or (len(set(run)) == 1 and run[0] == "#"):
             continue
-        outside = joined.count(run[0]) - joined.count(run) * run.count(run[0])
-        if outside * 50 <= joined.count(run) and not (run[0] in "/:" and "http" in joined):
+        whole = joined.count(run)
+        outside = {each: joined.count(each) - whole * run.count(each) for each in run if each.strip()}
+        is_chance = max(outside.values()) > whole  # such a character is a delimiter by itself, as in `5%|7%|`
+        if outside[run[0]] * 50 <= whole and not is_chance and not (run[0] in "/:" and "http" in joined):
             found.append(run)
     return found
 

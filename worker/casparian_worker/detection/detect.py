@@ -7,13 +7,16 @@ it.
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
 from casparian_worker.detection.delimited import detect_delimited
 from casparian_worker.detection.documents import detect_json, detect_xml
-from casparian_worker.detection.encodings import Encoding, detect_encoding
+from casparian_worker.detection.encodings import EBCDIC, Encoding, decode_block, detect_encoding
 from casparian_worker.detection.fixed_width import detect_fixed_width
 from casparian_worker.detection.logs import detect_key_value, detect_multiline, detect_syslog
 from casparian_worker.detection.messages import detect_bank_file, detect_edifact, detect_fix, detect_hl7, detect_x12
@@ -33,6 +36,16 @@ _JUDGES: tuple[Callable[[Text], Detected | None], ...] = (
     detect_xml,
     detect_syslog,
 )
+_PACKED = (
+    "packed or binary numbers stand between texts, and some of their bytes look like line ends: "
+    "`casparian new parser NAME --premade fixed_width --param copybook=COPYBOOK --from FILE` reads such records"
+)
+
+#: Code pages that an XML declaration may name.
+_DECLARED_PAGE = re.compile(
+    r"""\s*<\?xml[^>]*?\sencoding\s*=\s*["'](ISO-?8859-\d\d?|windows-\d{3,4}|cp\d{3,4}|latin-?\d|KOI8-[RU])["']""",
+    re.IGNORECASE,
+)
 
 
 def detect(sample: Sample) -> Detected:
@@ -46,12 +59,32 @@ def detect(sample: Sample) -> Detected:
         return _of_bytes(sample, encoding)
     text = read_text(sample, encoding.name)
     verdict = _judge(text)
+    if encoding.name in EBCDIC and verdict.kind in ("delimited", "multiline", "key_value", "text"):
+        controls = sum(unicodedata.category(each) == "Cc" for line in text.lines for each in line)
+        if controls * 50 > sum(map(len, text.lines)):
+            return Detected("binary", 1.0, (*encoding.evidence, _PACKED), encoding.doubts)
+    if verdict.kind in ("xml", "camt053"):
+        encoding = _as_declared(encoding, text, sample)
     return replace(
         verdict,
         encoding=encoding,
         line_ends=text.line_ends,
         doubts=(*encoding.doubts, *_about_line_ends(text, verdict), *verdict.doubts),
     )
+
+
+def _as_declared(guess: Encoding, text: Text, sample: Sample) -> Encoding:
+    """The encoding that an XML declaration names, where the bytes alone gave only a guess and it reads all of them."""
+    found = _DECLARED_PAGE.match(text.head)
+    if found is None or guess.is_certain or guess.fallback is not None:
+        return guess
+    try:
+        codec = codecs.lookup(found[1]).name
+        for block in sample.blocks:
+            decode_block(block, codec, reaches_end=sample.reaches_end(block), errors="strict")
+    except (LookupError, UnicodeError):
+        return guess
+    return Encoding(codec, evidence=(f"its XML declaration says {found[1]}",))
 
 
 def detect_descriptor(handle: int, budget_bytes: int = SAMPLE_BYTES) -> tuple[Detected, Sample, Inflated | None]:

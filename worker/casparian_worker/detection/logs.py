@@ -109,7 +109,7 @@ def detect_multiline(text: Text) -> Detected | None:
         if not any(map(pattern.match, lines[:100])):
             continue
         starts = sum(bool(pattern.match(line)) for line in lines)
-        if starts >= 2 and starts * 10 >= len(lines) and (pattern.match(lines[0]) or starts * 2 >= len(lines)):
+        if starts >= 2 and starts * 10 >= len(lines) and (pattern.match(lines[0]) or starts * 3 >= len(lines)):
             rest = len(lines) - starts
             evidence = [f"{starts:,} of {len(lines):,} lines begin with {_example(pattern, lines)!r} or alike"]
             if rest:

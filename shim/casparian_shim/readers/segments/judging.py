@@ -22,6 +22,7 @@ from casparian_shim.readers.tape import What
 
 NO_ID = "does not begin with a segment id"
 CUT = "may be cut: the text behind it does not begin with a segment id"
+_NO_HEADER = "begins a frame of MLLP and is no MSH: the header of its message is lost"
 _CUT_BY_FOREIGN = "may be cut: the text behind it begins with an id that no segment of such a transaction set has"
 #: A segment with so many blank lines behind it is taken as complete.
 _WAITING_MAX = 1_000
@@ -101,6 +102,8 @@ class Judge:
     #: Whether the last piece that is not blank was rejected.
     is_after_reject: bool = False
     is_in_frame: bool = False
+    #: Whether a frame of MLLP has ended and no header has come since: its message is over.
+    is_frame_over: bool = False
     #: Ids of this file that are not the standard's: those that the caller names, and those with Z that it has had so far.
     site_ids: frozenset[str] = field(init=False)
     #: The separators and site ids with which no segment of the present bytes holds another one; then segments need no look.
@@ -138,9 +141,12 @@ class Judge:
             elif len(content) > self.bytes_max:
                 self._judge_long(content[:RAW_BYTES_MAX], base + end)
             else:
-                self.is_in_frame = self.is_in_frame or (is_hl7 and start > at)
+                begins_frame = is_hl7 and start > at
+                self.is_in_frame = self.is_in_frame or begins_frame
+                self.is_frame_over = self.is_frame_over or begins_frame
                 self._judge(content, base + end, is_last and end == stop == len(data))
             self.is_in_frame = self.is_in_frame and not ends_frame
+            self.is_frame_over = self.is_frame_over or ends_frame
             at = end
         self.offset = base + at
         return at
@@ -215,6 +221,11 @@ class Judge:
             return
         if syntax.separators is None:
             self._reject(end, content, f"comes before the first {_FIRST[syntax.format]}")
+            return
+        if self.is_frame_over and (id in syntax.outside or id == syntax.message_start):
+            self.is_frame_over = False
+        elif self.is_frame_over and syntax.is_id(id):
+            self._damaged_header("MSH", content, end, _NO_HEADER)
             return
         if not syntax.is_id(id):
             self._count_piece()
@@ -369,6 +380,7 @@ class Judge:
 
     def _damaged_header(self, id: str, content: bytes, end: int, fault: str) -> None:
         """The segments behind a damaged header are not those of the message before it."""
+        self.is_frame_over = False
         if self.is_declared:
             self._declare(UNDECLARED)
         if id == "MSH":

@@ -58,10 +58,16 @@ def region_of(judge: Judge, data: bytes, at: int, is_last: bool) -> Region | Non
     separators = syntax.separators
     if separators is None or not judge.is_unjoined(separators) or (judge.is_after_reject and judge.position is None):
         return None
+    if judge.is_frame_over and not data.startswith((b"MSH", b"\x0bMSH"), at):
+        return None
     cut = _hl7_cut(data, at, is_last) if isinstance(syntax, Hl7Syntax) else _terminated_cut(judge, data, at, is_last)
     if cut is None:
         return None
     region, end = cut
+    over = _FRAME_END.encode() + end
+    headers = region.count(over + b"\x0bMSH") + region.count(over + b"MSH") + region.endswith(over)
+    if isinstance(syntax, Hl7Syntax) and region.count(_FRAME_END.encode()) != headers:
+        return None  # a frame begins without a header
     if judge.charset.may_be_utf_8(region):
         return None
     text, is_single_byte = _as_utf8(region, judge.encodings[0])
@@ -80,6 +86,7 @@ def region_of(judge: Judge, data: bytes, at: int, is_last: bool) -> Region | Non
     if made is not None:
         begun, ended = (data.rfind(mark, at, at + made.size) for mark in (b"\x0b", b"\x1c"))
         judge.is_in_frame = begun > ended or (judge.is_in_frame and begun == ended)
+        judge.is_frame_over = ended >= 0 and data.rfind(b"MSH", ended, at + made.size) < 0
     return made
 
 

@@ -105,6 +105,22 @@ def test_a_layout_is_drafted_and_a_copybook_is_copied(tmp_path: Path) -> None:
     assert (defaults_of(draft)["encoding"], defaults_of(draft)["framing"]) == ("cp037", "none")
     assert [(trial.valid, trial.rejected) for trial in draft.trials] == [(2, 0)]
 
+    cut = made(tmp_path, "fixed_width", data + data[:3], f"copybook={tmp_path / 'pay.cpy'}")
+    assert [(trial.valid, trial.rejected) for trial in cut.trials] == [(2, 1)]
+
+    described = b"".join(b"\0\x09\0\0" + each for each in (data[:5], data[5:]))
+    draft = made(tmp_path, "fixed_width", described, "encoding=cp037", f"copybook={tmp_path / 'pay.cpy'}")
+    assert (defaults_of(draft)["framing"], draft.trials[0].valid) == ("rdw", 2)
+
+
+def test_a_statement_in_a_code_page_is_drafted_with_it(tmp_path: Path) -> None:
+    lines = [":20:S1", ":25:DE89370400440532013000", ":28C:1/1", ":60F:C240430EUR10,00"]
+    lines += [":61:2405010501D1,50NTRFREF-1", ":86:M\u00fcller, Stra\u00dfe", ":62F:C240501EUR8,50", "-"]
+    (tmp_path / "stmt.sta").write_bytes("\r\n".join([*lines, ""]).encode("cp1252"))
+    draft = draft_parser("demo", [tmp_path / "stmt.sta"], PREMADE)
+    assert (draft.premade, defaults_of(draft)["encoding"]) == ("mt940", "cp1252")
+    assert [trial.rejected for trial in draft.trials] == [0]
+
 
 def test_rare_members_stay_in_the_rest(tmp_path: Path) -> None:
     lines = b"".join(b'{"id": %d, "k%d": 1}\n' % (n, n) for n in range(250))
