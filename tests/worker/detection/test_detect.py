@@ -189,10 +189,10 @@ def test_a_huge_file_costs_no_more_than_its_sample(tmp_path: Path) -> None:
         file.write(b"a,b\n1,2\n" * 100_000)
         file.truncate(100 << 30)
 
-    began = time.monotonic()
+    began = time.process_time()
     assert detect_file(str(path)).kind in KINDS
     assert kind_of_file(str(path)) in KINDS
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_the_content_of_a_gzip_file_is_judged_through_its_members() -> None:
