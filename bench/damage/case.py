@@ -119,9 +119,6 @@ class Span:
     line: int
     line_count: int
 
-    def overlaps(self, begin: int, end: int) -> bool:
-        return begin < self.end and self.begin < end
-
 
 @dataclass(frozen=True)
 class Case:

@@ -16,7 +16,6 @@ from casparian_shim.readers import Block, BlockBuilder, Input, What, records
 
 #: Kinds of pieces beside elements: from <Stmt> to its first balance, summary or entry; and </Stmt>.
 HEAD, END = "head", "end"
-_PIECES = ("GrpHdr", "Bal", "TxsSummry", "Ntry", "AddtlStmtInf", "SplmtryData")
 _PREFIX = rb"(?:[A-Za-z_][A-Za-z0-9_.\-]*:)?"
 _TOKEN = re.compile(
     rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<(/?)" + _PREFIX

@@ -198,10 +198,10 @@ class _Reader:
                     parts.append(self._bytes(2 * self._take("<H")).decode("utf-16-le"))
                 case 0x08:
                     self.at += 1
-                    parts.append(chr(self._take("<H")))
+                    parts.append(self._bytes(2).decode("utf-16-le"))
                 case 0x09:
                     self.at += 1
-                    parts.append(_ENTITIES.get(self._name(), ""))
+                    parts.append(self._entity())
                 case 0x0D | 0x0E:
                     self.at += 1
                     parts.append(Slot(self._take("<H")))
@@ -214,6 +214,12 @@ class _Reader:
                     parts += self._instance(depth + 1)
                 case _:
                     return parts
+
+    def _entity(self) -> str:
+        name = self._name()
+        if name not in _ENTITIES:
+            raise BadBinXml(f"has the entity {name[:40]!r}, which is not known")
+        return _ENTITIES[name]
 
     def _instance(self, depth: int) -> list[Part]:
         """An instance of a template: where the template is, and the values for its slots."""

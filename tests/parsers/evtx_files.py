@@ -18,12 +18,19 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A character by its code (`&#228;`), or an entity by its name (`&amp;`)."""
+
+    to: int | str
+
+
+@dataclass(frozen=True)
 class Tree:
     """An element of a template."""
 
     name: str
     attributes: dict[str, str | Slot] = field(default_factory=dict)
-    children: tuple[Tree | str | Slot, ...] = ()
+    children: tuple[Tree | str | Slot | Reference, ...] = ()
 
 
 SYSTEM = Tree("Event", {"xmlns": "http://schemas.microsoft.com/win/2004/08/events/event"}, (
@@ -129,12 +136,17 @@ class ChunkWriter:
             self.data.append(0x03)
         struct.pack_into("<I", self.data, size_at, len(self.data) - size_at - 4)
 
-    def _content(self, content: Tree | str | Slot) -> None:
+    def _content(self, content: Tree | str | Slot | Reference) -> None:
         match content:
             case Tree():
                 self._element(content)
             case Slot(index, kind):
                 self.data += struct.pack("<BHB", 0x0E, index, kind)
+            case Reference(int(code)):
+                self.data += struct.pack("<BH", 0x08, code)
+            case Reference(name):
+                self.data.append(0x09)
+                self._name(str(name))
             case text:
                 self.data += struct.pack("<BBH", 0x05, 0x01, len(text)) + text.encode("utf-16-le")
 

@@ -18,7 +18,7 @@ from casparian.shipped import bundled
 from casparian_app.parsers import run_bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from tests.parsers.bank_runs import Row, run, table
-from tests.parsers.evtx_files import ChunkWriter, Slot, Tree, evtx_file, number, text
+from tests.parsers.evtx_files import ChunkWriter, Reference, Slot, Tree, evtx_file, number, text
 
 LOGON = Tree("EventData", {}, (
     Tree("Data", {"Name": "User"}, (Slot(0),)),
@@ -94,6 +94,16 @@ def test_the_content_of_an_event_is_json() -> None:
         "UserData",
         {"LogCleared": {"By": "domain\\eve", "Client": [{"@pid": "7"}, "second"]}},
     )
+    written = Tree("EventData", {}, (Tree("A", {}, ("x", Reference(0xE4), Reference("lt"))),))
+    assert data_row(written, []) == ("EventData", {"A": "xä<"})
+
+
+@pytest.mark.parametrize("to", [0xD83D, "auml"])
+def test_a_reference_that_is_no_character_rejects_its_record(to: int | str) -> None:
+    writer = ChunkWriter()
+    writer.record(Tree("EventData", {}, (Tree("A", {}, ("x", Reference(to))),)), TICKS, [])
+    told = run(evtx_parser, evtx_file(writer.finished()))
+    assert (told.of("evtx_events"), len(told.rejected)) == ([], 1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fix_lanes import Lanes
-from fix_messages import byte_sum, find_messages
+from fix_messages import DATA_FIELD_OF, byte_sum, find_messages
 from fix_parser import BadParameter
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from casparian_protocol.contract import Contract
 from casparian_sentinel.registry.bundle_tests import Observed, bundle_tests, differences
 from casparian_sentinel.registry.gatekeeper import inspect_source
+from casparian_worker import FIX_DATA
 from casparian_worker.validation.validator import OutputValidator
 from tests.parsers.fix_runs import Recorded, message, read, verdicts
 
@@ -295,3 +296,7 @@ def _valid_rows(recorded: Recorded, output: str) -> list[dict[str, object]]:
     validator = OutputValidator(output, Contract.from_literal(fix_parser.outputs[output]))
     batches = [batch for table in recorded.tables.get(output, []) for batch in table.to_batches()]
     return [row for batch in batches for row in validator.check(batch, 0).valid.to_pylist()]
+
+
+def test_the_detector_knows_the_same_data_fields() -> None:
+    assert {b"%d" % length: b"%d" % data for length, data in FIX_DATA.items()} == DATA_FIELD_OF

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from casparian_worker.detection.columns import ColumnFound, ColumnInference
     from casparian_worker.detection.fixed_width import ruler
+    from casparian_worker.detection.messages import FIX_DATA
     from casparian_worker.discovery.file_index import ChangeWriter, FileRow, as_file_index, retag
     from casparian_worker.discovery.files import (
         DEFAULT_EXCLUDES,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_EXCLUDES",
+    "FIX_DATA",
     "REJECT_REASON_COLUMN",
     "ROW_INDEX_COLUMN",
     "CancelToken",
@@ -137,6 +139,7 @@ _NAMES = {
     "casparian_worker.detection": "detect_descriptor Detected Dialect Field Layout Log Sample Segments Xml",
     "casparian_worker.detection.columns": "ColumnFound ColumnInference",
     "casparian_worker.detection.fixed_width": "ruler",
+    "casparian_worker.detection.messages": "FIX_DATA",
     "casparian_worker.discovery.file_index": "as_file_index ChangeWriter FileRow retag",
     "casparian_worker.discovery.files": "DEFAULT_EXCLUDES hash_file InputChanged path_os path_text WalkOptions",
     "casparian_worker.discovery.preview": "hex_rows HexRow Preview preview",

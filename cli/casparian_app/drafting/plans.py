@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import casparian_shim
 from casparian_app.drafting.samples import Sheet
 from casparian_protocol.parsers import NAME_PATTERN
-from casparian_worker import Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
+from casparian_worker import FIX_DATA, Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
 
 #: Texts after which a file is named: kind → suffix of the sample in `tests/`.
 SUFFIXES = {
@@ -211,7 +211,9 @@ def _fix(detected: Detected) -> Iterator[Plan]:
         ("read_lines",),
         f"""SEPARATOR = {quoted(details.element)}
 #: Length field → data field, whose value may hold any character.
-DATA = {{"90": "91", "93": "89", "95": "96", "212": "213", "348": "349", "350": "351", "352": "353", "354": "355"}}
+DATA = {{
+{_data_fields()}
+}}
 
 
 def fields_of(text):
@@ -235,6 +237,12 @@ def fields_of(text):
         yield {{"position": position, "tag": tag, "value": value, "__cf_row_id": row["__cf_row_id"]}}""",
         "path, ctx",
     )
+
+
+def _data_fields() -> str:
+    """The pairs of `FIX_DATA` as the lines of a literal."""
+    pairs = [f'"{length}": "{data}"' for length, data in FIX_DATA.items()]
+    return "\n".join(f"    {', '.join(pairs[start : start + 8])}," for start in range(0, len(pairs), 8))
 
 
 _HEADERS = {
@@ -320,6 +328,8 @@ def _xlsx(sheets: Sequence[Sheet]) -> Plan:
     for number, sheet in enumerate(sheets, 1):
         name = re.sub(r"[^a-z0-9_]+", "_", sheet.name.casefold()).strip("_")[:50]
         name = name if NAME_PATTERN.fullmatch(name) and name not in names else f"sheet_{number}"
+        while name in names:  # the name of a sheet before it
+            name = f"{name}_{number}"
         names[name] = None
     above = "#: Each output: its sheet, and how many rows come before the table there.\nSHEETS = {\n" + "".join(
         f"    {quoted(name)}: ({quoted(sheet.name)}, {sheet.rows_before}),\n"

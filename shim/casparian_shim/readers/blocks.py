@@ -1,4 +1,4 @@
-"""Blocks of records: what a format module makes. `reading` turns them into rows, batches, rejected rows and tape entries.
+"""Blocks of records: what a format module makes. `feed` turns them into rows, batches, rejected rows and tape entries.
 
 **How to write a reader.** A format module has one public function and one generator of `Block`s. The generator gets an `Input`
 (`source`), usually cuts it with `lines.line_blocks`, and says of every byte whether it belongs to a row, to a record that it
@@ -31,7 +31,7 @@ The rules of a `Block`:
 - A reason is a predicate of "the record": "has 5 fields instead of 4". Only a header that is no header raises (`BadHeader`).
 - Columns are Arrow arrays or lists of values: texts or None, unless the format has types of its own. Vectorised code gives
   arrays, careful code lists; blocks of both kinds may follow each other. Columns may also differ from block to block.
-- A block may be of any size; `reading` cuts it. Yield one for each `LineBlock` or chunk, so that memory use is constant.
+- A block may be of any size; `pieces` cuts it. Yield one for each `LineBlock` or chunk, so that memory use is constant.
 - With `input.has_fallback`, the column `RAW_ENCODING` has the codec that read each row.
 """
 

@@ -52,8 +52,10 @@ def read_excel(
     names the columns, instead of the header if there is one. Rows before the header (`skip_rows`) and empty rows are declared
     skips. Rejected: a row with a cell beyond the columns, or with an error such as `#DIV/0!`. Read several sheets in their order.
     """
-    if columns is not None and (len(set(columns)) != len(columns) or "" in columns):
+    if columns is not None and (len(set(columns)) != len(columns) or "" in columns or not columns):
         raise ValueError(f"columns names a column twice or not at all: {list(columns)!r:.200}")
+    if skip_rows < 0:
+        raise ValueError(f"{skip_rows} is not a valid skip_rows: it is a number of rows")
 
     def blocks(input: Input) -> Iterator[Block]:
         book = _workbook(input.file)

@@ -324,11 +324,12 @@ class Feed:
         reject, input = bad.reject, self._input
         raw = reject.raw[:RAW_BYTES_MAX]
         line, member = reject.row_id - input.reading.first_row, input.member
+        offset = bad.begin if self._has_offsets else None
         if reject.reason.startswith(f"is not valid {input.encoding}"):
-            return NotTheEncoding(line, reject.reason, raw, offset=bad.begin, member=member, unit=input.unit)
+            return NotTheEncoding(line, reject.reason, raw, offset=offset, member=member, unit=input.unit)
         remedy = "A record of another file than the job's input belongs to no output: give on_bad=… a function that repairs it."
         remedy = remedy if input.is_another_file else ""
-        return BadRecord(line, reject.reason, raw, offset=bad.begin, remedy=remedy, member=member, unit=input.unit)
+        return BadRecord(line, reject.reason, raw, offset=offset, remedy=remedy, member=member, unit=input.unit)
 
 
 def _with_cut(blocks: Iterator[Block], input: Input) -> Iterator[Block]:

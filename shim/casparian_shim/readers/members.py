@@ -312,7 +312,7 @@ def open_archive(source: Source) -> Iterator[tuple[Any, list[str]]]:
             with _damage_named("zip", "", 0), zipfile.ZipFile(file) as archive:
                 yield archive, [each.filename for each in archive.infolist() if not each.filename.endswith("/")]
         elif kind in _UNPACKERS or kind == "tar":
-            content = file if kind == "tar" else _UNPACKERS[kind](file)
+            content = file if kind == "tar" else _Seekable(_UNPACKERS[kind](file), file.tell, BYTES_MAX, RATIO_MAX)
             with _damage_named("tar", "", 0), tarfile.open(fileobj=content, mode="r:") as tar:
                 yield tar, [each.name for each in tar.getmembers() if each.isreg()]
         else:

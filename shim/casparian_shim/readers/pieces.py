@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.readers.blocks import ROW_ID, Block, Group, Reject, Values
 from casparian_shim.readers.tape import Entries, What
 
@@ -18,7 +19,23 @@ OFFSET = "offset"
 _PIECE_ENTRIES_MAX = 64 * 1024
 
 
+class NameTaken(CasparianError):
+    """A column of the file, or one that the parser names, has the name of a column that the reader adds."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, name: str) -> None:
+        why = "offsets=True adds one of that name" if name == OFFSET else "Casparian uses that name itself"
+        super().__init__(
+            f"There is a column {name!r}, and {why}.",
+            remedy="Give the column another name, for example with columns=[…].",
+        )
+
+
 class Bad(NamedTuple):
+    """A rejected record of a piece."""
+
+    #: How many of the piece's rows come before it.
     rows_before: int
     #: Its place among the entries.
     place: int
@@ -78,6 +95,10 @@ def _none_of(columns: Mapping[str, Values]) -> dict[str, Values]:
 
 def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterator[Piece]:
     """A block in file order, cut to size. `at` is where it begins. `is_sure`: no bad record will be repaired."""
+    for columns in (block.columns, *(group.columns for group in block.groups)):
+        for name in (ROW_ID, OFFSET) if offsets else (ROW_ID,):
+            if name in columns:
+                raise NameTaken(name)
     block = _in_groups(block)
     row_ids, row_ends = as_array(block.row_ids, pa.int64()), as_array(block.ends, pa.int64())
     whats: pa.Array = pa.repeat(pa.scalar(What.RECORD, pa.int8()), len(row_ids))

@@ -55,6 +55,8 @@ def records(
         raise ValueError(f"as_ is rows, batches, arrow, pandas or polars, not {as_!r}")
     if on_bad not in ("reject", "raise") and not callable(on_bad):
         raise ValueError(f"on_bad is 'reject', 'raise' or a function, not {on_bad!r:.80}")
+    if offsets and not has_offsets:
+        raise ValueError("offsets=True is for formats that are read in the order of their bytes, which this one is not")
     made = Records(Feed(source, blocks, encoding, on_bad, output, offsets, has_offsets))
     if as_ == "rows":
         return made

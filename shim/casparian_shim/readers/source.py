@@ -1,6 +1,6 @@
 """Opening a source: a path or a binary file becomes an `Input`, which knows its encodings, its byte order mark and its position.
 
-An `Input` gives the bytes after the mark in chunks. It also holds the tape's reading of this source, which only `reading` uses.
+An `Input` gives the bytes after the mark in chunks. It also holds the tape's reading of this source, which `feed` uses.
 `lines` cuts the chunks into lines.
 """
 

@@ -6,7 +6,8 @@ it), `end` (the byte offset after it; entries are contiguous, so each begins whe
 compares the tape with the rows and rejected rows that name records by `__cf_row_id`, and cuts the original text of bad rows out
 of the input. Outside a guest nothing is sent.
 
-Entries are Arrow arrays, a block of the input at a time. `reading` enters them; a format module never uses this one.
+Entries are Arrow arrays, a block of the input at a time. `feed` enters them; of this module a format uses only `What`, and
+`stream_name` if the file itself says its encoding.
 """
 
 import codecs

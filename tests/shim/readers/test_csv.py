@@ -350,6 +350,9 @@ def test_a_file_without_any_of_the_tables_is_told_as_such() -> None:
         ({"escape": '"'}, "'\"' is not a valid escape: it is the quote"),
         ({"ragged": "cut"}, "'cut' is not a valid ragged: it is 'reject' or 'pad'"),
         ({"comment": ""}, "'' is not a valid comment: it is empty"),
+        ({"header": -1}, "-1 is not a valid header: it is a number of lines"),
+        ({"skip_lines": -1}, "-1 is not a valid skip_lines: it is a number of lines"),
+        ({"footer": -2}, "-2 is not a valid footer: it is a number of lines"),
         ({"tables": {"x": "x"}, "columns": ["a"]}, "tables needs the header line of each table"),
     ],
 )

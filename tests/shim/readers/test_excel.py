@@ -135,3 +135,14 @@ def test_without_openpyxl_the_parser_hears_how_to_declare_it(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(NoOpenpyxl, match=r'dependencies = \["openpyxl>=3.1"\]'):
         read(data)
+
+
+def test_a_workbook_has_no_byte_offsets() -> None:
+    data = workbook([["a"], [1, 2]])
+    with pytest.raises(ValueError, match=r"offsets=True is for formats that are read in the order of their bytes"):
+        read(data, offsets=True)
+    reader = read_excel(io.BytesIO(data))
+    assert list(reader) == []
+    assert [(bad.line, bad.offset) for bad in reader.rejected.first] == [(2, None)]
+    with pytest.raises(ValueError, match="-1 is not a valid skip_rows"):
+        read(data, skip_rows=-1)

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_shim import BadRecord, read_csv, read_jsonl, read_xml
+from casparian_shim import BadRecord, read_csv, read_fixed_width, read_jsonl, read_xml
 from casparian_shim.readers import feed, pieces, source
 from casparian_shim.readers.blocks import Block, BlockBuilder, Group, Reject, Skip
 from casparian_shim.readers.feed import use_route
 from casparian_shim.readers.lines import line_blocks
+from casparian_shim.readers.pieces import NameTaken
 from casparian_shim.readers.reading import Records, records
 from casparian_shim.readers.source import Input
 from casparian_shim.readers.tape import Entries, RecordTape, What, use_tape
@@ -355,3 +356,21 @@ def test_an_unknown_option_is_told_of_the_reader_that_was_called() -> None:
         read_jsonl(io.BytesIO(b""), onbad="raise")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^read_xml\(\) has no option 'zzz'$"):
         read_xml(io.BytesIO(b""), "a", zzz=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("as_", ["rows", "batches", "arrow"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("offset", {"offsets": True}), ("__cf_row_id", {}), ("_cf_raw_encoding", {"encoding": ["utf-8", "cp1252"]})],
+)
+def test_no_column_of_a_file_is_replaced_by_one_of_the_reader(name: str, options: dict[str, Any], as_: Any) -> None:
+    data = f"id,{name}\n1,99\n".encode()
+    with pytest.raises(NameTaken, match=f"There is a column '{name}'"):
+        list(read_csv(io.BytesIO(data), as_=as_, **options))
+    with pytest.raises(NameTaken):
+        list(read_csv(io.BytesIO(data), as_=as_, header=False, columns=["id", name], **options))
+    if name != "_cf_raw_encoding":
+        with pytest.raises(NameTaken):
+            list(read_fixed_width(io.BytesIO(b"1299\n"), {"id": (0, 2), name: (2, 4)}, as_=as_, **options))
+    renamed = [*read_csv(io.BytesIO(data), skip_lines=1, header=False, columns=["id", "own"], **options)]
+    assert [(row["id"], row["own"]) for row in renamed] == [("1", "99")]

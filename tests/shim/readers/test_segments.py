@@ -574,7 +574,7 @@ def test_paths_and_block_sizes_agree_on_any_file_and_every_byte_is_accounted_for
 
 
 def test_an_encoding_without_ascii_is_refused() -> None:
-    for encoding in ("utf-16", ["utf-8", "cp037"], "utf-7"):
+    for encoding in ("utf-16", ["utf-8", "cp037"], "utf-7", "unicode_escape", "raw-unicode-escape"):
         with pytest.raises(ValueError, match="superset of ASCII"):
             read_segments(io.BytesIO(b""), encoding=encoding)
     assert next(iter(read_segments(io.BytesIO(b"\xef\xbb\xbf" + HEAD))))["segment"] == "MSH"

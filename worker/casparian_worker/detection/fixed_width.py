@@ -17,7 +17,7 @@ _ROWS_JUDGED = 2000
 _TYPES_MAX = 12
 
 
-def detect_fixed_width(text: Text, has_columns: bool = True) -> Detected | None:
+def detect_fixed_width(text: Text) -> Detected | None:
     """Lines of (nearly) equal length with columns of blanks or digits; or one long line of equal records."""
     lines = [line for line in text.all_lines() if line]
     if len(lines) <= 2:

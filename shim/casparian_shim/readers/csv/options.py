@@ -60,6 +60,9 @@ def read_csv(
     ):
         if given not in allowed:
             raise ValueError(f"{given!r} is not a valid {name}: it is {' or '.join(map(repr, allowed))}")
+    for name, count in (("header", header), ("skip_lines", skip_lines), ("footer", footer)):
+        if isinstance(count, int) and count < 0:
+            raise ValueError(f"{count} is not a valid {name}: it is a number of lines")
     if comment == "":
         raise ValueError("'' is not a valid comment: it is empty; comment=None is for files without comments")
     if tables is not None and (columns is not None or not header or not tables):

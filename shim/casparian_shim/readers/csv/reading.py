@@ -21,6 +21,7 @@ from casparian_shim.readers.csv.header import better_delimiter, column_names
 from casparian_shim.readers.csv.record import Judge, Seen, Verdict
 from casparian_shim.readers.csv.scan import Dialect
 from casparian_shim.readers.lines import LineBlock, LineEnds, line_blocks
+from casparian_shim.readers.pieces import NameTaken
 from casparian_shim.readers.source import Input
 from casparian_shim.readers.tape import What
 
@@ -180,6 +181,8 @@ class Reading:
         return [text for number in numbers if self._lines.has(number) and (text := self._lines.text_at(number))]
 
     def _promise(self, names: list[str]) -> None:
+        if self._input.has_fallback and RAW_ENCODING in names:
+            raise NameTaken(RAW_ENCODING)
         self._names = names
         self._judge = self._judge_of(len(names))
         options = self._options
@@ -224,7 +227,7 @@ class Reading:
         if whole is None:
             unusual, enclosing = ordinary.unusual(lines, start, stop, has_tail_after=has_tail_after)
             self._is_usual = len(unusual) == 1
-            mask = self._judged(lines, start, stop, unusual, enclosing)
+            mask = self._judged(lines, stop, unusual, enclosing)
             columns = ordinary.columns(lines.texts.filter(mask))
             return self._block(self._rows(lines, columns, lambda column: column.filter(mask)))
         if whole.encloses:
@@ -233,16 +236,14 @@ class Reading:
             self._at = lines.first + stop
             rows = self._rows(lines, whole.columns, lambda column: column.slice(start, stop - start), whole.ends)
             return self._block(rows)
-        mask = self._judged(lines, start, stop, whole.bad, [])
+        mask = self._judged(lines, stop, whole.bad, [])
         columns = whole.columns
         if mask.true_count < len(columns[0]):  # a bad line has taken others with it
             is_good = _mask(len(lines), whole.bad, start, stop)
             columns = [column.filter(mask.filter(is_good)) for column in columns]
         return self._block(self._rows(lines, columns, lambda column: column.filter(mask)))
 
-    def _judged(
-        self, lines: LineBlock, start: int, stop: int, unusual: list[int], enclosing: list[int]
-    ) -> pa.BooleanArray:
+    def _judged(self, lines: LineBlock, stop: int, unusual: list[int], enclosing: list[int]) -> pa.BooleanArray:
         """Judge the records at these places, and say which lines of the block are rows without being judged."""
         is_row = bytearray(len(lines))
         for place in unusual:

@@ -102,12 +102,6 @@ class Lines:
         count = text.count(dialect.delimiter) + 1
         return not self.fits(count) and count <= (self.field_count or 0) + _FIELDS_BEYOND
 
-    def is_ordinary(self, text: str) -> bool:
-        """Whether a line is a record by itself that can be read in only one way."""
-        scan = self.scan()
-        is_whole = bool(text) and scan.feed(text, "") and not scan.problem and not scan.strays
-        return is_whole and len(scan.fields) == self.field_count
-
     def is_sound(self, line_at: LineAt, at: int) -> bool:
         """Whether a record begins at `at` that has the promised shape by itself, or the file ends there."""
         line = line_at(at)

@@ -75,6 +75,9 @@ def read_fixed_width(
         for each in without_margins(frames, input.lines_before + 1, skip_lines, footer_lines):
             yield cutter.block(each)
 
+    for name, count in (("skip_lines", skip_lines), ("footer_lines", footer_lines)):
+        if count < 0:
+            raise ValueError(f"{count} is not a valid {name}: it is a number of lines")
     _check(types, type_field, encoding, unit, framing, length, trailing_blanks, empty)
     return records(source, blocks, encoding=encoding, **common)
 

@@ -60,7 +60,11 @@ _ISA_PLACES = (3, 6, 17, 20, 31, 34, 50, 53, 69, 76, 81, 83, 89, 99, 101, 103)
 _ISA_BYTES_MAX = 400
 _MARKS = b"[!-/:-@\\[-`{-~\x01-\x1f]"
 NO_GS = "is not followed by a GS"
-_HL7_FIELDS_MIN = 12
+#: Every MSH has so many fields, up to the version (MSH-12).
+HL7_FIELDS_MIN = 12
+
+#: Codecs in which several characters of ASCII may stand for another one.
+_ESCAPING = ("utf-7", "hz", "unicode-escape", "raw-unicode-escape")
 
 
 @lru_cache
@@ -68,7 +72,7 @@ def is_ascii_superset(encoding: str) -> bool:
     """Whether separators and ids can be read before the rest is decoded."""
     every = bytes(range(128))
     try:
-        return every.decode(encoding) == every.decode("ascii") and codecs.lookup(encoding).name not in ("utf-7", "hz")
+        return every.decode(encoding) == every.decode("ascii") and codecs.lookup(encoding).name not in _ESCAPING
     except UnicodeError:
         return False
 
@@ -89,8 +93,8 @@ def hl7_header(line: bytes) -> Separators | str:
     marks = fields[1]
     if not all(map(is_mark, marks)) or len(set(marks)) != len(marks) or len(marks) not in (4, 5):
         return f"has {marks[:20]!r} as its encoding characters ({name}-2), which are four, or five since HL7 2.7"
-    if name == "MSH" and len(fields) < _HL7_FIELDS_MIN:
-        return f"is cut: it has {len(fields)} fields, and MSH has {_HL7_FIELDS_MIN} at least"
+    if name == "MSH" and len(fields) < HL7_FIELDS_MIN:
+        return f"is cut: it has {len(fields)} fields, and MSH has {HL7_FIELDS_MIN} at least"
     return separators_of(f"MSH{field}{marks}")
 
 

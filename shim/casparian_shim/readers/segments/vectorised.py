@@ -17,7 +17,7 @@ from casparian_shim.readers.blocks import Skip
 from casparian_shim.readers.segments.charsets import hl7_charset
 from casparian_shim.readers.segments.joined import ids_of_set
 from casparian_shim.readers.segments.judging import Judge
-from casparian_shim.readers.segments.separators import Separators, is_ascii_superset
+from casparian_shim.readers.segments.separators import HL7_FIELDS_MIN, Separators, is_ascii_superset
 from casparian_shim.readers.segments.syntaxes import EdifactSyntax, Hl7Syntax
 from casparian_shim.readers.tape import What
 
@@ -25,7 +25,6 @@ REGION_BYTES = 256 * 1024
 #: Below that the careful path is faster.
 REGION_BYTES_MIN = 2 * 1024
 _FIELDS = pa.list_(pa.string())
-_MSH_FIELDS_MIN = 12
 #: Stands for a separator that is data while a text is split. A region that has it in its data is not read here.
 _STAND_IN = "\x01"
 #: A line of its own in MLLP.
@@ -222,7 +221,7 @@ class _Lines:
         header_fields = pc.list_value_length(split.filter(is_header))
         if len(header_fields) != text.count(_STAND_IN.encode()):
             return None
-        if len(header_fields) and pc.min(header_fields).as_py() < _MSH_FIELDS_MIN + 1:
+        if len(header_fields) and pc.min(header_fields).as_py() < HL7_FIELDS_MIN + 1:
             return None
         is_frame_end, is_blank = pc.equal(lines, _FRAME_END), pc.equal(ids, "")
         if text.count(b"\x1c") != is_frame_end.true_count or text.count(b"\x0b") != text.count(b"\x0bMSH"):

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from casparian_app.drafting.source import parser_source
 from casparian_app.inferring import DraftedContract
 from casparian_protocol.parsers import contracts_of, read_metadata
 from casparian_sentinel.registry.gatekeeper import inspect_source
-from casparian_worker import ColumnInference, Detected
+from casparian_worker import FIX_DATA, ColumnInference, Detected
 from casparian_worker.detection import detect_file
 
 SAMPLES = {
@@ -58,6 +59,14 @@ def test_every_plan_is_a_parser(name: str) -> None:
         assert list(contracts_of(read_metadata(source, "demo.py"), {}, "demo.py")) == ["demo"]
         assert inspect_source(source, "demo.py") == ()
         assert set(plan.readers) <= set(casparian_shim.__all__)
+
+
+def test_a_draft_for_fix_knows_all_data_fields() -> None:
+    found: dict[str, Any] = {}
+    exec(source_of(0, SAMPLES["fix"]), found)
+    assert found["DATA"] == {str(length): str(data) for length, data in FIX_DATA.items()}
+    text = "8=FIX.4.4|9=5|35=B|356=3|357=a|b|10=000|"
+    assert ("357", "a|b") in list(found["fields_of"](text))
 
 
 @given(st.binary(max_size=200) | st.text(alphabet="a1,;|\n\"'=<{[\r\x00é: ", max_size=80).map(str.encode))

@@ -39,6 +39,8 @@ def test_a_sheet_begins_at_the_first_row_that_is_as_wide_as_the_others(tmp_path:
 
 
 def test_each_sheet_is_an_output_of_the_draft() -> None:
+    (twins,) = plans_for(Detected("xlsx", 1.0, ()), [Sheet("Sheet 2", 0), Sheet("\u6708", 0)])
+    assert '"sheet_2": ("Sheet 2", 0),\n    "sheet_2_2": ("\u6708", 0),' in parser_source("demo", twins, (), (), "xlsx")
     (plan,) = plans_for(Detected("xlsx", 1.0, ()), [Sheet("A & B", 2), Sheet("2024", 0), Sheet("a b", 0)])
     source = parser_source("demo", plan, (), (), "xlsx")
 
