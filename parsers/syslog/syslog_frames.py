@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from casparian_shim.readers import Block, BlockBuilder, Input, What, records
-from casparian_shim.readers.blocks import RAW_ENCODING
+from casparian_shim.readers import RAW_ENCODING, Block, BlockBuilder, Input, What, records
 from casparian_shim.readers.lines import decoded
 
 #: The length of a message, and its first bytes.

@@ -49,7 +49,7 @@ def ebcdic(encoding: str) -> Ebcdic | None:
     NEL, which ends lines in EBCDIC, becomes a line feed.
     """
     try:
-        characters = bytes(range(256)).decode(encoding)
+        characters = "".join(bytes([each]).decode(encoding) for each in range(256))
         table = characters.encode("latin-1")
     except (UnicodeError, LookupError):
         return None

@@ -72,7 +72,7 @@ def is_ascii_superset(encoding: str) -> bool:
     """Whether separators and ids can be read before the rest is decoded."""
     every = bytes(range(128))
     try:
-        return every.decode(encoding) == every.decode("ascii") and codecs.lookup(encoding).name not in _ESCAPING
+        return codecs.lookup(encoding).name not in _ESCAPING and every.decode(encoding) == every.decode("ascii")
     except UnicodeError:
         return False
 
