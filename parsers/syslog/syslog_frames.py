@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from casparian_shim.readers import RAW_ENCODING, Block, BlockBuilder, Input, What, records
+from casparian_shim.readers import Block, BlockBuilder, Input, What, records
 from casparian_shim.readers.lines import decoded
 
+#: The column with the codec that read a message.
+RAW_ENCODING = "_cf_raw_encoding"
 #: The length of a message, and its first bytes.
 _BEGIN = re.compile(rb"([1-9][0-9]{0,7}) (?=<[0-9]{1,3}>)")
 #: What a cut leaves of these.

@@ -11,14 +11,13 @@ the bytes. The names in `__all__` are for authors who write a reader of their ow
 the readers themselves from `casparian_shim`.
 """
 
-from casparian_shim.readers.blocks import RAW_ENCODING, Block, BlockBuilder, Group, Reject, Skip
+from casparian_shim.readers.blocks import Block, BlockBuilder, Group, Reject, Skip
 from casparian_shim.readers.lines import Line, LineBlock, line_blocks
 from casparian_shim.readers.reading import Common, Records, records
 from casparian_shim.readers.source import Input
 from casparian_shim.readers.tape import What
 
 __all__ = [
-    "RAW_ENCODING",
     "Block",
     "BlockBuilder",
     "Common",
