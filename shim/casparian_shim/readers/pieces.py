@@ -95,9 +95,9 @@ def _none_of(columns: Mapping[str, Values]) -> dict[str, Values]:
 
 def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterator[Piece]:
     """A block in file order, cut to size. `at` is where it begins. `is_sure`: no bad record will be repaired."""
-    for columns in (block.columns, *(group.columns for group in block.groups)):
+    for given in (block.columns, *(group.columns for group in block.groups)):
         for name in (ROW_ID, OFFSET) if offsets else (ROW_ID,):
-            if name in columns:
+            if name in given:
                 raise NameTaken(name)
     block = _in_groups(block)
     row_ids, row_ends = as_array(block.row_ids, pa.int64()), as_array(block.ends, pa.int64())

@@ -99,7 +99,7 @@ class Envelopes:
             if outer is not None:
                 outer.counts[2] += count - 1
 
-    def end(self, id: str, fields: Sequence[str], segments: int, *, is_after_reject: bool) -> str | None:
+    def end(self, id: str, fields: Sequence[str], segments: int, row: int, *, is_after_reject: bool) -> str | None:
         """A trailer: None if it is right, or what is wrong with it."""
         at = _TRAILER_LEVELS[self.format][id]
         level = LEVELS[self.format][at]

@@ -339,10 +339,10 @@ class Judge:
             return None
         if id in self._trailers and id != syntax.message_end:
             self.position = None
-            return self.envelopes.end(id, fields or [], 0, is_after_reject=self.is_after_reject)
+            return self.envelopes.end(id, fields or [], 0, row, is_after_reject=self.is_after_reject)
         self._count_piece()
         if id == syntax.message_end:
-            return self.envelopes.end(id, fields or [], self.position or 0, is_after_reject=self.is_after_reject)
+            return self.envelopes.end(id, fields or [], self.position or 0, row, is_after_reject=self.is_after_reject)
         return None
 
     def after_numbering(self, id: str) -> None:
