@@ -363,6 +363,8 @@ def show_rows(
         return ExitCode.OK
     if not rows:
         app.say("No failed job has such rows." if uncommitted else f"No rows of {output} are in quarantine.")
+        if not uncommitted:
+            app.say(f"`casparian quarantine show {output} --uncommitted` shows those of failed jobs.")
     for row in rows:
         place = (
             f"source row {row['_cf_source_row']}"

@@ -255,7 +255,7 @@ class _Session:
             for line in error_lines(done, is_verbose=app.is_verbose):
                 print(line, file=sys.stderr)
         elif done.status == "partial_success":
-            app.say("In production the rows with violations would be quarantined.")
+            app.say("In production such rows are quarantined; if max_pct is exceeded, the file fails.")
 
     def _finish_sink(self, failed: int) -> list[tuple[Path, int]]:
         if self._sink is None:
