@@ -18,7 +18,7 @@ from casparian_shim.readers import Block, BlockBuilder, Input, What, records
 HEAD, END = "head", "end"
 _PREFIX = rb"(?:[A-Za-z_][A-Za-z0-9_.\-]*:)?"
 _TOKEN = re.compile(
-    rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<(/?)" + _PREFIX
+    rb"<(/?)" + _PREFIX
     + rb"(Document|GrpHdr|Stmt|Bal|TxsSummry|Ntry|AddtlStmtInf|SplmtryData)(?=[\s/>])[^<>]*>|(<!--|<!\[CDATA\[)",
     re.DOTALL,
 )  # fmt: skip
@@ -28,6 +28,7 @@ _BETWEEN = re.compile(
 _ENCODING = re.compile(rb"<\?xml[^<>]*?encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._\-]*)")
 _VERSION = re.compile(rb"[\"']urn:iso:std:iso:20022:tech:xsd:(camt\.[0-9.]+)[\"']")
 _NAMESPACE = re.compile(rb"\sxmlns:([A-Za-z_][A-Za-z0-9_.\-]*)\s*=")
+_ENDS = {b"<!--": b"-->", b"<![CDATA[": b"]]>"}
 #: A piece may not be longer.
 _HELD_MAX = 64 * 1024 * 1024
 _TAG = re.compile(r"<(\S+?)[\s/>]")
@@ -103,12 +104,19 @@ class _Cutter:
 
     def _scan(self, *, is_final: bool) -> None:
         is_too_long = len(self._held) - self._at > _HELD_MAX
+        unclosed: set[bytes] = set()
         while (found := _TOKEN.search(self._held, self._scanned)) is not None:
-            if found[3] is not None and not is_final and not is_too_long:
-                self._scanned = found.start()  # a comment or CDATA whose end is in a later chunk
-                return
             self._scanned = found.end()
-            if found[2] is not None:
+            if found[3] is not None:  # a comment or CDATA
+                end = -1 if found[3] in unclosed else self._held.find(_ENDS[found[3]], found.end())
+                if end < 0 and not is_final and not is_too_long:
+                    self._scanned = found.start()  # its end is in a later chunk
+                    return
+                if end < 0:
+                    unclosed.add(found[3])
+                else:
+                    self._scanned = end + len(_ENDS[found[3]])
+            else:
                 tag = _Tag(found[2].decode(), found[1] == b"/", found[0].endswith(b"/>"), found.start(), found.end())
                 self._take(tag)
         last = self._held.rfind(b"<", self._scanned)  # a tag may continue in the next chunk

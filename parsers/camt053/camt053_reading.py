@@ -4,9 +4,10 @@ Names are those of ISO 20022. Versions differ in few places (BIC and BICFI, a pa
 them are looked at.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -14,6 +15,8 @@ from camt053_pieces import END, HEAD, BadXml, Document, parsed
 
 Row = dict[str, Any]
 _DATE_LENGTH = len("2024-12-31")
+#: 18 digits before the point and 5 behind it, as in ISO 20022; sums of them are exact.
+_AMOUNT = re.compile(r"[+-]?0*(?:[0-9]{1,18}(?:\.[0-9]{0,5}0*)?|\.[0-9]{1,5}0*)")
 
 
 class BadElement(ValueError):
@@ -35,11 +38,7 @@ def amount_of(element: Element | None) -> tuple[str | None, str | None]:
     if element is None or element.text is None:
         return None, None
     written = element.text.strip()
-    try:
-        is_number = Decimal(written).is_finite() and "_" not in written
-    except InvalidOperation:
-        is_number = False
-    if not is_number:
+    if _AMOUNT.fullmatch(written) is None:
         raise BadElement(f"has {written[:40]!r} as an amount, which is not a number")
     return written, element.get("Ccy")
 

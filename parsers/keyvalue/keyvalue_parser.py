@@ -217,7 +217,7 @@ class Shape:
 
     def row_of(self, line: Line) -> Row:
         row: Row = dict(self._columns or {})
-        rest: dict[str, str | list[str | None] | None] = {}
+        rest: dict[str, Any] = {}
         words = " ".join(line.words) or None
         for name, value in (*line.groups.items(), (self._text, words)):
             if self._columns is None or name in self._columns:
@@ -225,15 +225,17 @@ class Shape:
             elif value is not None:
                 rest[name] = value
         seen: set[str] = set()
+        repeated: dict[str, list[str | None]] = {}
         for key, value in line.pairs:
             if key in seen and self._rejects_repeated:
                 raise _Refused(f"has the key {key} again")
             is_column = _is_name(key) if self._columns is None else key in self._columns
             if is_column and key not in self._taken and key not in seen:
                 row[key] = value
+            elif key in repeated:
+                repeated[key].append(value)
             elif key in rest:
-                before = rest[key]
-                rest[key] = [*before, value] if isinstance(before, list) else [before, value]
+                rest[key] = repeated[key] = [rest[key], value]
             else:
                 rest[key] = value
             seen.add(key)

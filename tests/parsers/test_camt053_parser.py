@@ -223,3 +223,16 @@ def test_elements_in_any_order_are_all_accounted_for(parts: list[str]) -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_accounted_for(data: bytes) -> None:
     run(camt053_parser, data)
+
+
+@pytest.mark.parametrize("amount", ["9E999999", "1e3", "1" * 30, "0.1234567", "\u0661\u0662", "1_0", "NaN"])
+def test_an_amount_that_is_no_decimal_of_iso_20022_costs_its_entry_only(amount: str) -> None:
+    told = run(camt053_parser, document(ntry("a", amount, "DBIT"), ntry("b", "7.10000000", "DBIT")))
+    assert [row["signed_amount"] for row in told.rows["camt053_entries"]] == ["-7.10000000"]
+
+
+@pytest.mark.parametrize("opening", ["<!--", "<![CDATA["])
+def test_comments_that_never_end_take_linear_time(opening: str) -> None:
+    data = document(ntry("a", "5"))
+    told = run(camt053_parser, data[: data.index(b"</Stmt>")] + opening.encode() * 100_000)
+    assert [row["amount"] for row in told.rows["camt053_entries"]] == ["5"]

@@ -300,3 +300,9 @@ def test_a_cut_file_gives_the_rows_before_the_cut(tmp_path: Path, module: Module
         assert len(missing) <= (module is csv_parser), cut
         rejected = {line for line, _ in told.rejected}
         assert {line for line in bad if line < last} <= rejected and missing <= rejected
+
+
+def test_one_key_a_hundred_thousand_times_keeps_all_its_values(tmp_path: Path) -> None:
+    _, rows = read(keyvalue_parser, tmp_path, b"a=1 b=2 " * 100_000 + b"\n", columns="a")
+    (row,) = rows
+    assert json.loads(row["rest"]) == {"b": ["2"] * 100_000, "a": ["1"] * 99_999}

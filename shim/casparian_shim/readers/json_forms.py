@@ -45,6 +45,8 @@ _SURE_DIGITS = 18
 #: An array with more brackets is left to the decoder of lines, which counts how deep they are.
 _BRACKETS_MAX = 32
 _DEPTH_MAX = 32
+#: RE2 takes a pattern that is longer only after minutes, or not at all.
+_PATTERN_CHARACTERS_MAX = 64 * 1024
 
 Kind = Literal["text", "bare", "array"]
 
@@ -178,9 +180,10 @@ class _Parsed:
         shape = self._object()
         self._spaces()
         self._end_piece()
-        if self._at < len(self._line) or not _leaves(shape):
+        pattern = "".join(self._pattern)
+        if self._at < len(self._line) or not _leaves(shape) or len(pattern) > _PATTERN_CHARACTERS_MAX:
             raise NotOfAForm
-        return Form("".join(self._pattern), self._piece + 1, shape)
+        return Form(pattern, self._piece + 1, shape)
 
     def _object(self) -> dict[str, Any]:
         shape: dict[str, Any] = {}

@@ -122,7 +122,7 @@ def _parts(lines: LineBlock, decoder: Decoder, numbers: Numbers) -> Iterator[_Pa
             if form is not None and form.fits_all(data):
                 yield _Part(pa.arange(0, len(lines)), form.columns(data, decoder, numbers))
                 return
-        except (NotOfAForm, pa.ArrowInvalid):  # the pattern of very many names is too large
+        except (NotOfAForm, NotJson, pa.ArrowInvalid):  # the pattern of many names is too large
             return
         texts = split(data, lines.separator).cast(pa.string()).slice(0, len(lines))
     places = pa.arange(0, len(lines))
@@ -139,7 +139,7 @@ def _parts(lines: LineBlock, decoder: Decoder, numbers: Numbers) -> Iterator[_Pa
             return
         count = fits.true_count
         if count >= _LINES_MIN:
-            with suppress(NotOfAForm):  # they are decoded one by one, then
+            with suppress(NotOfAForm, NotJson):  # they are decoded one by one, then
                 yield _Part(places.filter(fits), form.columns(_text_of(texts.filter(fits)), decoder, numbers))
         rest = pc.invert(pc.fill_null(fits, False)) if count else pc.greater(places, places[0])
         texts, places = texts.filter(rest), places.filter(rest)

@@ -267,3 +267,20 @@ def test_any_text_is_a_copybook_or_refused(words: list[str], columns: tuple[int,
         copybook(" ".join(words), columns=columns).layout()
     except (BadCopybook, ValueError):
         return
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "01 R.\n" + "".join(f"{5 + each:02} A{each} OCCURS 1000.\n" for each in range(6)) + "40 Z PIC X.\n",
+            "items; at",
+        ),
+        ("01 R.\n05 A PIC " + "P" * 100_000 + ".\n", "a number of 100000 digits"),
+        ("01 R.\n05 A PIC P(1000000)9.\n", "a number of 1000001 digits"),
+        ("01 R.\n05 A PIC " + "P" * 100_000 + "!.\n", "which is not understood"),
+    ],
+)
+def test_a_description_without_end_is_refused_at_once(text: str, problem: str) -> None:
+    with pytest.raises(BadCopybook, match=problem):
+        copybook(text, columns=None).layout()

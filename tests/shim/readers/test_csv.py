@@ -365,3 +365,25 @@ def test_an_escape_is_text_before_a_character_that_needs_none() -> None:
     rows = rows_of(b'a,b\n"C:\\temp\\new",x\\y\n"say \\"hi\\"",x\\,y\n"a\\\\b",\\\\\n', escape="\\")
 
     assert [without_line(row) for row in rows] == [["C:\\temp\\new", "x\\y"], ['say "hi"', "x,y"], ["a\\b", "\\"]]
+
+
+def test_patterns_of_a_footer_and_of_tables_stay_apart() -> None:
+    data = b"a,b\n1,2\nTOTAL,1\n"
+    assert [row["a"] for row in read_csv(io.BytesIO(data), footer=re.compile("total", re.IGNORECASE))] == ["1"]
+    data = b"a,a2\n1,2\nTT,x\n3,4\ntotal,2\n"
+    tables = {"first": r"(?P<name>a),", "second": r"(?P<name>T)\1,"}
+    rows = [(table, [*row.values()]) for table, row in read_csv(io.BytesIO(data), tables=tables, footer="(?i)TOTAL")]
+    assert rows == [("first", ["1", "2", 2]), ("second", ["3", "4", 4])]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"header": -1}, {"skip_lines": -1}, {"footer": -1}, {"footer": "("}, {"preamble": "("}, {"tables": {"t": "("}}],
+)
+def test_numbers_and_patterns_that_are_none_are_refused(options: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        read_csv(io.BytesIO(b"a,b\n1,2\n"), **options)
+
+
+def test_more_lines_to_skip_than_there_are_end_with_the_file() -> None:
+    assert list(read_csv(io.BytesIO(b"a,b\n1,2\n"), skip_lines=10**30)) == []

@@ -251,3 +251,17 @@ def everything(data: bytes, *, least: int, numbers: Any) -> object:
             patch.setattr(jsonl, "hidden", lambda data: None)
         reader = read_jsonl(io.BytesIO(data), numbers=numbers, offsets=True)
         return list(reader), [(bad.line, bad.reason, bad.raw) for bad in reader.rejected.first]
+
+
+def test_an_exponent_out_of_range_costs_its_line_only() -> None:
+    data = b'{"a": 1e999999999999999999999}\n{"a": 1.5}\n{"a": true}\n{"a": 2.5}\n'
+    read = read_jsonl(io.BytesIO(data), numbers="exact")
+    assert [row["a"] for row in read] == [Decimal("1.5"), True, Decimal("2.5")]
+    assert [(bad.line, "exponent is out of range" in bad.reason) for bad in read.rejected.first] == [(1, True)]
+
+
+def test_a_line_with_a_hundred_thousand_names_is_rejected_at_once() -> None:
+    data = b"{" + b",".join(b'"a%d":1' % place for place in range(100_000)) + b"}\n"
+    read = read_jsonl(io.BytesIO(data))
+    assert list(read) == []
+    assert [bad.reason[:36] for bad in read.rejected.first] == ["has names beyond the first 4,096 of "]

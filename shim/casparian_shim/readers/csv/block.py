@@ -59,7 +59,8 @@ class Ordinary:
     field_count: int
     comment: str | None = None
     #: Lines that this matches are no records.
-    other: re.Pattern[str] | None = None
+    #: The patterns of lines that are no records.
+    others: tuple[re.Pattern[str], ...] = ()
 
     @property
     def can_read(self) -> bool:
@@ -162,8 +163,10 @@ class Ordinary:
             return True
         if lines.has_blank_line:
             return True
-        other = self.other
-        return other is not None and any(map(other.match, lines.texts.slice(start, stop - start).to_pylist()))
+        return bool(self.others) and any(map(self._is_other, lines.texts.slice(start, stop - start).to_pylist()))
+
+    def _is_other(self, text: str | None) -> bool:
+        return text is not None and any(pattern.match(text) is not None for pattern in self.others)
 
     def unusual(
         self, lines: LineBlock, start: int, stop: int, *, has_tail_after: bool = False
@@ -196,9 +199,8 @@ class Ordinary:
             if may_have(mark):
                 is_good = pc.and_not(is_good, pc.starts_with(texts, mark))
         is_good = pc.fill_null(is_good, False)
-        if self.other is not None:
-            others = [text is not None and self.other.match(text) is not None for text in texts.to_pylist()]
-            is_good = pc.and_not(is_good, pa.array(others, pa.bool_()))
+        if self.others:
+            is_good = pc.and_not(is_good, pa.array(map(self._is_other, texts.to_pylist()), pa.bool_()))
         enclosing = []
         if has_quotes is not None:
             encloses = pc.and_(is_good, pc.and_(has_quotes, pc.not_equal(separators, self.field_count - 1)))

@@ -81,12 +81,19 @@ def read_csv(
         columns=columns,
         skip_lines=skip_lines,
         comment=comment,
-        preamble=None if preamble is None else re.compile(preamble),
+        preamble=None if preamble is None else _compiled("preamble", preamble),
         footer_lines=footer if isinstance(footer, int) else 0,
-        footer=None if footer is None or isinstance(footer, int) else re.compile(footer),
-        tables={name: re.compile(pattern) for name, pattern in (tables or {}).items()},
+        footer=None if footer is None or isinstance(footer, int) else _compiled("footer", footer),
+        tables={name: _compiled("tables", pattern) for name, pattern in (tables or {}).items()},
         pads=ragged == "pad",
         line_ends=line_ends,
         record_bytes_max=record_bytes_max,
     )
     return records(source, lambda input: Reading(input, options).blocks(), encoding=encoding, **common)
+
+
+def _compiled(name: str, pattern: str | re.Pattern[str]) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as cause:
+        raise ValueError(f"{pattern!r:.200} is not a valid pattern for {name}: {cause}") from None

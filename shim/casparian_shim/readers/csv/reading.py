@@ -51,10 +51,9 @@ class Options:
     record_bytes_max: int
 
     @property
-    def other(self) -> re.Pattern[str] | None:
-        """What lines match that are no records."""
-        patterns = [*self.tables.values(), *([self.footer] if self.footer is not None else [])]
-        return re.compile("|".join(f"(?:{each.pattern})" for each in patterns)) if patterns else None
+    def others(self) -> tuple[re.Pattern[str], ...]:
+        """The patterns of lines that are no records."""
+        return (*self.tables.values(), *([self.footer] if self.footer is not None else []))
 
 
 @dataclass(slots=True)
@@ -117,9 +116,9 @@ class Reading:
     def _begin(self) -> None:
         """Pass over what comes before the first record."""
         options = self._options
-        for _ in range(options.skip_lines):
-            if self._lines.has(self._at):
-                self._skip(What.SKIPPED_LINE)
+        stop = self._at + options.skip_lines
+        while self._at < stop and self._lines.has(self._at):
+            self._skip(What.SKIPPED_LINE)
         if options.tables:
             self._pass_over_preamble(list(options.tables.values()))
             if self._lines.has(self._at):
@@ -186,7 +185,7 @@ class Reading:
         self._names = names
         self._judge = self._judge_of(len(names))
         options = self._options
-        self._ordinary = Ordinary(options.dialect, len(names), options.comment, options.other)
+        self._ordinary = Ordinary(options.dialect, len(names), options.comment, options.others)
 
     def _judge_of(self, field_count: int | None) -> Judge:
         options = self._options

@@ -18,6 +18,7 @@ from casparian_shim.readers.fixed_width.picture import BadCopybook, Description,
 from casparian_shim.readers.fixed_width.sentences import Entry, Occurs, entries_of
 
 Unset = Literal["reject", "null"]
+_ITEMS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ class Copybook:
         chosen = self.records.get(next(iter(self.records)) if record is None else record.upper())
         if chosen is None:
             raise ValueError(f"{record!r} is not a record of the copybook: {', '.join(self.records)}")
+        if (count := _item_count(chosen)) > _ITEMS_MAX:
+            raise BadCopybook(chosen.entry.line, f"describes {count:,} items; at most {_ITEMS_MAX:,} are read")
         taken = frozenset(name.upper() for name in take)
         redefining = {item.name for item in _all(chosen) if item.entry.redefines}
         if unknown := sorted(taken - redefining):
@@ -130,6 +133,11 @@ class Copybook:
             if plan.laid_out({table.name: table.occurs.least}).counters.get(counter) != most.counters[counter]:
                 raise BadCopybook(table.entry.line, f"depends on {counter}, which comes after it")
         return VariableLayout(most.fields, most.length, True, plan, tables, least.length)
+
+
+def _item_count(item: Item) -> int:
+    """How many elementary items there are with all occurrences."""
+    return item.occurs.most * (1 if item.elementary is not None else sum(map(_item_count, item.items)))
 
 
 def _all(item: Item) -> Iterator[Item]:

@@ -90,6 +90,8 @@ _NUMERIC = re.compile(r"(S?)(P*)(9*)(V?)(P*)(9*)(P*)")
 _ALPHANUMERIC = re.compile(r"[XA9B0/]+")
 _EDITED = re.compile(r"(?:[Z9*+\-,.$€£¥BPV0/]|CR|DB)+")
 _SYMBOLS_MAX = 1 << 20
+_SYMBOLS_OF_NUMBERS = re.compile(r"[S9VP]+")
+_NUMBER_SYMBOLS_MAX = 256
 _BINARY_WIDTHS = ((4, 2), (9, 4), (18, 8))
 
 
@@ -101,7 +103,9 @@ def elementary(item: Description, line: int, *, native: ByteOrder) -> Elementary
             return Elementary(4 if usage == "float" else 8, "bytes")
         raise BadCopybook(line, "has neither a PICTURE nor items of its own")
     symbols = _expanded(item.picture, line)
-    numeric = _NUMERIC.fullmatch(symbols)
+    if len(symbols) > _NUMBER_SYMBOLS_MAX and _SYMBOLS_OF_NUMBERS.fullmatch(symbols):
+        raise BadCopybook(line, f"has a number of {len(symbols)} digits; at most 38 are read")
+    numeric = _NUMERIC.fullmatch(symbols) if len(symbols) <= _NUMBER_SYMBOLS_MAX else None
     if numeric is not None and "9" in symbols:
         return _number(numeric, item, usage, line, native)
     if usage == "national" or set(symbols) == {"N"}:
