@@ -10,6 +10,7 @@ import datetime
 import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import count
 from typing import Any, Unpack
 
 from casparian_shim.errors import CasparianError, ErrorCode
@@ -162,7 +163,10 @@ def _begun(names: Sequence[str], skips: Sequence[tuple[What, int]], before: int)
 def _rows(sheet: Any) -> Iterator[Any]:
     """The cells of each row; at last what is wrong with the rest, if it cannot be read."""
     rows = sheet.iter_rows()
-    while True:
+    for at in count(1):
+        if at > SHEET_ROWS_MAX:  # openpyxl gives an empty row for each number that was left out
+            yield f"cannot be read, nor what follows: a sheet has at most {SHEET_ROWS_MAX:,} rows"
+            return
         try:
             cells = next(rows, None)
         except Exception as cause:  # noqa: BLE001 - the errors of openpyxl, of zipfile and of the XML parser

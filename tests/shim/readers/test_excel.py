@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from casparian_shim import BadHeader, read_excel, sheet_names
+from casparian_shim.readers import excel
 from casparian_shim.readers.excel import NoOpenpyxl
 from casparian_shim.readers.members import ArchiveTooLarge, BadArchive
 from tests.worker.test_records import Played
@@ -146,3 +147,14 @@ def test_a_workbook_has_no_byte_offsets() -> None:
     assert [(bad.line, bad.offset) for bad in reader.rejected.first] == [(2, None)]
     with pytest.raises(ValueError, match="-1 is not a valid skip_rows"):
         read(data, skip_rows=-1)
+
+
+def test_a_row_number_beyond_the_sheet_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(excel, "SHEET_ROWS_MAX", 1_000)
+    made, data = io.BytesIO(), workbook([["a"], ["1"], ["2"]])
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+        for info in old.infolist():
+            new.writestr(info, old.read(info).replace(b'<row r="3"', b'<row r="1000000000"'))
+    rows, bad = read(made.getvalue())
+    assert [row["a"] for row in rows] == ["1"]
+    assert bad == [(1_001, "cannot be read, nor what follows: a sheet has at most 1,000 rows")]

@@ -58,7 +58,6 @@ class Ordinary:
     dialect: Dialect
     field_count: int
     comment: str | None = None
-    #: Lines that this matches are no records.
     #: The patterns of lines that are no records.
     others: tuple[re.Pattern[str], ...] = ()
 
