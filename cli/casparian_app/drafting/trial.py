@@ -95,12 +95,13 @@ def _trial(path: Path, run: InputRun) -> Trial:
 def _first_reason(run: InputRun) -> str:
     """Why most of the bad rows are bad, by the first example of it."""
     found = [
-        (count, each.examples[key][0])
+        (count, key, each.examples[key][0])
         for each in run.outputs.values()
         for key, count in each.violations.items()
         if each.examples.get(key)
     ]
     if not found:
         return ""
-    example = max(found, key=lambda pair: pair[0])[1]
-    return example.got or f"expected {example.expected}"
+    _, (code, column), example = max(found, key=lambda each: each[0])
+    where = f"{code} in {column}: " if column else ""
+    return f"{where}{example.got or f'expected {example.expected}'}"

@@ -81,7 +81,7 @@ def test_packed_numbers_among_ebcdic_are_no_lines() -> None:
     records = (f"{n:08}{'NAME':<20}".encode("cp037") + number for n, number in enumerate(packed))
     found = detect(Sample.of_bytes(b"".join(records)))
     assert found.kind == "binary"
-    assert "--premade fixed_width --param copybook=COPYBOOK" in found.evidence[-1]
+    assert "--premade fixed_width --param copybook=COPYBOOK" in found.evidence[0]
 
 
 def test_broken_json_lines_are_named() -> None:

@@ -62,7 +62,7 @@ def detect(sample: Sample) -> Detected:
     if encoding.name in EBCDIC and verdict.kind in ("delimited", "multiline", "key_value", "text"):
         controls = sum(unicodedata.category(each) == "Cc" for line in text.lines for each in line)
         if controls * 50 > sum(map(len, text.lines)):
-            return Detected("binary", 1.0, (*encoding.evidence, _PACKED), encoding.doubts)
+            return Detected("binary", 1.0, (_PACKED, *encoding.evidence), encoding.doubts)
     if verdict.kind in ("xml", "camt053"):
         encoding = _as_declared(encoding, text, sample)
     return replace(
