@@ -50,7 +50,7 @@ def read_any(name: str, data: bytes) -> None:
         return
     options = OPTIONS[name](choice[:3])
     said = _said(name, body, options)
-    if name != "open_member":
+    if name not in ("open_member", "read_excel"):  # a workbook is not read in order of bytes
         for problem in account(said, len(body)):
             raise Wrong(f"{name} with {options}: {problem}")
     if name in ("open_member", "read_excel") or len(body) > _COMPARED_MAX:
