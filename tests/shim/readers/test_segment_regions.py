@@ -10,6 +10,7 @@ import pytest
 
 from casparian_shim import read_segments
 from casparian_shim.readers.segments import reader
+from tests.cost import assert_linear
 from tests.shim.readers.test_segments import HEAD, blocks_of, careful_only, edifact, hl7, read_every_way, x12
 
 LINES = (HEAD, b"EVN|A01|20240131", b"PID|1||M1^^^H^MR||DOE^JOHN", b"OBX|1|TX|A||text \\T\\ more|||F", b"NTE|1")
@@ -103,3 +104,16 @@ def test_many_blank_lines_are_not_held() -> None:
     assert ([row["segment"] for row in rows], [line for line, *_ in rejects]) == (["MSH", "PID"], [1_103])
     rows, rejects = read_every_way(hl7(HEAD, b"PID|1", *[b""] * 900, b"no id"), sizes=(64,))
     assert ([row["segment"] for row in rows], [line for line, *_ in rejects]) == (["MSH"], [2, 903])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"ISA*", b"ISA*00*", b"ISA*GS*", b"xISA*", b"IEA*ISA*", b"UNB+", b"UNA:+.? ", b"UNZ+UNB+UNOA:", b"'UNH", b"GS*"],
+    ids=repr,
+)
+def test_headers_in_one_line_take_time_that_is_linear(head: bytes) -> None:
+    def read(count: int) -> None:
+        records = read_segments(io.BytesIO(head * count), format="edifact" if b"UN" in head else "x12")
+        assert not list(records) and records.rejected.count
+
+    assert_linear(read, 300)

@@ -24,6 +24,7 @@ from casparian_worker.detection.detect import kind_of_file
 from casparian_worker.detection.rows import first_rows
 from casparian_worker.detection.sample import Block
 from casparian_worker.detection.text import read_text
+from tests.cost import assert_linear
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 ISA = "ISA*00*          *00*          *ZZ*SENDER         *ZZ*RECEIVER       *240131*1200*U*00401*000000001*0*P*>~GS*HC~"
@@ -156,15 +157,7 @@ HARD = {
 @pytest.mark.parametrize("end", [b"", b"\n\xe9\n"])
 @pytest.mark.parametrize("name", HARD)
 def test_the_time_is_linear_in_the_sample(name: str, end: bytes) -> None:
-    def seconds(size: int) -> float:
-        data = HARD[name] * (size // len(HARD[name])) + end
-        began = time.process_time()
-        judged(data)
-        return time.process_time() - began
-
-    seconds(1 << 10)
-    small, large = seconds(1 << 16), seconds(1 << 19)
-    assert large < 40 * small + 0.5  # eight times the bytes; quadratic would be 64
+    assert_linear(lambda size: judged(HARD[name] * (size // len(HARD[name])) + end), 1 << 16)
 
 
 def test_a_large_file_is_judged_by_blocks_from_all_over(tmp_path: Path) -> None:

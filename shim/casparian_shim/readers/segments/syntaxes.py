@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from casparian_shim.readers.segments.segment import split_released
 from casparian_shim.readers.segments.separators import (
@@ -44,10 +45,12 @@ _MARKS = "[!-/:-@\\[-`{-~\x01-\x1f]"
 _LINE_END = re.compile(rb"\r\n?|\n")
 _HL7_END = re.compile(rb"\x1c?(?:\r\n?|\n)|\x1c")
 _GS = re.compile(rb"(" + _MARKS.encode() + rb")(?:\r\n?|\n)?GS(" + _MARKS.encode() + rb")")
-_ISA_START = re.compile(rb"ISA" + _MARKS.encode())
+_LINE_OR_ISA = re.compile(rb"(\r\n?|\n)|ISA" + _MARKS.encode())
 _UNB_START = re.compile(rb"UNA[^A-Za-z0-9 ]{2}[.,][^A-Za-z0-9]{3}|UNB[+\x1d]")
+_LINE_OR_UNB = re.compile(rb"(\r\n?|\n)|" + _UNB_START.pattern)
 _INTERCHANGE_START = re.compile(rb"(?:UNA[^A-Za-z0-9 ]{2}[.,][^A-Za-z0-9]{2})?UNB[+\x1d]UNO[A-Z][:\x1f]")
 _MESSAGE_START = re.compile(rb"'(?:\r\n?|\n)?(UN[GH]\+)")
+_START_BYTES = 8
 _GUESS_BYTES = 1024
 _ISA_BYTES = 106
 
@@ -169,6 +172,9 @@ class Hl7Syntax(Syntax):
 class _TerminatedSyntax(Syntax):
     """Segments end with a terminator, and perhaps a line end behind it. Blanks before a segment are passed over."""
 
+    #: A line end (its group 1), or where a header seems to begin.
+    line_or_start: ClassVar[re.Pattern[bytes]]
+
     def pieces(self, data: bytes, at: int, is_last: bool) -> Iterator[Piece]:
         while at < len(data):
             start = self.begin_of(data, at)
@@ -239,21 +245,31 @@ class _TerminatedSyntax(Syntax):
         return data.find(mark, start)
 
     def _junk(self, data: bytes, at: int, is_last: bool) -> tuple[int, int] | None:
-        """A line of what comes before the first header; the header may begin within the line."""
-        line = _LINE_END.search(data, at)
-        if not is_last and (line is None or len(data) - line.end() < _GUESS_BYTES):
-            return None
-        header = self._next_header(data, at, line.start() if line is not None else len(data))
-        if header is not None:
-            return header
-        return line.span() if line is not None else (len(data), len(data))
+        """A line of what comes before the first header, or what of it stands before a header.
 
-    def _next_header(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
+        Whichever comes first is searched for, and no farther: headers that follow each other on one line cost linear time.
+        """
+        found = self.line_or_start.search(data, at)
+        if (
+            found is not None and found.start() == at and found[1] is None
+        ):  # what is here is no header, or not a whole one
+            found = self.line_or_start.search(data, at + 1)
+        if not is_last and (found is None or len(data) - found.end() < _GUESS_BYTES):
+            return None
+        message = self._next_message(data, at, found.start() if found is not None else len(data))
+        if message is not None or found is None:
+            return message or (len(data), len(data))
+        return found.span() if found[1] is not None else (found.start(), found.start())
+
+    def _next_message(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
+        """Where a message begins up to `stop`, its header being lost; its separators are taken."""
         raise NotImplementedError
 
 
 @dataclass(slots=True)
 class X12Syntax(_TerminatedSyntax):
+    line_or_start = _LINE_OR_ISA
+
     def __post_init__(self) -> None:
         self.format, self.message_start, self.message_end = "x12", "ST", "SE"
         self.outside = frozenset({"ISA", "GS", "GE", "IEA", "TA1"})
@@ -322,23 +338,25 @@ class X12Syntax(_TerminatedSyntax):
                 return after if data[after : after + 1] == mark else stop if after < len(data) else -1
         return stop
 
-    def _next_header(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
-        isa = _ISA_START.search(data, at + 1, stop)
-        gs = _GS.search(data, at, min(len(data), stop + 8))
-        if gs is not None and (isa is None or gs.start() < isa.start()):
-            separators = _guessed(data[at : gs.end() + _GUESS_BYTES], gs[2])
-            if separators is not None:
-                self.separators = separators
-                return gs.start(), gs.start(2) - 2
-        return (isa.start(), isa.start()) if isa is not None else None
+    def _next_message(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
+        gs = _GS.search(data, at, min(len(data), stop + _START_BYTES))
+        separators = (
+            _guessed(data[at : gs.end() + _GUESS_BYTES], gs[2]) if gs is not None and gs.start() <= stop else None
+        )
+        if gs is None or separators is None:
+            return None
+        self.separators = separators
+        return gs.start(), gs.start(2) - 2
 
 
 def _guessed(head: bytes, field: bytes) -> Separators | None:
     """The separators around a damaged ISA: what most often stands before GS, ST, SE and GE is the terminator."""
     mark = re.escape(field)
+    if b"ST" + field not in head:
+        return None
     before = re.findall(rb"(" + _MARKS.encode() + rb")(?:\r\n?|\n)?(?:GS|ST|SE|GE)" + mark, head)
     terminators = [each for each in before if each != field]
-    if not terminators or b"ST" + field not in head:
+    if not terminators:
         return None
     terminator = max(reversed(terminators), key=terminators.count)
     isa_end = re.search(mark + rb"(.)" + re.escape(terminator) + rb"(?:\r\n?|\n)?GS" + mark, head, re.DOTALL)
@@ -349,6 +367,7 @@ def _guessed(head: bytes, field: bytes) -> Separators | None:
 
 @dataclass(slots=True)
 class EdifactSyntax(_TerminatedSyntax):
+    line_or_start = _LINE_OR_UNB
     _is_after_una: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -422,13 +441,12 @@ class EdifactSyntax(_TerminatedSyntax):
             stop += 1
         return -1
 
-    def _next_header(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
-        unb = _UNB_START.search(data, at + 1, stop)
-        message = _MESSAGE_START.search(data, at, min(len(data), stop + 8))
-        if message is not None and (unb is None or message.start() < unb.start()):
-            self.separators = EDIFACT_USUAL
-            return message.start(), message.start(1)
-        return (unb.start(), unb.start()) if unb is not None else None
+    def _next_message(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
+        message = _MESSAGE_START.search(data, at, min(len(data), stop + _START_BYTES))
+        if message is None or message.start() > stop:
+            return None
+        self.separators = EDIFACT_USUAL
+        return message.start(), message.start(1)
 
 
 SYNTAXES: dict[Format, type[Syntax]] = {"hl7": Hl7Syntax, "x12": X12Syntax, "edifact": EdifactSyntax}
