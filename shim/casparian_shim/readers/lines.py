@@ -147,7 +147,12 @@ class LineBlock:
     def __len__(self) -> int:
         if self.separator is None or "raw" in self.__dict__:
             return len(self.sizes)
-        return int(self._is_end.true_count) + (not self.data.endswith(self.separator))
+        return self._length
+
+    @cached_property
+    def _length(self) -> int:
+        separator = self.separator or b"\n"
+        return self.data.count(separator) + (not self.data.endswith(separator))
 
     # --- whole columns ---
 
@@ -198,10 +203,7 @@ class LineBlock:
         """Whether some line has nothing in it."""
         if self.separator is None:
             return bool(pc.any(pc.equal(pc.binary_length(self.raw), 0)).as_py())
-        is_end, size = self._is_end, len(self.separator)
-        if self.data.startswith(self.separator):
-            return True
-        return bool(pc.and_(is_end.slice(0, max(0, len(is_end) - size)), is_end.slice(size)).true_count)
+        return self.data.startswith(self.separator) or 2 * self.separator in self.data
 
     def end_before(self, place: int) -> int:
         """The byte offset where the line at `place` begins, or where the last line ends."""

@@ -1,12 +1,16 @@
 """The lines of delimited text, with as many lines ahead as a record may need to be judged.
 
-It also keeps back a footer of so many lines, which only the end of the file shows.
+It also keeps back a footer of so many lines, which only the end of the file shows. In a long file of ordinary records the blocks
+that follow are read by threads before it is their turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
+from casparian_shim.readers.csv.block import Ordinary, Whole
 from casparian_shim.readers.lines import LineBlock
 from casparian_shim.readers.source import RAW_BYTES_MAX
 
@@ -165,6 +169,13 @@ class Ahead:
                 break
         return b"".join(pieces)[:RAW_BYTES_MAX]
 
+    def blocks_after(self, block: LineBlock, count: int) -> list[LineBlock]:
+        """The blocks that follow this one, at most `count`. Reads on for them."""
+        place = next(place for place, each in enumerate(self._texts, 1) if each.block is block)
+        while len(self._texts) < place + count and not self._is_at_end:
+            self._reads(self._read)
+        return [each.block for each in self._texts[place : place + count]]
+
     def drop_before(self, number: int) -> None:
         while self._texts and self._texts[0].stop <= number:
             del self._texts[0]
@@ -189,3 +200,56 @@ class Ahead:
                 self._read = self._texts[-1].stop
                 self._known = self._read - self._footer_lines
         return number < self._read
+
+
+class Beforehand:
+    """What `Ordinary.whole` makes of blocks, by threads and before it is their turn.
+
+    Nearly all of it is done by pyarrow, which lets other threads run meanwhile. A short file has no threads.
+    """
+
+    #: How many blocks are read beforehand.
+    BLOCKS = 2
+    _USUAL_BLOCKS_FIRST = 3
+    #: Whether threads have a processor to themselves.
+    has_processors = len(os.sched_getaffinity(0)) > 1
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        #: By the number of a block's first line; of these records.
+        self._found: dict[int, Future[Whole | None]] = {}
+        self._ordinary: Ordinary | None = None
+        self._usual_blocks = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there have been so many blocks of ordinary records that the next ones will be such too."""
+        return self.has_processors and self._usual_blocks >= self._USUAL_BLOCKS_FIRST
+
+    def begin(self, ordinary: Ordinary, blocks: Sequence[LineBlock]) -> None:
+        """Have these blocks read, the current one first, and forget all others."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.BLOCKS, "read_csv")
+        before, self._found = self._found if ordinary is self._ordinary else {}, {}
+        self._ordinary = ordinary
+        for block in blocks:
+            found = before.get(block.first)
+            self._found[block.first] = self._pool.submit(_whole, ordinary, block) if found is None else found
+
+    def whole(self, ordinary: Ordinary, lines: LineBlock, start: int, stop: int) -> Whole | None:
+        """The same as `ordinary.whole`."""
+        found = self._found.pop(lines.first, None)
+        if found is None or ordinary is not self._ordinary or start > 0 or stop < len(lines):
+            whole = ordinary.whole(lines, start, stop)
+        else:
+            whole = found.result()
+        self._usual_blocks = self._usual_blocks + 1 if whole is not None else 0
+        return whole
+
+    def end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _whole(ordinary: Ordinary, block: LineBlock) -> Whole | None:
+    return ordinary.whole(block, 0, len(block))

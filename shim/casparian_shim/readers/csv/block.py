@@ -325,7 +325,7 @@ def _ends(
         for column in columns
     ]
     values = reduce(pc.add, stops).cast(pa.int64())
-    ends = pc.add(pc.add(values, begin), pa.arange(marks, marks * (count + 1), marks))
+    ends = pc.add(values, pa.arange(begin + marks, begin + marks * count + 1, marks))
     last = ends[-1].as_py()
     if last == end:
         return ends

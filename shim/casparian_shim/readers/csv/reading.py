@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from casparian_shim.readers import source
 from casparian_shim.readers.blocks import RAW_ENCODING, BadHeader, BadRecord, Block, NotTheEncoding, Reject, Skip
-from casparian_shim.readers.csv.ahead import Ahead
+from casparian_shim.readers.csv.ahead import Ahead, Beforehand
 from casparian_shim.readers.csv.block import Ordinary
 from casparian_shim.readers.csv.header import better_delimiter, column_names
 from casparian_shim.readers.csv.record import Judge, Seen, Verdict
@@ -90,6 +90,7 @@ class Reading:
         self._seen = Seen()
         #: Whether the block before had only ordinary lines.
         self._is_usual = True
+        self._beforehand = Beforehand()
         self._made = _Made()
         self._tally = _Tally()
 
@@ -109,6 +110,7 @@ class Reading:
                 self._skip(What.FOOTER)
             yield self._block()
         finally:
+            self._beforehand.end()
             self._tally.say(self._options.dialect, self._judge.field_count)
 
     # --- before the records ---
@@ -221,7 +223,9 @@ class Reading:
         )
         whole = None
         if self._is_usual and not has_tail_after and not self._is_padding(lines.first + stop - 1):
-            whole = ordinary.whole(lines, start, stop)
+            if self._beforehand.is_due:
+                self._beforehand.begin(ordinary, [lines, *self._lines.blocks_after(lines, Beforehand.BLOCKS)])
+            whole = self._beforehand.whole(ordinary, lines, start, stop)
         self._is_usual = whole is not None
         if whole is None:
             unusual, enclosing = ordinary.unusual(lines, start, stop, has_tail_after=has_tail_after)
