@@ -16,9 +16,24 @@ for _number in (signal.SIGINT, signal.SIGQUIT):  # a shell starts what it puts i
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+_TESTS = Path(__file__).parent
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("searching", deadline=None)
 settings.load_profile("repeatable")
+
+
+#: Where single files take longest. They come first, so that at the end no process waits for one file of another.
+_LONG = ("sentinel/projection", "cli", "simulation", "hostile", "end_to_end", "crash", "parsers", "docs", "shim")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent
+        name = folder.relative_to(_TESTS).as_posix() if folder.is_relative_to(_TESTS) else ""
+        return next((place for place, long in enumerate(_LONG) if name.startswith(long)), len(_LONG))
+
+    items.sort(key=place)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

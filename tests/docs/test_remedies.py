@@ -10,7 +10,9 @@ import ast
 import re
 import shlex
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import rich_click as click
@@ -52,6 +54,7 @@ def leaf(words: list[str]) -> tuple[click.Command, click.Context, list[str]]:
     return command, context, rest
 
 
+@cache
 def fault(line: str) -> str:
     """Why this command line cannot be typed; empty when it can. A value may be missing: a sentence names the command."""
     line = _ENDS.split(_OPTIONAL.sub(" ", line.strip()))[0]
@@ -102,22 +105,25 @@ def prose_of(tree: ast.AST) -> set[int]:
     return prose
 
 
-def texts_of(tree: ast.AST, without: Collection[int] = ()) -> Iterator[tuple[int, str]]:
-    """Every string of a module with its line, but for some; values of an f-string as one word."""
+def texts_of(tree: ast.AST, prose: Collection[int] = ()) -> Iterator[tuple[int, str, bool]]:
+    """Every string of a module with its line, and whether it is prose; values of an f-string as one word."""
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
-        if id(node) in without:
-            continue
         if isinstance(node, ast.JoinedStr):
             pieces = [str(part.value) if isinstance(part, ast.Constant) else _VALUE for part in node.values]
-            yield node.lineno, "".join(pieces)
+            yield node.lineno, "".join(pieces), id(node) in prose
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            yield node.lineno, node.value
+            yield node.lineno, node.value, id(node) in prose
+
+
+@cache
+def _roots() -> frozenset[str]:
+    return frozenset(casparian.list_commands(click.Context(casparian)))
 
 
 def lines_in_prose(text: str) -> Iterator[str]:
     """Command lines in backticks, with and without the program's name."""
-    roots = set(casparian.list_commands(click.Context(casparian)))
+    roots = _roots()
     for quoted in _QUOTED.findall(text):
         words = quoted.split()
         if not words:
@@ -140,20 +146,34 @@ def lines_in_fences(page: str) -> Iterator[str]:
                 yield text
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
+class Text(NamedTuple):
+    """A string of the code."""
+
+    module: str
+    line: int
+    text: str
+    #: It is a docstring or a help text.
+    is_prose: bool
+
+
+@cache
+def texts() -> list[Text]:
+    """Every string of all packages."""
+    found: list[Text] = []
+    for path in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))):
+        tree, name = ast.parse(path.read_text("utf-8")), str(path.relative_to(ROOT))
+        prose = prose_of(tree)
+        found += [Text(name, node_line, text, is_prose) for node_line, text, is_prose in texts_of(tree, prose)]
+    return found
 
 
 def named_in_code() -> list[tuple[str, str]]:
     found = []
-    for name, tree in modules():
-        for number, text in texts_of(tree):
-            place = f"{name}:{number}"
-            found += [(place, line) for line in lines_in_prose(text)]
-            examples = [line for line in text.splitlines() if line.startswith("casparian ") and "\n" in text]
-            found += [(place, line) for line in examples if "`" not in line]
+    for name, number, text, _is_prose in texts():
+        place = f"{name}:{number}"
+        found += [(place, line) for line in lines_in_prose(text)]
+        examples = [line for line in text.splitlines() if line.startswith("casparian ") and "\n" in text]
+        found += [(place, line) for line in examples if "`" not in line]
     return found
 
 
@@ -186,8 +206,8 @@ def test_every_command_line_that_is_named_can_be_typed(named: object) -> None:
 def test_a_message_names_every_argument_that_its_command_needs() -> None:
     named = [
         (f"{name}:{number}", line)
-        for name, tree in modules()
-        for number, text in texts_of(tree, prose_of(tree))
+        for name, number, text, is_prose in texts()
+        if not is_prose
         for line in lines_in_prose(text)
         if not fault(line) and "/events" not in name  # the catalogue of events documents, it tells nobody what to do
     ]
@@ -212,5 +232,5 @@ def test_a_line_that_cannot_be_typed_is_found(line: str) -> None:
 
 def test_texts_are_found_in_every_kind_of_string() -> None:
     tree = ast.parse("a = '`casparian jobs`'\nb = f'`casparian job show {a}`'\nc = '`log verify`' '`trust add`'")
-    found = [line for _, text in texts_of(tree) for line in lines_in_prose(text)]
+    found = [line for _, text, _is_prose in texts_of(tree) for line in lines_in_prose(text)]
     assert found == ["casparian jobs", f"casparian job show {_VALUE}", "casparian log verify", "casparian trust add"]

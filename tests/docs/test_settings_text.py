@@ -9,7 +9,7 @@ import pytest
 from casparian.shipped import BundledFileMissing, allowed_values, bundled, fields_of_settings, read_documented
 from casparian_protocol.home import Home
 from casparian_protocol.settings import Settings, known_keys, load
-from tests.docs.test_remedies import modules, prose_of, texts_of
+from tests.docs.test_remedies import texts
 
 ROOT = Path(__file__).parents[2]
 TEXT = bundled("config/casparian.toml").read_text(encoding="utf-8")
@@ -61,9 +61,9 @@ def test_every_setting_that_a_page_or_message_names_exists() -> None:
     groups = "|".join(Settings.model_fields)
     pattern = re.compile(rf"`(({groups})\.[a-z_]+)`")
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    texts = [(page.name, page.read_text("utf-8")) for page in pages if page.name != "CHANGELOG.md"]
-    texts += [(name, text) for name, tree in modules() for _line, text in texts_of(tree, prose_of(tree))]
-    named = {(name, found[0]) for name, text in texts for found in pattern.findall(text)}
+    said = [(page.name, page.read_text("utf-8")) for page in pages if page.name != "CHANGELOG.md"]
+    said += [(each.module, each.text) for each in texts() if not each.is_prose]
+    named = {(name, found[0]) for name, text in said for found in pattern.findall(text)}
     assert len(named) > 30
     tables = {"quarantine.fix_orders"}
     assert sorted((name, key) for name, key in named if key not in known_keys() and key not in tables) == []

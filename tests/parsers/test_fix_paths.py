@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from fix_tables import Clock
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from casparian.demo.fix_logs import generate, write_big_log
@@ -104,6 +104,7 @@ DAMAGES = [
 LINES = st.tuples(st.sampled_from(SHAPES), st.sampled_from(range(len(DAMAGES))), st.integers(1, 4))
 
 
+@settings(max_examples=60)
 @given(
     lines=st.lists(LINES, max_size=12),
     separator=st.sampled_from(["|", "\x01", "^A", "<SOH>", ";"]),

@@ -209,6 +209,7 @@ def test_only_texts_that_come_again_have_a_dictionary(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
+@settings(max_examples=30)
 def test_the_size_of_rows_is_the_sum_of_the_sizes_of_each(start: int, count: int) -> None:
     rows = pa.Table.from_batches([LARGE]).append_column("text", [pa.array([None, "", "é"] * 100)])
     rows = rows.append_column("key", [pa.array([f"{number}" for number in range(300)])])

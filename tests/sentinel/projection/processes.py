@@ -40,13 +40,24 @@ class RunningProjector:
 
     def hear(self, key: str, at_least: int | None = None) -> dict[str, Any]:
         """What it says next of this kind (with a number at least so large)."""
-        while True:
-            data = self.control.recv(8192)
+        said = self.hear_within(4 * _PATIENCE_SECONDS, key, at_least)
+        assert said is not None, f"no {key} was heard, only {self.heard[-3:]}"
+        return said
+
+    def hear_within(self, seconds: float, key: str, at_least: int | None = None) -> dict[str, Any] | None:
+        """The same; None if it says nothing of this kind in this time, though perhaps something else."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                data = self.control.recv(8192)
+            except TimeoutError:
+                return None
             assert data, "the projector ended: " + self.errors()
             said: dict[str, Any] = msgpack.unpackb(data)
             self.heard.append(said)
             if key in said and (at_least is None or said[key] >= at_least):
                 return said
+        return None
 
     def leave(self) -> int:
         """Hang up, and wait for its end."""

@@ -220,10 +220,14 @@ def test_a_query_that_cannot_be_stopped_ends_with_its_process(home: Home) -> Non
     with running(home) as projector:
         projector.tell(end.position, end.seq)
         projector.hear("ready")
-        with Asker(home) as mad:
-            mad.ask("select levenshtein(repeat('ab', 500000), repeat('ba', 500000 + range::int)) from range(3)")
-            mad.hear_that_it_is_worked_on()
-        assert "did not stop" in projector.hear("error")["error"]
+        said = None
+        while said is None:  # a query that is stopped before its one step begins is no stubborn one
+            with Asker(home) as mad:
+                mad.ask("select levenshtein(repeat('ab', 500000), repeat('ba', 500000 + range::int)) from range(3)")
+                for _ in range(3):
+                    mad.hear_that_it_is_worked_on()
+            said = projector.hear_within(15, "error")
+        assert "did not stop" in said["error"]
         assert projector.process.wait(10) == 1
     with running(home) as projector, Asker(home) as asker:
         projector.tell(end.position, end.seq)
@@ -294,7 +298,7 @@ def test_questions_are_answered_while_events_are_applied(home: Home) -> None:
     history, writer = History(home, 3), open_writer(home)
     writer.append(history.opening())
     with running(home, batch_events=50) as projector, Asker(home) as one, Asker(home) as two:
-        for _ in range(20):
+        for _ in range(8):
             writer.append(history.jobs(25))
             projector.tell(writer.end.position, writer.end.seq)
             seqs = []
@@ -306,7 +310,7 @@ def test_questions_are_answered_while_events_are_applied(home: Home) -> None:
                 assert count == ids
                 seqs.append(head["seq"])
             assert max(seqs) <= writer.end.seq
-        assert one.rows("select count(*) from cf_processing_queue", at_least_seq=writer.end.seq) == [[500]]
+        assert one.rows("select count(*) from cf_processing_queue", at_least_seq=writer.end.seq) == [[200]]
     writer.close(seal=False)
 
 
