@@ -16,7 +16,7 @@ from casparian_shim.readers.blocks import ROW_ID, Block, Skip
 from casparian_shim.readers.json_values import Members, ObjectBuilder
 from casparian_shim.readers.pieces import OFFSET
 from casparian_shim.readers.reading import Common, records
-from casparian_shim.readers.source import RECORD_BYTES_MAX, Input, Source
+from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Input, Source
 from casparian_shim.readers.tape import What, stream_name
 
 DEPTH_MAX = 256
@@ -181,6 +181,10 @@ class _Resumption:
     def lines_between(self, start: int, stop: int) -> int:
         return self._held.count(b"\n", max(0, start - self._at), stop - self._at)
 
+    def between(self, start: int, stop: int) -> bytes:
+        """These bytes; nothing if they have been forgotten."""
+        return bytes(self._held[start - self._at : stop - self._at]) if start >= self._at else b""
+
     def rest_from(self, at: int) -> bytes:
         self._forget(at)
         return bytes(self._held)
@@ -272,7 +276,7 @@ class _Document:
 
     def _hold(self, chunk: bytes) -> None:
         """Keep the bytes of the open record, which may turn out to be damaged."""
-        self._resumption.hold(chunk, self._begin if self._nodes else self._read)
+        self._resumption.hold(chunk, self._begin if self._nodes or self._ended is not None else self._read)
         self._read += len(chunk)
 
     def _parse_on(self, chunk: bytes, *, is_final: bool) -> None:
@@ -415,7 +419,8 @@ class _Document:
             self._entered = at
 
     def _reject(self, reason: str, end: int) -> None:
-        self._made.reject(self._number, end, reason, b"")
+        raw = self._resumption.between(self._entered, min(end, self._entered + RAW_BYTES_MAX))
+        self._made.reject(self._number, end, reason, raw)
         self._entered = end
 
     def _skip(self, end: int) -> None:

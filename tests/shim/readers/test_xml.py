@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from casparian_shim import read_xml
 from casparian_shim.readers import source
+from casparian_shim.readers.source import RAW_BYTES_MAX
 from tests.worker.test_records import Played
 
 #: Elements and their rows; None for those that are rejected.
@@ -235,3 +236,23 @@ def test_text_between_elements_belongs_to_no_record(
         ("2", 3, 26 + begin),
         ("3", 4, 38 + begin),
     ]
+
+
+@pytest.mark.parametrize("block_bytes", [7, 1 << 20])
+@pytest.mark.parametrize(
+    ("bad", "raw"),
+    [
+        (b"<o a='1'><a>2</a></o>", b"<o a='1'><a>2</a></o>\n"),
+        (b"<o><a>2</b></o>", b"<o><a>2</b></o>\n"),
+        (b"<o><a>2<!-- x </o>", b"<o><a>2<!-- x </o>\n<o><a>1</a></o>\n</r>"),
+        (b"<o><a>" + b"x" * 20_000 + b"<a></o>", b"<o><a>" + b"x" * (RAW_BYTES_MAX - 6)),
+    ],
+)
+def test_a_rejected_record_has_its_bytes(
+    bad: bytes, raw: bytes, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "BLOCK_BYTES", block_bytes)
+    good = b"<o><a>1</a></o>\n"
+    records = read_xml(io.BytesIO(b"<r>\n" + good + bad + b"\n" + good + b"</r>"), "o")
+    assert list(records)
+    assert [each.raw for each in records.rejected.first] == [raw]
