@@ -1,6 +1,8 @@
 """init, new, config and preview, as their users call them."""
 
 import os
+import re
+import shlex
 import stat
 from pathlib import Path
 
@@ -166,6 +168,18 @@ def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, 
     again = call("new", "parser", "trades", "--dir", str(tmp_path / "parsers"))
     assert again.code == 1
     assert "already exists" in again.err
+
+
+@pytest.mark.parametrize("kind", ["x12", "evtx"])
+def test_the_line_to_try_a_new_premade_parser_reads_its_sample(call: Caller, tmp_path: Path, kind: str) -> None:
+    answer = call("new", "parser", "mine", "--premade", kind, "--dir", str(tmp_path))
+
+    (line,) = re.findall("Try it: +casparian (.*)", answer.err)
+    tried = call(*shlex.split(line), "--json")
+    assert tried.code == 0
+    (read,) = tried.document["inputs"]
+    assert read["status"] == "success"
+    assert sum(output["valid"] for output in read["outputs"].values()) > 3
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,8 @@ def parser(
         print(cell(path), file=app.out)
     for sentence in drafted.sentences:
         app.say(cell(sentence))
-    test_input = next((path for path in written if "/tests/" in path), str(samples[0]) if samples else "FILE")
+    inputs = (path for path in written if "/tests/" in path and not path.endswith(".expected.json"))
+    test_input = next(inputs, str(samples[0]) if samples else "FILE")
     runnable = str(directory) if chosen is not None or drafted.premade else written[0]
     app.say(f"Try it:       {command_line('run', runnable, test_input)}")
     app.say(f"Register it:  {command_line('parser', 'register', str(directory))}")
