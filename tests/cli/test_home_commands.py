@@ -170,7 +170,7 @@ def test_new_parser_is_drafted_from_a_sample_and_never_overwrites(call: Caller, 
     assert "already exists" in again.err
 
 
-@pytest.mark.parametrize("kind", ["x12", "evtx"])
+@pytest.mark.parametrize("kind", ["x12", "evtx", "nacha"])
 def test_the_line_to_try_a_new_premade_parser_reads_its_sample(call: Caller, tmp_path: Path, kind: str) -> None:
     answer = call("new", "parser", "mine", "--premade", kind, "--dir", str(tmp_path))
 

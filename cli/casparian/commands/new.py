@@ -6,7 +6,7 @@ Nothing is overwritten, and nothing is written that has not run on its sample.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,11 +137,22 @@ def parser(
         print(cell(path), file=app.out)
     for sentence in drafted.sentences:
         app.say(cell(sentence))
-    inputs = (path for path in written if "/tests/" in path and not path.endswith(".expected.json"))
-    test_input = next(inputs, str(samples[0]) if samples else "FILE")
+    sample = _sample_to_try(drafted.files)
+    test_input = str(directory / sample) if sample else str(samples[0]) if samples else "FILE"
     runnable = str(directory) if chosen is not None or drafted.premade else written[0]
     app.say(f"Try it:       {command_line('run', runnable, test_input)}")
     app.say(f"Register it:  {command_line('parser', 'register', str(directory))}")
+
+
+def _sample_to_try(files: Mapping[str, bytes]) -> str | None:
+    """The first sample of a new parser without bad rows, or else the first one."""
+
+    def has_bad_rows(path: str) -> bool:
+        expected = json.loads(files.get(f"{path.rpartition('.')[0]}.expected.json", b"{}"))
+        return any(output.get("quarantined") for output in expected.values() if isinstance(output, dict))
+
+    samples = (path for path in files if path.startswith("tests/") and not path.endswith(".expected.json"))
+    return min(samples, key=has_bad_rows, default=None)
 
 
 def _list_premade(app: App, premade: Sequence[Premade]) -> None:
