@@ -49,9 +49,9 @@ def peer_environment() -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}, "PYTHONPATH": str(ROOT)}
 
 
-def run_own(module: str, arguments: Mapping[str, Any]) -> Answer:
-    """Run `python -m MODULE` with the project's Python."""
-    return _run([sys.executable, "-m", module, json.dumps(arguments)], own_environment())
+def run_own(module: str, arguments: Mapping[str, Any], *, more: Mapping[str, str] | None = None) -> Answer:
+    """Run `python -m MODULE` with the project's Python, and `more` variables in its environment."""
+    return _run([sys.executable, "-m", module, json.dumps(arguments)], {**own_environment(), **(more or {})})
 
 
 def run_peer(python: Path, module: str, arguments: Mapping[str, Any]) -> Answer:

@@ -16,6 +16,7 @@ from bench.damage import FORMATS
 from bench.data import write_files
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
 from bench.programs.reading import ENDLESS
+from casparian_worker.guest.spawner import QUIET_LIBRARIES
 
 _RIGHT, _REJECTED, _REFUSED, _LOST, _SILENT = "right", "rejected", "refused", "lost", "silently different"
 _RATE, _OF_CPU, _MEMORY = "rate", "of CPU time", "peak"
@@ -152,7 +153,8 @@ def _repeated(path: Path, piece: bytes, megabytes: int) -> Path:
 
 
 def _rate(reader: str, path: Path) -> Sample:
-    values = _values(run_own("bench.programs.reading", {"reader": reader, "path": str(path)}))
+    own = None if reader == "pyarrow" else QUIET_LIBRARIES
+    values = _values(run_own("bench.programs.reading", {"reader": reader, "path": str(path)}, more=own))
     if values["rejected"] or not values["records"]:
         raise ChildFailed(
             f"{values['rejected']} records of a clean file were rejected, and {values['records']} were not"
@@ -189,7 +191,8 @@ def _flat(setting: Setting) -> list[Case]:
 
 
 def _endless(name: str, kind: str, size: int) -> Sample:
-    values = _values(run_own("bench.programs.reading", {"endless": name, "kind": kind, "bytes": size}))
+    given = {"endless": name, "kind": kind, "bytes": size}
+    values = _values(run_own("bench.programs.reading", given, more=QUIET_LIBRARIES))
     if unexpected := values.get("unexpected"):
         raise ChildFailed(f"found {unexpected}")
     return _speed(size, values)
@@ -252,6 +255,7 @@ READERS = Benchmark(
         "right: the row arrived exactly, or for a damaged record with its value or the file's literal text; rejected: named by "
         "the tool; refused: with the whole file, by an error; lost: nothing tells of it; silently different: wrong or "
         "invented rows.",
+        "Readers of casparian run with the environment of guests, pyarrow.csv with its own.",
         "Readers may use threads: of CPU time is what a core does, and what a busy machine distorts least.",
     ],
 )

@@ -39,7 +39,7 @@ _LAUNCH = str(Path(launch.__file__))
 _ACCEPT_SECONDS = 5.0
 _OPEN_FILES = 256
 #: Threads before the parser's first line would make forks and limits unreliable; more than one arena costs address space.
-_QUIET_LIBRARIES = {
+QUIET_LIBRARIES = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "background_thread:false",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -124,7 +124,7 @@ def scrubbed_variables(scratch: Path) -> dict[str, str]:
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
         "POLARS_TEMP_DIR": str(scratch),
-        **_QUIET_LIBRARIES,
+        **QUIET_LIBRARIES,
     }
 
 
