@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_spans_cover_the_file_and_names_are_unique(format: Format) -> None:
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others() -> None:
-    first, again, other = (sample(cases_of("csv", seed), FEW) for seed in (1, 1, 2))
+    first, again, other = (list(islice(cases_of("csv", seed), FEW)) for seed in (1, 1, 2))
 
     assert first == again
     assert [case.data for case in first] != [case.data for case in other]
