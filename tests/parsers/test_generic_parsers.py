@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from keyvalue_parser import Reader
 
 from casparian.shipped import bundled
 from casparian_shim import read_csv
+from casparian_worker import SYSLOG_HEADERS
 
 Row = dict[str, Any]
 
@@ -246,6 +248,16 @@ def test_every_part_of_a_line_has_a_column(tmp_path: Path) -> None:
     assert [(row["a"], row["app"], row["text"], json.loads(row["rest"])) for row in rows] == [
         ("1", "su", "word", rest | others)
     ]
+
+
+@pytest.mark.parametrize("tag", ["su[12]: ", "su: ", "app[a-b]: "])
+@pytest.mark.parametrize("time", ["Oct 11 22:14:15", "Oct  1 22:14:15", "2024-10-11T22:14:15.123+02:00"])
+@pytest.mark.parametrize("priority", ["", "<13>"])
+def test_the_prefix_of_syslog_is_the_header_that_the_detector_sees(priority: str, time: str, tag: str) -> None:
+    header, line = re.compile(SYSLOG_HEADERS["rfc3164"]), f"{priority}{time} gate {tag}a=1 b=2"
+    seen, read = header.match(line), re.match(keyvalue_parser.PREFIXES["syslog"], line)
+    assert seen is not None and read is not None
+    assert (seen.end(), [*seen.groups()]) == (read.end(), [*read.groups()])
 
 
 def test_a_repeated_key_may_be_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from casparian_worker.detection.columns import ColumnFound, ColumnInference
     from casparian_worker.detection.fixed_width import ruler
+    from casparian_worker.detection.logs import SYSLOG_HEADERS
     from casparian_worker.detection.messages import FIX_DATA
     from casparian_worker.discovery.file_index import ChangeWriter, FileRow, as_file_index, retag
     from casparian_worker.discovery.files import (
@@ -63,6 +64,7 @@ __all__ = [
     "FIX_DATA",
     "REJECT_REASON_COLUMN",
     "ROW_INDEX_COLUMN",
+    "SYSLOG_HEADERS",
     "CancelToken",
     "ChangeWriter",
     "ColdSpawner",
@@ -139,6 +141,7 @@ _NAMES = {
     "casparian_worker.detection": "detect_descriptor Detected Dialect Field Layout Log Sample Segments Xml",
     "casparian_worker.detection.columns": "ColumnFound ColumnInference",
     "casparian_worker.detection.fixed_width": "ruler",
+    "casparian_worker.detection.logs": "SYSLOG_HEADERS",
     "casparian_worker.detection.messages": "FIX_DATA",
     "casparian_worker.discovery.file_index": "as_file_index ChangeWriter FileRow retag",
     "casparian_worker.discovery.files": "DEFAULT_EXCLUDES hash_file InputChanged path_os path_text WalkOptions",

@@ -18,7 +18,7 @@ from casparian_app.inferring import DraftedContract
 from casparian_protocol.contract.model import ColumnLiteral
 from casparian_shim.errors import CasparianError
 from casparian_shim.readers.fixed_width import Field, copybook
-from casparian_worker import ColumnFound, Detected, Dialect, Layout, Sample, ruler
+from casparian_worker import SYSLOG_HEADERS, ColumnFound, Detected, Dialect, Layout, Sample, ruler
 from casparian_worker import Field as FieldSeen
 
 LAYOUT_FILE = "layout.json"
@@ -27,7 +27,8 @@ _LINES_JUDGED = 1000
 _RECORDS_A_COLUMN = 100
 _COLUMNS_MAX = 200
 _KEY = r"[A-Za-z_][\w.\-]*="
-_SYSLOG = re.compile(r"(?:<\d{1,3}>)?(?:1 )?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S+) \S+ \S+?: ")
+#: Some devices write the version of RFC 5424 before a header of RFC 3164.
+_SYSLOG = re.compile(rf"(?:<\d{{1,3}}>1 )?{SYSLOG_HEADERS['rfc3164']}")
 _TIME = (
     r"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*) "
     r"(?:\[?(?P<level>TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)\]? )?"

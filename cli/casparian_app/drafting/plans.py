@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import casparian_shim
 from casparian_app.drafting.samples import Sheet
 from casparian_protocol.parsers import NAME_PATTERN
-from casparian_worker import FIX_DATA, Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
+from casparian_worker import FIX_DATA, SYSLOG_HEADERS, Detected, Dialect, Field, Layout, Log, Segments, Xml, ruler
 
-#: Texts after which a file is named: kind → suffix of the sample in `tests/`.
+#: What the name of the sample in `tests/` ends with, by the kind of file.
 SUFFIXES = {
     "delimited": "csv",
     "fixed_width": "txt",
@@ -245,22 +245,15 @@ def _data_fields() -> str:
     return "\n".join(f"    {', '.join(pairs[start : start + 8])}," for start in range(0, len(pairs), 8))
 
 
-_HEADERS = {
-    "rfc5424": r"(?:\d+ )?<(?P<priority>\d+)>1 (?P<time>\S+) (?P<host>\S+) (?P<app>\S+) (?P<process>\S+) "
-    r"(?P<message_id>\S+) (?P<message>.*)",
-    "rfc3164": r"(?:<(?P<priority>\d+)>)?(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\S+) (?P<host>\S+) "
-    r"(?P<app>[^\s:\[]+)(?:\[(?P<process>[^\]]*)\])?: ?(?P<message>.*)",
-}
-
-
 def _syslog(detected: Detected) -> Iterator[Plan]:
     details = detected.details
     assert isinstance(details, Log)
+    header = f"    r{_raw(SYSLOG_HEADERS[details.style])}\n"
     yield Plan(
         "a line",
         ("re",),
         ("read_lines",),
-        f"LINE = re.compile(\n    r{_raw(_HEADERS[details.style])},\n    re.DOTALL,\n)",
+        f'LINE = re.compile(\n{header}    r"(?P<message>.*)",\n    re.DOTALL,\n)',
         f"""for row in read_lines(path{_encoding(detected)}):
     found = LINE.fullmatch(row["text"])
     if found:

@@ -126,6 +126,11 @@ def test_syslog_says_what_its_times_lack() -> None:
     assert new.details == Log("rfc5424", record_count=3)
     text = read_text(Sample.of_bytes(b"<34>Oct 11 22:14:15 host su[7]: failed\n"), "utf-8")
     assert first_rows(old, text, 1) == (
-        ["pri", "time", "host", "app", "pid", "message"],
+        ["priority", "time", "host", "app", "proc_id", "message"],
         [["34", "Oct 11 22:14:15", "host", "su", "7", "failed"]],
+    )
+    text = read_text(Sample.of_bytes(b"<165>1 2003-10-11T22:14:15.003Z host app 1 ID47 - hello\n"), "utf-8")
+    assert first_rows(new, text, 1) == (
+        ["priority", "time", "host", "app", "proc_id", "msg_id", "message"],
+        [["165", "2003-10-11T22:14:15.003Z", "host", "app", "1", "ID47", "- hello"]],
     )

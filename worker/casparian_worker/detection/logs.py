@@ -1,4 +1,7 @@
-"""Logs: syslog, key=value lines, and records of several lines that begin with a time or a level."""
+"""Logs: syslog, key=value lines, and records of several lines that begin with a time or a level.
+
+How a header of syslog is written, is here and nowhere else in the detector and the drafts (`SYSLOG_HEADERS`).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,17 @@ from casparian_worker.detection.result import Detected, Log
 from casparian_worker.detection.text import Text
 
 _LINES_JUDGED = 1000
-_SYSLOG_5424 = re.compile(r"(?:\d{1,5} )?<\d{1,3}>1 (?:-|\d{4}-\d\d-\d\dT\S+) \S+ \S+ \S+ \S+ ")
-_SYSLOG_3164 = re.compile(
-    r"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) \S+ [^\s:\[]+(?:\[[^\]]*\])?:"
-)
+_PRIORITY = r"<(?P<priority>\d{1,3})>"
+#: The time of RFC 3164, without a year.
+_SHORT_TIME = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
+#: The pattern of each header of syslog, with the names that the premade parser gives to its parts. What follows is the message.
+#: The detector, the preview and the drafts use it; a premade parser has patterns of its own, because it is copied.
+SYSLOG_HEADERS = {
+    "rfc5424": rf"(?:\d{{1,5}} )?{_PRIORITY}1 (?P<time>-|\d{{4}}-\d\d-\d\dT\S+) (?P<host>\S+) (?P<app>\S+) (?P<proc_id>\S+) "
+    r"(?P<msg_id>\S+) ",
+    "rfc3164": rf"(?:{_PRIORITY})?(?P<time>{_SHORT_TIME}|\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) (?P<host>\S+) "
+    r"(?P<app>[^\s:\[]+)(?:\[(?P<proc_id>[^\]]*)\])?: ?",
+}
 _PAIR = re.compile(r"(?:^|[\s,;|])([A-Za-z_][\w.\-]*)=(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,;|]*)")
 #: A time and a level before pairs, which are no part of them.
 _HEAD = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d\S* (?:\[?[A-Z]{4,8}\]? )?")
@@ -25,7 +35,7 @@ _STARTS = (
     r"\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d:\d\d",
     r"\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d",
     r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d",
-    r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d",
+    _SHORT_TIME,
     r"\d\d:\d\d:\d\d[.,]\d{3}",
     r"(?:TRACE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL|CRITICAL)\b",
     r"\[(?:TRACE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL|CRITICAL)\]",
@@ -37,10 +47,7 @@ def detect_syslog(text: Text) -> Detected | None:
     lines = _judged(text)
     if not lines:
         return None
-    counts = {
-        "rfc5424": sum(bool(_SYSLOG_5424.match(line)) for line in lines),
-        "rfc3164": sum(bool(_SYSLOG_3164.match(line)) for line in lines),
-    }
+    counts = {style: sum(bool(re.match(header, line)) for line in lines) for style, header in SYSLOG_HEADERS.items()}
     count = sum(counts.values())
     if count * 5 < len(lines) * 4:
         return None

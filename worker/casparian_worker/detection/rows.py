@@ -13,7 +13,7 @@ from itertools import islice
 
 from casparian_worker.detection.documents import parsed
 from casparian_worker.detection.fixed_width import cut_line
-from casparian_worker.detection.logs import pairs_of
+from casparian_worker.detection.logs import SYSLOG_HEADERS, pairs_of
 from casparian_worker.detection.messages import edifact_elements, fix_fields, hl7_fields, segments_of
 from casparian_worker.detection.records import Cutter, cut_records
 from casparian_worker.detection.result import Detected, Dialect, Json, Layout, Log, Segments, Xml
@@ -184,25 +184,13 @@ def _xml(details: Xml, head: str, limit: int) -> Table:
     return _named(records)
 
 
-_HEADERS = {
-    "rfc5424": re.compile(
-        r"(?:\d{1,5} )?<(?P<pri>\d{1,3})>1 (?P<time>\S+) (?P<host>\S+) (?P<app>\S+) (?P<pid>\S+) (?P<msgid>\S+) "
-        r"(?P<message>.*)", re.DOTALL
-    ),
-    "rfc3164": re.compile(
-        r"(?:<(?P<pri>\d{1,3})>)?(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\S+) (?P<host>\S+) "
-        r"(?P<app>[^\s:\[]+)(?:\[(?P<pid>[^\]]*)\])?: ?(?P<message>.*)", re.DOTALL
-    ),
-}  # fmt: skip
-
-
 def _log(details: Log, lines: Sequence[str], limit: int) -> Table:
     filled = [line for line in lines if line.strip()]
     if details.style == "key_value":
         return _named([dict(pairs_of(line)) for line in filled[:limit]])
     if details.style == "multiline":
         return ["record"], [[record] for record in joined_records(lines, details.start)[:limit]]
-    pattern = _HEADERS[details.style]
+    pattern = re.compile(f"{SYSLOG_HEADERS[details.style]}(?P<message>.*)", re.DOTALL)
     records: list[dict[str, str | None]] = []
     for line in filled[:limit]:
         found = pattern.match(line)

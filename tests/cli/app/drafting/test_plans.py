@@ -69,6 +69,20 @@ def test_a_draft_for_fix_knows_all_data_fields() -> None:
     assert ("357", "a|b") in list(found["fields_of"](text))
 
 
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("<34>Oct 11 22:14:15 host su[1]: x", ["34", "Oct 11 22:14:15", "host", "su", "1", "x"]),
+        ("2024-10-11T22:14:15Z host su: x", [None, "2024-10-11T22:14:15Z", "host", "su", None, "x"]),
+        ("<34>1 2024-10-11T22:14:15Z h a p m - x", ["34", "2024-10-11T22:14:15Z", "h", "a", "p", "m", "- x"]),
+    ],
+)
+def test_a_draft_for_syslog_cuts_lines_as_the_detector_does(line: str, parts: list[str | None]) -> None:
+    found: dict[str, Any] = {}
+    exec(source_of(0, f"{line}\n".encode() * 2), found)
+    assert list(found["LINE"].fullmatch(line).groups()) == parts
+
+
 @given(st.binary(max_size=200) | st.text(alphabet="a1,;|\n\"'=<{[\r\x00é: ", max_size=80).map(str.encode))
 def test_any_text_has_a_plan_and_any_plan_is_python(data: bytes) -> None:
     found = judged(data)
