@@ -62,6 +62,7 @@ def read_pieces(source: Any, document: Document, output: str) -> Any:
     """Each piece as `{"kind", "text", "__cf_row_id"}`, numbered from 1."""
 
     def blocks(opened: Input) -> Iterator[Block]:
+        opened.unit = "piece"
         return _Cutter(opened, document).blocks()
 
     return records(source, blocks, output=output)

@@ -128,6 +128,7 @@ def read_events(source: Any, log: Log, columns: Sequence[str], output: str, *, c
     """Each event as a row of these columns, numbered from 1 with what is between them."""
 
     def blocks(opened: Input) -> Iterator[Block]:
+        opened.unit = "event"
         return _File(opened, log, columns, checks=checks).blocks()
 
     return records(source, blocks, output=output)

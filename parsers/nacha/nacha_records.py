@@ -309,6 +309,7 @@ def read_unframed(source: Any, encoding: str | list[str], output: str) -> Any:
 
 
 def _blocks(opened: Input) -> Iterator[Block]:
+    opened.unit = "record"
     made = BlockBuilder(["text"])
     held, begin, number = b"", opened.offset, opened.lines_before + 1
     for chunk in opened.chunks():

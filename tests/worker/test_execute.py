@@ -496,7 +496,7 @@ def test_a_failure_says_where_in_the_parser_and_at_which_line_of_the_input(desk:
         "        yield {'a': row['id'] if row['__cf_row_id'] < 1000 else row['nope'], 'n': 1}\n"
     ).error
     assert error.code == "PARSER_ERROR"
-    assert error.message == "KeyError: 'nope' (at parser.py:4, while reading line 1,000 of the input)"
+    assert error.message == "KeyError: 'nope' (at parser.py:4, while reading source row 1,000 of the input)"
     assert error.context["input_line"] == 1000
 
 

@@ -494,4 +494,4 @@ def test_an_error_in_a_later_member_says_which_line_of_which_member(desk: Desk) 
         "yield from ({**row, 'n': int(row['n']) // (row['a'] != 'boom')} for row in read_csv(open_member(path, name)))"
     )
     error = desk.failed(ARCHIVE.format(order="list", read=read)).error
-    assert "while reading line 3 of member 2 of the input" in error.message
+    assert "while reading source row 3 of member 2 of the input" in error.message

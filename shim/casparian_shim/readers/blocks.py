@@ -28,7 +28,8 @@ The rules of a `Block`:
   `input.offset`) to their highest `end` without a gap: an entry begins where the one before it ends, so only ends are stated.
 - `end` strictly increases. `row_id` increases from record to record: it is the line on which the record begins, and a format
   without lines numbers its records. A skip has the number of its first line.
-- A reason is a predicate of "the record": "has 5 fields instead of 4". Only a header that is no header raises (`BadHeader`).
+- A reason is a predicate of "the record": "has 5 fields instead of 4". Only what makes every record unreadable raises, such as
+  a header that is no header (`BadHeader`). A format whose records are not numbered by lines says so in `input.unit`.
 - Columns are Arrow arrays or lists of values: texts or None, unless the format has types of its own. Vectorised code gives
   arrays, careful code lists; blocks of both kinds may follow each other. Columns may also differ from block to block.
 - A block may be of any size; `pieces` cuts it. Yield one for each `LineBlock` or chunk, so that memory use is constant.

@@ -59,6 +59,7 @@ def read_excel(
         raise ValueError(f"{skip_rows} is not a valid skip_rows: it is a number of rows")
 
     def blocks(input: Input) -> Iterator[Block]:
+        input.unit = "row"
         book = _workbook(input.file)
         try:
             found = _sheet(book, sheet)
@@ -177,18 +178,25 @@ def _rows(sheet: Any) -> Iterator[Any]:
         yield cells
 
 
+_HEADER_REMEDY = (
+    "Name the columns yourself with columns=[…]; skip_rows=N skips rows before the header, and header=False is for "
+    "sheets without one."
+)
+
+
 def _header(values: Sequence[object], line: int, columns: list[str] | None) -> list[str]:
     names = ["" if value is None else str(value) for value in values]
     shown = ", ".join(names)
     if columns is not None:
         if len(names) != len(columns):
-            raise BadHeader(line, f"has {len(names)} names instead of {len(columns)}", shown)
+            remedy = f"Give {len(names)} names, or skip the header: header=False, skip_rows={line}."
+            raise BadHeader(line, f"has {len(names)} names, but columns= has {len(columns)}", shown, remedy=remedy)
         return columns
     if "" in names:
-        raise BadHeader(line, f"has no name for column {names.index('') + 1}", shown)
+        raise BadHeader(line, f"has no name for column {names.index('') + 1}", shown, remedy=_HEADER_REMEDY)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise BadHeader(line, f"has the name {twice!r:.80} twice", shown)
+        raise BadHeader(line, f"has the name {twice!r:.80} twice", shown, remedy=_HEADER_REMEDY)
     return names
 
 

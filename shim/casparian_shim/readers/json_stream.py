@@ -71,6 +71,7 @@ def read_json(
         Members(columns)
 
     def blocks(input: Input) -> Iterator[Block]:
+        input.unit = "element"
         return _Reader(input, path, decoder, Members(columns, taken=taken), record_bytes_max).blocks()
 
     return records(source, blocks, encoding=encoding, **common)

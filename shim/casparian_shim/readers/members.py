@@ -213,7 +213,9 @@ def _opened(file: Any, name: str | None, own: list[IO[bytes]], bytes_max: int, r
             content.seek(0)
         if not is_tar:
             if name is not None:
-                raise BadArchive(f"A {kind} file has no members, so none is named {name!r:.200}.")
+                raise BadArchive(
+                    f"A {kind} file has no members, so none is named {name!r:.200}.", remedy="Leave the name out."
+                )
             return Member("", kind, _Limited(*limits), [content, *own], descriptor)
         return _tar_member(_Seekable(*limits), name, [content, *own], descriptor)
     if kind == "tar":
@@ -297,9 +299,13 @@ def _place(names: Sequence[str], name: str | None) -> int:
         raise BadArchive(problem, remedy="Name one: open_member(path, 'name'). member_names(path) lists them.")
     if places:
         raise BadArchive(
-            f"The archive has {len(places):,} files named {name!r:.200}, so it is not certain which is meant."
+            f"The archive has {len(places):,} files named {name!r:.200}, so it is not certain which is meant.",
+            remedy="Unpack it, and read its files.",
         )
-    raise BadArchive(f"The archive has no file named {name!r:.200}" + (f"; it has {shown}." if names else "."))
+    raise BadArchive(
+        f"The archive has no file named {name!r:.200}" + (f"; it has {shown}." if names else "."),
+        remedy="member_names(path) lists its files.",
+    )
 
 
 @contextmanager
@@ -316,7 +322,7 @@ def open_archive(source: Source) -> Iterator[tuple[Any, list[str]]]:
             with _damage_named("tar", "", 0), tarfile.open(fileobj=content, mode="r:") as tar:
                 yield tar, [each.name for each in tar.getmembers() if each.isreg()]
         else:
-            raise BadArchive("The file is not a zip or tar archive.")
+            raise BadArchive("The file is not a zip or tar archive.", remedy="Give the file itself to the reader.")
         file.seek(begin)
     finally:
         if file is not source:

@@ -61,6 +61,7 @@ def read_xml(
     prefixes = {uri: prefix for prefix, uri in (namespaces or {}).items()}
 
     def blocks(input: Input) -> Iterator[Block]:
+        input.unit = "record"
         made = ObjectBuilder(Members(columns, taken=taken))
         return _Document(input, element, frozenset(lists), prefixes, encoding, record_bytes_max, made).blocks()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from casparian_shim import BadHeader, read_excel, sheet_names
+from casparian_shim import BadHeader, BadRecord, read_excel, sheet_names
 from casparian_shim.readers import excel
 from casparian_shim.readers.excel import NoOpenpyxl
 from casparian_shim.readers.members import ArchiveTooLarge, BadArchive
@@ -77,8 +77,15 @@ def test_the_columns_may_be_named() -> None:
     assert read(data, columns=["x", "y"])[0] == [{"x": "1", "y": "2", "__cf_row_id": 2}]
     assert [row["column_2"] for row in read(data, header=False)[0]] == ["b", "2"]
     for rows, problem in ((["a", None, "b"], "has no name for column 2"), (["a", "a"], "has the name 'a' twice")):
-        with pytest.raises(BadHeader, match=f"on line 1 {problem}"):
+        with pytest.raises(BadHeader, match=f"on line 1 {problem}.*skip_rows=N skips rows"):
             read(workbook([rows]))
+    with pytest.raises(BadHeader, match=r"has 2 names, but columns= has 1: 'a, b'. Give 2 names, or .* skip_rows=1"):
+        read(data, columns=["x"])
+
+
+def test_an_error_names_the_row() -> None:
+    with pytest.raises(BadRecord, match=r"^Row 3 has 2 cells instead of 1"):
+        list(read_excel(io.BytesIO(workbook([["a"], ["1"], ["2", "3"]])), on_bad="raise"))
 
 
 def test_one_of_several_sheets_is_named_and_rows_of_all_can_be_told_apart() -> None:

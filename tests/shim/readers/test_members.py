@@ -200,7 +200,7 @@ def test_one_of_several_members_is_named() -> None:
         assert open_member(io.BytesIO(data), "../../etc/passwd").read() == b"3"  # a name is only compared
         with pytest.raises(BadArchive, match=r"has 4 files: 'a', 'b/c', '../../etc/passwd', '/abs'\."):
             open_member(io.BytesIO(data))
-        with pytest.raises(BadArchive, match="has no file named 'link'; it has 'a', "):
+        with pytest.raises(BadArchive, match=r"has no file named 'link'; it has 'a', .*member_names"):
             open_member(io.BytesIO(data), "link")
 
 

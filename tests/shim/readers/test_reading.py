@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_shim import BadRecord, read_csv, read_fixed_width, read_jsonl, read_xml
+from casparian_shim import BadRecord, read_csv, read_fixed_width, read_json, read_jsonl, read_xml
 from casparian_shim.readers import feed, pieces, source
 from casparian_shim.readers.blocks import Block, BlockBuilder, Group, Reject, Skip
 from casparian_shim.readers.feed import use_route
@@ -347,6 +347,19 @@ def test_rows_of_several_outputs_keep_their_order_in_each(
             expect["b" if line.startswith(b"b") or b"=" not in line else "other"].append(number)
     assert {name: found.get(name, []) for name in expect} == expect
     assert len([1 for entry in job.entries if entry[0]]) == len(lines)
+
+
+def test_an_error_names_what_the_reader_counts() -> None:
+    def raised(reader: Callable[..., Any], data: bytes, *args: Any, **options: Any) -> str:
+        with pytest.raises(BadRecord) as bad:
+            list(reader(io.BytesIO(data), *args, on_bad="raise", **options))
+        return bad.value.problem
+
+    assert raised(read_json, b'[\n{"a": 1},\n\n{"a": NaN},\n{}]').startswith("Element 2 is not JSON")
+    assert raised(read_xml, b'<r>\n<a x="1"/>\n\n<a x="1"><x/></a>\n</r>', "a").startswith("Record 2 has an attribute")
+    fields = {"a": (0, 2)}
+    assert raised(read_fixed_width, b"1122\xff\xff", fields, framing="none").startswith("Record 3 is not valid")
+    assert raised(read_fixed_width, b"11\n2\n", fields).startswith("The record on line 2 has 1 characters")
 
 
 def test_an_unknown_option_is_told_of_the_reader_that_was_called() -> None:

@@ -176,7 +176,7 @@ def _explained(code: ErrorCode, report: ErrorReport, bundle: Path, is_dev: bool)
     if isinstance(file := context.get("file"), str) and (line := _line(context.get("line"))):
         places.append(f"at {file[:_CONTEXT_CHARACTERS]}:{line}")
     if line := _line(context.get("input_line")):
-        places.append(f"while reading line {named_row(line)} of the input")
+        places.append(f"while reading source row {named_row(line)} of the input")
     message = f"{report.exception}: {report.message}" if report.message else f"{report.exception}, without a message"
     message = f"{message} ({', '.join(places)})" if places else message
     if code is ErrorCode.DEPENDENCY_MISSING and not is_dev:

@@ -57,6 +57,7 @@ def read_fixed_width(
         unit = "bytes"
 
     def blocks(input: Input) -> Iterator[Block]:
+        input.unit = "line" if framing == "lines" else "record"
         cutter = Cutter(
             types=types,
             type_field=type_field,
