@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         detect_descriptor,
     )
     from casparian_worker.detection.columns import ColumnFound, ColumnInference
+    from casparian_worker.detection.encodings import EBCDIC
     from casparian_worker.detection.fixed_width import ruler
     from casparian_worker.detection.logs import SYSLOG_HEADERS
     from casparian_worker.detection.messages import FIX_DATA
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_EXCLUDES",
+    "EBCDIC",
     "FIX_DATA",
     "REJECT_REASON_COLUMN",
     "ROW_INDEX_COLUMN",
@@ -140,6 +142,7 @@ _NAMES = {
     "casparian_worker.__main__": "run_worker=run",
     "casparian_worker.detection": "detect_descriptor Detected Dialect Field Layout Log Sample Segments Xml",
     "casparian_worker.detection.columns": "ColumnFound ColumnInference",
+    "casparian_worker.detection.encodings": "EBCDIC",
     "casparian_worker.detection.fixed_width": "ruler",
     "casparian_worker.detection.logs": "SYSLOG_HEADERS",
     "casparian_worker.detection.messages": "FIX_DATA",

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from casparian_worker import Detected, Dialect, Sample, Segments
+from casparian_worker import EBCDIC, Detected, Dialect, Sample, Segments
 
 #: Of a directory or a long list of samples at most so many are looked at.
 SAMPLES_DETECTED_MAX = 200
@@ -105,7 +105,7 @@ def _line_ends(head: bytes, codec: str) -> list[int]:
         unit = b"\0" * (width - 1) + b"\n" if is_big else b"\n" + b"\0" * (width - 1)
         found = [match.end() for match in re.finditer(re.escape(unit), head)]
         return [end for end in found if end % width == 0]
-    if codec in ("cp037", "cp500", "cp1140"):
+    if codec in EBCDIC:
         return [match.end() for match in re.finditer(rb"[\x15\x25]", head)]
     return [match.end() for match in re.finditer(rb"\r\n|\n|\r", head)]
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import Values
 from casparian_shim.readers.json_values import Decoder, NotJson, Numbers
-from casparian_shim.readers.lines import characters
+from casparian_shim.readers.line_ends import byte_values
 from casparian_shim.readers.pieces import listed
 
 #: What stands for `\\` and for `\"`, and for a quote in an array.
@@ -69,10 +69,10 @@ _MARKS = bytes(byte in b'"[]\n' for byte in range(256))
 
 
 def _without_quotes_in_arrays(data: bytes) -> bytes:
-    all_characters = characters(data)
-    is_quote = pc.equal(all_characters, pa.scalar(ord('"'), pa.uint8()))
-    is_mark = pc.equal(characters(data.translate(_MARKS)), pa.scalar(1, pa.uint8()))
-    found = all_characters.filter(is_mark)
+    all_bytes = byte_values(data)
+    is_quote = pc.equal(all_bytes, pa.scalar(ord('"'), pa.uint8()))
+    is_mark = pc.equal(byte_values(data.translate(_MARKS)), pa.scalar(1, pa.uint8()))
+    found = all_bytes.filter(is_mark)
     quotes, opens, closes, ends = (pc.equal(found, pa.scalar(mark, pa.uint8())) for mark in b'"[]\n')
     is_outside = pc.equal(pc.bit_wise_and(_count_in_line(quotes.cast(pa.int32()), ends), 1), 0)
     steps = pc.subtract(pc.and_(opens, is_outside).cast(pa.int32()), pc.and_(closes, is_outside).cast(pa.int32()))
@@ -80,7 +80,7 @@ def _without_quotes_in_arrays(data: bytes) -> bytes:
     if not is_in_array.true_count:
         return data
     one, other = pa.scalar(ord(_ARRAY_QUOTE), pa.uint8()), pa.scalar(ord('"'), pa.uint8())
-    changed = pc.replace_with_mask(all_characters, is_quote, pc.if_else(is_in_array, one, other))
+    changed = pc.replace_with_mask(all_bytes, is_quote, pc.if_else(is_in_array, one, other))
     return changed.buffers()[1].to_pybytes()[: len(data)]  # type: ignore[no-any-return]
 
 

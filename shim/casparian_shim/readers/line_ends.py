@@ -118,14 +118,14 @@ def _encoded(text: str, encoding: str) -> bytes:
         return b""
 
 
-def characters(data: bytes) -> pa.UInt8Array:
+def byte_values(data: bytes) -> pa.UInt8Array:
     """The bytes as an array of numbers."""
     return pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)])
 
 
 def places(data: bytes, byte: int) -> pa.BooleanArray:
     """Which bytes of `data` are this one."""
-    return pc.equal(characters(data), pa.scalar(byte, pa.uint8()))
+    return pc.equal(byte_values(data), pa.scalar(byte, pa.uint8()))
 
 
 @lru_cache(maxsize=2)
@@ -135,11 +135,11 @@ def _numbers_from(start: int) -> pa.Int32Array:
 
 def places_of(mask: pa.BooleanArray, plus: int) -> pa.Int64Array:
     """The places where the mask is true, plus a number. A filter is six times as fast as `indices_nonzero`."""
-    places = []
+    parts = []
     for start in range(0, max(1, len(mask)), _NUMBERS_KEPT):
         part = mask.slice(start, _NUMBERS_KEPT)
-        places.append(pc.add(_numbers_from(plus).slice(0, len(part)).filter(part).cast(pa.int64()), start))
-    return places[0] if len(places) == 1 else pa.concat_arrays(places)
+        parts.append(pc.add(_numbers_from(plus).slice(0, len(part)).filter(part).cast(pa.int64()), start))
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
 
 
 def is_valid_utf8(data: bytes) -> bool:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian_shim.readers.blocks import Reject
-from casparian_shim.readers.line_ends import LineEnds, Shape, characters, is_valid_utf8, places, places_of, split
+from casparian_shim.readers.line_ends import LineEnds, Shape, is_valid_utf8, places, places_of, split
 from casparian_shim.readers.source import (
     RAW_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -27,7 +27,7 @@ from casparian_shim.readers.source import (
     not_the_encoding,
 )
 
-__all__ = ["Line", "LineBlock", "LineEnds", "characters", "decoded", "line_blocks", "split"]
+__all__ = ["Line", "LineBlock", "LineEnds", "decoded", "line_blocks", "split"]
 
 #: An Arrow array of texts has less than 2 GiB.
 _RECORD_BYTES_MOST = 1024 * 1024 * 1024

@@ -185,7 +185,7 @@ class ColumnInference:
     empty_count: int = 0
     missing_count: int = 0
     _candidates: list[_Candidate] = field(default_factory=lambda: [_Candidate(*each) for each in _CANDIDATES])
-    #: Per candidate that fitted some values: how many rows it held, and the value that ended it.
+    #: The value that ended each candidate, in the order of the rows; for most candidates only if another value came before.
     _ruled_out: list[RuledOut] = field(default_factory=list)
     _words: dict[str, list[int]] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
@@ -279,14 +279,7 @@ class ColumnInference:
             return "time", "", "all are times of day", []
         if dates:
             return self._dated(dates)
-        if set(self._seen) <= {"yes", "no"} or {each.casefold() for each in self._seen} <= {
-            "yes",
-            "no",
-            "y",
-            "n",
-            "t",
-            "f",
-        }:
+        if {each.casefold() for each in self._seen} <= {"yes", "no", "y", "n", "t", "f"}:
             return "string", "", "all are words for yes and no", ["boolean, if the spelling need not be kept"]
         return "string", "", "text", []
 
