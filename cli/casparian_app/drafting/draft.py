@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casparian_app.drafting.fitting import columns_by_name, contracts_for, fitted
-from casparian_app.drafting.plans import SUFFIXES, Plan, plans_for
+from casparian_app.drafting.plans import SUFFIXES, Plan, plans_for, without_plan
 from casparian_app.drafting.premade import Instance, Premade, Settings, given_settings
 from casparian_app.drafting.samples import excerpt, sheets_of
 from casparian_app.drafting.source import expected_document, parser_source
@@ -117,9 +117,10 @@ def draft_premade(name: str, premade: Premade, given: Sequence[str], samples: Se
     if premade.is_generic:
         contracts = columns_by_name(name, settings)
         if not contracts:
+            named = "columns=NAME,NAME" if "columns" in premade.manifest.params else "copybook=FILE"
             raise DraftRefused(
                 f"The premade parser {premade.kind} takes its columns from a sample, and there is none.",
-                f"Give one: `casparian new parser {name} --premade {premade.kind} --from SAMPLE`.",
+                f"Give one: `casparian new parser {name} --premade {premade.kind} --from SAMPLE`; or say them: --param {named}.",
             )
         note = "No sample was given, so no test was written: give one with --from, or put one into tests/."
         return Drafted(instance.files(name, contracts), premade.kind, (instance.sentence, note), (), premade.kind)
@@ -179,11 +180,7 @@ def read_with_draft(name: str, samples: Sequence[Path], premade: Sequence[Premad
     sheets = sheets_of(first.path) if first.detected.kind == "xlsx" else ()
     plans: list[Plan | Instance] = [*_instances(first, premade), *plans_for(first.detected, sheets)]
     if not plans:
-        kind, why = first.detected.content.kind, first.detected.content.why
-        raise DraftRefused(
-            f"{first.path} is {kind} ({why}): no reader is known for this kind, so nothing can be drafted.",
-            f"`casparian new parser {name}` writes a skeleton; read the file in it with a library of your own.",
-        )
+        raise DraftRefused(*without_plan(name, first.path, first.detected.content))
     failures: list[str] = []
     reading = first_reading(name, plans, found, chosen, failures)
     if reading is not None:

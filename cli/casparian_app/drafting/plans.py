@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import casparian_shim
 from casparian_app.drafting.samples import Sheet
@@ -33,6 +34,10 @@ SUFFIXES = {
     "key_value": "log",
     "multiline": "log",
 }
+
+
+#: What `open_member` reads.
+_OPENED = ("bzip2", "xz", "zip", "tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,21 @@ def plans_for(detected: Detected, sheets: Sequence[Sheet] = ()) -> list[Plan]:
         found.append(_lines(content))
     found = [plan for plan in found if set(plan.readers) <= set(casparian_shim.__all__)]
     return [_unpacked(plan) for plan in found] if detected.kind == "gzip" else found
+
+
+def without_plan(name: str, path: Path, content: Detected) -> tuple[str, str]:
+    """What to say of a file for which there is no plan: the problem, and what to try."""
+    seen = f"{path} is {content.kind} ({content.why})"
+    if content.kind in _OPENED:
+        return (
+            f"{seen}: a draft does not look inside, so nothing can be drafted.",
+            f"Unpack it, and draft from a file that was in it: `casparian new parser {name} --from FILE`. In the parser, "
+            "open_member(path) in the place of path reads the file as it is.",
+        )
+    return (
+        f"{seen}: no reader is known for this kind, so nothing can be drafted.",
+        f"`casparian new parser {name}` writes a skeleton; read the file in it with a library of your own.",
+    )
 
 
 def _unpacked(plan: Plan) -> Plan:

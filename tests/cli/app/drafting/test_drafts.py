@@ -1,5 +1,6 @@
 """Drafts: what is written has run on its own samples, in a real guest, and says what it does not know."""
 
+import bz2
 import gzip
 import json
 from pathlib import Path
@@ -106,6 +107,9 @@ def test_what_no_reader_reads_is_said_and_nothing_is_written(tmp_path: Path) -> 
     with pytest.raises(DraftRefused, match=r"is evtx \(begins with ElfFile\): no reader is known") as refused:
         drafted(tmp_path, b"ElfFile\x00" + bytes(100))
     assert refused.value.remedy.startswith("`casparian new parser demo` writes a skeleton")
+    with pytest.raises(DraftRefused, match=r"is bzip2 \(begins with BZh\): a draft does not look inside") as refused:
+        drafted(tmp_path, bz2.compress(b"a,b\n1,2\n"))
+    assert "open_member(path)" in refused.value.remedy
     with pytest.raises(DraftRefused, match="have no bytes"):
         drafted(tmp_path, b"")
     with pytest.raises(OSError, match="No such file"):

@@ -155,8 +155,10 @@ def test_columns_may_be_named_without_a_sample(tmp_path: Path) -> None:
     (tmp_path / "pay.cpy").write_text(COPYBOOK)
     by_copybook = columns_of(made(tmp_path, "fixed_width", None, f"copybook={tmp_path / 'pay.cpy'}"))
     assert by_copybook == {"id": "string", "n": {"kind": "decimal", "precision": 5, "scale": 2}}
-    with pytest.raises(DraftRefused, match="takes its columns from a sample, and there is none"):
-        made(tmp_path, "csv", None)
+    for kind, param in (("csv", "columns=NAME,NAME"), ("fixed_width", "copybook=FILE")):
+        with pytest.raises(DraftRefused, match="takes its columns from a sample, and there is none") as refused:
+            made(tmp_path, kind, None)
+        assert refused.value.remedy.endswith(f"--param {param}.")
 
 
 def test_one_that_has_its_own_columns_is_copied_with_its_tests(tmp_path: Path) -> None:
