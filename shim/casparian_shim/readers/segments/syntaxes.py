@@ -250,9 +250,7 @@ class _TerminatedSyntax(Syntax):
         Whichever comes first is searched for, and no farther: headers that follow each other on one line cost linear time.
         """
         found = self.line_or_start.search(data, at)
-        if (
-            found is not None and found.start() == at and found[1] is None
-        ):  # what is here is no header, or not a whole one
+        if found is not None and found.start() == at and found[1] is None:  # here is no header, or not a whole one
             found = self.line_or_start.search(data, at + 1)
         if not is_last and (found is None or len(data) - found.end() < _GUESS_BYTES):
             return None
