@@ -222,8 +222,7 @@ class _Document:
         self._shift = self._line_shift = 0
         self._read = self._entered = input.offset
         self._depth = self._number = 0
-        #: The bytes of a blank.
-        self._unit = 1
+        self._unit = 1  # bytes of a blank
         #: The open elements from the record on; empty outside a record, or in one that is too long.
         self._nodes: list[_Node] = []
         self._record_depth = 0
@@ -241,7 +240,7 @@ class _Document:
                 if is_first:
                     self._name_encoding(chunk)
                 self._parse_on(chunk, is_final=False)
-                if self._read - self._offset() > self._record_bytes_max:  # expat holds a beginning that no record has
+                if self._is_too_long():
                     raise _Unreadable(f"has a tag or a comment longer than {self._record_bytes_max:,} bytes")
                 yield from self._made.blocks()
             if self._read > self._input.offset:
@@ -260,6 +259,10 @@ class _Document:
             self._number += 1
             self._reject(str(cause), self._read)
         yield from self._made.blocks()
+
+    def _is_too_long(self) -> bool:
+        """Whether expat holds a beginning that no record may have."""
+        return self._read - self._offset() > self._record_bytes_max
 
     def _new_parser(self) -> expat.XMLParserType:
         parser = expat.ParserCreate(_expats_name(self._encoding), "}")
