@@ -176,7 +176,7 @@ class _Joined:
     def _extend(self, lines: LineBlock, first: int, stop: int) -> None:
         """These lines belong to the record that is open, or to none."""
         if self._open is None and self._start is None:
-            while first < stop and lines.texts[first].as_py() in ("", " ", "\t"):
+            while first < stop and (text := lines.texts[first].as_py()) is not None and not text.strip(" \t"):
                 self.made.skip(What.BLANK_LINE, lines.first + first, lines.ends[first].as_py())
                 first += 1
             if first < stop:

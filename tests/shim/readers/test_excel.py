@@ -83,6 +83,16 @@ def test_the_columns_may_be_named() -> None:
         read(data, columns=["x"])
 
 
+def test_a_cell_that_is_only_formatted_is_no_cell() -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["a"])
+    book.active.append(["1"])
+    book.active["C2"].number_format = book.active["A3"].number_format = "0.00"
+    made = io.BytesIO()
+    book.save(made)
+    assert read(made.getvalue()) == ([{"a": "1", "__cf_row_id": 2}], [])
+
+
 def test_an_error_names_the_row() -> None:
     with pytest.raises(BadRecord, match=r"^Row 3 has 2 cells instead of 1"):
         list(read_excel(io.BytesIO(workbook([["a"], ["1"], ["2", "3"]])), on_bad="raise"))

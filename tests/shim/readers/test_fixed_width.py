@@ -490,6 +490,14 @@ def outcome(data: bytes, case: dict[str, Any], block: int) -> tuple[Any, Any, li
 PLAIN_CELLS = st.text(st.sampled_from("abé€ "), max_size=4)
 
 
+def test_records_next_to_one_that_cannot_be_read_have_the_same_values() -> None:
+    data = b"001\xff    \n002     \n"  # the block is read record by record
+    bad = [(1, "is not valid utf-8: byte 1 (FF) in name")]
+    assert read(data, unit="bytes") == ([row(2, id="002", name=None)], bad)
+    assert read(data, unit="bytes", empty="text") == ([row(2, id="002", name="")], bad)
+    assert read(data, unit="bytes", strip=False) == ([row(2, id="002", name="     ")], bad)
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(PLAIN_CELLS, PLAIN_CELLS), max_size=6))
 def test_fields_are_cut_where_they_stand(cells: list[tuple[str, str]]) -> None:

@@ -111,6 +111,14 @@ def test_what_cannot_be_read_outside_records_is_rejected_because_a_record_may_be
     )
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", "  \t "])
+def test_a_blank_line_begins_no_record(blank: str) -> None:
+    assert read(f"{blank}\na;\n{blank}\nb\n{blank}\nc;\n{blank}\n".encode(), end=";$") == (
+        ["a;", f"b\n{blank}\nc;"],
+        [],
+    )
+
+
 def test_a_record_that_is_not_ended_is_rejected_and_the_next_is_not() -> None:
     assert read(b"<a\n<b\n>\nbetween\n<c", start="<", end=">") == (
         ["<b\n>"],

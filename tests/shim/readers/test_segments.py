@@ -205,6 +205,7 @@ def test_own_ids_begin_with_z_or_are_named() -> None:
         (b"MSH", "ends after MSH"),
         (b"MSH|", "names no encoding characters in MSH-2"),
         (b"MSH|^~", f"has '^~' as its encoding characters (MSH-2), {FOUR}"),
+        (HEAD.replace(b"^~\\&", b"^~\\"), f"has '^~\\\\' as its encoding characters (MSH-2), {FOUR}"),
         (b"MSH|^~\\&|A|B", "is cut: it has 4 fields, and MSH has 12 at least"),
         (HEAD.replace(b"^~\\&|", b"^~\\&"), f"has '^~\\\\&ADT1' as its encoding characters (MSH-2), {FOUR}"),
         (HEAD.replace(b"^~", b"^|~"), f"has '^' as its encoding characters (MSH-2), {FOUR}"),

@@ -174,6 +174,11 @@ def test_a_bad_record_at_the_end_is_no_footer(last: str) -> None:
     assert dialect_of(f"id,name,amount,day\n{ROWS}{last}").footer_lines == 0
 
 
+def test_a_long_end_is_no_footer() -> None:
+    for lines, wanted in ((20, 20), (21, 0)):
+        assert dialect_of(f"id,name,amount,day\n{ROWS * 9}" + "Total of some rows\n" * lines).footer_lines == wanted
+
+
 def test_damage_in_the_first_record_does_not_make_a_preamble() -> None:
     text = "id,name,note\n1,a,'x\ny' 2\n" + "".join(f"{n},a,'p, q'\n" for n in range(3, 9))
     assert dialect_of(text).preamble_lines == 0

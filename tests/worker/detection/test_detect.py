@@ -22,7 +22,7 @@ from casparian_worker.detection import (
 )
 from casparian_worker.detection.detect import kind_of_file
 from casparian_worker.detection.rows import first_rows
-from casparian_worker.detection.sample import Block
+from casparian_worker.detection.sample import Block, sample_descriptor
 from casparian_worker.detection.text import read_text
 from tests.cost import assert_linear
 
@@ -233,3 +233,14 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
 def test_the_shared_samples_are_recognised(name: str, kind: str) -> None:
     assert detect_file(str(SHARED / name)).kind == kind
     assert kind_of_file(str(SHARED / name)) == kind
+
+
+@pytest.mark.parametrize("size", [8_193, 8_200, 9_000, 12_289, 16_384, 100_001])
+def test_the_blocks_of_a_sample_follow_each_other_and_reach_the_end(size: int, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(place % 251 for place in range(size)))
+    with open(tmp_path / "f", "rb") as file:
+        blocks = sample_descriptor(file.fileno(), 8 * 1024).blocks
+    ends = [block.offset + len(block.data) for block in blocks]
+    assert all(end <= block.offset for end, block in zip(ends, blocks[1:], strict=False))
+    assert (blocks[0].offset, ends[-1]) == (0, size)
+    assert all(block.data[0] == block.offset % 251 for block in blocks)
