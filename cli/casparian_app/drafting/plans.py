@@ -61,7 +61,9 @@ class Plan:
     @property
     def label(self) -> str:
         """The plan in a word, for the reason why it failed."""
-        return self.body.splitlines()[-1].strip().partition(" ")[2]
+        last = self.body.splitlines()[-1].strip()
+        is_call = last.startswith("return ")
+        return last.partition(" ")[2] if is_call else f"{', '.join(self.readers)}, a row for {self.row}"
 
 
 def plans_for(detected: Detected, sheets: Sequence[Sheet] = ()) -> list[Plan]:
@@ -249,12 +251,17 @@ def fields_of(text):
         data_tag, length = (DATA[tag], int(value)) if tag in DATA and value.isdigit() else ("", 0)
         text = rest[end + len(SEPARATOR) :]""",
         f"""for row in read_lines(path{_encoding(detected)}):
-    at = row["text"].find("8=FIX")
-    if at < 0:
+    text, number = row["text"], row["__cf_row_id"]
+    at = text.find("8=FIX")
+    if at < 0 and SEPARATOR not in text:
         ctx.skip("no message")
         continue
-    for position, (tag, value) in enumerate(fields_of(row["text"][at:]), 1):
-        yield {{"position": position, "tag": tag, "value": value, "__cf_row_id": row["__cf_row_id"]}}""",
+    fields = list(fields_of(text[at:])) if at >= 0 else [("", "")]
+    if fields[-1][0] != "10" and (at < 0 or not text.endswith(SEPARATOR)):
+        ctx.reject(None, None, "has a part of a message: no 8=FIX, or no checksum (10) at its end", source_row=number)
+        continue
+    for position, (tag, value) in enumerate(fields, 1):
+        yield {{"position": position, "tag": tag, "value": value, "__cf_row_id": number}}""",
         "path, ctx",
     )
 

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,24 @@ def test_a_draft_for_fix_knows_all_data_fields() -> None:
     assert found["DATA"] == {str(length): str(data) for length, data in FIX_DATA.items()}
     text = "8=FIX.4.4|9=5|35=B|356=3|357=a|b|10=000|"
     assert ("357", "a|b") in list(found["fields_of"](text))
+
+
+def test_a_plan_that_failed_is_named_by_its_reader_and_not_by_its_last_line() -> None:
+    labels = [plans_for(judged(SAMPLES[name]))[0].label for name in ("json lines", "fix")]
+    assert labels == ["read_jsonl(path)", "read_lines, a row for a field of a message"]
+
+
+def test_a_draft_for_fix_rejects_parts_of_messages() -> None:
+    """A message that a line end cut in two is not its first fields, and its rest is no declared skip."""
+    lines = ["8=FIX.4.4|9=5|35=0|10=000|", "8=FIX.4.4|9=5|35=0|", "8=FIX.", "4.4|9=5|35=0|", "Direction=In", "10=000|"]
+    found: dict[str, Any] = {}
+    exec(source_of(0, SAMPLES["fix"]), found)
+    found["read_lines"] = lambda _path: [{"text": text, "__cf_row_id": at} for at, text in enumerate(lines, 1)]
+    context = MagicMock()
+    rows = list(found["parse"]("f", context))
+    assert [row["__cf_row_id"] for row in rows] == [1, 1, 1, 1, 2, 2, 2]
+    assert [call.kwargs["source_row"] for call in context.reject.call_args_list] == [3, 4, 6]
+    assert context.skip.call_count == 1
 
 
 @pytest.mark.parametrize(
