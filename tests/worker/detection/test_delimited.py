@@ -179,6 +179,14 @@ def test_a_long_end_is_no_footer() -> None:
         assert dialect_of(f"id,name,amount,day\n{ROWS * 9}" + "Total of some rows\n" * lines).footer_lines == wanted
 
 
+def test_a_table_before_the_table_is_no_plain_preamble() -> None:
+    before = "run,a,b\n" + "".join(f"{n},x,y\n" for n in range(9))
+    after = "".join(",".join(f"{n}{column}" for column in range(9)) + "\n" for n in range(30))
+    (doubt,) = [each for each in judged(before + after).doubts if "before the table" in each]
+    assert doubt == "10 lines before the table have 3 fields each: they may be a table too, and would be skipped"
+    assert not [each for each in judged(f"Report,May\nby,Ann\n{ROWS}").doubts if "before the table" in each]
+
+
 def test_damage_in_the_first_record_does_not_make_a_preamble() -> None:
     text = "id,name,note\n1,a,'x\ny' 2\n" + "".join(f"{n},a,'p, q'\n" for n in range(3, 9))
     assert dialect_of(text).preamble_lines == 0

@@ -62,6 +62,14 @@ def test_records_without_line_ends_are_found_by_what_repeats(encoding: str) -> N
     assert "the record length 80 is a proposal: the file does not state it" in found.doubts
 
 
+def test_an_element_that_is_little_of_its_document_is_doubtful() -> None:
+    little = (
+        "<d xmlns='urn:x'><h><at>1</at></h><r><at>2</at><sum>3.00</sum><who>somebody with a long name</who></r></d>"
+    )
+    assert judged(little).doubts == ("<at> holds 22 % of the document, and what is outside it would be skipped",)
+    assert judged("<d xmlns='urn:of a long name'><at>1</at><at>2</at></d>").doubts == ()
+
+
 def test_xml_says_its_encoding() -> None:
     text = "<?xml version='1.0' encoding='ISO-8859-1'?><a>" + "<b>M\u00fcller</b>" * 3 + "</a>"
     found = detect(Sample.of_bytes(text.encode("latin-1")))

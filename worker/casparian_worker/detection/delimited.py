@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from casparian_worker.detection.records import Cutter, Record, cut_records
 from casparian_worker.detection.result import Detected, Dialect
-from casparian_worker.detection.tables import comment_prefix, find_tables, header_of, is_header_of, names_of
+from casparian_worker.detection.tables import Region, comment_prefix, find_tables, header_of, is_header_of, names_of
 from casparian_worker.detection.text import Stretch, Text
 
 DELIMITERS = (",", "\t", "|", ";", "\x1f", "\x01", "~", "^")
@@ -311,6 +311,7 @@ def _judge(
         doubts.append(f"the header names {len(odd_header)} columns, and the records have {width} fields")
     if header_lines is None:
         doubts.append("whether the first line is a header is not certain: all its columns hold text below it as well")
+    doubts += _about_records_before(best.records[: region.first], region)
     if region.tables:
         spans = ", ".join(
             f"lines {each.first_line}-{each.last_line} ({each.column_count} columns)" for each in region.tables
@@ -362,6 +363,14 @@ def _about_surroundings(dialect: Dialect) -> Iterator[str]:
         yield f"fields are quoted with {dialect.quote}" + (
             f", quotes inside are escaped by {dialect.escape}" if dialect.escape else ""
         )
+
+
+def _about_records_before(before: Sequence[Record], region: Region) -> Iterator[str]:
+    """Lines before the table that are like a table themselves: as a preamble they are skipped, and their values lost."""
+    widths = Counter(record.width for record in before if record.width > 1)
+    width, count = widths.most_common(1)[0] if widths and region.preamble_lines and not region.tables else (0, 0)
+    if count > _ROWS_ABOVE_HEADER:
+        yield f"{count:,} lines before the table have {width} fields each: they may be a table too, and would be skipped"
 
 
 def _is_blank(lines: Sequence[str]) -> bool:

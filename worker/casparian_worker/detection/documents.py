@@ -119,7 +119,7 @@ def detect_xml(text: Text) -> Detected | None:
         why = "begins with an XML element"
     else:
         return None
-    details, doubts = _outline(_without_noise(body), text.is_whole)
+    details, doubts, percent = _outline(_without_noise(body), text.is_whole)
     evidence = [why]
     if details.element:
         evidence.append(f"<{details.element}> repeats {details.element_count:,} times in <{details.root}>")
@@ -127,6 +127,8 @@ def detect_xml(text: Text) -> Detected | None:
     if (found := _CAMT.search(body[:4096])) is not None:
         kind = "camt053"
         evidence.insert(0, f"is a document of {found[1]}")
+    elif details.element and percent < 50 and text.is_whole and not doubts:
+        doubts.append(f"<{details.element}> holds {percent} % of the document, and what is outside it would be skipped")
     return Detected(kind, 1.0, tuple(evidence), tuple(doubts), details=details)
 
 
@@ -143,35 +145,40 @@ def _without_noise(body: str) -> str:
     return body
 
 
-def _outline(body: str, is_whole: bool) -> tuple[Xml, list[str]]:
-    """The root and the element that occurs most often at the least depth, with the names inside it."""
-    path: list[str] = []
+def _outline(body: str, is_whole: bool) -> tuple[Xml, list[str], int]:
+    """The root and the element that occurs most often at the least depth, with the names inside it; doubts; its share in %."""
+    path: list[tuple[str, int]] = []
     counts: Counter[tuple[int, str]] = Counter()
+    covered: Counter[tuple[int, str]] = Counter()
     inside: dict[tuple[int, str], dict[str, None]] = {}
-    root = ""
+    root, opening = "", 0
     for found in _TAG.finditer(body):
         closing, name, attributes, is_empty = found.groups()
         if closing:
             if path:
-                path.pop()
+                opened, begin = path.pop()
+                covered[len(path), opened] += found.end() - begin
             continue
-        root = root or name
+        root, opening = (root, opening) if root else (name, found.end() - found.start())
         key = (len(path), name)
         counts[key] += 1
         names = inside.setdefault(key, {})
         if len(names) < _NAMES_MAX:
             names.update(dict.fromkeys(re.findall(r"([\w:.\-]+)\s*=\s*[\"']", attributes)))
         if path:
-            above = inside.setdefault((len(path) - 1, path[-1]), {})
+            above = inside.setdefault((len(path) - 1, path[-1][0]), {})
             if len(above) < _NAMES_MAX:
                 above.setdefault(name)
-        if not is_empty:
-            path.append(name)
+        if is_empty:
+            covered[key] += found.end() - found.start()
+        else:
+            path.append((name, found.start()))
     repeated = [(depth, -count, name) for (depth, name), count in counts.items() if depth >= 1 and count >= 2]
     doubts = []
     if is_whole and path:
-        doubts.append(f"<{path[-1]}> is not closed at the end: it is cut, or not well-formed")
+        doubts.append(f"<{path[-1][0]}> is not closed at the end: it is cut, or not well-formed")
     if not repeated:
-        return Xml(root, "", 0), [*doubts, "no element repeats"]
+        return Xml(root, "", 0), [*doubts, "no element repeats"], 0
     depth, count, name = min(repeated)
-    return Xml(root, name, -count, tuple(inside.get((depth, name), ()))), doubts
+    percent = covered[depth, name] * 100 // max(1, covered[0, root] - opening)
+    return Xml(root, name, -count, tuple(inside.get((depth, name), ()))), doubts, percent
