@@ -38,10 +38,6 @@ class DraftedContract:
     def literal(self) -> ContractLiteral:
         return ContractLiteral(mode="strict", columns=[found.column for found in self.columns])
 
-    @property
-    def ambiguous(self) -> tuple[ColumnFound, ...]:
-        return tuple(found for found in self.columns if found.ambiguities)
-
 
 @dataclass(slots=True)
 class _Column:

@@ -54,8 +54,6 @@ class Plan:
     #: The body of `parse`.
     body: str
     arguments: str = "path"
-    #: Whether the code unpacks the file itself.
-    is_unpacked: bool = False
     dependencies: tuple[str, ...] = ()
 
     @property
@@ -98,7 +96,7 @@ def _unpacked(plan: Plan) -> Plan:
     """The plan for the content of a gzip file."""
     inside = re.sub(r"^return ", "yield ", plan.body.replace("(path", "(file"), flags=re.MULTILINE)
     body = "with gzip.open(path) as file:\n" + _indented(inside)
-    return replace(plan, modules=("gzip", *plan.modules), body=body, is_unpacked=True)
+    return replace(plan, modules=("gzip", *plan.modules), body=body)
 
 
 def _indented(text: str) -> str:

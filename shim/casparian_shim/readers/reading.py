@@ -19,7 +19,7 @@ from casparian_shim.arrow.columns import column_of_values
 from casparian_shim.readers.blocks import Block, Values
 from casparian_shim.readers.feed import Feed, OnBad, Part, Rejected, Row
 from casparian_shim.readers.pieces import listed
-from casparian_shim.readers.source import Encoding, Input, Source
+from casparian_shim.readers.source import Encoding, Input, Source, codec_names
 
 As = Literal["rows", "batches", "arrow", "pandas", "polars"]
 
@@ -55,6 +55,7 @@ def records(
         raise ValueError(f"as_ is rows, batches, arrow, pandas or polars, not {as_!r}")
     if on_bad not in ("reject", "raise") and not callable(on_bad):
         raise ValueError(f"on_bad is 'reject', 'raise' or a function, not {on_bad!r:.80}")
+    codec_names(encoding)  # refuses a wrong name here, where the parser calls the reader
     if offsets and not has_offsets:
         raise ValueError("offsets=True is for formats that are read in the order of their bytes, which this one is not")
     made = Records(Feed(source, blocks, encoding, on_bad, output, offsets, has_offsets))

@@ -49,14 +49,12 @@ class Input:
 
     def __init__(self, file: BinaryFile, encoding: Encoding = "utf-8", *, has_offsets: bool = True) -> None:
         """`has_offsets=False` is for formats that are not read in order of bytes, such as workbooks; `ends` then only order."""
-        names = [encoding] if isinstance(encoding, str) else list(encoding)
-        if not names:
-            raise ValueError("encoding names no encoding")
+        names = codec_names(encoding)
         self.file = file
         #: Whether a record may be in any of several encodings, so that each row says which one in `_cf_raw_encoding`.
         self.has_fallback = len(names) > 1
         #: The codecs for the bytes after the mark, in the order in which they are tried.
-        self.encodings = [codecs.lookup(name).name for name in names]
+        self.encodings = names
         self.reading, self.lines_before = begin_reading(file, names[0], has_offsets=has_offsets)
         #: Whether this is a file on disk other than the job's input, so that its bad records belong to no output.
         self.is_another_file = is_another_file(file)
@@ -113,6 +111,34 @@ class Input:
                     self.encodings[place] = codec
                     self.reading.note(What.BYTE_ORDER_MARK, 0, self.offset)
                     return
+
+
+def codec_names(encoding: Encoding) -> list[str]:
+    """The codecs that `encoding` names, by Python's names. Raises ValueError, with the most similar one, for no name."""
+    names = [encoding] if isinstance(encoding, str) else list(encoding)
+    if not names:
+        raise ValueError("encoding names no encoding")
+    return [_codec_name(name) for name in names]
+
+
+def _codec_name(name: str) -> str:
+    if _is_of_text(name):
+        return codecs.lookup(name).name
+    from difflib import get_close_matches  # only where they are needed
+    from encodings.aliases import aliases
+
+    similar = get_close_matches(name.lower().replace("-", "_"), sorted({*aliases, *aliases.values()}))
+    close = next((each.replace("_", "-") for each in similar if _is_of_text(each)), None)
+    hint = f"did you mean {close}?" if close is not None else "it is a name such as utf-8, cp1252 or cp037"
+    raise ValueError(f"{name!r:.80} is not an encoding of text that Python knows; {hint}")
+
+
+def _is_of_text(name: str) -> bool:
+    try:
+        "".encode(name)
+    except LookupError:
+        return False
+    return True
 
 
 @contextmanager

@@ -356,8 +356,8 @@ def test_a_repaired_record_becomes_a_row_of_its_type() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({}, "give fields, or record_types together with type_at"),
-        ({"fields": FIELDS, "type_at": (0, 1)}, "give fields, or record_types"),
+        ({}, "needs fields={…}, or record_types={…} together with type_at="),
+        ({"fields": FIELDS, "type_at": (0, 1)}, "needs fields={…}, or record_types"),
         ({"fields": {}}, "at least one field"),
         ({"fields": {"a": (4, 2)}}, "the field 'a' is not valid: positions 4 to 2 hold nothing"),
         ({"fields": FIELDS, "unit": "bits"}, "unit is bytes or chars"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_shim import BadRecord, read_csv, read_fixed_width, read_json, read_jsonl, read_xml
+from casparian_shim import BadRecord, Field, read_csv, read_fixed_width, read_json, read_jsonl, read_segments, read_xml
 from casparian_shim.readers import feed, pieces, source
 from casparian_shim.readers.blocks import Block, BlockBuilder, Group, Reject, Skip
 from casparian_shim.readers.feed import use_route
@@ -360,6 +360,25 @@ def test_an_error_names_what_the_reader_counts() -> None:
     fields = {"a": (0, 2)}
     assert raised(read_fixed_width, b"1122\xff\xff", fields, framing="none").startswith("Record 3 is not valid")
     assert raised(read_fixed_width, b"11\n2\n", fields).startswith("The record on line 2 has 1 characters")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("uft-8", "did you mean utf-8?"), ("hex", "Python knows; "), ("zzzzzz", "such as utf-8, cp1252 or cp037")],
+)
+def test_a_name_that_is_no_encoding_is_refused_where_the_reader_is_called(name: str, hint: str) -> None:
+    readers: list[Callable[[], object]] = [
+        lambda: read_csv(io.BytesIO(b"a"), encoding=name),
+        lambda: read_csv(io.BytesIO(b"a"), encoding=["utf-8", name]),
+        lambda: read_xml(io.BytesIO(b"<a/>"), "a", encoding=name),
+        lambda: read_segments(io.BytesIO(b"MSH|"), encoding=name),
+        lambda: read_fixed_width(io.BytesIO(b"a"), {"a": (0, 1)}, encoding=name, unit="chars"),
+        lambda: Field(0, 1, encoding=name),
+    ]
+    for reader in readers:
+        with pytest.raises(ValueError, match=f"^'{name}' is not an encoding of text that Python knows; .*") as refused:
+            reader()
+        assert hint in str(refused.value)
 
 
 def test_an_unknown_option_is_told_of_the_reader_that_was_called() -> None:

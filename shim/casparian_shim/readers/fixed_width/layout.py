@@ -22,6 +22,7 @@ from casparian_shim.readers.fixed_width.numbers import (
     zoned_decimal,
     zones,
 )
+from casparian_shim.readers.source import codec_names
 
 Kind = Literal["text", "zoned", "packed", "binary", "bytes"]
 Value = str | int | Decimal | bytes | None
@@ -91,7 +92,7 @@ class Field:
         if self.end is None and self.is_number:
             raise ValueError("a number needs the position after it")
         if self.encoding is not None:
-            codecs.lookup(self.encoding)
+            codec_names(self.encoding)
         if self.kind == "binary" and self.width > _BINARY_BYTES_MAX:
             raise ValueError(f"a binary number has at most {_BINARY_BYTES_MAX} bytes, not {self.width}")
         if self.is_number and (self.digits < 1 or self.precision > _DIGITS_MAX):

@@ -15,7 +15,7 @@ from casparian_shim.readers.fixed_width.layout import Field, Fields, Layout, is_
 from casparian_shim.readers.fixed_width.numbers import zones
 from casparian_shim.readers.lines import LineEnds
 from casparian_shim.readers.reading import Common, records
-from casparian_shim.readers.source import RECORD_BYTES_MAX, Encoding, Input, Source
+from casparian_shim.readers.source import RECORD_BYTES_MAX, Encoding, Input, Source, codec_names
 
 #: The layout of each type of record: with the output of its rows, or as the output of that name; None passes such records over.
 RecordTypes = Mapping[str, "tuple[str, Fields | Layout] | Fields | Layout | None"]
@@ -87,7 +87,7 @@ def _types(
     fields: Fields | Layout | None, record_types: RecordTypes | None, type_at: tuple[int, int] | Field | None
 ) -> tuple[tuple[RecordType, ...], frozenset[str], Field | None]:
     if (fields is None) == (record_types is None) or (record_types is None) != (type_at is None):
-        raise ValueError("give fields, or record_types together with type_at")
+        raise ValueError("read_fixed_width needs fields={…}, or record_types={…} together with type_at=")
     if fields is not None:
         return (RecordType(Layout.of(fields)),), frozenset(), None
     assert record_types is not None and type_at is not None
@@ -115,7 +115,7 @@ def _check(
     trailing_blanks: str,
     empty: str,
 ) -> None:
-    encodings = [encoding] if isinstance(encoding, str) else list(encoding)
+    encodings = codec_names(encoding)
     if unit not in (None, "bytes", "chars"):
         raise ValueError(f"unit is bytes or chars, not {unit!r:.80}")
     if framing not in ("lines", "none", "rdw", "bdw"):

@@ -19,7 +19,7 @@ from casparian_shim.readers.segments.judging import Bad, Found, Judge, Passed
 from casparian_shim.readers.segments.separators import Format, Separators, detected, is_ascii_superset
 from casparian_shim.readers.segments.syntaxes import SYNTAXES, Piece, Syntax
 from casparian_shim.readers.segments.vectorised import REGION_BYTES, Region, region_of
-from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Encoding, Input, Source
+from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Encoding, Input, Source, codec_names
 
 _DETECTED_FROM_BYTES = 64 * 1024
 #: What the careful path takes alone: headers that change the separators, blank lines, the end of an MLLP frame.
@@ -67,6 +67,8 @@ def read_segments(
     """
     if format is not None and format not in SYNTAXES:
         raise ValueError(f"format is hl7, x12 or edifact, not {format!r:.40}")
+    if encoding is not None:
+        codec_names(encoding)
     for name in [encoding] if isinstance(encoding, str) else encoding or []:
         if not is_ascii_superset(name) and (name != encoding or ebcdic(name) is None):
             raise ValueError(
