@@ -134,6 +134,12 @@ def timestamp(
     time is the latest one with that month and day which is not more than a day after it. Nine digits of a fraction are kept: the
     result is then a `NanosecondDatetime`. Raises ValueError for everything else, and for second 60.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"{type(text).__name__} is no text")
+    if fold not in (None, 0, 1) or isinstance(fold, bool):
+        raise ValueError(f"{fold!r:.80} is not a valid fold: it is 0 or 1")
+    if tz is not None:
+        _zone(tz)
     if format is None:
         if pivot is not None or reference is not None:
             raise ValueError("pivot and reference are for a format with %y or without a year")
@@ -174,16 +180,23 @@ def _clock_change(moment: dt.datetime, shift: dt.timedelta, tz: str) -> str:
 
 # --- ISO 8601 ------------------------------------------------------------------------------------------------------------
 
-_FRACTION = re.compile(r"[.,]([0-9]+)")
+#: Python's `fromisoformat` alone passes over some characters where a time has none, and reads half an hour as half a second.
+_ISO = re.compile(
+    r"[0-9]{4}(?:-?[0-9]{2}-?[0-9]{2}|-?W[0-9]{2}(?:-?[0-9])?)"
+    r"(?:[Tt ](?:[01][0-9]|2[0-3])(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,](?P<fraction>[0-9]+))?)?)?"
+    r"(?: ?(?:Z|[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?))?)?"
+)
 _ISO_LEAP_SECOND = re.compile(r"[T ][0-9]{2}(:?)[0-9]{2}\1(60)(?![0-9])")
 
 
 def _from_iso(text: str) -> tuple[dt.datetime, int]:
     nanosecond, plain = 0, text
-    if (found := _FRACTION.search(text)) is not None:
-        digits = found.group(1)
+    found = _ISO.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:_SHOWN]!r} is not a time in ISO 8601")
+    if (digits := found["fraction"]) is not None:
         micros, nanosecond = _split_fraction(text, digits)
-        plain = f"{text[: found.start()]}.{micros:06d}{text[found.end() :]}"
+        plain = f"{text[: found.start('fraction') - 1]}.{micros:06d}{text[found.end('fraction') :]}"
     try:
         return dt.datetime.fromisoformat(plain), nanosecond
     except ValueError:
@@ -268,7 +281,7 @@ def _compiled(format: str) -> _Format:
             raise ValueError(f"the format {format!r} names the {part.replace('_', ' ')} twice")
         parts.add(part)
         is_adjacent = any(_is_number(pieces, other) for other in (place - 1, place + 1))
-        expression += f"(?P<{part}>{pattern.replace('{}', '{2}' if is_adjacent else '{1,2}')})"
+        expression += f"(?P<{part}>(?a:{pattern.replace('{}', '{2}' if is_adjacent else '{1,2}')}))"
     has_month = bool(parts & {"month", "month_name"})
     if not ("day_of_year" in parts or (has_month and "day" in parts)):
         raise ValueError(f"the format {format!r} must name month and day, or the day of the year")
@@ -304,7 +317,7 @@ def _from_format(text: str, format: _Format, pivot: int | None, reference: dt.da
     try:
         clock = dt.time(_hour(parts), int(parts.get("minute", 0)), _second(text, parts), micros, tzinfo=_offset(parts))
         day = _day(parts, pivot, reference)
-    except ValueError as cause:
+    except (ValueError, OverflowError) as cause:
         raise ValueError(f"{text[:_SHOWN]!r} is not a time: {cause}") from None
     weekday = parts.get("weekday", "").lower()[:3]
     if weekday and _DAYS[day.weekday()][:3] != weekday:

@@ -40,6 +40,17 @@ def _marked_before(text: str, negative: Collection[str], positive: Collection[st
     return plain
 
 
+_DIGIT = re.compile(r"[0-9]")
+
+
+def _check_marks(mark: str, thousands_mark: str, *others: str) -> None:
+    """Refuse marks with which a number could be read in two ways."""
+    wrong = [each for each in (mark, thousands_mark, *others) if _DIGIT.search(each)]
+    wrong += [each for each in (mark, thousands_mark) if each[:1] in ("+", "-") and each]
+    if wrong or not mark:
+        raise ValueError(f"{(wrong or [mark])[0]!r} cannot be a mark in a number")
+
+
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
 
@@ -64,7 +75,9 @@ def decimal(
         raise ValueError(f"{type(text).__name__} is not exact; give the text")
     if decimal_comma and decimal_mark is not None:
         raise ValueError("give decimal_comma or decimal_mark, not both")
-    mark = "," if decimal_comma else decimal_mark or "."
+    mark = "," if decimal_comma else "." if decimal_mark is None else decimal_mark
+    if decimal_mark is not None or thousands_mark or negative or positive:
+        _check_marks(mark, thousands_mark, *negative, *positive)
     if thousands_mark == mark:
         raise ValueError(f"{mark!r} cannot be both the decimal mark and the thousands mark")
     plain = _marked_before(text, negative, positive)

@@ -250,3 +250,50 @@ def test_every_time_that_python_writes_is_read_back(moment: dt.datetime, separat
     assert offset is not None
     fixed = moment.replace(tzinfo=dt.timezone(offset), fold=0)
     assert timestamp(fixed.isoformat(separator)) == fixed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-07-01T08:30:009Z",  # Python's own reading passes over the 9
+        "2024-07-01T08:30:00xZ",
+        "2024-07-01T08:30:00.123x456Z",
+        "2024-07-01T08:30:00.5.5Z",
+        "2024-07-01T08:30:00.Z",
+        "2024-07-01T08:30:00+01:00:00:00",
+        "2024-07-01T08:30:00+01:00:00.123456789",
+        "2024-07-01508:30:00Z",
+        "2024-07-01\u066108:30:00Z",
+        "2024-07-01T24:00:00Z",
+        "2024-07-01T08.5Z",  # half an hour
+        "2024-07-01T08:30.5Z",  # half a minute
+    ],
+)
+def test_a_damaged_time_is_not_read_as_another_one(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time in ISO 8601"):
+        timestamp(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-W27-1T08:30Z", "20240701T0830Z", "2024-07-01t08:30 Z", "2024-07-01 10:30:00 +02:00"]
+)
+def test_other_ways_of_iso_8601_are_read(text: str) -> None:
+    assert timestamp(text) == dt.datetime(2024, 7, 1, 8, 30, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (None, {}),
+        (20240701, {"format": "%Y%m%d"}),
+        ("2024-07-01T08:30", {"tz": "Europe/Berlin", "fold": "0"}),
+        ("2024-07-01T08:30", {"tz": "Europe/Berlin", "fold": 2}),
+        ("2024-07-01T08:30Z", {"tz": "Mars/Phobos"}),
+        ("9999-366", {"format": "%Y-%j", "tz": "UTC"}),
+        ("\u017fep 1 2024", {"format": "%b %d %Y", "tz": "UTC"}),  # a long s
+        ("Jul 1", {"format": "%b %d", "tz": "UTC", "reference": dt.date(9999, 12, 31)}),
+    ],
+)
+def test_nothing_but_a_value_error_comes_of_odd_text(text: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"no text|fold|time zone|is not a time|does not match"):
+        timestamp(text, **options)

@@ -28,6 +28,10 @@ def test_decimals_keep_every_digit() -> None:
         ("1.5", {"decimal_comma": True}, "has a point, but the decimal mark is ','"),
         ("1", {"decimal_comma": True, "decimal_mark": "."}, "decimal_comma or decimal_mark, not both"),
         ("1", {"decimal_comma": True, "thousands_mark": ","}, "both the decimal mark and the thousands mark"),
+        ("1000", {"thousands_mark": "0"}, "'0' cannot be a mark"),
+        ("-5", {"decimal_mark": "-"}, "'-' cannot be a mark"),
+        ("1.5", {"decimal_mark": ""}, "'' cannot be a mark"),
+        ("15", {"negative": ["5"]}, "'5' cannot be a mark"),
     ],
 )
 def test_marks_that_cannot_be_meant_are_refused(text: str, marks: dict[str, object], problem: str) -> None:
