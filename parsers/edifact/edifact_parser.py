@@ -98,7 +98,8 @@ _INTERCHANGE: Columns = {
     "application_reference": (7, 1), "is_test": (11, 1),
 }  # fmt: skip
 _GROUP: Columns = {"group_reference": (5, 1)}
-_READ = pa.array(["UNB", "UNG", "UNH", "BGM", "UNE"])
+_READ = pa.array(["UNB", "UNG", "UNH", "BGM", "UNE", "UNZ"])
+_NO_GROUP = pa.array(["UNB", "UNE", "UNZ"])
 #: Segments are gathered up to this number before their rows are made.
 _GATHERED = 16 * 1024
 
@@ -138,8 +139,8 @@ class _Messages:
             return
         segments = SegmentColumns(batch)
         unb, ung, unh, bgm = (pc.equal(segments.ids, id) for id in ("UNB", "UNG", "UNH", "BGM"))
-        interchange = segments.in_force(unb)
-        group = segments.in_force(ung, pc.or_(unb, pc.equal(segments.ids, "UNE")))
+        interchange = segments.in_force(unb, pc.equal(segments.ids, "UNZ"))
+        group = segments.in_force(ung, pc.is_in(segments.ids, _NO_GROUP))
         begun = segments.in_force(unh)
         document = _first_of_each(segments, bgm, begun)
         messages = segments.numbers.filter(unh)

@@ -30,8 +30,8 @@ class Read:
         self._is_new = pc.greater_equal(segments.numbers, seen)
         self.ids = segments.ids
         self.is_border = pc.is_in(self.ids, _BORDERS)
-        self.interchange = segments.in_force(self.of("ISA"))
-        self.group = segments.in_force(self.of("GS"), self.of("ISA"))
+        self.interchange = segments.in_force(self.of("ISA"), self.of("IEA"))
+        self.group = segments.in_force(self.of("GS"), self.of("ISA", "GE", "IEA"))
         st = segments.in_force(self.of("ST"), self.is_border)
         self.set = pc.if_else(pc.equal(segments.messages.take(st), segments.messages), st, _NO_PLACE)
         sets = segments.where(self.of("ST"))

@@ -18,7 +18,7 @@ Tables = Iterator[tuple[str, pa.RecordBatch]]
 #: The segments that are read; all others are left to `x12_segments`.
 READ = pa.array([
     "ISA", "GS", "ST", "SE", "BPR", "TRN", "N1", "CLP", "NM1", "DTM", "SVC", "CAS", "REF", "HL", "CLM", "HI", "DTP", "LX", "SV1",
-    "SV2", "SV3", "BEG", "CUR", "PO1", "PID", "CTT",
+    "SV2", "SV3", "BEG", "CUR", "PO1", "PID", "CTT", "GE", "IEA",
 ])  # fmt: skip
 #: Segments are gathered up to this number, or this many bytes, before their rows are made.
 _GATHERED = 64 * 1024

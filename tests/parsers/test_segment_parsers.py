@@ -269,3 +269,17 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "tests" / "hl7_names.expected.json").write_text(json.dumps(expected))
 
     assert [one.differences for one in run_bundle_tests(tmp_path / "hl7_names.py")] == [()]
+
+
+def test_a_message_behind_a_damaged_interchange_header_is_not_of_the_interchange_before() -> None:
+    def interchange(sender: str) -> bytes:
+        return f"UNB+UNOC:3+{sender}+B+240101:1200+1'UNH+1+ORDERS:D:96A:UN'BGM+220+D+9'UNT+3+1'UNZ+1+1'".encode()
+
+    told = run(edifact_parser, interchange("ALPHA") + interchange("GAMMA").replace(b"UNB+", b"UNX+"))
+    assert [row["sender"] for row in told.rows["edifact_messages"]] == ["ALPHA", None]
+
+
+def test_a_set_behind_a_damaged_group_header_is_not_of_the_group_before() -> None:
+    data = (Path(x12_parser.__file__).parent / "tests" / "claims.x12").read_bytes()
+    told = run(x12_parser, data.replace(b"GS*HC*", b"gs*HC*"))
+    assert [row["group_control_number"] for row in told.rows["x12_transactions"]] == ["21", None]

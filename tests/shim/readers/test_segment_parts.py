@@ -284,3 +284,20 @@ def test_two_segments_in_one_are_seen(separators: str, content: bytes) -> None:
 )
 def test_a_word_that_ends_like_an_id_is_a_word(separators: str, content: bytes) -> None:
     assert joined_with(content, separators_of(separators), frozenset({"ZPI"})) is None
+
+
+@pytest.mark.parametrize(
+    ("damaged", "good"),
+    [
+        (b"UNA:+.?'\nUNB+UNOA:2+A+B'\n", False),
+        (b"UNA:+.? \nUNB+UNOA:2+A+B'\n", False),
+        (b"UNA:+.? \n\nUNB+UNOA:2+A+B\n", True),
+        (ISA[:-2] + b"~\nGS*PO*A*B*20240101*1200*1*X*005010~\n", False),
+        (ISA[:-1] + b"\nGS*PO*A*B*20240101*1200*1*X*005010~\n", False),
+        (ISA[:-1] + b"\nGS*PO*A*B*20240101*1200*1*X*005010\n", True),
+    ],
+)
+def test_a_line_end_is_no_terminator_if_the_next_line_has_another_one(damaged: bytes, good: bool) -> None:
+    found = una_header(damaged[:9], damaged[9:]) if damaged.startswith(b"UNA") else isa_header(damaged, 0, True)
+    assert isinstance(found, Separators) == good
+    assert good or "but the line behind it ends with" in str(found)

@@ -59,6 +59,9 @@ EDIFACT_VERSION_4 = separators_of("UNA:+.?*'")
 _ISA_PLACES = (3, 6, 17, 20, 31, 34, 50, 53, 69, 76, 81, 83, 89, 99, 101, 103)
 _ISA_BYTES_MAX = 400
 _MARKS = b"[!-/:-@\\[-`{-~\x01-\x1f]"
+#: The line behind a header that names a line end as the terminator, and the mark at its end: the header has lost a byte.
+_ENDED_GS = re.compile(rb"\s*(?:GS|TA1|IEA)[^\r\n]*([!-/:-@\[-`{-~])[\r\n]")
+_ENDED_UNB = re.compile(rb"\s*UN[BGH][^\r\n]*'[\r\n]")
 NO_GS = "is not followed by a GS"
 #: Every MSH has so many fields, up to the version (MSH-12).
 HL7_FIELDS_MIN = 12
@@ -127,11 +130,14 @@ def isa_header(data: bytes, at: int, is_last: bool) -> Separators | str | None:
         return f"names {''.join(marks)!r} as its separators"
     if len(set(marks)) != len(marks):
         return f"names a separator twice: {''.join(marks)!r}"
+    ended = _ENDED_GS.match(head, end)
+    if terminator in "\r\n" and ended is not None and ended[1] != field:
+        return f"names {''.join(marks)!r} as its separators, but the line behind it ends with {ended[1].decode()!r}"
     return separators_of("ISA" + "".join(marks))
 
 
-def una_header(data: bytes) -> Separators | str:
-    """The separators of a UNA segment of nine bytes, or what is wrong with it."""
+def una_header(data: bytes, after: bytes = b"") -> Separators | str:
+    """The separators of a UNA segment of nine bytes, or what is wrong with it. `after` is what is behind it."""
     text = data.decode("latin-1")
     component, field, decimal_mark, release, repetition, terminator = list(text[3:9].ljust(6))
     marks = [component, field, *(mark for mark in (release, repetition) if mark != " "), terminator]
@@ -139,6 +145,8 @@ def una_header(data: bytes) -> Separators | str:
         return f"names {text[3:9]!r} as its separators"
     if len(set(marks)) != len(marks):
         return f"names a separator twice: {text[3:9]!r}"
+    if terminator in "\r\n" and _ENDED_UNB.match(after):
+        return f'names {text[3:9]!r} as its separators, but the line behind it ends with "\'"'
     return separators_of(text[:9])
 
 

@@ -394,7 +394,9 @@ class EdifactSyntax(_TerminatedSyntax):
         if not is_last and len(head) < 16 and head[:2] == b"UN"[: len(head)]:
             return None
         if head[:3] == b"UNA":
-            found = una_header(head[:9])
+            if not is_last and len(data) - at < _GUESS_BYTES and head[8:9] in b"\r\n":
+                return None
+            found = una_header(head[:9], data[at + 9 : at + _GUESS_BYTES])
             if isinstance(found, Separators):
                 self.separators, self._is_after_una = found, True
                 return True
