@@ -16,6 +16,7 @@ from typing import Any, Unpack
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.readers.blocks import BadHeader, Block, BlockBuilder
 from casparian_shim.readers.members import BYTES_MAX, RATIO_MAX, ArchiveTooLarge, BadArchive
+from casparian_shim.readers.pieces import check_names
 from casparian_shim.readers.reading import Common, records
 from casparian_shim.readers.source import Input, Source, opened
 from casparian_shim.readers.tape import What
@@ -53,6 +54,7 @@ def read_excel(
     names the columns, instead of the header if there is one. Rows before the header (`skip_rows`) and empty rows are declared
     skips. Rejected: a row with a cell beyond the columns, or with an error such as `#DIV/0!`. Read several sheets in their order.
     """
+    check_names("columns", columns)
     if columns is not None and (len(set(columns)) != len(columns) or "" in columns or not columns):
         raise ValueError(f"columns names a column twice or not at all: {list(columns)!r:.200}")
     if skip_rows < 0:

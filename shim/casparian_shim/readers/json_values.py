@@ -14,7 +14,7 @@ from json import JSONDecodeError
 from typing import Any, Literal
 
 from casparian_shim.readers.blocks import Block, Reject, Skip, Values
-from casparian_shim.readers.pieces import as_array
+from casparian_shim.readers.pieces import as_array, check_names
 
 #: How numbers are given: as their digits, or as int and Decimal.
 Numbers = Literal["text", "exact"]
@@ -303,6 +303,7 @@ class Members:
 
     def __init__(self, columns: Sequence[str] | None, *, taken: Sequence[str] = ()) -> None:
         """`taken` are names that the reader itself gives."""
+        check_names("columns", columns)
         if columns is not None and len(set(columns)) < len(columns):
             raise ValueError(f"columns names a column twice: {', '.join(columns)}")
         self._is_fixed = columns is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import NamedTuple
@@ -30,6 +30,12 @@ class NameTaken(CasparianError):
             f"There is a column {name!r}, and {why}.",
             remedy="Give the column another name, for example with columns=[…].",
         )
+
+
+def check_names(option: str, names: Iterable[str] | None) -> None:
+    """Refuse one text where several are meant: its letters would be the names."""
+    if isinstance(names, str | bytes) or not all(isinstance(each, str) for each in names or ()):
+        raise ValueError(f"{names!r:.80} is not a valid {option}: it is a list of texts, such as ['id', 'name']")
 
 
 class Bad(NamedTuple):

@@ -49,8 +49,11 @@ def records(
 
     `has_offsets=False` is for formats that are not read in order of bytes; the `ends` of their blocks only put entries in order.
     """
+    caller = sys._getframe(1)
+    if "has_offsets" in caller.f_locals.get("common", ()):  # it is the reader's own to say
+        unknown = {"has_offsets": has_offsets}
     if unknown:
-        raise _unknown_option(sys._getframe(1).f_code, next(iter(unknown)))
+        raise _unknown_option(caller.f_code, next(iter(unknown)))
     if as_ not in ("rows", "batches", "arrow", "pandas", "polars"):
         raise ValueError(f"as_ is rows, batches, arrow, pandas or polars, not {as_!r}")
     if on_bad not in ("reject", "raise") and not callable(on_bad):

@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 from casparian_shim.readers.blocks import ROW_ID, Block, Skip
 from casparian_shim.readers.json_values import Members, ObjectBuilder
-from casparian_shim.readers.pieces import OFFSET
+from casparian_shim.readers.pieces import OFFSET, check_names
 from casparian_shim.readers.reading import Common, records
 from casparian_shim.readers.source import RAW_BYTES_MAX, RECORD_BYTES_MAX, Input, Source
 from casparian_shim.readers.tape import What, stream_name
@@ -55,6 +55,7 @@ def read_xml(
     """
     if encoding is not None and not isinstance(encoding, str):
         raise ValueError("read_xml takes one encoding")
+    check_names("lists", lists)
     taken = [ROW_ID, OFFSET] if common.get("offsets") else [ROW_ID]
     if columns is not None:
         Members(columns)

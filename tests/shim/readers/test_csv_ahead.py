@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import threading
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -54,6 +55,8 @@ def test_threads_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     with blocks_of(4_096):
         found = everything(data, options)
         assert len(ran_in) > 1, "no thread has read anything"
+        for thread in threads():
+            thread.join(10)
         assert not threads()
         monkeypatch.setattr(Beforehand, "has_processors", False)
         ran_in.clear()
@@ -74,6 +77,16 @@ def test_a_reading_that_is_given_up_leaves_no_thread(monkeypatch: pytest.MonkeyP
         for thread in threads():
             thread.join(10)
         assert not threads()
+
+
+def test_a_reading_may_be_collected_in_a_thread_of_its_own() -> None:
+    class Lines(list[Any]):
+        first = 1
+
+    beforehand = Beforehand()
+    ordinary: Any = SimpleNamespace(whole=lambda *_: beforehand.end())
+    beforehand.begin(ordinary, [lines := cast(Any, Lines())])
+    assert beforehand.whole(ordinary, lines, 0, 0) is None
 
 
 def test_an_input_that_fails_gives_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ class Beforehand:
     BLOCKS = 2
     _USUAL_BLOCKS_FIRST = 3
     #: Whether threads have a processor to themselves.
-    has_processors = len(os.sched_getaffinity(0)) > 1
+    has_processors = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) > 1
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
@@ -247,8 +247,9 @@ class Beforehand:
         return whole
 
     def end(self) -> None:
+        """Let the threads end. A reading that was given up may be collected in one of them, which cannot wait for itself."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _whole(ordinary: Ordinary, block: LineBlock) -> Whole | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Unpack
 from casparian_shim.readers.csv.reading import Options, Reading
 from casparian_shim.readers.csv.scan import Dialect
 from casparian_shim.readers.line_ends import LineEnds
+from casparian_shim.readers.pieces import check_names
 from casparian_shim.readers.reading import Common, records
 from casparian_shim.readers.source import RECORD_BYTES_MAX, Encoding, Source
 
@@ -51,6 +52,7 @@ def read_csv(
     - `tables`: for a file with several tables, their names, each with a pattern for its header line. Rows are `(table, row)`.
     - `ragged="pad"` fills short records up with None.
     """
+    check_names("columns", columns)
     if columns is not None and (len(set(columns)) != len(columns) or "" in columns or not columns):
         raise ValueError(f"columns names a column twice or not at all: {list(columns)!r:.200}")
     for name, given, allowed in (
@@ -61,12 +63,18 @@ def read_csv(
         if given not in allowed:
             raise ValueError(f"{given!r} is not a valid {name}: it is {' or '.join(map(repr, allowed))}")
     for name, count in (("header", header), ("skip_lines", skip_lines), ("footer", footer)):
-        if isinstance(count, int) and count < 0:
-            raise ValueError(f"{count} is not a valid {name}: it is a number of lines")
-    if comment == "":
-        raise ValueError("'' is not a valid comment: it is empty; comment=None is for files without comments")
+        is_pattern = name == "footer" and not isinstance(count, int | float)
+        if not is_pattern and (
+            not isinstance(count, int) or count < 0 or (isinstance(count, bool) and name != "header")
+        ):
+            raise ValueError(f"{count!r:.80} is not a valid {name}: it is a number of lines")
+    if comment is not None and (not comment or "\n" in comment or "\r" in comment):
+        why = "it is empty; comment=None is for files without comments" if not comment else "it contains a line end"
+        raise ValueError(f"{comment!r:.80} is not a valid comment: {why}")
     if tables is not None and (columns is not None or not header or not tables):
         raise ValueError("tables needs the header line of each table: leave columns and header as they are")
+    if tables is not None and preamble is not None:
+        raise ValueError("tables passes over the lines before the first table by itself: leave preamble as it is")
     options = Options(
         Dialect(
             delimiter,
@@ -93,6 +101,8 @@ def read_csv(
 
 
 def _compiled(name: str, pattern: str | re.Pattern[str]) -> re.Pattern[str]:
+    if pattern == "":
+        raise ValueError(f"'' is not a valid pattern for {name}: every line matches it; leave {name} as it is")
     try:
         return re.compile(pattern)
     except re.error as cause:

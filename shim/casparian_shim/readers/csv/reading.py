@@ -164,7 +164,9 @@ class Reading:
             verdict = self._judge_of(None).judge(self._lines.line_at, line, Seen())
             for number in range(line, line + verdict.lines):
                 if (reason := self._lines.reason_of(number)) is not None:
-                    raise NotTheEncoding(number, reason, self._lines.raw(number, 1))
+                    if reason.startswith("is not valid"):
+                        raise NotTheEncoding(number, reason, self._lines.raw(number, 1))
+                    raise BadHeader(number, reason, self._lines.text_at(number))
             if verdict.fields is None:
                 raise BadHeader(line, verdict.reason, self._lines.text_at(line))
             header.append(verdict.fields)

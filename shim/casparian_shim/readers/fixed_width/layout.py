@@ -87,6 +87,15 @@ class Field:
         ):
             if value not in known:
                 raise ValueError(f"{value!r} is not a {name}: {', '.join(known)}")
+        for name, has_effect in (
+            ("scale", self.is_number),
+            ("sign", self.kind == "zoned" or (self.is_number and self.sign == "none")),
+            ("byte_order", self.kind == "binary"),
+            ("encoding", self.kind in ("text", "zoned")),
+            ("unset", self.kind in ("zoned", "packed")),
+        ):
+            if not has_effect and getattr(self, name) != Field.__dataclass_fields__[name].default:
+                raise ValueError(f"{name} has no effect on a field of kind {self.kind!r}")
         if self.start < 0 or (self.end is not None and self.end <= self.start):
             raise ValueError(f"positions {self.start} to {self.end} hold nothing")
         if self.end is None and self.is_number:

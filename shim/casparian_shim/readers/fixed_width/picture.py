@@ -80,9 +80,9 @@ class Elementary:
     encoding: str | None = None
 
     def field(self, start: int, unset: Literal["reject", "null"]) -> Field:
-        return Field(
-            start, start + self.width, self.kind, self.scale, self.sign, self.byte_order, self.encoding, unset
-        )  # fmt: skip
+        may_be_unset = self.kind in ("zoned", "packed")
+        made = self.kind, self.scale, self.sign, self.byte_order, self.encoding
+        return Field(start, start + self.width, *made, unset if may_be_unset else "reject")
 
 
 _REPEAT = re.compile(r"(.)\(([0-9]+)\)")

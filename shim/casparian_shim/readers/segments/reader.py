@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.readers.blocks import RAW_ENCODING, Block, Reject, Skip, Values
+from casparian_shim.readers.pieces import check_names
 from casparian_shim.readers.reading import Common, records
 from casparian_shim.readers.segments.carriers import INNER_ENCODING, TOLD_FROM_BYTES, Unwrapped, ebcdic, line_width
 from casparian_shim.readers.segments.joined import may_hold_joined
@@ -75,7 +76,11 @@ def read_segments(
                 f"encoding is a superset of ASCII or an EBCDIC code page with the characters of Latin-1 (cp037, cp500), "
                 f"which {name!r:.40} is not"
             )
+    ids = ids if isinstance(ids, str) else tuple(ids)
+    check_names("ids", ids)
     own_ids = frozenset(ids)
+    if "" in own_ids:
+        raise ValueError("'' is not a valid id of a segment")
     tables = ebcdic(encoding) if isinstance(encoding, str) else None
 
     def blocks(input: Input) -> Iterator[Block]:

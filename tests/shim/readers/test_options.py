@@ -1,0 +1,96 @@
+"""Options that would do nothing, or something else than they say, are refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from casparian_shim import (
+    Field,
+    read_csv,
+    read_fixed_width,
+    read_json,
+    read_jsonl,
+    read_records,
+    read_segments,
+    read_xml,
+)
+from casparian_shim.readers.blocks import BadHeader
+
+CSV = b"a,b\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda file, **given: read_csv(file, **given),
+        lambda file, **given: read_jsonl(file, **given),
+        lambda file, **given: read_json(file, **given),
+        lambda file, **given: read_records(file, start="a", **given),
+        lambda file, **given: read_xml(file, "a", **given),
+        lambda file, **given: read_segments(file, "hl7", **given),
+        lambda file, **given: read_fixed_width(file, {"a": (0, 2)}, **given),
+    ],
+)
+def test_whether_there_are_offsets_is_the_readers_own_to_say(read: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="has no option 'has_offsets'"):
+        read(io.BytesIO(CSV), has_offsets=False)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"footer": ""},
+        {"preamble": ""},
+        {"tables": {"x": ""}},
+        {"tables": {"x": "a,"}, "preamble": "zz"},
+        {"comment": "\n"},
+        {"header": "1"},
+        {"header": 1.5},
+        {"skip_lines": True},
+        {"skip_lines": "1"},
+        {"footer": True},
+        {"columns": "ab"},
+        {"columns": [1, 2]},
+    ],
+)
+def test_read_csv_refuses_what_has_no_meaning(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"is not a valid|leave preamble"):
+        read_csv(io.BytesIO(CSV), **given)
+
+
+def test_one_text_is_no_list_of_names() -> None:
+    for read in (
+        lambda: list(read_jsonl(io.BytesIO(b"{}"), columns="id")),
+        lambda: list(read_xml(io.BytesIO(b"<a/>"), "a", lists="id")),
+        lambda: read_segments(io.BytesIO(b""), "hl7", ids="PID"),
+        lambda: read_segments(io.BytesIO(b""), "hl7", ids=[""]),
+    ):
+        with pytest.raises(ValueError, match="is not a valid"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("text", {"scale": 2}),  # the kind was forgotten
+        ("text", {"sign": "leading"}),
+        ("text", {"unset": "null"}),
+        ("bytes", {"encoding": "cp037"}),
+        ("packed", {"sign": "leading"}),
+        ("packed", {"byte_order": "little"}),
+        ("binary", {"sign": "trailing separate"}),
+        ("zoned", {"byte_order": "little"}),
+    ],
+)
+def test_an_option_of_another_kind_of_field_is_refused(kind: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="has no effect on a field of kind"):
+        Field(0, 4, kind, **given)
+
+
+def test_a_header_that_is_too_long_is_not_an_encoding() -> None:
+    with pytest.raises(BadHeader, match="is longer than 1 bytes"):
+        list(read_csv(io.BytesIO(CSV), record_bytes_max=1))
