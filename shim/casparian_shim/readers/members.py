@@ -45,10 +45,19 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
 )
 _UNPACKERS: dict[Kind, Callable[[Any], Any]] = {
     "gzip": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "bzip2": lambda file: io.BufferedReader(_Streams(file, bz2.BZ2Decompressor)),
+    "xz": lambda file: io.BufferedReader(_Streams(file, lzma.LZMADecompressor)),
 }
-_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
+_DAMAGED = (
+    EOFError,
+    OSError,
+    IndexError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    NotImplementedError,
+)
 
 
 class BadArchive(CasparianError):
@@ -141,6 +150,66 @@ class Member(io.BufferedIOBase):
 
     def __repr__(self) -> str:
         return f"<member {self.name!r} of a {self._kind} file>"
+
+
+class _Streams(io.RawIOBase):
+    """The content of bzip2 or xz streams after each other. Python's own files end silently where the next one is damaged."""
+
+    def __init__(self, file: Any, decompressor: Callable[[], Any]) -> None:
+        self._file, self._begin, self._new = file, file.tell(), decompressor
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._file.seek(self._begin)
+        self._stream: Any = None
+        self._packed, self._at = b"", 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == 2:
+            while self._some(_BLOCK_BYTES):
+                pass
+        place = offset + (self._at if whence else 0)
+        if place < self._at:
+            self._rewind()
+        while self._at < place and self._some(min(_BLOCK_BYTES, place - self._at)):
+            pass
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _some(self, size: int) -> bytes:
+        while True:
+            if self._stream is None or self._stream.eof:
+                if self._stream is not None and not self._has_next():
+                    return b""
+                self._stream = self._new()
+            packed = b""
+            if self._stream.needs_input:
+                packed, self._packed = self._packed or self._file.read(_BLOCK_BYTES), b""
+                if not packed:
+                    raise EOFError("it ends early")
+            if data := cast(bytes, self._stream.decompress(packed, size)):
+                self._at += len(data)
+                return data
+
+    def _has_next(self) -> bool:
+        """Whether something follows the stream that has ended, other than zeros."""
+        self._packed = self._stream.unused_data.lstrip(b"\0")
+        while not self._packed and (more := self._file.read(_BLOCK_BYTES)):
+            self._packed = more.lstrip(b"\0")
+        return bool(self._packed)
 
 
 class _Limited:

@@ -97,9 +97,17 @@ class Input:
                 self.cut = "is cut off: the compressed file ends early"
             else:
                 if not more:
+                    self._refuse_what_was_passed_over()
                     break
                 data = data + more if data else more
         return data
+
+    def _refuse_what_was_passed_over(self) -> None:
+        """Python's files of bzip2 and xz end silently at a damaged stream; its decompressor has then not ended."""
+        if type(self.file).__module__ in ("bz2", "lzma"):
+            unpacker = getattr(getattr(getattr(self.file, "_buffer", None), "raw", None), "_decompressor", None)
+            if not getattr(unpacker, "eof", True):
+                raise ValueError("the compressed file is damaged: what is behind one of its streams is no other one")
 
     def _pass_over_mark(self) -> None:
         self._head = self._read(_MARK_BYTES_MAX)
