@@ -94,3 +94,15 @@ def test_an_option_of_another_kind_of_field_is_refused(kind: Any, given: dict[st
 def test_a_header_that_is_too_long_is_not_an_encoding() -> None:
     with pytest.raises(BadHeader, match="is longer than 1 bytes"):
         list(read_csv(io.BytesIO(CSV), record_bytes_max=1))
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1,+AAo-x\n2,y\n", b"a,b\n1,\\nx\n2,y\n"])
+def test_a_line_end_that_is_written_in_other_bytes_is_data(data: bytes) -> None:
+    reader = read_csv(io.BytesIO(data), encoding="utf-7" if b"+" in data else "unicode_escape")
+    assert [row["b"] for row in reader] == ["\nx", "y"]
+
+
+def test_a_header_of_many_names_costs_linear_time() -> None:
+    names = [f"c{each}" for each in range(5_000)]
+    with pytest.raises(BadHeader, match="names 'c3' twice, at positions 4 and 5001"):
+        list(read_csv(io.BytesIO(",".join([*names, "c3"]).encode() + b"\n")))

@@ -194,6 +194,8 @@ class Ordinary:
         for mark in ("\r", _STAND_IN.decode() if self._delimiter is _STAND_IN else None, dialect.escape):
             if may_have(mark):
                 is_good = pc.and_not(is_good, pc.match_substring(texts, mark))
+        if not lines.is_utf8:  # in some codecs a line end may be written in other bytes
+            is_good = pc.and_not(is_good, pc.match_substring(texts, "\n"))
         for mark in (self.comment, "\ufeff"):
             if may_have(mark):
                 is_good = pc.and_not(is_good, pc.starts_with(texts, mark))

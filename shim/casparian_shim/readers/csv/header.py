@@ -37,11 +37,12 @@ def column_names(
         return list(columns)
     if len(names) == 1:
         _refuse_wrong_delimiter(dialect, line, text, following)
+    first_places: dict[str, int] = {}
     for place, name in enumerate(names, 1):
         if not name.strip():
             _refuse_nameless(names, place, dialect, line, text, following)
-        if names.index(name) != place - 1:
-            reason = f"names {name[:80]!r} twice, at positions {names.index(name) + 1} and {place}"
+        if (first := first_places.setdefault(name, place)) != place:
+            reason = f"names {name[:80]!r} twice, at positions {first} and {place}"
             raise BadHeader(line, reason, text)
     return names
 

@@ -31,6 +31,8 @@ class Dialect:
         if not self.delimiter:
             raise ValueError("'' is not a valid delimiter: it is empty")
         for name, mark in marks.items():
+            if mark is not None and "\0" in mark:
+                raise ValueError(f"{mark!r} is not a valid {name}: it contains NUL")
             if mark is not None and ("\n" in mark or "\r" in mark):
                 raise ValueError(f"{mark!r} is not a valid {name}: it contains a line end")
             if mark is not None and name != "delimiter" and len(mark) != 1:
