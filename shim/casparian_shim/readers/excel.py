@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import count
+from math import isfinite
 from typing import Any, Unpack
 
 from casparian_shim.errors import CasparianError, ErrorCode
@@ -54,6 +55,11 @@ def read_excel(
     names the columns, instead of the header if there is one. Rows before the header (`skip_rows`) and empty rows are declared
     skips. Rejected: a row with a cell beyond the columns, or with an error such as `#DIV/0!`. Read several sheets in their order.
     """
+    for name in ("encoding", "has_offsets"):
+        if name in common:
+            raise TypeError(f"read_excel() has no option {name!r}")
+    if not isinstance(header, bool):
+        raise ValueError(f"{header!r:.80} is not a valid header: it is True or False")
     check_names("columns", columns)
     if columns is not None and (len(set(columns)) != len(columns) or "" in columns or not columns):
         raise ValueError(f"columns names a column twice or not at all: {list(columns)!r:.200}")
@@ -147,6 +153,8 @@ def _blocks(sheet: Any, before: int, header: bool, columns: Sequence[str] | None
         error = next((cell.value for cell in cells if getattr(cell, "data_type", "") == "e"), None)
         if error is not None:
             made.reject(number, at, f"has the error {error!s:.40}")
+        elif any(isinstance(cell.value, float) and not isfinite(cell.value) for cell in cells):
+            made.reject(number, at, "has a number beyond those that Excel has")
         elif len(values) > len(names):
             made.reject(number, at, f"has {len(values)} cells instead of {len(names)}")
         else:

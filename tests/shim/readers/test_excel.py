@@ -175,3 +175,18 @@ def test_a_row_number_beyond_the_sheet_ends_it(monkeypatch: pytest.MonkeyPatch) 
     rows, bad = read(made.getvalue())
     assert [row["a"] for row in rows] == ["1"]
     assert bad == [(1_001, "cannot be read, nor what follows: a sheet has at most 1,000 rows")]
+
+
+def test_a_number_beyond_those_of_excel_is_rejected() -> None:
+    made = io.BytesIO()
+    book = openpyxl.Workbook()
+    for row in (("n",), (1.5,), (2,)):
+        book.active.append(row)
+    book.save(made)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(made) as source, zipfile.ZipFile(changed, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(b"<v>1.5</v>", b"<v>1e400</v>"))
+    reader = read_excel(changed)
+    assert [row["n"] for row in reader] == ["2"]
+    assert [bad.reason for bad in reader.rejected.first] == ["has a number beyond those that Excel has"]

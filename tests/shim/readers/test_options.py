@@ -11,6 +11,7 @@ import pytest
 from casparian_shim import (
     Field,
     read_csv,
+    read_excel,
     read_fixed_width,
     read_json,
     read_jsonl,
@@ -60,6 +61,14 @@ def test_whether_there_are_offsets_is_the_readers_own_to_say(read: Callable[...,
 def test_read_csv_refuses_what_has_no_meaning(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"is not a valid|leave preamble"):
         read_csv(io.BytesIO(CSV), **given)
+
+
+def test_a_workbook_has_no_encoding() -> None:
+    for given in ({"encoding": "utf-8"}, {"has_offsets": True}):
+        with pytest.raises(TypeError, match="has no option"):
+            read_excel(io.BytesIO(b""), **given)
+    with pytest.raises(ValueError, match="is not a valid header"):
+        read_excel(io.BytesIO(b""), header=2)  # type: ignore[arg-type]
 
 
 def test_one_text_is_no_list_of_names() -> None:
