@@ -134,7 +134,7 @@ def test_what_each_option_means(data: bytes, options: dict[str, Any], rows: list
         (b"a;b\n1;2\n", {}, BadHeader, 1, "is one name, but 2 names with the delimiter ';': 'a;b'"),
         (b"1;2\n3;4\n", {"header": False}, BadRecord, 1, "has 1 field, but 2 fields with the delimiter ';'"),
         (b'a,"b\n1,2\n', {}, BadHeader, 1, "has a quote that opens in field 2 and is never closed"),
-        (b"a,b\nc\n1,2\n", {"header": 2}, BadHeader, 2, "has 1 names, but a header line before it has 2"),
+        (b"a,b\nc\n1,2\n", {"header": 2}, BadHeader, 2, "has 1 name, but a header line before it has 2"),
         (
             b"x\ny\n",
             {"preamble": "id,"},

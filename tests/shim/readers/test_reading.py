@@ -359,7 +359,7 @@ def test_an_error_names_what_the_reader_counts() -> None:
     assert raised(read_xml, b'<r>\n<a x="1"/>\n\n<a x="1"><x/></a>\n</r>', "a").startswith("Record 2 has an attribute")
     fields = {"a": (0, 2)}
     assert raised(read_fixed_width, b"1122\xff\xff", fields, framing="none").startswith("Record 3 is not valid")
-    assert raised(read_fixed_width, b"11\n2\n", fields).startswith("The record on line 2 has 1 characters")
+    assert raised(read_fixed_width, b"11\n2\n", fields).startswith("The record on line 2 has 1 character instead")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_columns_begin_behind_blanks_and_a_ruler_shows_them() -> None:
 def test_lines_of_another_length_are_told() -> None:
     found = judged(LINES + "cut\n")
     assert found.kind == "fixed_width" and found.confidence == round(40 / 41, 4)
-    assert found.doubts[1] == "1 lines have another length: 3 (1)"
+    assert found.doubts[1] == "1 line has another length: 3 (1)"
 
 
 def test_lines_without_trailing_blanks_keep_their_columns() -> None:

@@ -41,9 +41,9 @@ def detect_fixed_width(text: Text) -> Detected | None:
     doubts = ["columns without a blank between them look like one: check the edges with the ruler"]
     if agreeing < len(lines):
         others = Counter(len(line) for line in lines if len(line) != length).most_common(3)
-        doubts.append(
-            f"{len(lines) - agreeing:,} lines have another length: {', '.join(f'{n} ({c})' for n, c in others)}"
-        )
+        count = len(lines) - agreeing
+        have = "1 line has" if count == 1 else f"{count:,} lines have"
+        doubts.append(f"{have} another length: {', '.join(f'{n} ({c})' for n, c in others)}")
     if types is not None:
         spelt = ", ".join(f"{code!r} ({count:,})" for code, count in types[1])
         evidence.append(f"the first {types[0][1]} characters name {len(types[1])} types of record: {spelt}")

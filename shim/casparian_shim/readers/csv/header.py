@@ -27,7 +27,8 @@ def column_names(
     text, *following = texts
     counts = [len(record) for record in records]
     if len(set(counts)) > 1:
-        raise BadHeader(line, f"has {counts[-1]} names, but a header line before it has {counts[0]}", text)
+        given = "1 name" if counts[-1] == 1 else f"{counts[-1]} names"
+        raise BadHeader(line, f"has {given}, but a header line before it has {counts[0]}", text)
     names = [separator.join(part for part in parts if part) for parts in zip(*records, strict=True)]
     if columns is not None:
         if len(names) != len(columns):

@@ -227,7 +227,8 @@ class Cutter:
 
     def _check_length(self, length: int, least: int, most: int | None, unit: str, each: RecordType) -> None:
         if length < least or (most is not None and length > most):
-            raise Unfit(f"has {length} {unit} instead of {least}", each.output)
+            counted = unit.removesuffix("s") if length == 1 else unit
+            raise Unfit(f"has {length} {counted} instead of {least}", each.output)
 
     def _kept(self, text: str) -> str | None:
         text = text.strip(" ") if self.strip else text
