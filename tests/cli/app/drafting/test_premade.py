@@ -164,10 +164,11 @@ def test_columns_may_be_named_without_a_sample(tmp_path: Path) -> None:
 def test_one_that_has_its_own_columns_is_copied_with_its_tests(tmp_path: Path) -> None:
     draft = made(tmp_path, "syslog", None)
     modules = {"syslog_parser.py", "syslog_frames.py"}
-    assert set(draft.files) == {*modules, "tests/network.log", "tests/network.expected.json"}
+    tests = {f"tests/{name}.{suffix}" for name in ("hosts", "network") for suffix in ("log", "expected.json")}
+    assert set(draft.files) == modules | tests
 
     write_draft(tmp_path / "demo", made(tmp_path, "syslog", None, "reference=2024-12-31").files)
-    assert [one.differences for one in run_bundle_tests(tmp_path / "demo")] == [()]
+    assert [one.differences for one in run_bundle_tests(tmp_path / "demo")] == [(), ()]
     assert collect_parser(tmp_path / "demo").metadata.params["reference"].default == "2024-12-31"
     assert prepare(tmp_path / "demo", home_key=home_key(tmp_path / "keys"), gatekeeper_mode="strict").findings == ()
 
