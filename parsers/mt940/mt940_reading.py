@@ -21,7 +21,12 @@ from mt940_fields import (
 )
 
 _HEADER = re.compile(r"(\{4:|\{1:.*?\{4:|\{[1-5]:.*\})(.*)", re.DOTALL)
-_TRAILER = re.compile(r"-|-\}(?:\{[S5]:.*\})?")
+_TRAILER = re.compile(r"-|-XXX|-\}(?:\{[S5]:.*\})?")
+#: What banks write around messages in the place of SWIFT's blocks: ABN AMRO (`ABNANL2A`, `940`), ING (`0000 01INGBNL2AXXXX00001`,
+#: `940 00`). Between messages only, because in information these are words.
+_ENVELOPE = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?|[0-9]{4} [0-9]{2}[A-Z]{6}[A-Z0-9]{2,12}|94[0-2](?: [0-9]{2})?")
+#: Rabobank's, with which a message begins.
+_ENVELOPE_FIELD = re.compile(r":94[0-2]:")
 _NUMBER = re.compile(r"([0-9]{1,5})(?:/([0-9]{1,5}))?")
 
 
@@ -87,6 +92,11 @@ class Reader:
         if line.startswith("-}"):  # the next message begins on the same line
             yield from self._end_message()
             field_text = line[2:]
+        is_between = self._statement is None and self._pending is None and _ENVELOPE.fullmatch(line) is not None
+        if is_between or _ENVELOPE_FIELD.fullmatch(line) is not None:
+            yield from self._end_message()
+            yield "mt940_lines", self._line(None, line) | {"__cf_row_id": row_id}
+            return
         header = _HEADER.fullmatch(field_text)
         if header is not None:
             yield from self._begin_message(header[1], row_id)

@@ -45,6 +45,23 @@ def test_a_file_can_be_rebuilt_from_its_lines(end: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["ABNANL2A", "940", "ABNANL2A"], ["-"]),
+        (["0000 01INGBNL2AXXXX00001", "0000 01INGBNL2AXXXX00001", "940 00"], ["-XXX"]),
+        ([":940:"], []),
+    ],
+)
+def test_what_banks_write_around_messages_is_no_field(before: list[str], after: list[str]) -> None:
+    fields = [":20:A", ":25:X", ":28C:1", ":60F:C240610CHF1,", ":61:240610C2,NTRFX", ":86:text", "ABNANL2A", ":62F:C240611CHF3,"]
+    told = run(mt940_parser, "\n".join([*before, *fields, *after] * 2).encode())
+
+    assert (told.rejected, told.bad, told.skips) == ([], [], {})
+    assert len(told.of("mt940_statements")) == 2
+    assert [row["information"] for row in told.of("mt940_transactions")] == ["text\nABNANL2A"] * 2
+
+
+@pytest.mark.parametrize(
     ("text", "row"),
     [
         ("2312310102C1,NTRFNONREF", ("2023-12-31", "2024-01-02", "C", None, "1", "NTRF", "NONREF", None)),
