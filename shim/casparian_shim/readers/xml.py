@@ -226,8 +226,7 @@ class _Document:
         self._unit = 1  # bytes of a blank
         #: The open elements from the record on; empty outside a record, or in one that is too long.
         self._nodes: list[_Node] = []
-        self._record_depth = 0
-        self._begin = 0
+        self._record_depth = self._begin = 0
         self._reason: str | None = None
         #: A record that has ended: its row, until it is known where what follows begins.
         self._ended: dict[str, Any] | None = None

@@ -338,9 +338,7 @@ class X12Syntax(_TerminatedSyntax):
 
     def _next_message(self, data: bytes, at: int, stop: int) -> tuple[int, int] | None:
         gs = _GS.search(data, at, min(len(data), stop + _START_BYTES))
-        separators = (
-            _guessed(data[at : gs.end() + _GUESS_BYTES], gs[2]) if gs is not None and gs.start() <= stop else None
-        )
+        separators = None if gs is None or gs.start() > stop else _guessed(data[at : gs.end() + _GUESS_BYTES], gs[2])
         if gs is None or separators is None:
             return None
         self.separators = separators
