@@ -11,6 +11,7 @@ from typing import Any
 from hl7_tables import Clock, Extractor
 
 from casparian_shim import read_segments
+from casparian_shim.readers.segments import RejectedSegments
 
 name, version, topics = "hl7_parser", "1.0.0", ["hl7"]
 dependencies: list[str] = []
@@ -242,13 +243,16 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
         raise BadParameter("segments", kept, "all or other")
     given = ctx.params["encoding"]
     encodings = [each.strip() for each in given.split(",")] if given != "declared" else ["utf-8"]
-    extractor = Extractor(Clock(ctx.params["tz"], ctx.log), encodings[0], keeps_all=kept == "all")
+    rejected = RejectedSegments()
+    clock = Clock(ctx.params["tz"], ctx.log)
+    extractor = Extractor(clock, encodings[0], rejected, ctx.reject, keeps_all=kept == "all")
     segments = read_segments(
         ctx.file,
         "hl7",
         encoding=None if given == "declared" else encodings if len(encodings) > 1 else encodings[0],
         ids=[each.strip() for each in ctx.params["ids"].split(",") if each.strip()],
         output="hl7_segments",
+        on_bad=rejected.note,
         as_="batches",
     )
     for batch in segments:

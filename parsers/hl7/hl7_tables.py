@@ -2,20 +2,22 @@
 
 `Extractor` takes the segments of a file in batches, in their order, and makes columns. What a row needs from earlier segments
 (the message's header, the patient, the order) is looked up for all of them at once; what later batches may need is kept. Rows are
-made of ADT and ORU messages only; a message whose header was rejected is left to `hl7_segments`.
+made of ADT and ORU messages only; a message whose header was rejected is left to `hl7_segments`. A row that belongs to a rejected
+segment, or may, is rejected too.
 """
 
 import datetime
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from logging import Logger
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_shim.readers.segments import SegmentColumns, joined_batches
+from casparian_shim.readers.segments import RejectedSegments, SegmentColumns, joined_batches
 
 Tables = Iterator[tuple[str, pa.RecordBatch]]
 #: Column → field and component.
@@ -51,6 +53,8 @@ _OBSERVATION: Columns = {
 }  # fmt: skip
 #: Segments that become a row of their own.
 _ROWS = pa.array(["PID", "PV1", "OBX", "NTE"])
+#: Rejected segments on which nothing depends, or whose message is not read at all.
+_NO_PARENTS = ("MSH", "FHS", "BHS", "BTS", "FTS", "NTE")
 _READ_TYPES = pa.array(["ADT", "ORU"])
 _CODED = pa.array(["CE", "CF", "CNE", "CWE", "IS", "ID"])
 _TEXTS = pa.array(["ST", "TX", "FT", "NM", "DT", "TM", "TS", "DTM", "SI", ""])
@@ -149,9 +153,12 @@ class _Written:
 class _Context:
     """Some segments, and for each of them the places of those that it depends on; NULL where there is none."""
 
-    def __init__(self, segments: SegmentColumns) -> None:
+    def __init__(self, segments: SegmentColumns, rejected: RejectedSegments) -> None:
         self.segments = segments
         ids = segments.ids
+        #: Segments that were rejected, of which only the place is known.
+        self.is_rejected = rejected.are(segments)
+        is_any = pc.equal(ids, rejected.ANY)
         is_header = pc.equal(ids, "MSH")
         header = segments.in_force(is_header)
         is_inside = pc.fill_null(pc.equal(segments.messages.take(header), segments.messages), False)
@@ -167,8 +174,8 @@ class _Context:
             return segments.in_force(pc.and_(self.is_read, mask), is_header)
 
         self.event = segments.in_force(pc.and_(is_inside, pc.equal(ids, "EVN")), is_header)
-        self.patient = last(pc.equal(ids, "PID"))
-        self.order = last(pc.equal(ids, "OBR"))
+        self.patient = last(pc.or_(pc.equal(ids, "PID"), is_any))
+        self.order = last(pc.or_(pc.equal(ids, "OBR"), is_any))
         is_other = pc.invert(pc.or_(is_header, pc.equal(ids, "NTE")))
         self.noted = last(is_other)
 
@@ -188,7 +195,18 @@ class _Context:
 class Extractor:
     """Rows of all outputs. With `keeps_all`, all segments were given to `hl7_segments` already."""
 
-    def __init__(self, clock: Clock, encoding: str, *, keeps_all: bool) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        encoding: str,
+        rejected: RejectedSegments,
+        reject: Callable[[str, Mapping[str, Any], str, int], None],
+        *,
+        keeps_all: bool,
+    ) -> None:
+        """`reject` sends a row to quarantine: its output, the row, the reason, its source row."""
+        self._rejected = rejected
+        self._reject = reject
         self._clock = clock
         self._keeps_all = keeps_all
         self._encoding = encoding
@@ -213,9 +231,11 @@ class Extractor:
         batch = joined_batches(gathered)
         if not batch:
             return
+        batch = self._rejected.added_to(batch, _NO_PARENTS)
         segments = SegmentColumns(batch, self._encoding)
-        context = _Context(segments)
+        context = _Context(segments, self._rejected)
         new = pc.greater_equal(segments.numbers, len(self._kept) if self._kept else 0)
+        new = pc.and_not(new, context.is_rejected)
         rows = pc.and_(new, context.is_read)
         if not self._keeps_all:
             taken = pc.or_(pc.and_(rows, pc.is_in(segments.ids, _ROWS)), pc.equal(segments.ids, "MSH"))
@@ -225,16 +245,38 @@ class Extractor:
             headers = headers.slice(0, len(headers) - 1)  # an EVN may follow
         if len(headers):
             yield "hl7_messages", self._messages(context, headers)
-        for id, output, made in (
-            ("PID", "hl7_patients", self._patients),
-            ("PV1", "hl7_visits", self._visits),
-            ("OBX", "hl7_observations", self._observations),
-            ("NTE", "hl7_notes", self._notes),
+        parents: Sequence[pa.Int64Array]
+        for id, output, made, parents in (
+            ("PID", "hl7_patients", self._patients, ()),
+            ("PV1", "hl7_visits", self._visits, (context.patient,)),
+            ("OBX", "hl7_observations", self._observations, (context.patient, context.order)),
+            ("NTE", "hl7_notes", self._notes, (context.patient, context.noted)),
         ):
             places = segments.numbers.filter(pc.and_(rows, pc.equal(segments.ids, id)))
             if len(places):
-                yield output, made(context, places)
+                yield output, self._certain(context, output, made(context, places), places, parents)
         self._kept = batch.take(context.kept())
+
+    def _certain(
+        self,
+        context: _Context,
+        output: str,
+        batch: pa.RecordBatch,
+        places: pa.Int64Array,
+        parents: Sequence[pa.Int64Array],
+    ) -> pa.RecordBatch:
+        """The rows of a batch that belong to no rejected segment; the others are rejected."""
+        if not context.is_rejected.true_count:
+            return batch
+        for parent in parents:
+            is_doubted = pc.fill_null(context.is_rejected.take(parent.take(places)), False)
+            wrong, at = batch.filter(is_doubted), context.segments.take(parent.take(places.filter(is_doubted)))
+            for row, segment, number in zip(wrong.to_pylist(), at.ids.to_pylist(), at.row_ids.to_pylist(), strict=True):
+                what = "a segment" if segment == self._rejected.ANY else f"the {segment}"
+                reason = f"may belong to {what} that was rejected (segment {number:,})"
+                self._reject(output, row, reason, row["__cf_row_id"])
+            batch, places = (each.filter(pc.invert(is_doubted)) for each in (batch, places))
+        return batch
 
     def _messages(self, context: _Context, headers: pa.Int64Array) -> pa.RecordBatch:
         segments = context.segments

@@ -24,7 +24,9 @@ _HEADER = re.compile(r"(\{4:|\{1:.*?\{4:|\{[1-5]:.*\})(.*)", re.DOTALL)
 _TRAILER = re.compile(r"-|-XXX|-\}(?:\{[S5]:.*\})?")
 #: What banks write around messages in the place of SWIFT's blocks: ABN AMRO (`ABNANL2A`, `940`), ING (`0000 01INGBNL2AXXXX00001`,
 #: `940 00`). Between messages only, because in information these are words.
-_ENVELOPE = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?|[0-9]{4} [0-9]{2}[A-Z]{6}[A-Z0-9]{2,12}|94[0-2](?: [0-9]{2})?")
+_ENVELOPE = re.compile(
+    r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?|[0-9]{4} [0-9]{2}[A-Z]{6}[A-Z0-9]{2,12}|94[0-2](?: [0-9]{2})?"
+)
 #: Rabobank's, with which a message begins.
 _ENVELOPE_FIELD = re.compile(r":94[0-2]:")
 _NUMBER = re.compile(r"([0-9]{1,5})(?:/([0-9]{1,5}))?")

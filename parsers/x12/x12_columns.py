@@ -1,7 +1,8 @@
 """The segments of X12 files as columns: what is in force at each of them, the stretches that make rows, and lists.
 
 `Read` has the segments of some batches. A row that is filled by several segments (a claim and the names and dates behind it) has
-what is in force at the last segment of its stretch.
+what is in force at the last segment of its stretch. A rejected segment is an empty one here: what it begins is not what
+came before, and rows that need it are marked (`DOUBTED`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_shim.readers.segments import SegmentColumns
+from casparian_shim.readers.segments import RejectedSegments, SegmentColumns
 
 Cells = dict[str, pa.Array]
 #: Column → element and component.
@@ -17,6 +18,8 @@ Columns = Mapping[str, tuple[int, int]]
 
 _BORDERS = pa.array(["ISA", "GS", "ST", "SE"])
 _READ_SETS = ("835", "837", "850")
+#: In a table, the rejected segment to which a row may belong: its place.
+DOUBTED = "__doubted"
 NOTHING = pa.scalar(None, pa.string())
 _NO_PLACE = pa.scalar(None, pa.int64())
 
@@ -24,8 +27,12 @@ _NO_PLACE = pa.scalar(None, pa.int64())
 class Read:
     """Some segments, and what is in force at each of them."""
 
-    def __init__(self, segments: SegmentColumns, seen: int) -> None:
+    def __init__(self, segments: SegmentColumns, seen: int, rejected: RejectedSegments) -> None:
         self.segments = segments
+        #: Segments that were rejected, of which only the place is known.
+        self.is_rejected = rejected.are(segments)
+        #: Those that may be any segment.
+        self.is_any = pc.equal(segments.ids, rejected.ANY)
         #: How many were read before, and only say what is in force.
         self._is_new = pc.greater_equal(segments.numbers, seen)
         self.ids = segments.ids
@@ -124,8 +131,13 @@ class Read:
         segments = self.segments.take(places)
         return {name: segments.value(*place) for name, place in columns.items()}
 
-    def batch(self, places: pa.Int64Array, cells: Cells, *, has_position: bool = True) -> pa.RecordBatch:
-        """Rows that begin with these segments, with where they come from and the codec that read them if several were given."""
+    def batch(
+        self, places: pa.Int64Array, cells: Cells, *needs: pa.Int64Array, has_position: bool = True
+    ) -> pa.RecordBatch:
+        """Rows that begin with these segments, with where they come from and the codec that read them if several were given.
+
+        `needs` are places of segments to which they belong.
+        """
         segments = self.segments.take(places)
         cells |= {"message": segments.messages, "control_number": self._control_numbers.take(places)}
         if has_position:
@@ -133,7 +145,13 @@ class Read:
         cells["__cf_row_id"] = segments.row_ids
         if segments.raw_encodings is not None:
             cells["_cf_raw_encoding"] = segments.raw_encodings
-        return pa.RecordBatch.from_pydict(cells)
+        if not self.is_rejected.true_count:
+            return pa.RecordBatch.from_pydict(cells)
+        doubted = pa.nulls(len(places), pa.int64())
+        for need in needs:
+            is_rejected = pc.fill_null(self.is_rejected.take(need), False)
+            doubted = pc.coalesce(doubted, pc.if_else(is_rejected, need, _NO_PLACE))
+        return pa.RecordBatch.from_pydict(cells | {DOUBTED: doubted}).filter(pc.invert(self.is_rejected.take(places)))
 
 
 def lists(parts: Sequence[pa.StringArray], count: int) -> pa.ListArray:

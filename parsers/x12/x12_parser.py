@@ -11,6 +11,7 @@ from typing import Any
 from x12_tables import Extractor
 
 from casparian_shim import read_segments
+from casparian_shim.readers.segments import RejectedSegments
 
 name, version, topics = "x12_parser", "1.0.0", ["x12"]
 dependencies: list[str] = []
@@ -391,9 +392,13 @@ def parse(path: str, ctx: Any) -> Iterator[tuple[str, Any]]:
         raise BadParameter("segments", kept, "all or other")
     encodings = [each.strip() for each in ctx.params["encoding"].split(",")]
     encoding = encodings if len(encodings) > 1 else encodings[0]
-    extractor = Extractor()
+    rejected = RejectedSegments()
+    extractor = Extractor(rejected, ctx.reject)
     ids = [each.strip() for each in ctx.params["ids"].split(",") if each.strip()]
-    for batch in read_segments(ctx.file, "x12", encoding=encoding, ids=ids, output="x12_segments", as_="batches"):
+    segments = read_segments(
+        ctx.file, "x12", encoding=encoding, ids=ids, output="x12_segments", as_="batches", on_bad=rejected.note
+    )
+    for batch in segments:
         if kept == "all":
             yield "x12_segments", batch
             yield from extractor.take(batch)

@@ -1,17 +1,19 @@
 """Which element of which segment fills which column, for the transaction sets 835, 837 and 850.
 
 `Extractor` takes the segments of a file in batches, in their order, and makes columns of them with `Read`. Segments whose stretch
-may be longer than the batch wait for the next one. A transaction set whose ST was rejected is left to `x12_segments`.
+may be longer than the batch wait for the next one. A transaction set whose ST was rejected is left to `x12_segments`. A row that
+belongs to a rejected segment, or may, is rejected too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from x12_columns import NOTHING, Cells, Columns, Read, lists, lists_of
+from x12_columns import DOUBTED, NOTHING, Cells, Columns, Read, lists, lists_of
 
-from casparian_shim.readers.segments import SegmentColumns, joined_batches
+from casparian_shim.readers.segments import RejectedSegments, SegmentColumns, joined_batches
 
 Tables = Iterator[tuple[str, pa.RecordBatch]]
 
@@ -20,6 +22,8 @@ READ = pa.array([
     "ISA", "GS", "ST", "SE", "BPR", "TRN", "N1", "CLP", "NM1", "DTM", "SVC", "CAS", "REF", "HL", "CLM", "HI", "DTP", "LX", "SV1",
     "SV2", "SV3", "BEG", "CUR", "PO1", "PID", "CTT", "GE", "IEA",
 ])  # fmt: skip
+#: Rejected segments whose transaction set is not read at all, or that begin nothing.
+_BEGIN_NOTHING = ("ST", "SE", "TA1")
 #: Segments are gathered up to this number, or this many bytes, before their rows are made.
 _GATHERED = 64 * 1024
 _GATHERED_BYTES = 8 * 1024 * 1024
@@ -101,7 +105,7 @@ class _Payments:
         self.payer, self.payee = (read.in_force(read.qualified(n1, who), self.bpr) for who in ("PR", "PE"))
         read.keep(head, self.trace, self.payer, self.payee)
 
-        self.clp = read.begin(of("CLP"))
+        self.clp = read.begin(pc.or_(of("CLP"), pc.and_(mine, read.is_any)))
         read.cut_before(self.clp)
         self.claim = read.in_force(self.clp)
         is_claim = pc.is_valid(self.claim)
@@ -145,7 +149,7 @@ class _Payments:
         cells |= read.values(self.control.take(last), {"line_control_number": (2, 1)})
         for name, days in self.line_dates.items():
             cells |= read.values(days.take(last), {name: (2, 1)})
-        yield "x12_service_payments", read.batch(places, cells)
+        yield "x12_service_payments", read.batch(places, cells, self.claim.take(places))
         yield "x12_adjustments", self._adjustments(read.places(self.cas))
 
     def _adjustments(self, places: pa.Int64Array) -> pa.RecordBatch:
@@ -157,8 +161,8 @@ class _Payments:
             cells = self.read.values(places, columns | {"group_code": (1, 1)})
             cells |= self.read.values(self.claim.take(places), {"claim_id": (1, 1)})
             cells["service_position"] = self.read.segments.take(self.line.take(places)).positions
-            batch = self.read.batch(places, cells)
-            is_there = pc.is_valid(pc.coalesce(*(cells[name] for name in columns)))
+            batch = self.read.batch(places, cells, self.claim.take(places), self.line.take(places))
+            is_there = pc.is_valid(pc.coalesce(*(batch.column(name) for name in columns)))
             made.append(batch if number == 0 else batch.filter(is_there))
         (joined,) = pa.Table.from_batches(made).combine_chunks().to_batches() or made[:1]
         return joined.take(pc.sort_indices(joined.column("__cf_row_id")))  # a stable sort: reasons stay in their order
@@ -174,17 +178,20 @@ class _Claims:
         def of(*ids: str) -> pa.BooleanArray:
             return pc.and_(mine, read.of(*ids))
 
-        level = of("HL")
+        level = pc.or_(of("HL"), pc.and_(mine, read.is_any))
+        #: The level of the hierarchy that is in force.
+        self.level = read.in_force(level)
+        begins_anew = pc.and_(level, read.is_rejected)
         self.clm = read.begin(of("CLM"))
         self.new = pc.or_(level, self.clm)
         read.cut_before(self.new)
         below = read.in_force(self.clm, level)
         above = pc.and_(of("NM1"), pc.is_null(below))
         self.people = {
-            who: read.in_force(read.qualified(above, who), read.qualified(level, *_BEGUN[who], element=3))
+            who: read.in_force(read.qualified(above, who), read.qualified(level, *_BEGUN[who], element=3), begins_anew)
             for who in _PEOPLE
         }
-        read.keep(below, *self.people.values())
+        read.keep(below, self.level, *self.people.values())
         is_claim = pc.is_valid(read.in_force(self.clm, level))
         self.claim = read.in_force(self.clm, level)
         self.lx = read.begin(pc.and_(of("LX"), is_claim))
@@ -206,13 +213,13 @@ class _Claims:
         for who, columns in _PEOPLE.items():
             cells |= read.values(self.people[who].take(places), columns)
         cells["statement_from"], cells["statement_to"] = _period(read.segments.take(self.claim_day.take(last)).value(3))
-        yield "x12_claims", read.batch(places, cells)
+        yield "x12_claims", read.batch(places, cells, self.level.take(places))
 
         places, last = read.stretches(self.lx, self.new)
         cells = read.values(places, {"line_number": (1, 1)}) | self._services(last)
         cells |= read.values(self.claim.take(places), {"claim_id": (1, 1)})
         cells["service_from"], cells["service_to"] = _period(read.segments.take(self.line_day.take(last)).value(3))
-        yield "x12_claim_lines", read.batch(places, cells)
+        yield "x12_claim_lines", read.batch(places, cells, self.claim.take(places))
 
     def _services(self, last: pa.Int64Array) -> Cells:
         """What SV1, SV2 or SV3 say; if there are several of a line, the last one that has the column."""
@@ -257,7 +264,8 @@ class _Orders:
         self.beg = read.begin(of("BEG"))
         self.order = read.in_force(self.beg)
         is_order = pc.is_valid(self.order)
-        self.po1 = read.begin(pc.and_(of("PO1"), is_order))
+        below = pc.is_valid(read.in_force(of("PO1")))
+        self.po1 = read.begin(pc.and_(pc.or_(of("PO1"), pc.and_(below, read.is_any)), is_order))
         read.cut_before(self.po1)
         self.line = read.in_force(self.po1)
         above = pc.and_not(is_order, pc.is_valid(self.line))
@@ -284,7 +292,7 @@ class _Orders:
         cells = read.values(places, _ORDER_LINE) | self._products(read.segments.take(places))
         cells |= read.values(self.order.take(places), {"order_number": (3, 1)})
         cells |= read.values(self.description.take(last), {"description": (5, 1)})
-        yield "x12_order_lines", read.batch(places, cells)
+        yield "x12_order_lines", read.batch(places, cells, self.order.take(places))
 
     @staticmethod
     def _products(po1: SegmentColumns) -> Cells:
@@ -304,7 +312,10 @@ class _Orders:
 class Extractor:
     """Rows of all outputs but `x12_segments`."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejected: RejectedSegments, reject: Callable[[str, Mapping[str, Any], str, int], None]) -> None:
+        """`reject` sends a row to quarantine: its output, the row, the reason, its source row."""
+        self._rejected = rejected
+        self._reject = reject
         self._waiting: pa.RecordBatch | None = None
         #: How many of those that wait were read before, and only say what is in force.
         self._seen = 0
@@ -340,7 +351,8 @@ class Extractor:
             if left_of is not None:
                 yield "x12_segments", left_of
             return
-        read = Read(SegmentColumns(batch), self._seen)
+        batch = self._rejected.added_to(batch, _BEGIN_NOTHING)
+        read = Read(SegmentColumns(batch), self._seen, self._rejected)
         sections = [
             section(read)
             for set_id, section in (("835", _Payments), ("837", _Claims), ("850", _Orders))
@@ -360,11 +372,26 @@ class Extractor:
             *(section.tables() for section in sections),
         )
         for output, table in made:
-            if len(table):
-                yield output, table
+            certain = self._certain(read, output, table)
+            if len(certain):
+                yield output, certain
         kept = read.kept_places()
         self._seen = len(kept)
         self._waiting = pa.concat_batches([batch.take(kept), batch.slice(read.end)])
+
+    def _certain(self, read: Read, output: str, table: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows that belong to no rejected segment; the others are rejected."""
+        if DOUBTED not in table.schema.names:
+            return table
+        doubted = table.column(DOUBTED)
+        table = table.drop_columns([DOUBTED])
+        segments = read.segments.take(doubted.drop_null())
+        wrong = table.filter(pc.is_valid(doubted)).to_pylist()
+        for row, id, number in zip(wrong, segments.ids.to_pylist(), segments.row_ids.to_pylist(), strict=True):
+            what = "a segment" if id == self._rejected.ANY else f"the {id}"
+            reason = f"may belong to {what} that was rejected (segment {number:,})"
+            self._reject(output, row, reason, row["__cf_row_id"])
+        return table.filter(pc.is_null(doubted))
 
 
 def _modifiers(segments: SegmentColumns, element: int) -> pa.ListArray:

@@ -53,7 +53,16 @@ def test_a_file_can_be_rebuilt_from_its_lines(end: str) -> None:
     ],
 )
 def test_what_banks_write_around_messages_is_no_field(before: list[str], after: list[str]) -> None:
-    fields = [":20:A", ":25:X", ":28C:1", ":60F:C240610CHF1,", ":61:240610C2,NTRFX", ":86:text", "ABNANL2A", ":62F:C240611CHF3,"]
+    fields = [
+        ":20:A",
+        ":25:X",
+        ":28C:1",
+        ":60F:C240610CHF1,",
+        ":61:240610C2,NTRFX",
+        ":86:text",
+        "ABNANL2A",
+        ":62F:C240611CHF3,",
+    ]
     told = run(mt940_parser, "\n".join([*before, *fields, *after] * 2).encode())
 
     assert (told.rejected, told.bad, told.skips) == ([], [], {})

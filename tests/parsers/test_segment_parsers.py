@@ -45,12 +45,18 @@ class Run:
     rows: dict[str, list[Row]] = field(default_factory=dict)
     bad: dict[str, list[str]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    #: Output, reason and source row of what the parser rejected.
+    rejected: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def reject(self, output: str, row: Row, reason: str, source_row: int) -> None:
+        assert row["__cf_row_id"] == source_row
+        self.rejected.append((output, reason, source_row))
 
 
-def run(parser: ModuleType, data: bytes, **params: str) -> Run:
+def run(parser: ModuleType, data: bytes, *, is_validated: bool = True, **params: Any) -> Run:
     told = Run()
     log = SimpleNamespace(warning=told.log.append)
-    ctx = SimpleNamespace(file=io.BytesIO(data), params={**parser.params, **params}, log=log)
+    ctx = SimpleNamespace(file=io.BytesIO(data), params={**parser.params, **params}, log=log, reject=told.reject)
     for output, some in parser.parse("", ctx):
         rows = some.to_pylist() if isinstance(some, pa.RecordBatch) else some
         told.rows.setdefault(output, []).extend(
@@ -58,7 +64,7 @@ def run(parser: ModuleType, data: bytes, **params: str) -> Run:
             for row in rows
         )
         assert output in parser.outputs
-    for output, rows in told.rows.items():
+    for output, rows in told.rows.items() if is_validated else ():
         validator = OutputValidator(output, Contract.from_literal(parser.outputs[output]))
         if rows:
             checked = validator.check(pa.RecordBatch.from_pylist(rows), 0)
@@ -132,7 +138,7 @@ def test_rows_do_not_depend_on_how_many_segments_are_looked_at_at_once(
     gathered: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params = {"segments": segments} if "segments" in parser.params else {}
+    params: dict[str, Any] = {"segments": segments} if "segments" in parser.params else {}
     for file in files:
         data = bundled(f"parsers/{file}").read_bytes()
         expected = run(parser, data, **params).rows
@@ -283,3 +289,58 @@ def test_a_set_behind_a_damaged_group_header_is_not_of_the_group_before() -> Non
     data = (Path(x12_parser.__file__).parent / "tests" / "claims.x12").read_bytes()
     told = run(x12_parser, data.replace(b"GS*HC*", b"gs*HC*"))
     assert [row["group_control_number"] for row in told.rows["x12_transactions"]] == ["21", None]
+
+
+# --- a rejected segment lends nothing to what came before it, and what follows it is lent nothing
+
+
+def segments_of(data: bytes, end: bytes) -> list[tuple[int, int]]:
+    stops = [found.start() for found in re.finditer(re.escape(end), data)]
+    return list(zip([0, *(stop + len(end) for stop in stops)], stops, strict=False))
+
+
+#: They count, so they differ behind a segment that is lost or joined with another.
+_COUNTED = {"message", "position", "about_position", "service_position", "__cf_row_id", "_cf_raw_encoding"}
+
+
+def different(intact: Run, found: Run, segments: str) -> list[str]:
+    """Rows that no row of the intact file has, even with NULL for some of its values."""
+    wrong = []
+    for output in found.rows.keys() - {segments}:
+        for row in found.rows[output]:
+            mine = {name: value for name, value in row.items() if value not in (None, []) and name not in _COUNTED}
+            if not any(mine == {name: other.get(name) for name in mine} for other in intact.rows.get(output, [])):
+                wrong.append(f"{output}: {row}")
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("parser", "file", "end", "segments"),
+    [
+        (hl7_parser, "parsers/hl7/tests/adt.hl7", b"\r", "hl7_segments"),
+        (hl7_parser, "parsers/hl7/tests/oru_batch.hl7", b"\r", "hl7_segments"),
+        (x12_parser, "parsers/x12/tests/claims.x12", b"~", "x12_segments"),
+        (x12_parser, "parsers/x12/tests/orders.x12", b"~", "x12_segments"),
+    ],
+    ids=["adt", "oru", "claims", "orders"],
+)
+@pytest.mark.parametrize("how", ["byte", "id", "end"])
+def test_a_damaged_segment_makes_no_other_row_different(
+    parser: ModuleType, file: str, end: bytes, segments: str, how: str
+) -> None:
+    data = bundled(file).read_bytes()
+    params: dict[str, Any] = {"tz": "UTC"} if parser is hl7_parser else {}
+    places = {"byte": slice(None), "id": slice(0, None, 2), "end": slice(1, None, 2)}[how]
+    intact = run(parser, data, is_validated=False, **params)
+    wrong = {}
+    for begin, stop in segments_of(data, end)[places]:
+        if how == "byte":
+            damaged = data[: stop - 1] + b"\xff" + data[stop:]
+        elif how == "id":
+            damaged = data[:begin] + b"\xff" + data[begin + 1 :]
+        else:
+            damaged = data[:stop] + data[stop + len(end) :]
+        found = run(parser, damaged, is_validated=False, **params)
+        if rows := different(intact, found, segments):
+            wrong[data[begin:stop]] = rows
+    assert not wrong, "\n".join(f"{segment!r}: {rows}" for segment, rows in wrong.items())

@@ -6,13 +6,14 @@
 blocks of both. `segment` and, for whole batches, `columns` are what an author of parsers uses.
 """
 
-from casparian_shim.readers.segments.columns import SegmentColumns, joined_batches
+from casparian_shim.readers.segments.columns import RejectedSegments, SegmentColumns, joined_batches
 from casparian_shim.readers.segments.reader import NotSegments, read_segments
 from casparian_shim.readers.segments.segment import Segment, segment_text
 from casparian_shim.readers.segments.separators import Separators, escaped, separators_of, unescaped
 
 __all__ = [
     "NotSegments",
+    "RejectedSegments",
     "Segment",
     "SegmentColumns",
     "Separators",

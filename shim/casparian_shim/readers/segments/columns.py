@@ -2,11 +2,15 @@
 
 A parser that makes rows of segments looks each one's context up first: the header, the claim, the order that is in force at it.
 `in_force` answers that for all segments at once, as the places of the segments that began it; `take` then has their values.
+`RejectedSegments` puts empty segments in the places of rejected ones, so that nothing behind them is taken for a part of what
+came before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
@@ -14,7 +18,8 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian_shim.readers.blocks import RAW_ENCODING, ROW_ID
+from casparian_shim.readers.blocks import RAW_ENCODING, ROW_ID, BadRecord
+from casparian_shim.readers.segments.judging import NO_ID
 from casparian_shim.readers.segments.segment import components_of, repetitions_of, value_of
 from casparian_shim.readers.segments.separators import HL7_USUAL, Separators, separators_of, unescaped
 
@@ -278,6 +283,66 @@ class _Split(NamedTuple):
 
 
 _NO_TEXT = _Split(None, 0, False, False)
+
+
+class RejectedSegments:
+    """The segments that a reader has rejected: give `note` to `read_segments` as `on_bad`.
+
+    Without them a segment behind a rejected header of a claim or an order would belong to the one before.
+    """
+
+    #: The id of a rejected segment whose own id is not certain.
+    ANY = "?"
+    _ID = re.compile(rb"[\x0b\s]*([A-Z][A-Z0-9]{1,2})(?![A-Za-z0-9])")
+    #: Reasons that leave no doubt that it is a segment with its own id, and the beginning of another one in it.
+    _OF_ONE = ("is not valid ", "is longer than ", "may be cut: ", "is cut: ", "counts ", "has the control number ")
+    _OF_TWO = re.compile(r"holds the beginning of another segment \(([A-Z][A-Z0-9]{1,2})")
+    #: A piece without an id is a segment if a separator stands where one is behind an id with a byte too many or too few. Other
+    #: pieces are the rest of a segment with a line break in it.
+    _SEGMENT = re.compile(rb"(?:[^\s]{0,2}\s)?[\x0b\s]*[^\s]{0,4}?[!-/:-@\[-`{-~]")
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, str]] = []
+        self._row_ids: list[int] = []
+
+    def note(self, error: BadRecord) -> None:
+        """Take note of a rejected segment; it stays rejected."""
+        if error.reason.startswith(NO_ID) and self._SEGMENT.match(error.raw) is None:
+            return
+        found, another = self._ID.match(error.raw), self._OF_TWO.match(error.reason)
+        ids = [self.ANY]
+        if found is not None and (another is not None or error.reason.startswith(self._OF_ONE)):
+            ids = [found[1].decode(), *([another[1]] if another is not None else [])]
+        self._waiting += [(error.line, id) for id in ids]
+        self._row_ids.append(error.line)
+
+    def added_to(self, batch: pa.RecordBatch, without: Collection[str]) -> pa.RecordBatch:
+        """A batch with an empty segment for each rejected one before its end, but for those with these ids."""
+        last = batch.column(ROW_ID)[-1].as_py() if len(batch) else -1
+        due = [each for each in self._waiting if each[0] < last]
+        self._waiting = [each for each in self._waiting if each[0] >= last]
+        due = [(row_id, id) for row_id, id in due if id not in without]
+        if not due:
+            return batch
+        row_ids = batch.column(ROW_ID).to_pylist()
+        before = [max(0, bisect_left(row_ids, row_id) - 1) for row_id, _ in due]
+        values: dict[str, Any] = {
+            "segment": [id for _, id in due],
+            "message": batch.column("message").take(pa.array(before)).to_pylist(),
+            "fields": [[] for _ in due],
+            "separators": batch.column("separators").take(pa.array(before)).to_pylist(),
+            ROW_ID: [row_id for row_id, _ in due],
+        }
+        nothing = [None] * len(due)
+        added = [pa.array(values.get(each.name, nothing), each.type) for each in batch.schema]
+        joined = pa.concat_batches([batch, pa.RecordBatch.from_arrays(added, schema=batch.schema)])
+        return joined.take(pc.sort_indices(joined.column(ROW_ID)))
+
+    def are(self, segments: SegmentColumns) -> pa.BooleanArray:
+        """Which of these segments are rejected ones; a place that is NULL is none."""
+        if not self._row_ids:
+            return pa.repeat(pa.scalar(False), len(segments))
+        return pc.is_in(segments.row_ids, pa.array(self._row_ids, pa.int64()))
 
 
 def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
