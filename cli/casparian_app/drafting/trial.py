@@ -55,7 +55,8 @@ class Trial:
         first = f"the first {TRIAL_ROWS_MAX:,} rows: " if self.is_cut else ""
         are_many = self.reason and self.rejected * 4 > self.valid + self.rejected
         why = f" (mostly: {self.reason.rstrip('.')})" if are_many else ""
-        counts = f"{self.valid:,} {'row' if self.valid == 1 else 'rows'} valid, {self.rejected:,} rejected{why}, {self.skipped:,} skipped"
+        rows = "row" if self.valid == 1 else "rows"
+        counts = f"{self.valid:,} {rows} valid, {self.rejected:,} rejected{why}, {self.skipped:,} skipped"
         return f"{self.path.name}: {first}{counts}"
 
 

@@ -36,7 +36,7 @@ class NoOpenpyxl(CasparianError):
     def __init__(self) -> None:
         super().__init__(
             "Reading a workbook needs openpyxl, which is not installed.",
-            remedy='Install it: pip install "openpyxl>=3.1". A parser that is registered declares it: dependencies = ["openpyxl>=3.1"].',
+            remedy='Install it: pip install "openpyxl>=3.1". A registered parser declares it: dependencies = ["openpyxl>=3.1"].',
         )
 
 
