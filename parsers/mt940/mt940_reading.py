@@ -29,6 +29,8 @@ _ENVELOPE = re.compile(
 )
 #: Rabobank's, with which a message begins.
 _ENVELOPE_FIELD = re.compile(r":94[0-2]:")
+#: Fields before the statement lines.
+_OF_A_BEGINNING = frozenset({"21", "25", "25P", "28", "28C", "60F"})
 _NUMBER = re.compile(r"([0-9]{1,5})(?:/([0-9]{1,5}))?")
 
 
@@ -151,13 +153,20 @@ class Reader:
         if tag != "86":
             yield from self._end_transaction()
             self._is_orphaned = False
-        if tag == "20":
+        if tag == "20" or self._begins_anew(tag):
             yield from self._end_statement()
         if self._statement is None:
             self._statements += 1
             self._statement = Statement(self._statements, row_id, self._header)
         self._statement.is_over |= tag in ("62F", "62M", "64", "65")
         self._pending = Pending(tag, [(row_id, content)], [line])
+
+    def _begins_anew(self, tag: str) -> bool:
+        """Whether a field can only be one of a statement whose 20 is lost."""
+        statement = self._statement
+        if statement is None or tag not in _OF_A_BEGINNING:
+            return False
+        return statement.is_over or (tag in ("25", "25P") and "account" in statement.values)
 
     def _reject_line(self, line: str, row_id: int) -> Iterator[tuple[str, Row]]:
         yield from self._before_a_bad_line(line, row_id)

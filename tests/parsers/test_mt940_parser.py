@@ -44,6 +44,18 @@ def test_a_file_can_be_rebuilt_from_its_lines(end: str) -> None:
     assert (told.rejected, told.bad, told.skips) == ([], [], {})
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_statement_whose_first_field_is_damaged_is_none_of_the_one_before(is_closed: bool) -> None:
+    one = [":20:A", ":25:X", ":28C:1", ":60F:C240610EUR1,", ":61:240610C2,NTRFX", ":62F:C240611EUR3,"]
+    two = ["\xff20:B", ":25:Y", ":28C:1", ":60F:C240610USD1,", ":61:240610C2,NTRFX", ":62F:C240611USD3,"]
+    lines = [*(one if is_closed else one[:-1]), *two]
+    told = run(mt940_parser, "\n".join(lines).encode("latin-1"))
+
+    found = [(row["statement"], row["account"], row["currency"]) for row in told.of("mt940_transactions")]
+    assert found[-1] == (2, "Y", "USD")
+    assert [row["account"] for row in told.of("mt940_statements")] == (["X", "Y"] if is_closed else ["Y"])
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
