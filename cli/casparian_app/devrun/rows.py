@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from casparian_app.texts import UsageProblem, WorkFailed
-from casparian_protocol.contract import FOR_PARSERS, Contract, ViolationCode, describe
+from casparian_protocol.contract import FOR_PARSERS, RAW_ENCODING_COLUMN, Contract, ViolationCode, describe
 from casparian_protocol.jobs import JobError, RecordAccounting
 from casparian_protocol.values import cell_texts, flat_table, plain_rows
 from casparian_worker import is_mixed
@@ -195,6 +195,8 @@ def _examples(batch: pa.RecordBatch, table: pa.Table, key: tuple[str, str], coun
 Scheme = Literal["parquet", "csv", "jsonl", "arrow"]
 SCHEMES: tuple[Scheme, ...] = ("parquet", "csv", "jsonl", "arrow")
 QUARANTINE_FOLDER = "quarantine"
+#: So much of a file is held before it is written.
+_HELD_BYTES = 16 * 1024 * 1024
 
 
 class SinkRefused(UsageProblem):
@@ -279,9 +281,9 @@ class Sink:
                 self._refuse_to_overwrite(path)
                 make = _Trial if self.is_trial else _File
                 file = self._files[output, is_quarantine] = make(self._target.scheme, path, batch.schema)
-            if not batch.schema.equals(file.schema):
+            if (whole := file.fitted(batch)) is None:
                 raise ColumnsDiffer(output)
-            file.write(batch)
+            file.write(whole)
         except OSError as cause:
             raise SinkFailed(self._target.path(output, is_quarantine=is_quarantine), cause) from cause
 
@@ -310,23 +312,65 @@ class Sink:
             raise WouldOverwrite(path)
 
 
-class _File:
-    """One file being written under a temporary name."""
+class _Columns:
+    """The columns of one file. Whether there is `_cf_raw_encoding` may only be known when some rows have come."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.may_change = True
+
+    def fitted(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """The batch with the columns of the file; None if it has others."""
+        if batch.schema.equals(self.schema):
+            return batch
+        wanted, given = set(self.schema.names), set(batch.schema.names)
+        if given - wanted == {RAW_ENCODING_COLUMN} and self.may_change:
+            self.schema = self.schema.append(batch.schema.field(RAW_ENCODING_COLUMN))
+        elif wanted - given == {RAW_ENCODING_COLUMN}:
+            batch = batch.append_column(RAW_ENCODING_COLUMN, pa.nulls(batch.num_rows, pa.string()))
+        whole = batch.select(self.schema.names) if set(batch.schema.names) == set(self.schema.names) else batch
+        return whole if whole.schema.equals(self.schema) else None
+
+
+class _File(_Columns):
+    """One file being written under a temporary name. Its first rows are held until it is certain which columns it has."""
 
     def __init__(self, scheme: Scheme, path: Path, schema: pa.Schema) -> None:
+        super().__init__(schema)
         self.path = path
-        self.schema = schema
         self.rows = 0
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._scheme: Scheme = scheme
         self._aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         self._stream = open(self._aside, "xb")  # noqa: SIM115 -- closed by finish or discard
-        self._write, self._close = _WRITERS[scheme](self._stream, schema)
+        self._held: list[pa.RecordBatch] = []
+        self._held_bytes = 0
+        self._write: Callable[[pa.RecordBatch], None] = self._hold
+        self._close: Callable[[], None] = self._begin
 
     def write(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         self._write(batch)
 
+    def _hold(self, batch: pa.RecordBatch) -> None:
+        self._held.append(batch)
+        self._held_bytes += batch.nbytes
+        if self._held_bytes > _HELD_BYTES:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Write what is held; the columns are certain from here on."""
+        held, self._held = self._held, []
+        self.may_change = False
+        self._write, self._close = _WRITERS[self._scheme](self._stream, self.schema)
+        for each in held:
+            whole = self.fitted(each)
+            assert whole is not None
+            self._write(whole)
+
     def finish(self) -> None:
+        if self.may_change:
+            self._begin()
         self._close()
         if not self._stream.closed:
             self._stream.flush()
@@ -341,12 +385,12 @@ class _File:
         self._aside.unlink(missing_ok=True)
 
 
-class _Trial:
+class _Trial(_Columns):
     """Counts what a file would contain."""
 
     def __init__(self, scheme: Scheme, path: Path, schema: pa.Schema) -> None:
+        super().__init__(schema)
         self.path = path
-        self.schema = schema
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:

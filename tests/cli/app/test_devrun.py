@@ -26,6 +26,7 @@ from casparian_app.devrun.parser import (
 from casparian_app.devrun.rows import (
     SCHEMES,
     ColumnsDiffer,
+    Scheme,
     Sink,
     SinkFailed,
     SinkRefused,
@@ -213,6 +214,27 @@ def test_one_file_has_one_set_of_columns(tmp_path: Path) -> None:
     with pytest.raises(ColumnsDiffer):
         sink.add("rows", pa.RecordBatch.from_pydict({"other": [1]}))
     sink.discard()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_encoding_of_rows_may_be_known_later(tmp_path: Path, scheme: Scheme) -> None:
+    coded = ROWS.append_column("_cf_raw_encoding", pa.array(["latin-1"] * len(ROWS)))
+    sink = Sink(Target(scheme, tmp_path), is_overwriting=False)
+    for batch in (ROWS, coded, ROWS):
+        sink.add("rows", batch)
+    ((path, count),) = sink.commit()
+
+    assert count == 3 * len(ROWS)
+    match scheme:
+        case "parquet":
+            found = pq.read_table(path).column("_cf_raw_encoding").to_pylist()
+        case "arrow":
+            found = pa.ipc.open_file(path).read_all().column("_cf_raw_encoding").to_pylist()
+        case "csv":
+            found = [line.rpartition(",")[2].strip('"') or None for line in path.read_text().splitlines()[1:]]
+        case "jsonl":
+            found = [json.loads(line)["_cf_raw_encoding"] for line in path.read_text().splitlines()]
+    assert found == [None] * len(ROWS) + ["latin-1"] * len(ROWS) + [None] * len(ROWS)
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
