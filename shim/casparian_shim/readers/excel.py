@@ -2,17 +2,20 @@
 
 Values are texts again: numbers with the shortest digits that give them back, dates and times by ISO 8601 in the workbook's own
 calendar (1900 or 1904). Rows are numbered as in Excel; those of the second sheet continue after the last row a sheet can have.
+openpyxl passes over rows and cells that do not follow the one before; `_Places` finds them, and they are rejected.
 """
 
 from __future__ import annotations
 
 import datetime
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import count
 from math import isfinite
 from typing import Any, Unpack
+from xml.parsers import expat
 
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.readers.blocks import BadHeader, Block, BlockBuilder
@@ -25,6 +28,10 @@ from casparian_shim.readers.tape import What
 #: The rows that a sheet can have.
 SHEET_ROWS_MAX = 1 << 20
 _BLOCK_ROWS = 8_192
+_COLUMNS_MAX = 1 << 14
+_CHUNK_BYTES = 64 * 1024
+#: So many rows out of their order are rejected one by one.
+_LOST_ROWS_MAX = 1_000
 _RATIO_FREE_BYTES = 64 * 1024 * 1024
 
 
@@ -128,6 +135,8 @@ def _blocks(sheet: Any, before: int, header: bool, columns: Sequence[str] | None
     is_header_next = header
     first: list[tuple[What, int]] = []
     rows = _rows(sheet)
+    places = _Places(sheet)
+    at = 0
     for at, cells in enumerate(rows, 1):
         number = before + at
         if isinstance(cells, str):
@@ -150,6 +159,9 @@ def _blocks(sheet: Any, before: int, header: bool, columns: Sequence[str] | None
             names = names or [f"column_{place}" for place in range(1, len(values) + 1)]
             made = _begun(names, first, before)
         assert names is not None
+        if at in places.bad_rows:
+            made.reject(number, at, "has two cells in one place, or one out of its order")
+            continue
         error = next((cell.value for cell in cells if getattr(cell, "data_type", "") == "e"), None)
         if error is not None:
             made.reject(number, at, f"has the error {error!s:.40}")
@@ -161,7 +173,75 @@ def _blocks(sheet: Any, before: int, header: bool, columns: Sequence[str] | None
             made.row([*values, *[None] * (len(names) - len(values))], number, at)
         if len(made) >= _BLOCK_ROWS:
             yield made.block()
-    yield (made or _begun(names or [], first, before)).block()
+    made = made or _begun(names or [], first, before)
+    for place, row in enumerate(places.lost_rows, at + 1):
+        made.reject(
+            before + place, place, f"has the row number {row}, which does not follow the one before: it is not read"
+        )
+    if places.lost_count > len(places.lost_rows):
+        more = f"{places.lost_count - len(places.lost_rows):,}"
+        made.reject(
+            before + place + 1, place + 1, f"has a row number that does not follow the one before, as {more} rows have"
+        )
+    yield made.block()
+
+
+class _Places:
+    """What does not stand in its place in a sheet. Read before the rows, by expat, to the first fault of its XML."""
+
+    def __init__(self, sheet: Any) -> None:
+        #: Rows of which a cell does not follow the one before.
+        self.bad_rows: set[int] = set()
+        #: The numbers of rows that do not follow the one before, as far as they are kept, and how many there are.
+        self.lost_rows: list[str] = []
+        self.lost_count = 0
+        self._row = self._column = 0
+        self._is_lost = False
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self._start
+        with sheet._get_source() as xml:
+            try:
+                while chunk := xml.read(_CHUNK_BYTES):
+                    parser.Parse(chunk, False)
+            except (expat.ExpatError, zipfile.BadZipFile, OSError, EOFError, zlib.error):
+                return  # the rows before it are read, and the fault is told with the rest
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        tag = name.rpartition(":")[2]
+        if tag == "row":
+            given = attributes.get("r", "")
+            row = (
+                int(given)
+                if given.isascii() and given.isdigit() and len(given) < 12
+                else self._row + 1
+                if not given
+                else -1
+            )
+            self._is_lost = row <= self._row
+            self._column = 0
+            if not self._is_lost:
+                self._row = row
+                return
+            self.lost_count += 1
+            if len(self.lost_rows) < _LOST_ROWS_MAX:
+                self.lost_rows.append(given[:20])
+        elif tag == "c" and not self._is_lost:
+            column = self._column + 1
+            if given := attributes.get("r", ""):
+                column = _column(given.rstrip("0123456789"))
+            if not self._column < column <= _COLUMNS_MAX:
+                self.bad_rows.add(self._row)
+            self._column = column
+
+
+def _column(letters: str) -> int:
+    """The number of a column by its letters; 0 if it is none."""
+    column = 0
+    for letter in letters[:4]:
+        if not "A" <= letter <= "Z":
+            return 0
+        column = column * 26 + ord(letter) - 64
+    return column
 
 
 def _begun(names: Sequence[str], skips: Sequence[tuple[What, int]], before: int) -> BlockBuilder:

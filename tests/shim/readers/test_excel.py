@@ -190,3 +190,34 @@ def test_a_number_beyond_those_of_excel_is_rejected() -> None:
     reader = read_excel(changed)
     assert [row["n"] for row in reader] == ["2"]
     assert [bad.reason for bad in reader.rejected.first] == ["has a number beyond those that Excel has"]
+
+
+LOST = "has the row number {}, which does not follow the one before: it is not read"
+TWO_CELLS = "has two cells in one place, or one out of its order"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted", "bad"),
+    [
+        ('<row r="3"', '<row r="2"', ["1", "3"], [(5, LOST.format("2"))]),
+        ('<row r="4"', '<row r="0"', ["1", "2"], [(4, LOST.format("0"))]),
+        ('<row r="4"', '<row r="-4"', ["1", "2"], [(4, LOST.format("-4"))]),
+        ('<c r="B3"', '<c r="A3"', ["1", "3"], [(3, TWO_CELLS)]),
+        ('<c r="B3"', '<c r="ZZZ3"', ["1", "3"], [(3, TWO_CELLS)]),
+        ('<row r="4"', '<row r="5"', ["1", "2", "3"], []),
+        ('<row r="4"', "<row", ["1", "2", "3"], []),
+    ],
+)  # fmt: skip
+def test_a_row_or_cell_that_openpyxl_passes_over_is_rejected(
+    old: str, new: str, wanted: list[str], bad: list[tuple[int, str]]
+) -> None:
+    data, made = workbook([["a", "b"], [1, 1], [2, 2], [3, 3]]), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(made, "w") as target:
+        for info in source.infolist():
+            text = source.read(info)
+            if info.filename.endswith("sheet1.xml"):
+                assert old.encode() in text
+                text = text.replace(old.encode(), new.encode())
+            target.writestr(info, text)
+    rows, found = read(made.getvalue())
+    assert ([row["a"] for row in rows], found) == (wanted, bad)
