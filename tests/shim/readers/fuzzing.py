@@ -157,9 +157,10 @@ def _fixed_width(choice: bytes) -> dict[str, Any]:
         "empty": ("null", "text")[third >> 7],
         "offsets": True,
     }
+    kind = _KINDS[first % 5]
     fields = {
         "a": Field(0, 1),
-        "b": Field(1, 4, _KINDS[first % 5], first >> 4 & 1),
+        "b": Field(1, 4, kind, first >> 4 & 1 if kind in ("zoned", "packed", "binary") else 0),
         "c": Field(6, 9, _KINDS[first // 5 % 5]),
     }
     if first < 200:
