@@ -204,7 +204,7 @@ class _Places:
                 while chunk := xml.read(_CHUNK_BYTES):
                     parser.Parse(chunk, False)
             except (expat.ExpatError, zipfile.BadZipFile, OSError, EOFError, zlib.error):
-                return  # the rows before it are read, and the fault is told with the rest
+                return  # the rows before it are read, and the fault is reported with the rest
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         tag = name.rpartition(":")[2]
