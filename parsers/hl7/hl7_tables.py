@@ -271,10 +271,8 @@ class Extractor:
         for parent in parents:
             is_doubted = pc.fill_null(context.is_rejected.take(parent.take(places)), False)
             wrong, at = batch.filter(is_doubted), context.segments.take(parent.take(places.filter(is_doubted)))
-            for row, segment, number in zip(wrong.to_pylist(), at.ids.to_pylist(), at.row_ids.to_pylist(), strict=True):
-                what = "a segment" if segment == self._rejected.ANY else f"the {segment}"
-                reason = f"may belong to {what} that was rejected (segment {number:,})"
-                self._reject(output, row, reason, row["__cf_row_id"])
+            for row, id, row_id in zip(wrong.to_pylist(), at.ids.to_pylist(), at.row_ids.to_pylist(), strict=True):
+                self._reject(output, row, self._rejected.reason(id, row_id), row["__cf_row_id"])
             batch, places = (each.filter(pc.invert(is_doubted)) for each in (batch, places))
         return batch
 

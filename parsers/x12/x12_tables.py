@@ -387,10 +387,8 @@ class Extractor:
         table = table.drop_columns([DOUBTED])
         segments = read.segments.take(doubted.drop_null())
         wrong = table.filter(pc.is_valid(doubted)).to_pylist()
-        for row, id, number in zip(wrong, segments.ids.to_pylist(), segments.row_ids.to_pylist(), strict=True):
-            what = "a segment" if id == self._rejected.ANY else f"the {id}"
-            reason = f"may belong to {what} that was rejected (segment {number:,})"
-            self._reject(output, row, reason, row["__cf_row_id"])
+        for row, id, row_id in zip(wrong, segments.ids.to_pylist(), segments.row_ids.to_pylist(), strict=True):
+            self._reject(output, row, self._rejected.reason(id, row_id), row["__cf_row_id"])
         return table.filter(pc.is_null(doubted))
 
 

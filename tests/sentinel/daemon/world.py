@@ -27,6 +27,7 @@ from casparian_sentinel.ports import RealFs
 from casparian_sentinel.registry.keys import home_key
 from casparian_sentinel.registry.prepare import prepare
 from casparian_worker.discovery.file_index import ChangeWriter, FileRow
+from casparian_worker.staging import StagingDirectory
 
 PATIENCE_SECONDS = 20.0
 PARSER = """
@@ -237,22 +238,11 @@ class TinyWorker:
 
     def stage(self, assignment: m.Assignment, rows: int = 3) -> Manifest:
         """Write and seal one output file; the manifest to offer."""
-        directory = self.home.staging_of(assignment.job.job_id, assignment.epoch)
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "data.orders.0.parquet"
-        pq.write_table(pa.table({"id": pa.array(range(rows), pa.int64())}), path)
-        content = path.read_bytes()
+        table = pa.BufferOutputStream()
+        pq.write_table(pa.table({"id": pa.array(range(rows), pa.int64())}), table)
+        file = self._staged(assignment, "data.orders.0.parquet", table.getvalue().to_pybytes())
         return Manifest(
-            files=[
-                StagedFile(
-                    name=path.name,
-                    kind="data",
-                    output="orders",
-                    rows=rows,
-                    bytes=len(content),
-                    digest=blake3(content).hexdigest(),
-                )
-            ],
+            files=[StagedFile(kind="data", output="orders", rows=rows, **file)],
             outputs={
                 "orders": OutputAccounting(
                     status="success",
@@ -267,13 +257,18 @@ class TinyWorker:
 
     def stage_scan(self, assignment: m.Assignment, directory: Path, names: Sequence[str]) -> Manifest:
         """Carry out a SCAN: the directory's files, hashed and tagged, as `changes.arrow`."""
-        staging = self.home.staging_of(assignment.job.job_id, assignment.epoch)
-        staging.mkdir(parents=True)
-        content = changes_of(directory, names, "orders")
-        (staging / "changes.arrow").write_bytes(content)
-        digest = blake3(content).hexdigest()
-        file = StagedFile(name="changes.arrow", kind="changes", rows=len(names), bytes=len(content), digest=digest)
-        return Manifest(files=[file], facts={"new": len(names), "files": len(names), "complete": True})
+        file = self._staged(assignment, "changes.arrow", changes_of(directory, names, "orders"))
+        changes = StagedFile(kind="changes", rows=len(names), **file)
+        return Manifest(files=[changes], facts={"new": len(names), "files": len(names), "complete": True})
+
+    def _staged(self, assignment: m.Assignment, name: str, content: bytes) -> dict[str, Any]:
+        """Write one file as a worker does: while the sentinel may be removing another attempt of the same job."""
+        staging = StagingDirectory(self.home.staging, assignment.job.job_id, assignment.epoch)
+        file = staging.create(name)
+        file.write(content)
+        file.close()
+        staging.close()
+        return {"name": name, "bytes": len(content), "digest": file.digest}
 
     def finish(self, assignment: m.Assignment, manifest: Manifest) -> None:
         job = m.FinishedJob(job_id=assignment.job.job_id, epoch=assignment.epoch, manifest=manifest)

@@ -100,6 +100,13 @@ def test_an_option_of_another_kind_of_field_is_refused(kind: Any, given: dict[st
         Field(0, 4, kind, **given)
 
 
+def test_an_option_without_an_object_is_refused() -> None:
+    with pytest.raises(ValueError, match="quoted_empty has no effect with quote=None"):
+        read_csv(io.BytesIO(CSV), quote=None, quoted_empty="null")
+    with pytest.raises(ValueError, match="line_ends has no effect with framing='none'"):
+        read_fixed_width(io.BytesIO(b"abcd"), {"a": (0, 4)}, framing="none", line_ends="lf")
+
+
 def test_a_header_that_is_too_long_is_not_an_encoding() -> None:
     with pytest.raises(BadHeader, match="is longer than 1 bytes"):
         list(read_csv(io.BytesIO(CSV), record_bytes_max=1))

@@ -73,6 +73,8 @@ def read_csv(
         raise ValueError(f"{comment!r:.80} is not a valid comment: {why}")
     if tables is not None and (columns is not None or not header or not tables):
         raise ValueError("tables needs the header line of each table: leave columns and header as they are")
+    if quote is None and quoted_empty != "text":
+        raise ValueError("quoted_empty has no effect with quote=None: nothing is quoted")
     if tables is not None and preamble is not None:
         raise ValueError("tables passes over the lines before the first table by itself: leave preamble as it is")
     options = Options(

@@ -79,6 +79,8 @@ def read_fixed_width(
     for name, count in (("skip_lines", skip_lines), ("footer_lines", footer_lines)):
         if count < 0:
             raise ValueError(f"{count} is not a valid {name}: it is a number of lines")
+    if framing != "lines" and line_ends != "any":
+        raise ValueError(f"line_ends has no effect with framing={framing!r}: its records have no line ends")
     _check(types, type_field, encoding, unit, framing, length, trailing_blanks, empty)
     return records(source, blocks, encoding=encoding, **common)
 

@@ -322,8 +322,13 @@ class RejectedSegments:
         due = [each for each in self._waiting if each[0] < last]
         self._waiting = [each for each in self._waiting if each[0] >= last]
         due = [(row_id, id) for row_id, id in due if id not in without]
-        if not due:
-            return batch
+        if due:
+            batch = self._with(batch, due)
+        self._forget(batch, last)
+        return batch
+
+    @staticmethod
+    def _with(batch: pa.RecordBatch, due: Sequence[tuple[int, str]]) -> pa.RecordBatch:
         row_ids = batch.column(ROW_ID).to_pylist()
         before = [max(0, bisect_left(row_ids, row_id) - 1) for row_id, _ in due]
         values: dict[str, Any] = {
@@ -338,11 +343,24 @@ class RejectedSegments:
         joined = pa.concat_batches([batch, pa.RecordBatch.from_arrays(added, schema=batch.schema)])
         return joined.take(pc.sort_indices(joined.column(ROW_ID)))
 
+    def _forget(self, batch: pa.RecordBatch, last: int) -> None:
+        """Forget those that were before the end of a batch and are not in it: no later batch has them."""
+        if self._row_ids:
+            row_ids = pa.array(self._row_ids, pa.int64())
+            is_needed = pc.or_(pc.greater_equal(row_ids, last), pc.is_in(row_ids, batch.column(ROW_ID)))
+            self._row_ids = row_ids.filter(is_needed).to_pylist()
+
     def are(self, segments: SegmentColumns) -> pa.BooleanArray:
         """Which of these segments are rejected ones; a place that is NULL is none."""
         if not self._row_ids:
             return pa.repeat(pa.scalar(False), len(segments))
         return pc.is_in(segments.row_ids, pa.array(self._row_ids, pa.int64()))
+
+    @classmethod
+    def reason(cls, id: str, row_id: int) -> str:
+        """Why a row that may belong to this rejected segment is rejected too."""
+        what = "a segment" if id == cls.ANY else f"the {id}"
+        return f"may belong to {what} that was rejected (segment {row_id:,})"
 
 
 def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
