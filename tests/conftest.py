@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from casparian_shim.process import remember_absent
+
+remember_absent("dateutil")  # as guests and workers do: pyarrow would look for it at each scalar
 os.environ.pop("PYTHONUNBUFFERED", None)  # our processes buffer what they print, as a user's do
 
 for _number in (signal.SIGINT, signal.SIGQUIT):  # a shell starts what it puts into the background with both ignored

@@ -14,6 +14,7 @@ from casparian.shipped import bundled
 from casparian_app.parsers import run_bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from tests.parsers.bank_runs import Row, Run, run
+from tests.steps import every
 
 SAMPLE = bundled("parsers/bai2/tests/two_banks.bai").read_bytes()
 LINES = SAMPLE.decode().splitlines()
@@ -153,8 +154,6 @@ def test_a_transaction_whose_continuation_cannot_be_read_is_rejected_with_it() -
 
 # --- every byte ---
 
-#: Every so many bytes in the suite, every byte in the campaign.
-STEPS = [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
 
 CLEAN = run(bai2_parser, SAMPLE)
 #: The first line of the record that each line belongs to.
@@ -193,7 +192,7 @@ def problems(data: bytes, touched: set[int]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"8", b",", b"/", b"\n", b"\xe9"])
-@pytest.mark.parametrize("step", STEPS)
+@every(9)
 def test_one_damaged_byte_costs_one_record(byte: bytes, step: int) -> None:
     for at in range(0, len(SAMPLE) - 1, step):
         line = SAMPLE.count(b"\n", 0, at) + 1
@@ -203,7 +202,7 @@ def test_one_damaged_byte_costs_one_record(byte: bytes, step: int) -> None:
         assert list(problems(damaged, touched | before)) == [], (at, damaged.splitlines()[line - 1])
 
 
-@pytest.mark.parametrize("step", STEPS)
+@every(9)
 def test_a_file_cut_at_any_byte_keeps_its_whole_records_and_says_so(step: int) -> None:
     for cut in sorted({*range(1, len(SAMPLE) - 2, step), *range(100, 200)}):
         found = run(bai2_parser, SAMPLE[:cut], checks=False)

@@ -16,6 +16,7 @@ from casparian.shipped import bundled
 from casparian_app.parsers import run_bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from tests.parsers.bank_runs import Row, Run, run
+from tests.steps import every
 
 SAMPLE = bundled("parsers/camt053/tests/two.xml").read_bytes()
 #: Numbers, and what a row has of its statement. They change if another element is damaged.
@@ -160,8 +161,6 @@ def test_blocks_of_any_size_give_the_same_rows(block_bytes: int, monkeypatch: py
 
 # --- every byte ---
 
-#: Every so many bytes in the suite, every byte in the campaign.
-STEPS = [pytest.param(7, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
 
 CLEAN = run(camt053_parser, GOOD)
 
@@ -190,14 +189,14 @@ def problems(data: bytes, *, lost_max: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"<", b">", b"\xe9", b"0"])
-@pytest.mark.parametrize("step", STEPS)
+@every(11)
 def test_one_damaged_byte_costs_one_element(byte: bytes, step: int) -> None:
     for at in range(0, len(GOOD), step):
         is_between = GOOD[at : at + 1] in b"<>\n"  # two elements are next to it
         assert list(problems(GOOD[:at] + byte + GOOD[at + 1 :], lost_max=2 if is_between else 1)) == [], at
 
 
-@pytest.mark.parametrize("step", STEPS)
+@every(11)
 def test_a_document_cut_at_any_byte_keeps_its_whole_elements_and_says_so(step: int) -> None:
     ends = [found.end() for found in re.finditer(rb"</(Bal|Ntry)>", GOOD)]
     for cut in sorted(

@@ -19,6 +19,7 @@ from casparian_app.parsers import run_bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from tests.parsers.bank_runs import Row, run, table
 from tests.parsers.evtx_files import ChunkWriter, Reference, Slot, Tree, evtx_file, number, text
+from tests.steps import every
 
 LOGON = Tree("EventData", {}, (
     Tree("Data", {"Name": "User"}, (Slot(0),)),
@@ -183,13 +184,11 @@ def test_what_is_no_evtx_file_is_rejected() -> None:
 
 # --- every byte ---
 
-#: Every so many bytes in the suite, every byte in the campaign.
-STEPS = [pytest.param(41, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
 
 ONE_CHUNK_END = 4096 + int.from_bytes(TWO[4096 + 48 : 4096 + 52], "little")
 
 
-@pytest.mark.parametrize("step", STEPS)
+@every(41)
 def test_one_damaged_byte_costs_at_most_its_chunk(step: int) -> None:
     clean = run(evtx_parser, TWO).of("evtx_events")
     for at in [*range(0, 4096, 401), *range(4096, ONE_CHUNK_END, step), ONE_CHUNK_END + 100]:
@@ -202,7 +201,7 @@ def test_one_damaged_byte_costs_at_most_its_chunk(step: int) -> None:
         assert rows == same or told.rejected, at
 
 
-@pytest.mark.parametrize("step", STEPS)
+@every(41)
 def test_a_damaged_byte_never_fails_the_file_even_if_checksums_are_ignored(step: int) -> None:
     for at in range(4096 + 512, ONE_CHUNK_END, step):
         damaged = bytearray(TWO)
@@ -211,7 +210,7 @@ def test_a_damaged_byte_never_fails_the_file_even_if_checksums_are_ignored(step:
         assert users(told.of("evtx_events")[-3:]) == ["user-4", "user-5", "user-6"], at
 
 
-@pytest.mark.parametrize("step", STEPS)
+@every(41)
 def test_a_file_cut_at_any_byte_keeps_the_records_before_the_cut(step: int) -> None:
     starts = [at for at in range(4096 + 512, len(TWO)) if TWO[at : at + 4] == b"**\0\0"]
     ends = [at + int.from_bytes(TWO[at + 4 : at + 8], "little") for at in starts]

@@ -104,7 +104,7 @@ DAMAGES = [
 LINES = st.tuples(st.sampled_from(SHAPES), st.sampled_from(range(len(DAMAGES))), st.integers(1, 4))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     lines=st.lists(LINES, max_size=12),
     separator=st.sampled_from(["|", "\x01", "^A", "<SOH>", ";"]),

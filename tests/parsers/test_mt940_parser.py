@@ -17,6 +17,7 @@ from casparian.shipped import bundled
 from casparian_app.parsers import run_bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from tests.parsers.bank_runs import Row, Run, run
+from tests.steps import every
 
 SAMPLE = bundled("parsers/mt940/tests/swift.sta").read_bytes()
 LINES = SAMPLE.decode().splitlines()
@@ -194,8 +195,6 @@ def test_information_is_split_where_there_is_one_way_to_do_it(
 
 # --- every byte ---
 
-#: Every so many bytes in the suite, every byte in the campaign.
-STEPS = [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
 
 CLEAN = run(mt940_parser, SAMPLE)
 
@@ -232,7 +231,7 @@ def problems(data: bytes, touched: set[int]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"8", b":", b"\n", b"\xe9", b","])
-@pytest.mark.parametrize("step", STEPS)
+@every(9)
 def test_one_damaged_byte_costs_one_field(byte: bytes, step: int) -> None:
     for at in range(0, len(SAMPLE) - 1, step):
         line = SAMPLE.count(b"\n", 0, at) + 1
@@ -243,7 +242,7 @@ def test_one_damaged_byte_costs_one_field(byte: bytes, step: int) -> None:
         assert list(problems(damaged, touched)) == [], (at, SAMPLE.splitlines()[line - 1])
 
 
-@pytest.mark.parametrize("step", STEPS)
+@every(9)
 def test_a_file_cut_at_any_byte_keeps_its_whole_fields_and_says_so(step: int) -> None:
     for cut in sorted({*range(1, len(SAMPLE) - 2, step), *range(120, 300)}):
         found = run(mt940_parser, SAMPLE[:cut], checks=False)

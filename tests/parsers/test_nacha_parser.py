@@ -14,6 +14,7 @@ from casparian.shipped import bundled
 from casparian_app.parsers import run_bundle_tests
 from casparian_sentinel.registry.gatekeeper import inspect_source
 from tests.parsers.bank_runs import Run, run, table
+from tests.steps import every
 
 MIXED = bundled("parsers/nacha/tests/mixed.ach").read_bytes()
 LINES = MIXED.decode().splitlines()
@@ -165,9 +166,6 @@ def test_a_lost_byte_without_line_ends_costs_one_record() -> None:
 
 # --- every byte ---
 
-#: Every so many bytes in the suite, every byte in the campaign.
-STEPS = [pytest.param(11, id="sample"), pytest.param(1, id="all", marks=pytest.mark.campaign)]
-
 
 def problems(data: bytes, clean: Run, damaged_line: int) -> Iterator[str]:
     """What is wrong with the rows of a damaged file: a row that its line does not say, or an intact line that lost its own."""
@@ -198,7 +196,7 @@ def _sums_of(number: int) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("byte", [b"", b"X", b"7", b"\n", b"\xe9", b"\x00"])
-@pytest.mark.parametrize("step", STEPS)
+@every(13)
 def test_one_damaged_byte_costs_one_record(byte: bytes, step: int) -> None:
     data = "\n".join(LINES_OF_SMALL).encode()
     clean = run(nacha_parser, data)
@@ -209,7 +207,7 @@ def test_one_damaged_byte_costs_one_record(byte: bytes, step: int) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
-@pytest.mark.parametrize("step", STEPS)
+@every(13)
 def test_a_file_cut_at_any_byte_keeps_its_whole_records_and_says_so(end: str, step: int) -> None:
     data = "".join(line + end for line in SMALL).encode()
     whole = records_of(run(nacha_parser, data))

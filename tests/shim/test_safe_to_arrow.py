@@ -69,7 +69,7 @@ def _equal(sent: Any, came: Any) -> bool:
 
 
 @given(st.lists(VALUES, min_size=1, max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_column_is_exact_or_each_value_stands_beside_its_kind(values: list[object]) -> None:
     array, is_mixed = column_of_values(values)
 

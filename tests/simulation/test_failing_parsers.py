@@ -9,7 +9,7 @@ from tests.simulation.failing_parsers import COOLDOWN_SECONDS, FailingWorld
 from tests.simulation.faults import CALM
 from tests.simulation.invariants import Violated
 
-SEEDS = 120
+SEEDS = 60
 
 
 @pytest.mark.parametrize("cooldown_seconds", [COOLDOWN_SECONDS, 0.0], ids=["probed", "resumed by hand"])

@@ -20,7 +20,7 @@ from tests.simulation.mutants import planted
 from tests.simulation.replay import COMMAND
 from tests.simulation.world import World
 
-SEEDS = 2000
+SEEDS = 1200
 _CHUNK = 250
 CAMPAIGN_SEEDS = 100_000
 #: Seeds that once failed stay here.

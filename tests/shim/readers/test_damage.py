@@ -15,16 +15,16 @@ from bench.damage.own import read_case
 
 #: How many cases of each format the suite reads. FIX has its own test.
 READERS: dict[Format, int] = {
-    "csv": 600,
-    "fixed width": 200,
-    "jsonl": 200,
-    "hl7": 200,
-    "x12": 200,
-    "edifact": 150,
-    "json": 200,
-    "xml": 200,
-    "text": 150,
-    "archives": 100,
+    "csv": 300,
+    "fixed width": 120,
+    "jsonl": 120,
+    "hl7": 120,
+    "x12": 120,
+    "edifact": 80,
+    "json": 120,
+    "xml": 120,
+    "text": 80,
+    "archives": 60,
 }
 SEEDS = range(int(os.environ.get("DAMAGE_SEEDS", "3")))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.shim.readers.test_segments import HEAD, edifact, hl7, read, small_regions, x12  # noqa: F401 - a fixture
+from tests.steps import every
 
 Key = tuple[str, tuple[str, ...]]
 
@@ -43,11 +44,12 @@ def is_trailer(key: Key) -> bool:
     return key[0] in ("SE", "GE", "IEA", "UNT", "UNZ")
 
 
+@every(3)
 @pytest.mark.parametrize("format", FILES)
-def test_an_end_at_any_place_shortens_nothing_silently(format: str) -> None:
+def test_an_end_at_any_place_shortens_nothing_silently(format: str, step: int) -> None:
     good, end = FILES[format], ENDS[format]
     expected, _ = keys(good, format)
-    for at in range(1, len(good)):
+    for at in range(1, len(good), step):
         found, rejected = keys(good[:at] + end + good[at:], format)
         strange = [key for key in found if key not in expected]
         # X12 and EDIFACT: what is behind the end may look like a segment; then the count of its trailer is wrong.
@@ -73,12 +75,13 @@ def test_an_id_that_is_damaged_costs_two_segments_at_most(format: str) -> None:
             assert any(good[begin + length : stop] in text for text in rejected), (begin, damaged)
 
 
+@every(3)
 @pytest.mark.parametrize("format", FILES)
-def test_a_byte_that_cannot_be_decoded_costs_its_segment(format: str) -> None:
+def test_a_byte_that_cannot_be_decoded_costs_its_segment(format: str, step: int) -> None:
     good, end = FILES[format], ENDS[format]
     expected, _ = keys(good, format)
     for begin, stop in segments(good, end):
-        for at in range(begin + 4, stop):
+        for at in range(begin + 4, stop, step):
             if good[at : at + 1] in (b"|", b"*", b"+", b":", b"^", b"~", b"&", b"\\", b"."):
                 continue
             found, rejected = keys(good[:at] + b"\xff" + good[at + 1 :], format)
@@ -99,12 +102,13 @@ def test_a_lost_end_is_seen_where_segments_are_counted(format: str) -> None:
         assert len(missing(expected, found)) <= 5, stop
 
 
+@every(3)
 @pytest.mark.parametrize("format", FILES)
-def test_a_file_that_is_cut_at_any_byte_gives_what_came_before(format: str) -> None:
+def test_a_file_that_is_cut_at_any_byte_gives_what_came_before(format: str, step: int) -> None:
     good, end = FILES[format], ENDS[format]
     expected, _ = keys(good, format)
     ends = [stop for _, stop in segments(good, end)]
-    for at in range(len(good)):
+    for at in range(0, len(good), step):
         found, rejected = keys(good[:at], format)
         whole = sum(stop < at for stop in ends) + good[:at].count(b"UNA:+.? '")
         if format == "hl7":  # the last line may end with the file

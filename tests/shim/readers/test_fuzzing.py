@@ -96,7 +96,7 @@ def inputs(draw: st.DrawFn, name: str) -> bytes:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_any_bytes_are_read_or_refused_by_name(name: str) -> None:
-    @settings(max_examples=25 if name == "detector" else 60)
+    @settings(max_examples=20 if name == "detector" else 40)
     @given(inputs(name))
     def check(data: bytes) -> None:
         read_any(name, data)
