@@ -41,6 +41,15 @@ UNPUBLISHED = "unpublished"
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
 
+class OutputViewsNotWritten(CasparianError):
+    """A new `catalog.duckdb` cannot be written, for instance because the disk is full; the old one is still there."""
+
+    def __init__(self, home: Home, why: str) -> None:
+        super().__init__(
+            f"{home.catalog_db.name} cannot be replaced: {why}.", remedy=f"Free some space on the disk of {home.root}."
+        )
+
+
 class OutputViewsUnreadable(CasparianError):
     """`catalog.duckdb` cannot be opened or read."""
 
@@ -160,7 +169,7 @@ def publish(
     lineage: pa.Table | None = None,
     uncommitted: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Replace the catalog. Readers that have the old file open continue with it.
+    """Replace the catalog. Readers that have the old file open continue with it. Raises `OutputViewsNotWritten` or `OSError`.
 
     `lineage` has the rows of `queries.LINEAGE_FILES`, published as `lineage.files`: the origin of every job's rows.
     Datasets with a file that cannot be read are left out and named in `lineage.unpublished`.
@@ -209,6 +218,8 @@ def publish(
         home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)
         aside.replace(home.catalog_db)
         _sync_directory(home.catalog_db.parent)
+    except duckdb.Error as cause:  # even if DuckDB calls it fatal, it is about this new file alone
+        raise OutputViewsNotWritten(home, str(cause).splitlines()[0]) from cause
     finally:
         aside.unlink(missing_ok=True)
         aside.with_name(aside.name + ".wal").unlink(missing_ok=True)

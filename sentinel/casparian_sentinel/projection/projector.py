@@ -50,6 +50,8 @@ from casparian_sentinel.projection.store import Projection, chunked
 _log = logging.getLogger("casparian.projector")
 
 _VIEWS_EVERY_SECONDS = 1.0
+#: A catalog of many files takes long to write, so it is written less often: for at most a twentieth of the time.
+_VIEWS_REST = 20
 _VIEWS_AGAIN_SECONDS = 5.0
 _REPORT_EVERY_SECONDS = 0.05
 _SAY_EVERY_SECONDS = 2.0
@@ -173,7 +175,7 @@ class Projector:
         self._reported = -1
         self._reported_at = 0.0
         self._said_at = time.monotonic()
-        self._published_at = 0.0
+        self._published_at = self._publishing_took_s = 0.0
         #: Why the last attempt to write the catalog failed; empty if it succeeded.
         self._not_published = ""
         #: While the tables cannot be written: why, and when (monotonic) to try again.
@@ -373,7 +375,8 @@ class Projector:
 
     def _publish_when_due(self) -> None:
         now = time.monotonic()
-        every_seconds = _VIEWS_AGAIN_SECONDS if self._not_published else _VIEWS_EVERY_SECONDS
+        least_seconds = _VIEWS_AGAIN_SECONDS if self._not_published else _VIEWS_EVERY_SECONDS
+        every_seconds = max(least_seconds, _VIEWS_REST * self._publishing_took_s)
         if self._is_ready and self._projection.outputs_changed and now - self._published_at >= every_seconds:
             self._publish()
 
@@ -392,6 +395,8 @@ class Projector:
                 _log.error("the catalog cannot be written; trying again: %s", words, exc_info=cause)
             self._not_published = words
             return False
+        finally:
+            self._publishing_took_s = time.monotonic() - self._published_at
         self._not_published = ""
         return True
 

@@ -12,6 +12,7 @@ import pytest
 
 from casparian_protocol.home import Home
 from casparian_sentinel.log.format import Head
+from casparian_sentinel.output_views import OutputViewsNotWritten, publish
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.answers import is_damage
 from casparian_sentinel.projection.database import is_failed_write
@@ -102,7 +103,7 @@ def test_tables_that_are_opened_or_closed_on_a_full_disk_are_not_removed(home: H
         process.hear("ready")
         file = home.state_db.stat().st_ino
         with filled(home.root):
-            assert process.leave() == 0
+            assert process.leave() == 0, process.errors()
             with running(home) as again:
                 again.tell(after.position, after.seq)
                 assert "No space left on device" in again.hear("error")["error"]
@@ -111,6 +112,19 @@ def test_tables_that_are_opened_or_closed_on_a_full_disk_are_not_removed(home: H
         assert process.hear("ready")["seq"] == after.seq
         assert home.state_db.stat().st_ino == file
         assert process.leave() == 0
+
+
+@pytest.mark.parametrize("size_bytes", [4096, 16384, 65536, 200_000])
+def test_a_catalog_for_which_there_is_no_room_leaves_the_old_one_and_the_tables_alone(
+    tmp_path: Path, size_bytes: int
+) -> None:
+    home = new_home(tmp_path)
+    publish(home, [])
+    before = home.catalog_db.read_bytes()
+    with _no_file_larger_than(size_bytes), pytest.raises(OutputViewsNotWritten, match="cannot be replaced"):
+        publish(home, [])  # a checkpoint without room is a fatal error to DuckDB, but only of the new file
+    assert home.catalog_db.read_bytes() == before
+    assert [path.name for path in home.catalog_db.parent.glob(".catalog-*")] == []
 
 
 @pytest.mark.parametrize(
