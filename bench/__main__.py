@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench import measure
 from bench.children import PeerEnvironment
+from bench.compare import CannotCompare, compare
 from bench.measure import Benchmark, Setting, described, run
 from bench.rows import BENCHMARKS
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sizes = " ".join(f"{size.flag} {size.default}" for size in benchmark.sizes)
             print(f"{benchmark.name:12} row {benchmark.row}: {benchmark.title} [{sizes}]")
         return 0
+    if given.name == "compare":
+        return _compare(given)
     wanted = list(BENCHMARKS.values()) if given.name == "all" else [BENCHMARKS[given.name]]
     documents: list[dict[str, Any]] = []
     for benchmark in wanted:
@@ -67,6 +70,19 @@ def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(scratch)
 
 
+def _compare(given: argparse.Namespace) -> int:
+    benchmark = BENCHMARKS[given.benchmark]
+    arguments = [benchmark.name, *(["--no-peers"] if given.no_peers else [])]
+    for size in benchmark.sizes:
+        if (value := getattr(given, size.name)) != size.default:  # an earlier commit may not have this size
+            arguments += [size.flag, str(value)]
+    try:
+        return compare((given.before, given.after), arguments, given.runs, given.scratch, given.json)
+    except CannotCompare as problem:
+        print(f"compare: {problem}", file=sys.stderr)
+        return 1
+
+
 def _problems(document: dict[str, Any]) -> bool:
     return "failed" in document or any("failed" in case for case in document["cases"])
 
@@ -75,14 +91,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
     commands.add_parser("list", help="name every benchmark and its sizes")
+    _add_benchmarks(commands)
+    _add_common(commands.add_parser("all", help="one after another, with default sizes"))
+    for name in (*(each.name for each in BENCHMARKS.values() if each.plot is not None), "all"):
+        commands.choices[name].add_argument(
+            "--plot", type=Path, metavar="FILE", help="draw the growth as an SVG (scale only)"
+        )
+    comparing = commands.add_parser("compare", help="one benchmark on the code of two commits, in turns")
+    comparing.add_argument("before", metavar="A", help="a commit, as git names it")
+    comparing.add_argument("after", metavar="B", help="another one")
+    _add_benchmarks(comparing.add_subparsers(dest="benchmark", required=True, metavar="NAME"))
+    return parser
+
+
+def _add_benchmarks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for benchmark in BENCHMARKS.values():
         command = commands.add_parser(benchmark.name, help=f"row {benchmark.row}: {benchmark.title}".replace("%", "%%"))
         for size in benchmark.sizes:
             text = size.text.replace("%", "%%")
             command.add_argument(size.flag, type=_positive, default=size.default, help=f"{text} (%(default)s)")
         _add_common(command)
-    _add_common(commands.add_parser("all", help="one after another, with default sizes"))
-    return parser
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
@@ -90,7 +118,6 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "--runs", type=_positive, default=3, help="runs of each case; medians are reported (%(default)s)"
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth as an SVG (scale only)")
     command.add_argument("--scratch", type=Path, metavar="DIR", help="a directory on the disk to measure")
     command.add_argument("--no-peers", action="store_true", help="install nothing, measure only what is here")
 
