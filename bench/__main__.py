@@ -100,22 +100,22 @@ def _parser() -> argparse.ArgumentParser:
     comparing = commands.add_parser("compare", help="one benchmark on the code of two commits, in turns")
     comparing.add_argument("before", metavar="A", help="a commit, as git names it")
     comparing.add_argument("after", metavar="B", help="another one")
-    _add_benchmarks(comparing.add_subparsers(dest="benchmark", required=True, metavar="NAME"))
+    _add_benchmarks(comparing.add_subparsers(dest="benchmark", required=True, metavar="NAME"), runs=5)
     return parser
 
 
-def _add_benchmarks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_benchmarks(commands: argparse._SubParsersAction[argparse.ArgumentParser], runs: int = 3) -> None:
     for benchmark in BENCHMARKS.values():
         command = commands.add_parser(benchmark.name, help=f"row {benchmark.row}: {benchmark.title}".replace("%", "%%"))
         for size in benchmark.sizes:
             text = size.text.replace("%", "%%")
             command.add_argument(size.flag, type=_positive, default=size.default, help=f"{text} (%(default)s)")
-        _add_common(command)
+        _add_common(command, runs)
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
+def _add_common(command: argparse.ArgumentParser, runs: int = 3) -> None:
     command.add_argument(
-        "--runs", type=_positive, default=3, help="runs of each case; medians are reported (%(default)s)"
+        "--runs", type=_positive, default=runs, help="runs of each case; medians are reported (%(default)s)"
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
     command.add_argument("--scratch", type=Path, metavar="DIR", help="a directory on the disk to measure")

@@ -28,8 +28,10 @@ from rich.text import Text
 from bench.children import ROOT
 from bench.measure import FORMAT
 
-#: By how much the medians of one case must differ to be called a difference; ranges that overlap never are.
+#: By how much the medians of one case must differ to be called a difference.
 _NOTEWORTHY = 0.03
+#: With so many runs of each, chance alone keeps the values of both apart in 3 of 100 cases (2 : 8 over 4).
+_RUNS_TO_TELL = 4
 
 
 class CannotCompare(Exception):
@@ -50,9 +52,10 @@ class Change:
 
     @property
     def word(self) -> str:
-        """`better` or `worse`; "" if the difference is small or the values of both overlap."""
+        """`better` or `worse`; "" if the difference is small, the values of both overlap, or there are too few."""
         overlap = max(self.before) >= min(self.after) and max(self.after) >= min(self.before)
-        if overlap or abs(self.times_better - 1) < _NOTEWORTHY:
+        runs = min(len(self.before), len(self.after))
+        if overlap or abs(self.times_better - 1) < _NOTEWORTHY or runs < _RUNS_TO_TELL:
             return ""
         return "better" if self.times_better > 1 else "worse"
 
@@ -166,8 +169,8 @@ def _show(names: Sequence[str], document: Mapping[str, Any], found: Sequence[Cha
         table.add_column(name, justify="right")
     table.add_column("")
     for one in found:
-        name = Text(f"{one.case} ({one.kind}): {one.figure}, {one.unit}")
-        table.add_row(name, _cell(one.before), _cell(one.after), f"{one.times_better:.2f}×", one.word)
+        case = Text(f"{one.case} ({one.kind}): {one.figure}, {one.unit}")
+        table.add_row(case, _cell(one.before), _cell(one.after), f"{one.times_better:.2f}×", one.word)
     console.print(table)
     console.print("Bare loops and peers do not depend on the commit: they show how much the machine itself varies.")
 

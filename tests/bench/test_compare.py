@@ -32,14 +32,15 @@ def words(before: list[float], after: list[float], *, is_higher_better: bool = T
 
 
 def test_a_difference_is_one_of_medians_whose_ranges_lie_apart() -> None:
-    assert words([100, 110, 90], [200, 190, 220]) == (2.0, "better")
-    assert words([200, 190, 220], [100, 110, 90]) == (0.5, "worse")
-    assert words([100, 110, 90], [108, 130, 120]) == (1.2, "")
-    assert words([100, 100, 100], [101, 101, 101]) == (1.01, "")
+    assert words([100, 110, 90, 100], [200, 190, 220, 200]) == (2.0, "better")
+    assert words([200, 190, 220, 200], [100, 110, 90, 100]) == (0.5, "worse")
+    assert words([100, 110, 90, 100], [108, 130, 120, 120]) == (1.2, "")
+    assert words([100, 100, 100, 100], [101, 101, 101, 101]) == (1.01, "")
+    assert words([100, 110, 90], [200, 190, 220]) == (2.0, ""), "too few runs"
 
 
 def test_less_may_be_better() -> None:
-    assert words([10.0], [5.0], is_higher_better=False) == (2.0, "better")
+    assert words([10.0] * 4, [5.0] * 4, is_higher_better=False) == (2.0, "better")
 
 
 def test_what_only_one_commit_has_is_left_out_and_the_order_stays() -> None:
