@@ -285,6 +285,16 @@ def _split_records(table: Table) -> Iterator[Case]:
                     break
 
 
+def _is_quoted(dialect: Dialect, before: str, after: str) -> bool:
+    """Whether this place of a record is in a quoted field, or between the two quotes that stand for one."""
+    quote = dialect.quote
+    if quote is None:
+        return False
+    if dialect.escape is not None:
+        return before.replace(f"{dialect.escape}{quote}", "").count(quote) % 2 == 1
+    return before.count(quote) % 2 == 1 or (before.endswith(quote) and after.startswith(quote))
+
+
 def _joined_records(table: Table) -> Iterator[Case]:
     for number in range(len(table.rows) - 1):
         first, second = (table.fields(row) for row in table.rows[number : number + 2])
@@ -295,7 +305,7 @@ def _joined_records(table: Table) -> Iterator[Case]:
         yield table.case("missing line end", f"after record {number + 1}", [*before, line, *after])
         text = table.dialect.delimiter.join(first)
         for at in range(1, len(text), 3):
-            if text[:at].count(table.dialect.quote or text) % 2:
+            if _is_quoted(table.dialect, text[:at], text[at:]):
                 continue  # a quoted field with a quote in it, which may be read leniently
             mixed = table.encoded(text[:at]) + table.line(second) + table.encoded(text[at:] + table.dialect.line_end)
             place = f"record {number + 1}, character {at + 1}"

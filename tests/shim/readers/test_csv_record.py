@@ -144,6 +144,13 @@ def test_a_record_is_rejected_with_its_reason(text: str, lines: int, reason: str
     assert judged(text) == Verdict(lines, None, reason)
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t", " ", "||", " | ", "\t|"])
+def test_a_quote_beside_a_delimiter_is_never_text_even_if_the_delimiter_looks_like_padding(delimiter: str) -> None:
+    record = delimiter.join(["1", '"one', 'two"2', "x", '"y"', "z"])
+    reason = "has a quote in field 2 that neither closes it nor stands between two letters"
+    assert read(record, 3, Dialect(delimiter=delimiter)).rejected == {1: reason}
+
+
 NEVER = "has a quote that opens in field 2 and is never closed"
 NEAR = "has a quote inside field 2, and the next line is no record: the field may continue there"
 

@@ -244,19 +244,20 @@ class Scan:
 
     def _is_inside(self, text: str, begin: int, at: int, end: int) -> bool:
         """Whether ordinary characters of the field stand on both sides of the quote at `at`."""
-        left, right = _left_of(text, begin, at), _right_of(text, at, end)
+        delimiter, special = self.dialect.delimiter, (self.dialect.quote, self.dialect.escape, "\\")
+        left, right = _left_of(text, begin, at, delimiter), _right_of(text, at, end, delimiter)
         if left < begin or right >= end:
             return False
-        delimiter, special = self.dialect.delimiter, (self.dialect.quote, self.dialect.escape, "\\")
         return (
             text[left] not in special
             and text[right] not in special
             and not text.startswith(delimiter, right)
-            and not text.startswith(delimiter, max(begin, left + 1 - len(delimiter)), left + 1)
+            and not _ends(text, begin, left, delimiter)
         )
 
     def _is_at_border(self, text: str, begin: int, at: int, end: int) -> bool:
-        return _left_of(text, begin, at) < begin or _right_of(text, at, end) >= end
+        delimiter = self.dialect.delimiter
+        return _left_of(text, begin, at, delimiter) < begin or _right_of(text, at, end, delimiter) >= end
 
     def _keep(self, text: str) -> None:
         if text:
@@ -271,19 +272,24 @@ class Scan:
         self._is_open = False
 
 
-def _left_of(text: str, begin: int, at: int) -> int:
-    """The place of the last character before `at` that is no padding; below `begin` if there is none."""
+def _left_of(text: str, begin: int, at: int, delimiter: str) -> int:
+    """The place of the last character before `at` that is no padding; below `begin` if there is none. A delimiter is none."""
     at -= 1
-    while at >= begin and text[at] in _PADDING:
+    while at >= begin and text[at] in _PADDING and not _ends(text, begin, at, delimiter):
         at -= 1
     return at
 
 
-def _right_of(text: str, at: int, end: int) -> int:
+def _right_of(text: str, at: int, end: int, delimiter: str) -> int:
     at += 1
-    while at < end and text[at] in _PADDING:
+    while at < end and text[at] in _PADDING and not text.startswith(delimiter, at):
         at += 1
     return at
+
+
+def _ends(text: str, begin: int, at: int, delimiter: str) -> bool:
+    """Whether a delimiter ends with the character at `at`."""
+    return text.startswith(delimiter, max(begin, at + 1 - len(delimiter)), at + 1)
 
 
 def _is_escaped(text: str, at: int, begin: int, escape: str) -> bool:
