@@ -129,6 +129,7 @@ def within_calendar(values: pa.Array) -> pa.Array:
     return values if outside is None else pc.if_else(outside, pa.scalar(None, values.type), values)
 
 
+_FALSE = pa.scalar(False)
 #: below this many values, halving stops and the value-by-value rule takes over
 _SMALLEST_HALF = 32
 
@@ -186,23 +187,52 @@ def refuse(values: pa.Array, bad: pa.BooleanArray, code: ViolationCode, expected
     )
 
 
-def cast_what_passes(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """A cast that gives NULL where pyarrow raises, and for values near those; the caller judges the missing ones one by one."""
+def kept(texts: pa.StringArray, mask: pa.BooleanArray) -> pa.StringArray:
+    """The texts where a mask is true, and NULL elsewhere. No text is copied: the mask becomes the validity."""
+    if not len(texts):
+        return texts
+    validity = pc.fill_null(mask, _FALSE)
+    if validity.offset:
+        return pc.if_else(validity, texts, None)
+    _, offsets, data = texts.buffers()
+    return pa.StringArray.from_buffers(len(texts), offsets.slice(texts.offset * 4), data, validity.buffers()[1])
+
+
+def lies_between(texts: pa.StringArray, first: str, last: str) -> bool:
+    """Whether every byte is one of an ASCII range, also those below a NULL. Cheaper than any look at single texts."""
+    begin, end = text_range(texts)
+    if begin == end:
+        return True
+    data = pa.Array.from_buffers(pa.uint8(), end - begin, [None, texts.buffers()[2].slice(begin, end - begin)])
+    extremes = pc.min_max(data)
+    return extremes["min"].as_py() >= ord(first) and extremes["max"].as_py() <= ord(last)
+
+
+def cast_or_none(array: pa.Array, target: pa.DataType) -> pa.Array | None:
+    """The cast of all values, or None if pyarrow refuses one of them."""
     try:
         return array.cast(target)
     except pa.ArrowInvalid:
-        encoded = array.dictionary_encode()
-        return pa.concat_arrays(_halve(encoded.dictionary, target)).take(encoded.indices)
+        return None
+
+
+def cast_what_passes(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """A cast that gives NULL where pyarrow raises, and for values near those; the caller judges the missing ones one by one."""
+    values = cast_or_none(array, target)
+    if values is not None:
+        return values
+    encoded = array.dictionary_encode()
+    return pa.concat_arrays(_halve(encoded.dictionary, target)).take(encoded.indices)
 
 
 def _halve(array: pa.Array, target: pa.DataType) -> list[pa.Array]:
-    try:
-        return [array.cast(target)]
-    except pa.ArrowInvalid:
-        if len(array) <= _SMALLEST_HALF:
-            return [pa.nulls(len(array), target)]
-        half = len(array) // 2
-        return _halve(array.slice(0, half), target) + _halve(array.slice(half), target)
+    values = cast_or_none(array, target)
+    if values is not None:
+        return [values]
+    if len(array) <= _SMALLEST_HALF:
+        return [pa.nulls(len(array), target)]
+    half = len(array) // 2
+    return _halve(array.slice(0, half), target) + _halve(array.slice(half), target)
 
 
 def judge_missing(texts: pa.Array, values: pa.Array, rule: Callable[[str], Judged], expected: str) -> Cast:
@@ -211,20 +241,16 @@ def judge_missing(texts: pa.Array, values: pa.Array, rule: Callable[[str], Judge
         return Cast(values)
     missing = pc.and_(texts.is_valid(), values.is_null())
     rows = rows_of(missing)
-    known: dict[str, Judged] = {}
-    verdicts = []
-    for text in texts.take(rows).to_pylist():
-        verdict = known.get(text)
-        if verdict is None:
-            verdict = known[text] = rule(text)
-        verdicts.append(verdict)
-    if any(verdict.code is None for verdict in verdicts):
+    encoded = texts.take(rows).dictionary_encode()  # the rule sees equal texts once
+    verdicts = [rule(text) for text in encoded.dictionary.to_pylist()]
+    codes = [verdict.code for verdict in verdicts]
+    if None in codes:
         judged = pa.array([verdict.value for verdict in verdicts], values.type)
-        values = _fill(values, missing, judged)
+        values = _fill(values, missing, judged.take(encoded.indices))
     found = []
-    for code in sorted({verdict.code for verdict in verdicts if verdict.code is not None}):
-        mask = pa.array([verdict.code is code for verdict in verdicts])
-        found.append(Found(rows.filter(mask), code, expected))
+    for code in sorted({code for code in codes if code is not None}):
+        is_code = pa.array([each is code for each in codes]).take(encoded.indices)
+        found.append(Found(rows.filter(is_code), code, expected))
     return Cast(values, found)
 
 

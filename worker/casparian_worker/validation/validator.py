@@ -37,9 +37,8 @@ from casparian_protocol.contract import (
 from casparian_worker.validation.arrow_guard import ValidationLimits, check_batch
 from casparian_worker.validation.cast import Cast, Found, OutputFailed, ReservedColumn, row_numbers, rows_of
 from casparian_worker.validation.mixed import Mixed, is_mixed
-from casparian_worker.validation.nested_cast import cast_array, cast_mixed, relabelled
 from casparian_worker.validation.quarantine import RowOrigins, Violations, as_text, bad_batch, rejected_batch
-from casparian_worker.validation.scalar_cast import is_text
+from casparian_worker.validation.typed_cast import cast_array, cast_mixed, is_text, relabelled
 
 _DIGEST_BYTES = 16
 _digest = partial(blake2b, digest_size=_DIGEST_BYTES)
