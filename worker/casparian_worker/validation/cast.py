@@ -11,6 +11,7 @@ import datetime as dt
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -129,7 +130,9 @@ def within_calendar(values: pa.Array) -> pa.Array:
     return values if outside is None else pc.if_else(outside, pa.scalar(None, values.type), values)
 
 
-_FALSE = pa.scalar(False)
+_FEW_ONE_OF = 64
+_NUMBERS_KEPT = 128 * 1024
+_FALSE, _TRUE = pa.scalar(False), pa.scalar(True)
 #: below this many values, halving stops and the value-by-value rule takes over
 _SMALLEST_HALF = 32
 
@@ -153,11 +156,28 @@ class Cast:
 
 def rows_of(mask: pa.BooleanArray) -> pa.UInt64Array:
     """The rows where a mask is true; NULL does not count."""
-    return pc.indices_nonzero(mask)
+    return row_numbers(len(mask)).filter(mask) if len(mask) <= _NUMBERS_KEPT else pc.indices_nonzero(mask)
+
+
+def mask_of(rows: Sequence[pa.UInt64Array], count: int) -> pa.BooleanArray:
+    """Which of `count` rows are named at least once."""
+    named = pa.concat_arrays(rows).cast(pa.int64())
+    return pc.scatter(pa.repeat(_TRUE, len(named)), named, max_index=count - 1).is_valid()
 
 
 def row_numbers(count: int) -> pa.UInt64Array:
-    """0, 1, 2, … from a kernel: `pa.array(range(n))` costs milliseconds per batch."""
+    """0, 1, 2, …"""
+    return _first_numbers().slice(0, count) if count <= _NUMBERS_KEPT else _numbers(count)
+
+
+@cache
+def _first_numbers() -> pa.UInt64Array:
+    """The numbers that nearly every batch asks for several times; a MiB."""
+    return _numbers(_NUMBERS_KEPT)
+
+
+def _numbers(count: int) -> pa.UInt64Array:
+    """From a kernel: `pa.array(range(n))` costs milliseconds."""
     return pc.subtract(pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.uint64()), count)), pa.scalar(1, pa.uint64()))
 
 
@@ -187,6 +207,11 @@ def refuse(values: pa.Array, bad: pa.BooleanArray, code: ViolationCode, expected
     )
 
 
+def are_few(count: int, of: pa.Array) -> bool:
+    """Whether so few values that it is cheapest to judge them one by one."""
+    return count * _FEW_ONE_OF <= len(of)
+
+
 def kept(texts: pa.StringArray, mask: pa.BooleanArray) -> pa.StringArray:
     """The texts where a mask is true, and NULL elsewhere. No text is copied: the mask becomes the validity."""
     if not len(texts):
@@ -198,14 +223,18 @@ def kept(texts: pa.StringArray, mask: pa.BooleanArray) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(texts), offsets.slice(texts.offset * 4), data, validity.buffers()[1])
 
 
-def lies_between(texts: pa.StringArray, first: str, last: str) -> bool:
-    """Whether every byte is one of an ASCII range, also those below a NULL. Cheaper than any look at single texts."""
+def bytes_of(texts: pa.StringArray) -> pa.UInt8Array:
+    """The bytes of all texts as they are in memory, also those below a NULL."""
     begin, end = text_range(texts)
-    if begin == end:
-        return True
-    data = pa.Array.from_buffers(pa.uint8(), end - begin, [None, texts.buffers()[2].slice(begin, end - begin)])
-    extremes = pc.min_max(data)
-    return extremes["min"].as_py() >= ord(first) and extremes["max"].as_py() <= ord(last)
+    data = texts.buffers()[2].slice(begin, end - begin) if begin < end else None
+    return pa.Array.from_buffers(pa.uint8(), end - begin, [None, data])
+
+
+def lies_between(texts: pa.StringArray, first: str, last: str) -> bool:
+    """Whether every byte is one of an ASCII range. It is cheaper than any look at single texts."""
+    extremes = pc.min_max(bytes_of(texts))
+    least, most = extremes["min"].as_py(), extremes["max"].as_py()
+    return least is None or (least >= ord(first) and most <= ord(last))
 
 
 def cast_or_none(array: pa.Array, target: pa.DataType) -> pa.Array | None:
