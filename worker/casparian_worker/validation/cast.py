@@ -15,6 +15,7 @@ from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from casparian_protocol.contract import Judged, ViolationCode
 from casparian_protocol.contract.formats import NANOSECONDS_MAX
@@ -163,6 +164,15 @@ def mask_of(rows: Sequence[pa.UInt64Array], count: int) -> pa.BooleanArray:
     """Which of `count` rows are named at least once."""
     named = pa.concat_arrays(rows).cast(pa.int64())
     return pc.scatter(pa.repeat(_TRUE, len(named)), named, max_index=count - 1).is_valid()
+
+
+def picked(values: pa.Array, mask: pa.BooleanArray) -> pa.Array:
+    """The values where a mask is true. That takes a quarter of the time if none of them is NULL and the kernel knows it."""
+    is_flat = not pt.is_nested(values.type) and not pt.is_null(values.type)
+    if is_flat and values.null_count and not pc.and_(mask, values.is_null()).true_count:
+        buffers = [None, *values.buffers()[1:]]
+        values = pa.Array.from_buffers(values.type, len(values), buffers, 0, values.offset)
+    return values.filter(mask)
 
 
 def row_numbers(count: int) -> pa.UInt64Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +35,6 @@ from casparian_worker.validation.cast import (
     kept,
     lies_between,
     mask_of,
-    rows_of,
     within_calendar,
 )
 
@@ -393,27 +392,26 @@ _ATOM = re.compile(
 )
 _RANGE = re.compile(r"(.)-(.)|(.)")
 _DIGITS = frozenset(b"0123456789")
-_MOST_CLASSES = 8
-_MOST_WIDTH = 128
-_NO_BIT = pa.scalar(0, pa.uint8())
+_MOST_CHARS = 128
+_OTHER_BYTE = 255
 
 
 class FixedWidthPattern:
     """A pattern that fixes how many characters a text has and which, like `^[A-Z]{2}-[0-9]{6}$`.
 
-    All bytes of a column are compared at once, which takes a third of the time of a regular expression. A byte of the table has a
-    bit for each class of characters that the byte is in.
+    All bytes of a column are compared at once, which takes a quarter of the time of a regular expression. Bytes that the pattern
+    does not tell apart have one number, and the numbers of each class of characters follow one another.
     """
 
-    def __init__(self, classes: Sequence[frozenset[int]]) -> None:
-        different = list(dict.fromkeys(classes))
-        table = [sum(1 << bit for bit, each in enumerate(different) if byte in each) for byte in range(256)]
-        self._bits_of_byte = pa.array(table, pa.uint8())
-        self._wanted = bytes(1 << different.index(each) for each in classes)
+    def __init__(self, table: bytes, lowest: bytes, span: bytes) -> None:
+        self._number_of_byte = pa.array(table, pa.uint8())
+        self._lowest = lowest
+        self._span = span
 
     @classmethod
+    @lru_cache(256)
     def of(cls, pattern: str) -> FixedWidthPattern | None:
-        """None if the pattern is of another kind."""
+        """None if the pattern is of another kind. Remembered, because every file of a parser has the same patterns."""
         if not (pattern.startswith("^") and pattern.endswith("$")):
             return None
         classes: list[frozenset[int]] = []
@@ -424,23 +422,38 @@ class FixedWidthPattern:
                 return None
             classes += [_characters(atom)] * int(atom["times"] or 1)
             at = atom.end()
-        is_fit = 0 < len(classes) <= _MOST_WIDTH and len(set(classes)) <= _MOST_CLASSES
-        return cls(classes) if is_fit else None
+        return cls._of_classes(classes) if 0 < len(classes) <= _MOST_CHARS else None
+
+    @classmethod
+    def _of_classes(cls, classes: Sequence[frozenset[int]]) -> FixedWidthPattern | None:
+        different = list(dict.fromkeys(classes))
+        is_in = [tuple(byte in each for each in different) for byte in range(256)]
+        kinds = sorted({each for each in is_in if any(each)}, reverse=True)
+        numbers = [[number for number, kind in enumerate(kinds) if kind[place]] for place in range(len(different))]
+        if any(each[-1] - each[0] + 1 > len(each) for each in numbers):
+            return None
+        table = bytes(kinds.index(each) if any(each) else _OTHER_BYTE for each in is_in)
+        ranges = [numbers[different.index(each)] for each in classes]
+        return cls(table, bytes(each[0] for each in ranges), bytes(each[-1] - each[0] for each in ranges))
 
     def matches(self, texts: pa.StringArray) -> pa.BooleanArray:
         """Whether each text matches; NULL for NULL."""
-        fits = pc.equal(pc.binary_length(texts), _int32(len(self._wanted)))
+        width = len(self._lowest)
+        fits = pc.equal(pc.binary_length(texts), _int32(width))
         is_wrong = self._wrong_bytes(texts if fits.true_count == len(texts) else texts.filter(fits))
         if not is_wrong.true_count:
             return fits
-        wrong = pc.divide(rows_of(is_wrong), pa.scalar(len(self._wanted), pa.uint64()))
-        is_right = pc.invert(mask_of([wrong], fits.true_count))
-        return pc.replace_with_mask(fits, fits, is_right)
+        wrong = pc.divide(pc.indices_nonzero(is_wrong), pa.scalar(width, pa.uint64()))
+        return pc.replace_with_mask(fits, fits, pc.invert(mask_of([wrong], fits.true_count)))
 
     def _wrong_bytes(self, texts: pa.StringArray) -> pa.BooleanArray:
-        wanted = pa.py_buffer(self._wanted * len(texts))
-        wanted_bits = pa.Array.from_buffers(pa.uint8(), wanted.size, [None, wanted])
-        return pc.equal(pc.bit_wise_and(self._bits_of_byte.take(bytes_of(texts)), wanted_bits), _NO_BIT)
+        numbers = self._number_of_byte.take(bytes_of(texts))
+        above_lowest = pc.subtract(numbers, _tiled(self._lowest, len(texts)))  # wraps around below it
+        return pc.greater(above_lowest, _tiled(self._span, len(texts)))
+
+
+def _tiled(row: bytes, count: int) -> pa.UInt8Array:
+    return pa.Array.from_buffers(pa.uint8(), len(row) * count, [None, pa.py_buffer(row * count)])
 
 
 def _characters(atom: re.Match[str]) -> frozenset[int]:

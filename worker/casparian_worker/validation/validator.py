@@ -35,7 +35,16 @@ from casparian_protocol.contract import (
     is_reserved,
 )
 from casparian_worker.validation.arrow_guard import ValidationLimits, check_batch
-from casparian_worker.validation.cast import Cast, Found, OutputFailed, ReservedColumn, mask_of, row_numbers, rows_of
+from casparian_worker.validation.cast import (
+    Cast,
+    Found,
+    OutputFailed,
+    ReservedColumn,
+    mask_of,
+    picked,
+    row_numbers,
+    rows_of,
+)
 from casparian_worker.validation.mixed import Mixed, is_mixed
 from casparian_worker.validation.quarantine import RowOrigins, Violations, as_text, bad_batch, rejected_batch
 from casparian_worker.validation.text_cast import FixedWidthPattern
@@ -260,7 +269,7 @@ class OutputValidator:
         if raw_encoding is not None:
             raw_encoding = raw_encoding.filter(is_good)
         good_rows = source_row.filter(is_good)
-        valid = [column.filter(is_good) for column in values]
+        valid = [picked(column, is_good) for column in values]
         return Checked(self._as_contract(valid), good_rows, source_row, raw_encoding, bad)
 
     def reject(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -330,20 +339,21 @@ class OutputValidator:
         """Cast every column; returns the columns and all violations, in the order of columns and checks."""
         values: list[pa.Array] = []
         violations: list[Violations] = []
+        names = set(batch.schema.names)  # made anew at each look
         for judge in self._judges:
             name = judge.column.name
-            cast = judge.judge(came(batch, name) if name in batch.schema.names else pa.nulls(batch.num_rows))
+            cast = judge.judge(came(batch, name) if name in names else pa.nulls(batch.num_rows))
             found = list(cast.found)
             if name in self._unique:
                 found += self._repeated(self._unique[name], [cast.values], "no value twice in a file")
             values.append(cast.values)
             violations += [Violations(name, each, name) for each in found]
         if self._key is not None:
-            names = self.contract.primary_key
-            columns = [values[self.schema.names.index(name)] for name in names]
-            shown = names[0] if len(names) == 1 else None
+            key = self.contract.primary_key
+            columns = [values[self.schema.names.index(name)] for name in key]
+            shown = key[0] if len(key) == 1 else None
             found = self._repeated(self._key, columns, "no primary key twice in a file")
-            violations += [Violations(", ".join(names), each, shown) for each in found]
+            violations += [Violations(", ".join(key), each, shown) for each in found]
         return values, violations
 
     @staticmethod
