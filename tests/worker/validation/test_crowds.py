@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from casparian_protocol.contract import Contract
 from casparian_worker.validation import OutputValidator
-from casparian_worker.validation.text_cast import FixedWidthPattern
+from casparian_worker.validation.cast import FixedWidthPattern
 from tests.worker.validation.reference import Spec, Verdict, judge_text
 from tests.worker.validation.test_against_reference import KINDS, NASTY, check_text, same
 
@@ -127,7 +127,7 @@ def test_however_rows_are_batched_and_shuffled_all_that_is_said_of_each_is_the_s
 
 
 def test_the_violations_of_a_row_are_in_the_order_of_columns_and_checks() -> None:
-    rows = [
+    rows: list[dict[str, str | None]] = [
         {"id": "1", "price": "1", "amount": "1", "day": "2024-01-01", "at": None, "side": "BUY", "account": "ACB-123"},
         {"id": "1", "price": "-1", "amount": "1.255", "day": "2024-02-30", "at": "x", "side": "BUY ", "account": ""},
     ]

@@ -1,17 +1,19 @@
-"""The results of validation: a cast with its violations, and the errors that end an output or a guest.
+"""The results of validation: a cast with its violations, and the errors that end an output or a guest; and what casts share.
 
 pyarrow's casts succeed or fail as a whole. A cast here returns an array with NULL where a value was NULL or bad, and the rows of
-the bad values by code. Dates and times are limited to the years that every reader of the tables can show: 1 to 9999, or in
-nanoseconds what 64 bits can hold (1677 to 2262).
+the bad values by code. Cheap looks at all texts of a column decide which of them a cast gets, never what is said about one. Dates
+and times are limited to the years that every reader of the tables can show: 1 to 9999, or in nanoseconds what 64 bits can hold
+(1677 to 2262).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -226,7 +228,7 @@ def kept(texts: pa.StringArray, mask: pa.BooleanArray) -> pa.StringArray:
     """The texts where a mask is true, and NULL elsewhere. No text is copied: the mask becomes the validity."""
     if not len(texts):
         return texts
-    validity = pc.fill_null(mask, _FALSE)
+    validity = pc.fill_null(pc.and_(mask, texts.is_valid()), _FALSE)
     if validity.offset:
         return pc.if_else(validity, texts, None)
     _, offsets, data = texts.buffers()
@@ -245,6 +247,12 @@ def lies_between(texts: pa.StringArray, first: str, last: str) -> bool:
     extremes = pc.min_max(bytes_of(texts))
     least, most = extremes["min"].as_py(), extremes["max"].as_py()
     return least is None or (least >= ord(first) and most <= ord(last))
+
+
+def contains(texts: pa.StringArray, letter: str) -> bool:
+    """Whether an ASCII letter is anywhere in the texts' memory."""
+    data = bytes_of(texts)
+    return bool(len(data)) and letter.encode() in data.buffers()[1].to_pybytes()
 
 
 def cast_or_none(array: pa.Array, target: pa.DataType) -> pa.Array | None:
@@ -298,3 +306,82 @@ def _fill(values: pa.Array, missing: pa.BooleanArray, judged: pa.Array) -> pa.Ar
         return pc.replace_with_mask(values, missing, judged)
     counts = pc.replace_with_mask(values.view(pa.int64()), missing, judged.view(pa.int64()))
     return counts.view(values.type)  # the kernel does not know durations
+
+
+_ATOM = re.compile(
+    r"(?:\[(?P<ranges>(?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9_ ])+)\]|(?P<digit>\\d)|\\(?P<escaped>[!-/:-@_])"
+    r"|(?P<plain>[A-Za-z0-9_ :/,#@-]))(?:\{(?P<times>[0-9]{1,2})\})?"
+)
+_RANGE = re.compile(r"(.)-(.)|(.)")
+_DIGITS = frozenset(b"0123456789")
+_MOST_CHARS = 128
+_OTHER_BYTE = 255
+
+
+class FixedWidthPattern:
+    """A pattern that fixes how many characters a text has and which, like `^[A-Z]{2}-[0-9]{6}$`.
+
+    All bytes of a column are compared at once, which takes a quarter of the time of a regular expression. Bytes that the pattern
+    does not tell apart have one number, and the numbers of each class of characters follow one another.
+    """
+
+    def __init__(self, table: bytes, lowest: bytes, span: bytes) -> None:
+        self._number_of_byte = pa.array(table, pa.uint8())
+        self._lowest = lowest
+        self._span = span
+
+    @classmethod
+    @lru_cache(256)
+    def of(cls, pattern: str) -> FixedWidthPattern | None:
+        """None if the pattern is of another kind. Remembered, because every file of a parser has the same patterns."""
+        if not (pattern.startswith("^") and pattern.endswith("$")):
+            return None
+        classes: list[frozenset[int]] = []
+        at, end = 1, len(pattern) - 1
+        while at < end:
+            atom = _ATOM.match(pattern, at, end)
+            if atom is None:
+                return None
+            classes += [_characters(atom)] * int(atom["times"] or 1)
+            at = atom.end()
+        return cls._of_classes(classes) if 0 < len(classes) <= _MOST_CHARS else None
+
+    @classmethod
+    def _of_classes(cls, classes: Sequence[frozenset[int]]) -> FixedWidthPattern | None:
+        different = list(dict.fromkeys(classes))
+        is_in = [tuple(byte in each for each in different) for byte in range(256)]
+        kinds = sorted({each for each in is_in if any(each)}, reverse=True)
+        numbers = [[number for number, kind in enumerate(kinds) if kind[place]] for place in range(len(different))]
+        if any(each[-1] - each[0] + 1 > len(each) for each in numbers):
+            return None
+        table = bytes(kinds.index(each) if any(each) else _OTHER_BYTE for each in is_in)
+        ranges = [numbers[different.index(each)] for each in classes]
+        return cls(table, bytes(each[0] for each in ranges), bytes(each[-1] - each[0] for each in ranges))
+
+    def matches(self, texts: pa.StringArray) -> pa.BooleanArray:
+        """Whether each text matches; NULL for NULL."""
+        width = len(self._lowest)
+        fits = pc.equal(pc.binary_length(texts), pa.scalar(width, pa.int32()))
+        is_wrong = self._wrong_bytes(texts if fits.true_count == len(texts) else texts.filter(fits))
+        if not is_wrong.true_count:
+            return fits
+        wrong = pc.divide(pc.indices_nonzero(is_wrong), pa.scalar(width, pa.uint64()))
+        return pc.replace_with_mask(fits, fits, pc.invert(mask_of([wrong], fits.true_count)))
+
+    def _wrong_bytes(self, texts: pa.StringArray) -> pa.BooleanArray:
+        numbers = self._number_of_byte.take(bytes_of(texts))
+        above_lowest = pc.subtract(numbers, _tiled(self._lowest, len(texts)))  # wraps around below it
+        return pc.greater(above_lowest, _tiled(self._span, len(texts)))
+
+
+def _tiled(row: bytes, count: int) -> pa.UInt8Array:
+    return pa.Array.from_buffers(pa.uint8(), len(row) * count, [None, pa.py_buffer(row * count)])
+
+
+def _characters(atom: re.Match[str]) -> frozenset[int]:
+    if atom["digit"]:
+        return _DIGITS
+    if not atom["ranges"]:
+        return frozenset((atom["escaped"] or atom["plain"]).encode())
+    ranges = _RANGE.findall(atom["ranges"])
+    return frozenset(byte for first, last, one in ranges for byte in range(ord(first or one), ord(last or one) + 1))

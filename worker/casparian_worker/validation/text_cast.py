@@ -8,9 +8,8 @@ pyarrow. pyarrow has no cast for durations, so it is implemented here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,13 +27,12 @@ from casparian_protocol.contract.formats import MONTHS, Format
 from casparian_worker.validation.cast import (
     Cast,
     are_few,
-    bytes_of,
     cast_or_none,
     cast_what_passes,
+    contains,
     judge_missing,
     kept,
     lies_between,
-    mask_of,
     within_calendar,
 )
 
@@ -320,8 +318,8 @@ def _decimals_of_text(texts: pa.StringArray, data_type: DecimalType) -> pa.Array
     likely = pc.and_(pc.greater(point, _int32(0)), pc.less_equal(point, _int32(whole)))
     likely = pc.and_(likely, pc.less_equal(pc.subtract(lengths, point), _int32(scale + 1)))
     likely = _or_digits(likely, texts, whole)
-    if not lies_between(texts, "+", "9"):
-        for letter in "eE":
+    for letter in ("e", "E"):
+        if contains(texts, letter):
             likely = pc.and_not(likely, pc.match_substring(texts, letter))
     digits = rf"0*[0-9]{{1,{whole}}}" if whole else "0+"
     fraction = rf"\.[0-9]{{0,{scale}}}0*"
@@ -384,82 +382,3 @@ _SIMPLE: dict[str, VectorCast] = {
     "timestamp_ns": lambda texts: _moments(texts, pa.timestamp("ns"), _NAIVE),
     "duration": duration_of_text,
 }
-
-
-_ATOM = re.compile(
-    r"(?:\[(?P<ranges>(?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9_ ])+)\]|(?P<digit>\\d)|\\(?P<escaped>[!-/:-@_])"
-    r"|(?P<plain>[A-Za-z0-9_ :/,#@-]))(?:\{(?P<times>[0-9]{1,2})\})?"
-)
-_RANGE = re.compile(r"(.)-(.)|(.)")
-_DIGITS = frozenset(b"0123456789")
-_MOST_CHARS = 128
-_OTHER_BYTE = 255
-
-
-class FixedWidthPattern:
-    """A pattern that fixes how many characters a text has and which, like `^[A-Z]{2}-[0-9]{6}$`.
-
-    All bytes of a column are compared at once, which takes a quarter of the time of a regular expression. Bytes that the pattern
-    does not tell apart have one number, and the numbers of each class of characters follow one another.
-    """
-
-    def __init__(self, table: bytes, lowest: bytes, span: bytes) -> None:
-        self._number_of_byte = pa.array(table, pa.uint8())
-        self._lowest = lowest
-        self._span = span
-
-    @classmethod
-    @lru_cache(256)
-    def of(cls, pattern: str) -> FixedWidthPattern | None:
-        """None if the pattern is of another kind. Remembered, because every file of a parser has the same patterns."""
-        if not (pattern.startswith("^") and pattern.endswith("$")):
-            return None
-        classes: list[frozenset[int]] = []
-        at, end = 1, len(pattern) - 1
-        while at < end:
-            atom = _ATOM.match(pattern, at, end)
-            if atom is None:
-                return None
-            classes += [_characters(atom)] * int(atom["times"] or 1)
-            at = atom.end()
-        return cls._of_classes(classes) if 0 < len(classes) <= _MOST_CHARS else None
-
-    @classmethod
-    def _of_classes(cls, classes: Sequence[frozenset[int]]) -> FixedWidthPattern | None:
-        different = list(dict.fromkeys(classes))
-        is_in = [tuple(byte in each for each in different) for byte in range(256)]
-        kinds = sorted({each for each in is_in if any(each)}, reverse=True)
-        numbers = [[number for number, kind in enumerate(kinds) if kind[place]] for place in range(len(different))]
-        if any(each[-1] - each[0] + 1 > len(each) for each in numbers):
-            return None
-        table = bytes(kinds.index(each) if any(each) else _OTHER_BYTE for each in is_in)
-        ranges = [numbers[different.index(each)] for each in classes]
-        return cls(table, bytes(each[0] for each in ranges), bytes(each[-1] - each[0] for each in ranges))
-
-    def matches(self, texts: pa.StringArray) -> pa.BooleanArray:
-        """Whether each text matches; NULL for NULL."""
-        width = len(self._lowest)
-        fits = pc.equal(pc.binary_length(texts), _int32(width))
-        is_wrong = self._wrong_bytes(texts if fits.true_count == len(texts) else texts.filter(fits))
-        if not is_wrong.true_count:
-            return fits
-        wrong = pc.divide(pc.indices_nonzero(is_wrong), pa.scalar(width, pa.uint64()))
-        return pc.replace_with_mask(fits, fits, pc.invert(mask_of([wrong], fits.true_count)))
-
-    def _wrong_bytes(self, texts: pa.StringArray) -> pa.BooleanArray:
-        numbers = self._number_of_byte.take(bytes_of(texts))
-        above_lowest = pc.subtract(numbers, _tiled(self._lowest, len(texts)))  # wraps around below it
-        return pc.greater(above_lowest, _tiled(self._span, len(texts)))
-
-
-def _tiled(row: bytes, count: int) -> pa.UInt8Array:
-    return pa.Array.from_buffers(pa.uint8(), len(row) * count, [None, pa.py_buffer(row * count)])
-
-
-def _characters(atom: re.Match[str]) -> frozenset[int]:
-    if atom["digit"]:
-        return _DIGITS
-    if not atom["ranges"]:
-        return frozenset((atom["escaped"] or atom["plain"]).encode())
-    ranges = _RANGE.findall(atom["ranges"])
-    return frozenset(byte for first, last, one in ranges for byte in range(ord(first or one), ord(last or one) + 1))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +31,7 @@ from casparian_shim.frames.kinds import ValueKind
 from casparian_worker.validation.cast import (
     Cast,
     Found,
+    mask_of,
     outside_calendar,
     refuse,
     refuse_all,
@@ -403,7 +403,5 @@ def _blank(values: pa.Array, found: list[Found]) -> Cast:
     """NULL where any part of a value was bad."""
     if not found:
         return Cast(values)
-    bad = reduce(lambda all_rows, each: pc.unique(pa.concat_arrays([all_rows, each.rows])), found, found[0].rows)
-    rows = row_numbers(len(values))
-    kept = pc.invert(pc.is_in(rows, bad))
-    return Cast(values.take(pc.if_else(kept, rows, None)), found)
+    is_bad = mask_of([each.rows for each in found], len(values))
+    return Cast(values.take(pc.if_else(is_bad, None, row_numbers(len(values)))), found)

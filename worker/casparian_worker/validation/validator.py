@@ -37,9 +37,11 @@ from casparian_protocol.contract import (
 from casparian_worker.validation.arrow_guard import ValidationLimits, check_batch
 from casparian_worker.validation.cast import (
     Cast,
+    FixedWidthPattern,
     Found,
     OutputFailed,
     ReservedColumn,
+    kept,
     mask_of,
     picked,
     row_numbers,
@@ -47,7 +49,6 @@ from casparian_worker.validation.cast import (
 )
 from casparian_worker.validation.mixed import Mixed, is_mixed
 from casparian_worker.validation.quarantine import RowOrigins, Violations, as_text, bad_batch, rejected_batch
-from casparian_worker.validation.text_cast import FixedWidthPattern
 from casparian_worker.validation.typed_cast import cast_array, cast_mixed, is_text, relabelled
 
 _DIGEST_BYTES = 16
@@ -117,6 +118,7 @@ class ColumnJudge:
         self.target = arrow_type(column.type)
         self._may_be_null = column.nullable and not is_key
         self._null_texts = pa.array(column.null_values, pa.string()) if column.null_values else None
+        self._null_lengths = [] if self._null_texts is None else pc.binary_length(self._null_texts).unique()
         self._fixed_width = None if column.pattern is None else FixedWidthPattern.of(column.pattern)
         self._allowed = self._array(column.allowed_values)
         self._min = self._scalar(column.min_value)
@@ -132,8 +134,7 @@ class ColumnJudge:
             if array.null_count == len(array):  # many columns of a wide contract
                 array = pa.nulls(len(array))
             if self._null_texts is not None and is_text(array.type):
-                is_null = pc.is_in(array.cast(pa.string()), self._null_texts)
-                array = pc.if_else(is_null, None, array) if is_null.true_count else array
+                array = self._without_null_texts(array.cast(pa.string()))
             cast = cast_array(array, self.column.type, self.column)
         found = list(cast.found)
         if not self._may_be_null and array.null_count:
@@ -141,6 +142,13 @@ class ColumnJudge:
         if cast.values.null_count < len(cast.values):
             found += self._check_values(cast.values)
         return Cast(cast.values, found)
+
+    def _without_null_texts(self, texts: pa.StringArray) -> pa.StringArray:
+        """NULL where a text means NULL. Few columns have texts of such a length at all."""
+        lengths = pc.binary_length(texts)
+        if not any(pc.equal(lengths, length).true_count for length in self._null_lengths):
+            return texts
+        return kept(texts, pc.invert(pc.is_in(texts, self._null_texts)))
 
     def _check_values(self, values: pa.Array) -> list[Found]:
         column = self.column
