@@ -347,7 +347,7 @@ class OutputValidator:
         """Cast every column; returns the columns and all violations, in the order of columns and checks."""
         values: list[pa.Array] = []
         violations: list[Violations] = []
-        names = set(batch.schema.names)  # made anew at each look
+        names = set(batch.schema.names)  # the list is rebuilt at each access
         for judge in self._judges:
             name = judge.column.name
             cast = judge.judge(came(batch, name) if name in names else pa.nulls(batch.num_rows))
