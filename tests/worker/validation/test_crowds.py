@@ -201,3 +201,18 @@ def test_batches_without_rows_or_without_values_are_judged() -> None:
         {"code": "null_not_allowed", "column": name, "expected": "not null", "got": None}
         for name in ("id", "amount", "account")
     ]
+
+
+def test_batches_leave_no_memory_behind() -> None:
+    judge, rows = OutputValidator("o", CONTRACT), _rows(700, 0.2, seed=1).drop_columns("id")
+    batches = [
+        rows.append_column("id", pa.array(map(str, range(begin, begin + 700)))).combine_chunks().to_batches()[0]
+        for begin in range(0, 14_000, 700)
+    ]
+    judge.check(batches[0], 0)
+    before = pa.total_allocated_bytes()
+
+    for batch in batches[1:]:
+        judge.check(batch, 0)
+
+    assert pa.total_allocated_bytes() == before
