@@ -136,7 +136,7 @@ def within_calendar(values: pa.Array) -> pa.Array:
 _FEW_ONE_OF = 64
 _NUMBERS_KEPT = 128 * 1024
 _FALSE, _TRUE = pa.scalar(False), pa.scalar(True)
-#: below this many values, halving stops and the value-by-value rule takes over
+#: Below this many values, halving stops and the value-by-value rule takes over.
 _SMALLEST_HALF = 32
 
 
@@ -251,8 +251,8 @@ def lies_between(texts: pa.StringArray, first: str, last: str) -> bool:
 
 def contains(texts: pa.StringArray, letter: str) -> bool:
     """Whether an ASCII letter is anywhere in the texts' memory."""
-    data = bytes_of(texts)
-    return bool(len(data)) and letter.encode() in data.buffers()[1].to_pybytes()
+    data = bytes_of(texts).buffers()[1]
+    return data is not None and re.search(letter.encode(), data) is not None
 
 
 def cast_or_none(array: pa.Array, target: pa.DataType) -> pa.Array | None:
@@ -316,12 +316,14 @@ _RANGE = re.compile(r"(.)-(.)|(.)")
 _DIGITS = frozenset(b"0123456789")
 _MOST_CHARS = 128
 _OTHER_BYTE = 255
+#: What is computed from so many bytes stays in the processor's cache.
+_BYTES_AT_ONCE = 128 * 1024
 
 
 class FixedWidthPattern:
     """A pattern that fixes how many characters a text has and which, like `^[A-Z]{2}-[0-9]{6}$`.
 
-    All bytes of a column are compared at once, which takes a quarter of the time of a regular expression. Bytes that the pattern
+    The bytes of many texts are compared at once, which takes a third of the time of a regular expression. Bytes that the pattern
     does not tell apart have one number, and the numbers of each class of characters follow one another.
     """
 
@@ -361,6 +363,10 @@ class FixedWidthPattern:
     def matches(self, texts: pa.StringArray) -> pa.BooleanArray:
         """Whether each text matches; NULL for NULL."""
         width = len(self._lowest)
+        step = _BYTES_AT_ONCE // width
+        if len(texts) > step:
+            pieces = (texts.slice(begin, step) for begin in range(0, len(texts), step))
+            return pa.concat_arrays([self.matches(piece) for piece in pieces])
         fits = pc.equal(pc.binary_length(texts), pa.scalar(width, pa.int32()))
         is_wrong = self._wrong_bytes(texts if fits.true_count == len(texts) else texts.filter(fits))
         if not is_wrong.true_count:

@@ -1,8 +1,8 @@
-"""Casting the values of one column into the contract's type, a whole batch at a time: exactly, or with a violation.
+"""Casting the texts of one column into a scalar type, a whole batch at a time: exactly, or with a violation.
 
-Typed values are never rounded or reinterpreted. For texts, a vector cast may return NULL where it is not sure, but must never
-return a value that the rules of `casparian_protocol.contract` would not give. Values that it leaves out go to those rules one by
-one. Dates and times in a contract's formats are taken apart by a regular expression, reassembled as ISO text, and cast by
+A vector cast may return NULL where it is not sure, but must never return a value that the rules of `casparian_protocol.contract`
+would not give. Values that it leaves out go to those rules one by one, so which way a batch takes changes its price only. Dates
+and times in a contract's formats are taken apart by a regular expression, reassembled as ISO text, and cast by
 pyarrow. pyarrow has no cast for durations, so it is implemented here.
 """
 
@@ -318,7 +318,7 @@ def _decimals_of_text(texts: pa.StringArray, data_type: DecimalType) -> pa.Array
     likely = pc.and_(pc.greater(point, _int32(0)), pc.less_equal(point, _int32(whole)))
     likely = pc.and_(likely, pc.less_equal(pc.subtract(lengths, point), _int32(scale + 1)))
     likely = _or_digits(likely, texts, whole)
-    for letter in ("e", "E"):
+    for letter in () if lies_between(texts, "+", "9") else ("e", "E"):
         if contains(texts, letter):
             likely = pc.and_not(likely, pc.match_substring(texts, letter))
     digits = rf"0*[0-9]{{1,{whole}}}" if whole else "0+"
