@@ -50,6 +50,15 @@ def test_odd_texts_among_a_crowd_get_the_reference_verdict(kind: Any, nasty_coun
             assert same(verdict, expected), (kind, text, verdict, expected)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_texts_that_mean_null_leave_the_others_as_they_are(kind: Any) -> None:
+    for crowd in CROWDS.values():
+        texts: list[str | None] = [None, "no", "", *crowd[:40], "NaN", "x", "no"]
+        spec = Spec(kind, null_values=["", "no", "x"])
+        for text, verdict in zip(texts, check_text(kind, texts, null_values=["", "no", "x"]), strict=True):
+            assert same(verdict, judge_text(spec, text)), (kind, text, verdict)
+
+
 CONTRACT = Contract.from_literal(
     {
         "columns": [

@@ -225,11 +225,16 @@ def are_few(count: int, of: pa.Array) -> bool:
 
 
 def kept(texts: pa.StringArray, mask: pa.BooleanArray) -> pa.StringArray:
-    """The texts where a mask is true, and NULL elsewhere. No text is copied: the mask becomes the validity."""
-    if not len(texts):
-        return texts
+    """The texts where a mask is true, and NULL elsewhere. No text is copied: the mask becomes the validity.
+
+    Texts that do not start at the start of their buffer are copied, because `ascii_lower` of pyarrow 26 returns wrong texts for
+    an array whose own offset is 0 while the offset of its first text is not.
+    """
+    begin, end = text_range(texts)
+    if begin == end:
+        return texts if not len(texts) else pc.if_else(mask, texts, None)
     validity = pc.fill_null(pc.and_(mask, texts.is_valid()), _FALSE)
-    if validity.offset:
+    if begin or validity.offset:
         return pc.if_else(validity, texts, None)
     _, offsets, data = texts.buffers()
     return pa.StringArray.from_buffers(len(texts), offsets.slice(texts.offset * 4), data, validity.buffers()[1])
