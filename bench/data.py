@@ -60,7 +60,7 @@ def literal(columns: list[dict[str, Any]]) -> dict[str, Any]:
     return {"columns": columns}
 
 
-def sql(rows: int, *, seed: int, first: int, columns: int, is_distinct: bool) -> str:
+def sql(rows: int, *, seed: int, first: int, columns: int, is_distinct: bool, bad_percent: int = 1) -> str:
     """The table as a query."""
     tail = "i::varchar" if is_distinct else "''"
     cells = []
@@ -68,23 +68,23 @@ def sql(rows: int, *, seed: int, first: int, columns: int, is_distinct: bool) ->
         bad = _BAD[name].format(tail=tail)
         cells.append(f"case when bad = {number} then {bad} else {good.replace('{first}', str(first))} end as {name}")
     dice = ", ".join(f"hash(i * 16 + {number} + {seed} * 1000003)" for number in range(10))
-    picked = f"case when dice[9] % 100 = 0 then (dice[10] % {columns})::int else -1 end"
+    picked = f"case when dice[9] % 100 < {bad_percent} then (dice[10] % {columns})::int else -1 end"
     return (
         f"with rolled as (select i, [{dice}] as dice from range({rows}) t(i)), "
         f"judged as (select *, {picked} as bad from rolled) select {', '.join(cells)} from judged order by i"
     )
 
 
-def write_arrow(path: Path, rows: int, *, seed: int, is_distinct: bool) -> int:
+def write_arrow(path: Path, rows: int, *, seed: int, is_distinct: bool, bad_percent: int = 1) -> int:
     """Write all nine columns as one Arrow file. Returns the number of bad rows."""
-    query = sql(rows, seed=seed, first=0, columns=9, is_distinct=is_distinct)
+    query = sql(rows, seed=seed, first=0, columns=9, is_distinct=is_distinct, bad_percent=bad_percent)
     with duckdb.connect() as database, pa.OSFile(str(path), "wb") as out:
         reader = database.sql(query).to_arrow_reader(BATCH_ROWS)
         schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
         with pa.ipc.new_file(out, schema) as writer:
             for batch in reader:
                 writer.write_batch(batch.cast(schema))
-        return bad_rows(database, rows, seed)
+        return bad_rows(database, rows, seed, bad_percent)
 
 
 def write_files(directory: Path, files: int, rows: int, *, seed: int) -> int:
@@ -100,10 +100,10 @@ def write_files(directory: Path, files: int, rows: int, *, seed: int) -> int:
     return bad
 
 
-def bad_rows(database: duckdb.DuckDBPyConnection, rows: int, seed: int) -> int:
+def bad_rows(database: duckdb.DuckDBPyConnection, rows: int, seed: int, bad_percent: int = 1) -> int:
     """The number of rows with a bad cell, computed from the same seed."""
     found = database.execute(
-        f"select count(*) from range({rows}) t(i) where hash(i * 16 + 8 + {seed} * 1000003) % 100 = 0"
+        f"select count(*) from range({rows}) t(i) where hash(i * 16 + 8 + {seed} * 1000003) % 100 < {bad_percent}"
     )
     row = found.fetchone()
     assert row is not None

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from bench.data import COLUMNS, literal
 from casparian_protocol.contract import Contract, arrow_schema
+from casparian_shim.process import prepare_arrow
 from casparian_worker.validation import OutputValidator
 
 Answer = dict[str, float]
@@ -94,6 +95,7 @@ def duckdb_try_cast(source: pa.Table) -> Answer:
 def main() -> None:
     given = json.loads(sys.argv[1])
     pa.set_cpu_count(1)
+    prepare_arrow()  # as every worker does
     with pa.OSFile(given["path"]) as file:
         table = pa.ipc.open_file(file).read_all()
     ways = {"casparian": casparian, "duckdb": duckdb_try_cast, "pyarrow": pyarrow}

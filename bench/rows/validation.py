@@ -19,6 +19,7 @@ def _prepare(setting: Setting) -> Sequence[Case]:
     same, distinct = setting.scratch / "same.arrow", setting.scratch / "distinct.arrow"
     bad = write_arrow(same, rows, seed=7, is_distinct=False)
     write_arrow(distinct, rows, seed=7, is_distinct=True)
+    more_bad = [_MoreBad(setting.scratch, rows // 10, percent) for percent in (10, 100)]
 
     def ours(path: Path) -> Answer:
         return run_own("bench.programs.validation", {"way": "casparian", "path": str(path)})
@@ -41,11 +42,25 @@ def _prepare(setting: Setting) -> Sequence[Case]:
     return [
         Case("casparian", "casparian", lambda: sample(lambda: ours(same))),
         Case("casparian, distinct bad values", "casparian", lambda: sample(lambda: ours(distinct))),
+        *(Case(each.name, "casparian", partial(each.sample, ours), "not judged by the target") for each in more_bad),
         Case("polars", "peer", lambda: sample(polars), f"{_FIRST_REASON}; a pattern guards the decimal"),
         Case("duckdb TRY_CAST", "peer", lambda: sample(duckdb), f"{_FIRST_REASON}; a pattern guards the decimal"),
         Case("pandera[polars]", "peer", lambda: sample(pandera), "checks dates and times by pattern only"),
         Case("pyarrow casts", "bare", lambda: _sample(rows, 0, bare, bad), "clean rows only, nothing checked"),
     ]
+
+
+class _MoreBad:
+    """A table with more bad rows, all of them distinct: what a row in quarantine costs."""
+
+    def __init__(self, scratch: Path, rows: int, percent: int) -> None:
+        self.name = f"casparian, {percent} % bad rows"
+        self._rows = rows
+        self._path = scratch / f"bad{percent}.arrow"
+        self._bad = write_arrow(self._path, rows, seed=7, is_distinct=True, bad_percent=percent)
+
+    def sample(self, run: Callable[[Path], Answer]) -> Sample:
+        return _sample(self._rows, self._bad, lambda: run(self._path))
 
 
 def _sample(rows: int, bad: int, run: Callable[[], Answer], left_out: int = 0) -> Sample:

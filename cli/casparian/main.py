@@ -237,6 +237,7 @@ def prepare() -> None:
 def main() -> None:
     """Entry point of the `casparian` script."""
     process.reset_signals(keep=process.TERMINAL)
+    process.remember_absent("dateutil")  # pyarrow looks for it at each Python scalar
     prepare()
     # Log records of the packages are for the daemon's log, which has its own handlers: a command reports problems itself.
     logging.getLogger("casparian_sentinel").addHandler(logging.NullHandler())

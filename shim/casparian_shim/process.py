@@ -1,4 +1,6 @@
-"""What a process sets up for itself: signals, missing modules, memory checks, dropped privileges. Standard library only.
+"""What a process sets up for itself: signals, missing modules, Arrow's memory, memory checks, dropped privileges.
+
+Only `prepare_arrow` needs more than the standard library.
 
 A new process inherits ignored and blocked signals. If its starter ignores SIGCHLD, it cannot wait for children; if its starter
 blocks SIGTERM, it cannot end any. Every process calls `reset_signals` first. `ensure_room` refuses a batch whose conversion would
@@ -49,6 +51,18 @@ def remember_absent(module: str) -> bool:
         return False
     sys.modules[module] = None  # type: ignore[assignment]  # documented: None makes the import fail
     return True
+
+
+def prepare_arrow() -> None:
+    """Set up a process that judges many batches, as soon as its import paths are final.
+
+    pyarrow tries to import dateutil for each Python scalar that a kernel gets. The system's allocator gives the memory of one
+    batch to the next; Arrow's own pools return it to the kernel in between.
+    """
+    import pyarrow
+
+    remember_absent("dateutil")
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 
 
 _SAFETY_FACTOR = 3

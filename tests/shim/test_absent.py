@@ -1,6 +1,8 @@
 """Absent modules stay absent, present ones stay importable."""
 
 import importlib
+import importlib.util
+import subprocess
 import sys
 
 import pytest
@@ -22,3 +24,14 @@ def test_a_present_module_is_left_alone() -> None:
     assert not remember_absent("json")
     assert not remember_absent("colorsys")
     assert importlib.import_module("colorsys") is not None
+
+
+def test_a_process_that_judges_batches_uses_the_systems_allocator_and_searches_for_dateutil_once() -> None:
+    program = (
+        "import sys, pyarrow; from casparian_shim.process import prepare_arrow; prepare_arrow();"
+        "print(pyarrow.default_memory_pool().backend_name, sys.modules.get('dateutil', 'there') is None)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+    is_absent = importlib.util.find_spec("dateutil") is None
+    assert said == ["system", str(is_absent)]

@@ -17,14 +17,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-import pyarrow as pa
 import uvloop
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import load
 from casparian_shim import process
-from casparian_shim.process import remember_absent
 from casparian_worker.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.connection import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import children
@@ -71,9 +69,7 @@ def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> 
         tell=None if given.managed else tell,
         wait_seconds=given.wait,
     )
-    remember_absent("dateutil")
-    # It gives the memory of one batch to the next; Arrow's own pools return it to the kernel in between.
-    pa.set_memory_pool(pa.system_memory_pool())
+    process.prepare_arrow()
     children.adopt()
     gc.freeze()
     return uvloop.run(_work(Agent(home, settings, options), given.managed))

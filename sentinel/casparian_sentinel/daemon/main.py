@@ -297,6 +297,7 @@ def _remove_sockets(home: Home) -> None:
 
 def main() -> int:
     process.reset_signals(keep=process.TERMINAL)
+    process.remember_absent("dateutil")  # pyarrow looks for it at each Python scalar
     parser = argparse.ArgumentParser(prog="casparian sentinel", description="Run the daemon of a home.")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--workers", type=int)

@@ -14,6 +14,7 @@ from casparian_shim import process
 
 def main() -> int:
     process.reset_signals()
+    process.remember_absent("dateutil")  # pyarrow looks for it at each Python scalar
     parser = argparse.ArgumentParser(prog="casparian projector", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--control-fd", type=int, required=True)

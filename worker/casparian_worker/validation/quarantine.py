@@ -93,8 +93,28 @@ def bad_batch(
     violations: Sequence[Violations],
     origins: RowOrigins,
 ) -> pa.RecordBatch:
-    """Each array has one entry per bad row; `bad_rows` are the rows' places in the batch to which the violations refer."""
-    listed = _list_violations(texts, bad_rows, violations)
+    """Each array has one entry per bad row; `bad_rows` are the rows' places in the batch to which the violations refer.
+
+    A row lists its violations in the order of columns and their checks.
+    """
+    places = pc.index_in(pa.concat_arrays([each.found.rows for each in violations]), bad_rows)
+    numbers, got, begin = [], [], 0
+    for number, each in enumerate(violations):
+        count = len(each.found.rows)
+        numbers.append(pa.repeat(pa.scalar(number, pa.int64()), count))
+        its_rows = places.slice(begin, count)
+        got.append(pa.nulls(count, pa.string()) if each.shown is None else texts[each.shown].take(its_rows))
+        begin += count
+    number = pa.concat_arrays(numbers)
+    rank = pc.add(pc.multiply(places.cast(pa.int64()), pa.scalar(len(violations), pa.int64())), number)
+    order = pc.array_sort_indices(rank)
+    ends = pc.run_end_encode(places.take(order)).run_ends  # every bad row has at least one
+    listed = Listed(
+        [(each.found.code, each.column, each.found.expected[:SHOWN_CHARS]) for each in violations],
+        number.take(order),
+        pa.concat_arrays(got).take(order),
+        pa.concat_arrays([_BEGINNING, ends]),
+    )
     return assemble(texts, listed, origins)
 
 
@@ -105,22 +125,49 @@ def rejected_batch(
 ) -> pa.RecordBatch:
     """Rows that the parser itself rejected."""
     count = len(reasons)
-    fields = [
-        pa.repeat(pa.scalar(ViolationCode.PARSER_REJECTED.value), count),
-        pa.nulls(count, pa.string()),
-        pa.repeat(pa.scalar("accepted by the parser"), count),
-        shorten(pc.fill_null(reasons, "no reason given")),
-    ]
-    structs = pa.StructArray.from_arrays(fields, fields=list(VIOLATION))
-    listed = pa.ListArray.from_arrays(row_numbers(count + 1).cast(pa.int32()), structs)
+    listed = Listed(
+        [(ViolationCode.PARSER_REJECTED, None, "accepted by the parser")],
+        pa.repeat(pa.scalar(0, pa.int64()), count),
+        pc.fill_null(reasons, "no reason given"),
+        row_numbers(count + 1).cast(pa.int32()),
+    )
     return assemble(texts, listed, origins)
 
 
-def assemble(texts: dict[str, pa.StringArray], listed: pa.ListArray, origins: RowOrigins) -> pa.RecordBatch:
-    """The columns of the quarantine in their order. Where records begin in the input is found later."""
-    first = pc.struct_field(pc.list_element(listed, 0), "code")
-    arrays = [*texts.values(), listed, first, _messages(listed)]
-    arrays += [origins.source_row, pa.nulls(len(listed), pa.int64()), origins.row_index]
+_BEGINNING = pa.array([0], pa.int32())
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The violations of all bad rows, row by row. `offsets` says where those of each row begin."""
+
+    #: code, column and expected value of each kind of violation
+    kinds: Sequence[tuple[ViolationCode, str | None, str]]
+    #: the kind of each violation, by its place in `kinds`
+    kind: pa.Int64Array
+    got: pa.StringArray
+    offsets: pa.Int32Array
+
+
+def assemble(texts: dict[str, pa.StringArray], listed: Listed, origins: RowOrigins) -> pa.RecordBatch:
+    """The columns of the quarantine in their order. Where records begin in the input is found later.
+
+    A message is like `price: out_of_range, expected >= 0, got -1; …`.
+    """
+    begun = [
+        (f"{column}: " if column is not None else "") + f"{code.value}, expected {expected}, got "
+        for code, column, expected in listed.kinds
+    ]
+    codes, columns, expected = (
+        pa.array(words, pa.string()).take(listed.kind) for words in zip(*listed.kinds, strict=True)
+    )
+    got = shorten(listed.got)
+    structs = pa.StructArray.from_arrays([codes, columns, expected, got], fields=list(VIOLATION))
+    sentences = pc.binary_join_element_wise(pa.array(begun).take(listed.kind), pc.fill_null(got, "NULL"), "")
+    messages = pc.binary_join(pa.ListArray.from_arrays(listed.offsets, sentences), "; ")
+    first = codes.take(listed.offsets.slice(0, len(messages)))
+    arrays = [*texts.values(), pa.ListArray.from_arrays(listed.offsets, structs), first, messages]
+    arrays += [origins.source_row, pa.nulls(len(messages), pa.int64()), origins.row_index]
     arrays += [origins.raw, origins.raw_encoding]
     return pa.RecordBatch.from_arrays(arrays, schema=quarantine_schema(list(texts)))
 
@@ -132,38 +179,3 @@ def shorten(texts: pa.StringArray) -> pa.StringArray:
         return texts
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, SHOWN_CHARS - 1), "…", "")
     return pc.if_else(is_long, cut, texts)
-
-
-def _list_violations(
-    texts: dict[str, pa.StringArray], bad_rows: pa.UInt64Array, violations: Sequence[Violations]
-) -> pa.ListArray:
-    """One list per bad row, in the order of columns and their checks."""
-    places, orders, codes, columns, expected, got = [], [], [], [], [], []
-    for order, each in enumerate(violations):
-        place = pc.index_in(each.found.rows, bad_rows)
-        count = len(place)
-        places.append(place)
-        orders.append(pa.repeat(pa.scalar(order, pa.int32()), count))
-        codes.append(pa.repeat(pa.scalar(each.found.code.value), count))
-        columns.append(pa.repeat(pa.scalar(each.column), count))
-        expected.append(pa.repeat(pa.scalar(each.found.expected[:SHOWN_CHARS]), count))
-        shown = texts[each.shown].take(place) if each.shown is not None else pa.nulls(count, pa.string())
-        got.append(shorten(shown))
-    joined = [pa.concat_arrays(parts) for parts in (places, orders, codes, columns, expected, got)]
-    table = pa.RecordBatch.from_arrays(joined, names=["place", "order", "code", "column", "expected", "got"])
-    table = table.take(pc.sort_indices(table, sort_keys=[("place", "ascending"), ("order", "ascending")]))
-    counts = pc.value_counts(table["place"]).field("counts").cast(pa.int32())  # every bad row has at least one
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts)])
-    structs = pa.StructArray.from_arrays([table[name] for name in VIOLATION.names], fields=list(VIOLATION))
-    return pa.ListArray.from_arrays(offsets, structs)
-
-
-def _messages(listed: pa.ListArray) -> pa.StringArray:
-    """`price: out_of_range, expected >= 0, got -1; …`."""
-    code, column, expected, got = listed.values.flatten()
-    subject = pc.if_else(column.is_valid(), pc.binary_join_element_wise(column, ": ", ""), "")
-    shown = pc.if_else(got.is_valid(), got, "NULL")
-    sentences = pc.binary_join_element_wise(
-        pc.fill_null(subject, ""), code, ", expected ", expected, ", got ", shown, ""
-    )
-    return pc.binary_join(pa.ListArray.from_arrays(listed.offsets, sentences), "; ")

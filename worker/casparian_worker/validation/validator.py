@@ -35,11 +35,21 @@ from casparian_protocol.contract import (
     is_reserved,
 )
 from casparian_worker.validation.arrow_guard import ValidationLimits, check_batch
-from casparian_worker.validation.cast import Cast, Found, OutputFailed, ReservedColumn, row_numbers, rows_of
+from casparian_worker.validation.cast import (
+    Cast,
+    FixedWidthPattern,
+    Found,
+    OutputFailed,
+    ReservedColumn,
+    kept,
+    mask_of,
+    picked,
+    row_numbers,
+    rows_of,
+)
 from casparian_worker.validation.mixed import Mixed, is_mixed
-from casparian_worker.validation.nested_cast import cast_array, cast_mixed, relabelled
 from casparian_worker.validation.quarantine import RowOrigins, Violations, as_text, bad_batch, rejected_batch
-from casparian_worker.validation.scalar_cast import is_text
+from casparian_worker.validation.typed_cast import cast_array, cast_mixed, is_text, relabelled
 
 _DIGEST_BYTES = 16
 _digest = partial(blake2b, digest_size=_DIGEST_BYTES)
@@ -108,6 +118,8 @@ class ColumnJudge:
         self.target = arrow_type(column.type)
         self._may_be_null = column.nullable and not is_key
         self._null_texts = pa.array(column.null_values, pa.string()) if column.null_values else None
+        self._null_lengths = [] if self._null_texts is None else pc.binary_length(self._null_texts).unique()
+        self._fixed_width = None if column.pattern is None else FixedWidthPattern.of(column.pattern)
         self._allowed = self._array(column.allowed_values)
         self._min = self._scalar(column.min_value)
         self._max = self._scalar(column.max_value)
@@ -122,8 +134,7 @@ class ColumnJudge:
             if array.null_count == len(array):  # many columns of a wide contract
                 array = pa.nulls(len(array))
             if self._null_texts is not None and is_text(array.type):
-                is_null = pc.is_in(array.cast(pa.string()), self._null_texts)
-                array = pc.if_else(is_null, None, array) if is_null.true_count else array
+                array = self._without_null_texts(array.cast(pa.string()))
             cast = cast_array(array, self.column.type, self.column)
         found = list(cast.found)
         if not self._may_be_null and array.null_count:
@@ -132,11 +143,19 @@ class ColumnJudge:
             found += self._check_values(cast.values)
         return Cast(cast.values, found)
 
+    def _without_null_texts(self, texts: pa.StringArray) -> pa.StringArray:
+        """NULL where a text means NULL. Few columns have texts of such a length at all."""
+        lengths = pc.binary_length(texts)
+        if not any(pc.equal(lengths, length).true_count for length in self._null_lengths):
+            return texts
+        return kept(texts, pc.invert(pc.is_in(texts, self._null_texts)))
+
     def _check_values(self, values: pa.Array) -> list[Found]:
         column = self.column
         found: list[Found] = []
         if column.pattern is not None:
-            matches = pc.match_substring_regex(values, column.pattern)
+            by_bytes = self._fixed_width
+            matches = by_bytes.matches(values) if by_bytes else pc.match_substring_regex(values, column.pattern)
             self._report(found, matches, ViolationCode.FORMAT_MISMATCH, f"matching {column.pattern}")
         if self._allowed is not None:
             comparable = pc.add(values, 0.0) if self._is_float else values  # -0.0 becomes 0.0
@@ -244,15 +263,13 @@ class OutputValidator:
         values, violations = self._judge(batch)
         source_row = self._source_rows(batch)
         self._count(batch, violations, source_row)
-        valid = pa.RecordBatch.from_arrays(values, names=self.schema.names)
         given = RAW_ENCODING_COLUMN in batch.schema.names
         raw_encoding = _named(batch, RAW_ENCODING_COLUMN, pa.string()) if given else None
         if not violations:
             self.counts.valid += batch.num_rows
-            return Checked(self._as_contract(valid), source_row, source_row, raw_encoding, None)
-        rows = row_numbers(batch.num_rows)
-        is_bad = pc.is_in(rows, pa.concat_arrays([each.found.rows for each in violations]))
-        bad_rows, is_good = rows.filter(is_bad), pc.invert(is_bad)
+            return Checked(self._as_contract(values), source_row, source_row, raw_encoding, None)
+        is_bad = mask_of([each.found.rows for each in violations], batch.num_rows)
+        bad_rows, is_good = rows_of(is_bad), pc.invert(is_bad)
         origins = _origins(batch, source_row).take(bad_rows, _row_index(bad_rows, first_row_index))
         bad = bad_batch(self._texts(batch, bad_rows), bad_rows, violations, origins)
         self.counts.quarantined += bad.num_rows
@@ -260,7 +277,8 @@ class OutputValidator:
         if raw_encoding is not None:
             raw_encoding = raw_encoding.filter(is_good)
         good_rows = source_row.filter(is_good)
-        return Checked(self._as_contract(valid.filter(is_good)), good_rows, source_row, raw_encoding, bad)
+        valid = [picked(column, is_good) for column in values]
+        return Checked(self._as_contract(valid), good_rows, source_row, raw_encoding, bad)
 
     def reject(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rows that the parser itself rejected, in the form of the quarantine.
@@ -329,20 +347,21 @@ class OutputValidator:
         """Cast every column; returns the columns and all violations, in the order of columns and checks."""
         values: list[pa.Array] = []
         violations: list[Violations] = []
+        names = set(batch.schema.names)  # the list is rebuilt at each access
         for judge in self._judges:
             name = judge.column.name
-            cast = judge.judge(came(batch, name) if name in batch.schema.names else pa.nulls(batch.num_rows))
+            cast = judge.judge(came(batch, name) if name in names else pa.nulls(batch.num_rows))
             found = list(cast.found)
             if name in self._unique:
                 found += self._repeated(self._unique[name], [cast.values], "no value twice in a file")
             values.append(cast.values)
             violations += [Violations(name, each, name) for each in found]
         if self._key is not None:
-            names = self.contract.primary_key
-            columns = [values[self.schema.names.index(name)] for name in names]
-            shown = names[0] if len(names) == 1 else None
+            key = self.contract.primary_key
+            columns = [values[self.schema.names.index(name)] for name in key]
+            shown = key[0] if len(key) == 1 else None
             found = self._repeated(self._key, columns, "no primary key twice in a file")
-            violations += [Violations(", ".join(names), each, shown) for each in found]
+            violations += [Violations(", ".join(key), each, shown) for each in found]
         return values, violations
 
     @staticmethod
@@ -359,13 +378,11 @@ class OutputValidator:
             if name in batch.schema.names:
                 self.counts.extra_columns[name] += batch.num_rows - came(batch, name).null_count
 
-    def _as_contract(self, valid: pa.RecordBatch) -> pa.RecordBatch:
+    def _as_contract(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
         """The valid rows under the contract's schema; required values are never NULL here."""
-        if valid.schema.equals(self.schema):
-            return valid
         columns = [
             column if column.type.equals(want.type) else relabelled(column, want.type)
-            for column, want in zip(valid.columns, self.schema, strict=True)
+            for column, want in zip(columns, self.schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 

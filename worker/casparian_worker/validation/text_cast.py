@@ -1,40 +1,38 @@
-"""Casting the values of one column into the contract's type, a whole batch at a time: exactly, or with a violation.
+"""Casting the texts of one column into a scalar type, a whole batch at a time: exactly, or with a violation.
 
-Typed values are never rounded or reinterpreted. For texts, a vector cast may return NULL where it is not sure, but must never
-return a value that the rules of `casparian_protocol.contract` would not give. Values that it leaves out go to those rules one by
-one. Dates and times in a contract's formats are taken apart by a regular expression, reassembled as ISO text, and cast by
+A vector cast may return NULL where it is not sure, but must never return a value that the rules of `casparian_protocol.contract`
+would not give. Values that it leaves out go to those rules one by one, so which way a batch takes changes its price only. Dates
+and times in a contract's formats are taken apart by a regular expression, reassembled as ISO text, and cast by
 pyarrow. pyarrow has no cast for durations, so it is implemented here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
 from casparian_protocol.contract import (
     AnyType,
     Column,
     DecimalType,
-    ViolationCode,
     ZonedTimestampType,
     arrow_type,
     describe,
 )
 from casparian_protocol.contract import text as rules
 from casparian_protocol.contract.formats import MONTHS, Format
-from casparian_protocol.contract.text import MAX_EXACT_INT_IN_FLOAT
 from casparian_worker.validation.cast import (
     Cast,
+    are_few,
+    cast_or_none,
     cast_what_passes,
+    contains,
     judge_missing,
-    outside_calendar,
-    refuse,
-    refuse_all,
-    rows_of,
-    text_range,
+    kept,
+    lies_between,
     within_calendar,
 )
 
@@ -180,10 +178,29 @@ def _hour_of_half(hour: pa.Array, half: pa.StringArray) -> pa.StringArray:
 
 
 VectorCast = Callable[[pa.StringArray], pa.Array]
-_MAX_SURE_DIGITS = 18
+#: So many digits always fit into 64 bits.
+_SURE_DIGITS = pa.scalar(18, pa.int32())
+#: Shorter texts without an exponent are 0 as float64 only if they say 0.
+_UNDERFLOW_CHARS = 300
 MAX_DECIMAL_DIGITS = 38
 _WORDS = pa.array([*sorted(rules.TRUE_WORDS), *sorted(rules.FALSE_WORDS)])
 _WORD_VALUES = pa.array([True] * len(rules.TRUE_WORDS) + [False] * len(rules.FALSE_WORDS))
+_FALSE = pa.scalar(False)
+_NOUGHT = pa.scalar(0.0)
+_ROUNDED_FROM = pa.scalar(float(rules.MAX_EXACT_INT_IN_FLOAT))
+
+# The forms of `rules`, without the days and hours that no calendar has, on which pyarrow's cast would fail.
+_DAY = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_HOUR = r"(?:[01][0-9]|2[0-3])"
+_SECONDS_FORM = r"(?::[0-5][0-9](?:\.[0-9]+)?)?"
+_CLOCK_FORM = rf"{_HOUR}:[0-5][0-9]{_SECONDS_FORM}"
+_HOURS_FORM = rf"{_HOUR}(?::[0-5][0-9]{_SECONDS_FORM})?"
+_OFFSET_FORM = rf"(?:Z|[+-]{_HOUR}(?::?[0-5][0-9])?)"
+_NAIVE = rf"{_DAY}(?:[ T]{_HOURS_FORM})?"
+_ZONED = rf"{_DAY}[ T]{_HOURS_FORM}{_OFFSET_FORM}"
+_DAY_CHARS = pa.scalar(10, pa.int32())
+#: The usual lengths of instants are those of the first texts of a batch.
+_SAMPLE_ROWS = 4096
 
 
 def cast_text(texts: pa.StringArray, data_type: AnyType, column: Column | None = None) -> Cast:
@@ -207,6 +224,31 @@ def _vector_cast(data_type: AnyType) -> VectorCast:
     return _SIMPLE[data_type.kind]
 
 
+def _cast_in_two_steps(
+    texts: pa.StringArray, likely: pa.BooleanArray, target: pa.DataType, well_formed: VectorCast
+) -> pa.Array:
+    """Cast the likely texts as they are, then of the others those that an expensive pattern finds well-formed.
+
+    `likely` is a cheap guess. If it is wrong, the cast of the likely texts fails, and the pattern sees each different text once.
+    A few others are left to the rule, which is exact and costs less than the pattern's preparation.
+    """
+    values = cast_or_none(texts if likely.true_count == len(texts) else kept(texts, likely), target)
+    if values is None:
+        encoded = texts.dictionary_encode()
+        return cast_what_passes(well_formed(encoded.dictionary), target).take(encoded.indices)
+    if are_few(values.null_count - texts.null_count, texts):
+        return values
+    left = pc.and_(texts.is_valid(), values.is_null())
+    others = well_formed(texts.filter(left))
+    if others.null_count == len(others):
+        return values
+    return pc.replace_with_mask(values, left, cast_what_passes(others, target))
+
+
+def _matching(texts: pa.StringArray, form: str) -> pa.StringArray:
+    return kept(texts, pc.match_substring_regex(texts, f"^{form}$"))
+
+
 def _same(texts: pa.StringArray) -> pa.Array:
     return texts
 
@@ -220,80 +262,105 @@ def _booleans(texts: pa.StringArray) -> pa.Array:
 
 
 def _integers_of_text(texts: pa.StringArray) -> pa.Array:
-    """Short numbers of digits are cast directly; signs and long ones must first match a pattern (pyarrow accepts 0x10)."""
-    sure = pc.and_(pc.ascii_is_decimal(texts), pc.less_equal(pc.binary_length(texts), _MAX_SURE_DIGITS))
-    if sure.true_count == len(texts):
-        return texts.cast(pa.int64())
-    values = pc.if_else(sure, texts, None).cast(pa.int64())
-    rest = pc.and_(texts.is_valid(), pc.invert(sure))
-    rows = rows_of(rest)
-    if not len(rows):
+    """pyarrow accepts 0x10 and refuses +5. What has other characters than digits and minus is looked at before the cast."""
+    if lies_between(texts, "-", "9") and (values := cast_or_none(texts, pa.int64())) is not None:
         return values
-    others = texts.take(rows)
-    others = pc.if_else(pc.match_substring_regex(others, f"^{rules.INT_FORM}$"), others, None)
-    others = pc.replace_substring_regex(others, r"^\+", "")
-    return pc.replace_with_mask(values, rest, cast_what_passes(others, pa.int64()))
+    likely = pc.and_(pc.ascii_is_decimal(texts), pc.less_equal(pc.binary_length(texts), _SURE_DIGITS))
+    return _cast_in_two_steps(texts, likely, pa.int64(), _unsigned_if_plus)
+
+
+def _unsigned_if_plus(texts: pa.StringArray) -> pa.StringArray:
+    return pc.replace_substring_regex(_matching(texts, rules.INT_FORM), r"^\+", "")
 
 
 def _floats(texts: pa.StringArray) -> pa.Array:
     """pyarrow overflows to inf, underflows to 0, accepts any nan and rounds long integers; such values are checked again."""
-    values = _try_then_form(texts, pa.float64(), rules.NUMBER_FORM)
+    is_plain = lies_between(texts, "+", "9")
+    values = cast_or_none(texts, pa.float64()) if is_plain else None
+    if values is None:
+        likely = _or_digits(pc.greater_equal(pc.find_substring(texts, "."), _int32(0)), texts)
+        values = _cast_in_two_steps(texts, likely, pa.float64(), partial(_matching, form=rules.NUMBER_FORM))
     doubtful = pc.invert(pc.is_finite(values))
-    zero = pc.equal(values, 0.0)
-    if zero.true_count:
-        doubtful = pc.or_(doubtful, pc.and_(zero, pc.match_substring_regex(texts, r"^[^eE]*[1-9]")))
-    huge = pc.greater_equal(pc.abs(values), float(rules.MAX_EXACT_INT_IN_FLOAT))
+    zero = pc.equal(values, _NOUGHT)
+    if zero.true_count and not (is_plain and _longest(texts) < _UNDERFLOW_CHARS):
+        doubtful = pc.or_(doubtful, _where_matching(texts, zero, r"^[^eE]*[1-9]"))
+    huge = pc.greater_equal(pc.abs(values), _ROUNDED_FROM)
     if huge.true_count:
-        doubtful = pc.or_(doubtful, pc.and_(huge, pc.match_substring_regex(texts, f"^{rules.INT_FORM}$")))
+        doubtful = pc.or_(doubtful, _where_matching(texts, huge, f"^{rules.INT_FORM}$"))
     return pc.if_else(doubtful, None, values) if doubtful.true_count else values
 
 
+def _or_digits(likely: pa.BooleanArray, texts: pa.StringArray, most: int = _UNDERFLOW_CHARS) -> pa.BooleanArray:
+    """What has a point is likely; and so are whole numbers, unless there are few."""
+    if are_few(len(texts) - texts.null_count - likely.true_count, texts):
+        return likely
+    digits = pc.and_(pc.ascii_is_decimal(texts), pc.less_equal(pc.binary_length(texts), _int32(most)))
+    return pc.or_(likely, digits)
+
+
+def _where_matching(texts: pa.StringArray, mask: pa.BooleanArray, pattern: str) -> pa.BooleanArray:
+    """The mask, true only where the text matches too. The kernel would search the texts below NULLs as well."""
+    return pc.replace_with_mask(mask, mask, pc.match_substring_regex(texts.filter(mask), pattern))
+
+
+def _longest(texts: pa.StringArray) -> int:
+    return pc.max(pc.binary_length(texts)).as_py() or 0
+
+
 def _decimals_of_text(texts: pa.StringArray, data_type: DecimalType) -> pa.Array:
-    """pyarrow's decimals silently wrap around beyond 38 digits, even in between; only values that cannot get there are cast."""
+    """pyarrow's decimals silently wrap around beyond 38 digits, even in between; only values that cannot get there are cast.
+
+    Where the point is says that, unless there is an exponent.
+    """
     target, scale = pa.decimal128(data_type.precision, data_type.scale), data_type.scale
-    longest = pc.max(pc.binary_length(texts)).as_py() or 0
-    if longest + scale <= MAX_DECIMAL_DIGITS and not _have_exponents(texts):
-        try:
-            return texts.cast(target)
-        except pa.ArrowInvalid:
-            pass
     whole = data_type.precision - scale
+    lengths, point = pc.binary_length(texts), pc.find_substring(texts, ".")
+    likely = pc.and_(pc.greater(point, _int32(0)), pc.less_equal(point, _int32(whole)))
+    likely = pc.and_(likely, pc.less_equal(pc.subtract(lengths, point), _int32(scale + 1)))
+    likely = _or_digits(likely, texts, whole)
+    for letter in () if lies_between(texts, "+", "9") else ("e", "E"):
+        if contains(texts, letter):
+            likely = pc.and_not(likely, pc.match_substring(texts, letter))
     digits = rf"0*[0-9]{{1,{whole}}}" if whole else "0+"
     fraction = rf"\.[0-9]{{0,{scale}}}0*"
     form = rf"[+-]?(?:{digits}(?:{fraction})?" + (rf"|\.[0-9]{{1,{scale}}}0*)" if scale else ")")
-    is_sure = pc.and_(
-        pc.less_equal(pc.binary_length(texts), MAX_DECIMAL_DIGITS), pc.match_substring_regex(texts, f"^{form}$")
-    )
-    return cast_what_passes(pc.if_else(is_sure, texts, None), target)
+    return _cast_in_two_steps(texts, likely, target, lambda others: _short_and_matching(others, form))
 
 
-def _have_exponents(texts: pa.StringArray) -> bool:
-    """Whether an E may be in any of them. What is in the buffer below a NULL counts too."""
-    begin, end = text_range(texts)
-    data = bytes(memoryview(texts.buffers()[2])[begin:end]) if begin < end else b""
-    return b"e" in data or b"E" in data
+def _short_and_matching(texts: pa.StringArray, form: str) -> pa.StringArray:
+    is_short = pc.less_equal(pc.binary_length(texts), _int32(MAX_DECIMAL_DIGITS))
+    return _matching(kept(texts, is_short), form)
+
+
+def _int32(value: int) -> pa.Int32Scalar:
+    """A kernel compares with it at once; a Python number costs 30 µs before."""
+    return pa.scalar(value, pa.int32())
 
 
 def _dates(texts: pa.StringArray) -> pa.Array:
-    return within_calendar(_try_then_form(texts, pa.date32(), rules.DATE_FORM))
-
-
-_NAIVE = rf"{rules.DATE_FORM}(?:[ T]{rules.HOURS_FORM})?"
-_ZONED = rf"{rules.DATE_FORM}[ T]{rules.HOURS_FORM}{rules.OFFSET_FORM}"
+    likely = pc.equal(pc.binary_length(texts), _DAY_CHARS)
+    return within_calendar(_cast_in_two_steps(texts, likely, pa.date32(), partial(_matching, form=_DAY)))
 
 
 def _moments(texts: pa.StringArray, target: pa.DataType, form: str) -> pa.Array:
-    try:
-        return within_calendar(texts.cast(target))
-    except pa.ArrowInvalid:
-        trimmed = _trim_fraction(texts, 9 if target.unit == "ns" else 6)
-        return within_calendar(_try_then_form(trimmed, target, form))
+    digits = 9 if target.unit == "ns" else 6
+    likely = _of_usual_length(texts)
+    values = _cast_in_two_steps(texts, likely, target, lambda others: _matching(_trim_fraction(others, digits), form))
+    return within_calendar(values)
+
+
+def _of_usual_length(texts: pa.StringArray) -> pa.BooleanArray:
+    """Which texts are as long as many others: most instants are, and most other texts are not."""
+    lengths = pc.binary_length(texts)
+    sample = lengths.slice(0, _SAMPLE_ROWS).drop_null()
+    counts = pc.value_counts(sample)
+    usual = [each["values"] for each in counts if not are_few(each["counts"].as_py(), sample)]
+    return reduce(pc.or_, [pc.equal(lengths, length) for length in usual], pa.repeat(_FALSE, len(texts)))
 
 
 def _times(texts: pa.StringArray) -> pa.Array:
     """pyarrow cannot cast a text to a time, so the date of the epoch is put before it."""
-    well_formed = pc.match_substring_regex(texts, f"^{rules.CLOCK_FORM}$")
-    clocks = _trim_fraction(pc.if_else(well_formed, texts, None))
+    clocks = _trim_fraction(_matching(texts, _CLOCK_FORM))
     moments = cast_what_passes(pc.binary_join_element_wise("1970-01-01", clocks, "T"), pa.timestamp("us"))
     return moments.cast(pa.time64("us"))
 
@@ -301,14 +368,6 @@ def _times(texts: pa.StringArray) -> pa.Array:
 def _trim_fraction(texts: pa.StringArray, digits: int = 6) -> pa.StringArray:
     """Remove zeros after the last significant digit."""
     return pc.replace_substring_regex(texts, rf"(\.[0-9]{{{digits}}})0+", r"\1")
-
-
-def _try_then_form(texts: pa.StringArray, target: pa.DataType, form: str) -> pa.Array:
-    try:
-        return texts.cast(target)
-    except pa.ArrowInvalid:
-        well_formed = pc.match_substring_regex(texts, f"^{form}$")
-        return cast_what_passes(pc.if_else(well_formed, texts, None), target)
 
 
 _SIMPLE: dict[str, VectorCast] = {
@@ -323,101 +382,3 @@ _SIMPLE: dict[str, VectorCast] = {
     "timestamp_ns": lambda texts: _moments(texts, pa.timestamp("ns"), _NAIVE),
     "duration": duration_of_text,
 }
-_INT64_MAX = 2**63 - 1
-
-
-def is_text(arrow: pa.DataType) -> bool:
-    return bool(pt.is_string(arrow) or pt.is_large_string(arrow))
-
-
-def cast_typed(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
-    """Cast values that arrived typed into a scalar type of the contract."""
-    target, expected = arrow_type(data_type), describe(data_type)
-    came = array.type
-    if pt.is_null(came):
-        return Cast(pa.nulls(len(array), target))
-    if isinstance(data_type, DecimalType):
-        return _decimals(array, data_type, is_lossy=column is not None and column.lossy)
-    match data_type.kind:
-        case "int64" if pt.is_integer(came):
-            return _integers(array, expected)
-        case "float64" if pt.is_floating(came):
-            return Cast(array.cast(target))
-        case "float64" if pt.is_integer(came):
-            return _floats_of_integers(array, expected)
-        case "boolean" if pt.is_boolean(came):
-            return Cast(array)
-        case "date" if pt.is_date(came):
-            return _in_calendar(_convert(array, target, expected), expected)
-        case ("time" | "duration") as kind if pt.is_time(came) if kind == "time" else pt.is_duration(came):
-            return _convert(array, target, expected)
-        case "timestamp" | "timestamp_ns" if pt.is_timestamp(came) and came.tz is None:
-            return _in_calendar(_convert(array, target, expected), expected)
-        case "timestamp_tz" if pt.is_timestamp(came):
-            if came.tz is None:  # pyarrow would silently assume UTC
-                return refuse_all(array, target, ViolationCode.TIMEZONE_REQUIRED, expected)
-            return _in_calendar(_convert(array, target, expected), expected)
-        case "binary" if pt.is_binary(came) or pt.is_large_binary(came) or pt.is_fixed_size_binary(came):
-            return Cast(array.cast(target))
-    return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, expected)
-
-
-def _integers(array: pa.Array, expected: str) -> Cast:
-    if not pt.is_uint64(array.type):
-        return Cast(array.cast(pa.int64()))
-    too_big = pc.greater(array, pa.scalar(_INT64_MAX, pa.uint64()))
-    if not too_big.true_count:
-        return Cast(array.cast(pa.int64()))
-    kept = pc.if_else(too_big, pa.scalar(None, array.type), array).cast(pa.int64())
-    return refuse(kept, too_big, ViolationCode.OUT_OF_RANGE, expected)
-
-
-def _floats_of_integers(array: pa.Array, expected: str) -> Cast:
-    if array.type.bit_width <= 32:
-        return Cast(array.cast(pa.float64()))
-    inexact = pc.greater(array, pa.scalar(MAX_EXACT_INT_IN_FLOAT, array.type))
-    if pt.is_signed_integer(array.type):
-        inexact = pc.or_(inexact, pc.less(array, pa.scalar(-MAX_EXACT_INT_IN_FLOAT, array.type)))
-    kept = pc.if_else(inexact, pa.scalar(None, array.type), array).cast(pa.float64())
-    return refuse(kept, inexact, ViolationCode.PRECISION_EXCEEDED, expected)
-
-
-def _decimals(array: pa.Array, data_type: DecimalType, *, is_lossy: bool) -> Cast:
-    """Cast through text where pyarrow would round (floats) or refuse (integers)."""
-    target, came = arrow_type(data_type), array.type
-    if pt.is_decimal(came):
-        if (
-            came.precision - came.scale + data_type.scale <= MAX_DECIMAL_DIGITS
-        ):  # otherwise pyarrow silently wraps around
-            try:
-                return Cast(array.cast(target))
-            except pa.ArrowInvalid:
-                pass
-        return cast_text(array.cast(pa.string()), data_type)
-    if pt.is_integer(came) or (pt.is_floating(came) and is_lossy):
-        return cast_text(array.cast(pa.string()), data_type)
-    return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, describe(data_type))
-
-
-def _convert(array: pa.Array, target: pa.DataType, expected: str) -> Cast:
-    """Convert to another unit: a coarser one may not lose anything, a finer one may not overflow."""
-    try:
-        if not pt.is_date64(array.type):  # the only cast that silently drops a remainder
-            return Cast(array.cast(target))
-    except pa.ArrowInvalid:
-        pass
-    values = array.cast(target, safe=False)
-    changed = pc.not_equal(values.cast(array.type, safe=False), array)
-    is_finer = pt.is_date64(array.type) or (array.type.unit == "ns" and target.unit != "ns")
-    code = ViolationCode.PRECISION_EXCEEDED if is_finer else ViolationCode.OUT_OF_RANGE
-    return refuse(values, changed, code, expected)
-
-
-def _in_calendar(cast: Cast, expected: str) -> Cast:
-    outside = outside_calendar(cast.values)
-    if outside is None:
-        return cast
-    is_fine = pt.is_timestamp(cast.values.type) and cast.values.type.unit == "ns"
-    years = "from 1677-09-21 to 2262-04-11" if is_fine else "in the years 1 to 9999"
-    within = refuse(cast.values, outside, ViolationCode.OUT_OF_RANGE, f"{expected} {years}")
-    return Cast(within.values, cast.found + within.found)

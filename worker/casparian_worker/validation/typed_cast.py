@@ -1,15 +1,15 @@
-"""Lists and structs, whose items and fields follow the rules of their own types; and columns of several kinds.
+"""Casting values that arrived typed, lists and structs, and columns of several kinds; `text_cast` has the texts of scalars.
 
-Values that arrive as text are JSON of one level, with leaves kept as texts. Since Arrow has no JSON kernel, this is the only
-module that reads values in Python even if all are good; equal texts are read once. Anything nested deeper is an error of the item
-or field that contains it.
+Typed values are never rounded or reinterpreted. Items and fields follow the rules of their own types. Lists and structs that
+arrive as text are JSON of one level, with leaves kept as texts. Since Arrow has no JSON kernel, this is the only module that
+reads values in Python even if all are good; equal texts are read once. Anything nested deeper is an error of the item or field
+that contains it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,11 +26,22 @@ from casparian_protocol.contract import (
     arrow_type,
     describe,
 )
+from casparian_protocol.contract.text import MAX_EXACT_INT_IN_FLOAT
 from casparian_shim.frames.kinds import ValueKind
-from casparian_worker.validation.cast import Cast, Found, refuse, refuse_all, row_numbers, rows_of
+from casparian_worker.validation.cast import (
+    Cast,
+    Found,
+    mask_of,
+    outside_calendar,
+    refuse,
+    refuse_all,
+    row_numbers,
+    rows_of,
+)
 from casparian_worker.validation.mixed import Mixed, Part, gather, read_dict, read_list
-from casparian_worker.validation.scalar_cast import cast_text, cast_typed, is_text
+from casparian_worker.validation.text_cast import MAX_DECIMAL_DIGITS, cast_text
 
+_INT64_MAX = 2**63 - 1
 _NUMERIC = frozenset({"int64", "float64", "decimal", "boolean"})
 
 
@@ -149,6 +160,10 @@ def _any_value(arrow: pa.DataType) -> object:
     return "" if pt.is_string(arrow) else b"" if pt.is_binary(arrow) else False if pt.is_boolean(arrow) else 0
 
 
+def is_text(arrow: pa.DataType) -> bool:
+    return bool(pt.is_string(arrow) or pt.is_large_string(arrow))
+
+
 def cast_array(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
     """Cast any array, typed or text, into any type of a contract."""
     if pt.is_large_string(array.type):
@@ -158,6 +173,99 @@ def cast_array(array: pa.Array, data_type: AnyType, column: Column | None = None
     if is_text(array.type):
         return cast_text(array, data_type, column)
     return cast_typed(array, data_type, column)
+
+
+def cast_typed(array: pa.Array, data_type: AnyType, column: Column | None = None) -> Cast:
+    """Cast values that arrived typed into a scalar type of the contract."""
+    target, expected = arrow_type(data_type), describe(data_type)
+    came = array.type
+    if pt.is_null(came):
+        return Cast(pa.nulls(len(array), target))
+    if isinstance(data_type, DecimalType):
+        return _decimals(array, data_type, is_lossy=column is not None and column.lossy)
+    match data_type.kind:
+        case "int64" if pt.is_integer(came):
+            return _integers(array, expected)
+        case "float64" if pt.is_floating(came):
+            return Cast(array.cast(target))
+        case "float64" if pt.is_integer(came):
+            return _floats_of_integers(array, expected)
+        case "boolean" if pt.is_boolean(came):
+            return Cast(array)
+        case "date" if pt.is_date(came):
+            return _in_calendar(_convert(array, target, expected), expected)
+        case ("time" | "duration") as kind if pt.is_time(came) if kind == "time" else pt.is_duration(came):
+            return _convert(array, target, expected)
+        case "timestamp" | "timestamp_ns" if pt.is_timestamp(came) and came.tz is None:
+            return _in_calendar(_convert(array, target, expected), expected)
+        case "timestamp_tz" if pt.is_timestamp(came):
+            if came.tz is None:  # pyarrow would silently assume UTC
+                return refuse_all(array, target, ViolationCode.TIMEZONE_REQUIRED, expected)
+            return _in_calendar(_convert(array, target, expected), expected)
+        case "binary" if pt.is_binary(came) or pt.is_large_binary(came) or pt.is_fixed_size_binary(came):
+            return Cast(array.cast(target))
+    return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, expected)
+
+
+def _integers(array: pa.Array, expected: str) -> Cast:
+    if not pt.is_uint64(array.type):
+        return Cast(array.cast(pa.int64()))
+    too_big = pc.greater(array, pa.scalar(_INT64_MAX, pa.uint64()))
+    if not too_big.true_count:
+        return Cast(array.cast(pa.int64()))
+    kept = pc.if_else(too_big, pa.scalar(None, array.type), array).cast(pa.int64())
+    return refuse(kept, too_big, ViolationCode.OUT_OF_RANGE, expected)
+
+
+def _floats_of_integers(array: pa.Array, expected: str) -> Cast:
+    if array.type.bit_width <= 32:
+        return Cast(array.cast(pa.float64()))
+    inexact = pc.greater(array, pa.scalar(MAX_EXACT_INT_IN_FLOAT, array.type))
+    if pt.is_signed_integer(array.type):
+        inexact = pc.or_(inexact, pc.less(array, pa.scalar(-MAX_EXACT_INT_IN_FLOAT, array.type)))
+    kept = pc.if_else(inexact, pa.scalar(None, array.type), array).cast(pa.float64())
+    return refuse(kept, inexact, ViolationCode.PRECISION_EXCEEDED, expected)
+
+
+def _decimals(array: pa.Array, data_type: DecimalType, *, is_lossy: bool) -> Cast:
+    """Cast through text where pyarrow would round (floats) or refuse (integers)."""
+    target, came = arrow_type(data_type), array.type
+    if pt.is_decimal(came):
+        if (
+            came.precision - came.scale + data_type.scale <= MAX_DECIMAL_DIGITS
+        ):  # otherwise pyarrow silently wraps around
+            try:
+                return Cast(array.cast(target))
+            except pa.ArrowInvalid:
+                pass
+        return cast_text(array.cast(pa.string()), data_type)
+    if pt.is_integer(came) or (pt.is_floating(came) and is_lossy):
+        return cast_text(array.cast(pa.string()), data_type)
+    return refuse_all(array, target, ViolationCode.TYPE_MISMATCH, describe(data_type))
+
+
+def _convert(array: pa.Array, target: pa.DataType, expected: str) -> Cast:
+    """Convert to another unit: a coarser one may not lose anything, a finer one may not overflow."""
+    try:
+        if not pt.is_date64(array.type):  # the only cast that silently drops a remainder
+            return Cast(array.cast(target))
+    except pa.ArrowInvalid:
+        pass
+    values = array.cast(target, safe=False)
+    changed = pc.not_equal(values.cast(array.type, safe=False), array)
+    is_finer = pt.is_date64(array.type) or (array.type.unit == "ns" and target.unit != "ns")
+    code = ViolationCode.PRECISION_EXCEEDED if is_finer else ViolationCode.OUT_OF_RANGE
+    return refuse(values, changed, code, expected)
+
+
+def _in_calendar(cast: Cast, expected: str) -> Cast:
+    outside = outside_calendar(cast.values)
+    if outside is None:
+        return cast
+    is_fine = pt.is_timestamp(cast.values.type) and cast.values.type.unit == "ns"
+    years = "from 1677-09-21 to 2262-04-11" if is_fine else "in the years 1 to 9999"
+    within = refuse(cast.values, outside, ViolationCode.OUT_OF_RANGE, f"{expected} {years}")
+    return Cast(within.values, cast.found + within.found)
 
 
 def _cast_nested(array: pa.Array, data_type: ListType | StructType) -> Cast:
@@ -295,7 +403,5 @@ def _blank(values: pa.Array, found: list[Found]) -> Cast:
     """NULL where any part of a value was bad."""
     if not found:
         return Cast(values)
-    bad = reduce(lambda all_rows, each: pc.unique(pa.concat_arrays([all_rows, each.rows])), found, found[0].rows)
-    rows = row_numbers(len(values))
-    kept = pc.invert(pc.is_in(rows, bad))
-    return Cast(values.take(pc.if_else(kept, rows, None)), found)
+    is_bad = mask_of([each.rows for each in found], len(values))
+    return Cast(values.take(pc.if_else(is_bad, None, row_numbers(len(values)))), found)
