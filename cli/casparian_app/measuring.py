@@ -23,7 +23,8 @@ from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import IPC_PATH_LIMIT_BYTES, Home
 from casparian_protocol.wire.operations.daemon import PING, STATUS, StatusResult
-from casparian_shim.process import abi_version, available_bytes
+from casparian_shim.process import available_bytes
+from casparian_shim.sandbox.landlock import abi_version
 
 PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryptography", "uvloop")
 #: Larger than `struct timex` anywhere; what adjtimex returns when the clock is not synchronized.

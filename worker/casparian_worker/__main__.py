@@ -28,7 +28,7 @@ from casparian_shim.process import remember_absent
 from casparian_worker.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.connection import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import children
-from casparian_worker.guest.spawner import SHIM_FOLDER
+from casparian_worker.guest.sandbox import SHIM_FOLDER
 
 logger = logging.getLogger(__name__)
 

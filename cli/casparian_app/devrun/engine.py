@@ -327,6 +327,7 @@ class _Run:
             counters=self.counters,
             limits=None,
             records=self.records,
+            greet=guest.greeted,
             rows_wanted=self.room.limit,
         )
         try:
