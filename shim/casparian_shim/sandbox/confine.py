@@ -8,12 +8,13 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from casparian_shim.sandbox import landlock, seccomp
 from casparian_shim.sandbox.syscalls import architecture
 
-#: From the strongest to the weakest.
-LEVELS = ("strong", "basic", "none")
+#: From the weakest to the strongest.
+LEVELS: tuple[Literal["none", "basic", "strong"], ...] = ("none", "basic", "strong")
 _TRUNCATE_SINCE_ABI = 3
 
 #: What Python and the usual libraries read: shared libraries, time zones, the size of the machine. Nothing of its users.

@@ -25,8 +25,6 @@ from casparian_worker.guest import launch
 
 #: The sandbox level of a guest, as leases and commits record it.
 Level = Literal["full", "strong", "basic", "none"]
-#: From the weakest to the strongest that this version can put on.
-LEVELS: tuple[Level, ...] = ("none", "basic", "strong")
 
 SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
 LAUNCH = str(Path(launch.__file__))
