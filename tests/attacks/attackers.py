@@ -128,8 +128,12 @@ def follows_its_own_proc_root(world: World) -> object:
 
 @attack
 def finds_secrets_in_its_environment(world: World) -> object:
-    with open("/proc/self/environ", "rb") as file:
-        all_of_it = file.read().decode() + repr(dict(os.environ))
+    all_of_it = repr(dict(os.environ))
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            all_of_it += file.read().decode()
+    except PermissionError:  # not root: a process that cannot be traced may not read this of itself either
+        return "found" if world["secret"] in all_of_it else "absent"
     return "found" if world["secret"] in all_of_it else "absent"
 
 

@@ -1,7 +1,7 @@
 """What each attack must come to, at each level. docs/reference/attacks.md is generated from this table.
 
 The numbers are those of the attacks as they were first listed; `+` marks one that was added. An outcome is the name of an error
-of the system, or what the attacker was told. `OPEN` marks what a level does not stop: it is tried all the same, and must do no
+of the system, or what the attacker got. `OPEN` marks what a level does not stop: it is tried all the same, and must do no
 harm beyond it.
 """
 
@@ -72,7 +72,9 @@ _FILES = [
     Attack("46", "reads_a_neighbours_input", "reads another input of the directory", "L", "EACCES", OPEN),
     Attack("46", "reads_another_jobs_scratch", "reads another job's scratch", "L", "EACCES", OPEN),
     Attack("+", "opens_a_handle_later", "opens a file handle that it got earlier", "S", "EPERM"),
-    Attack("+", "takes_a_lease_on_the_input", "takes a lease, which holds up whoever writes the input", "S", "EPERM"),
+    Attack(
+        "+", "takes_a_lease_on_the_input", "takes a lease, which holds up programs that write the input", "S", "EPERM"
+    ),
     Attack("+", "watches_a_directory", "watches directories by inotify", "S", "EPERM"),
     Attack("+", "marks_everything", "watches file systems by fanotify", "S", "EPERM"),
 ]

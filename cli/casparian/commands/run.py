@@ -188,7 +188,7 @@ def run(
         )
     if is_confined:
         _require_sandbox()
-    elif not is_confined_if_possible:
+    elif not is_confined_if_possible and sys.stderr.isatty():  # a script reads `sandbox` under --json
         app.say("The parser runs with your rights, without a sandbox; --sandbox confines it as in production.")
     session = _Session(
         app,
@@ -302,7 +302,7 @@ class _Session:
             print_run(app, done, self._parser.label)
         elif not app.is_json:
             app.say(f"{cell(done.path)}: {accounting(done)}")
-        if self._is_confined:
+        if self._is_confined and not app.is_json:
             app.say(f"{cell(done.path)}: sandbox level {done.sandbox}")
         if done.error is not None:
             for line in error_lines(done, is_verbose=app.is_verbose):

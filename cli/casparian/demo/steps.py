@@ -130,14 +130,14 @@ class Story:
     def _choose_sandbox(self) -> str:
         """Lower the demo's own home to the sandbox level that this machine has; returns that level."""
         machine = measure_sandbox()
-        told = f"Parsers run at sandbox level {machine.level} here."
+        level = f"Parsers run at sandbox level {machine.level} here."
         wanted = SandboxSettings().minimum
         if missing := machine.missing[wanted]:
             text = self._place.config.read_text(encoding="utf-8")
             lowered = text.replace(f'#minimum = "{wanted}"', f'minimum = "{machine.level}"')
             self._place.config.write_text(lowered, encoding="utf-8")
-            told += f" The demo's home allows that; a home of yours would not, because the machine lacks {missing[0]}."
-        self._narrator.prose(told)
+            level += f" The demo's home allows that; a home of yours would not, because the machine lacks {missing[0]}."
+        self._narrator.prose(level)
         return machine.level
 
     def _sample_logs(self) -> None:

@@ -2,11 +2,11 @@
 
 It is a list of what is allowed. Any other known call fails with EPERM; one that is newer than the tables with ENOSYS, which is
 what an older kernel says. Calls of a foreign architecture end the process. Some calls depend on their arguments: only numbers can
-be looked at, never memory, so a call whose options lie in memory (`clone3`, `openat2`) does not exist (ENOSYS; libraries then use
-the older one).
+be looked at, never memory, so a call that takes its options from memory (`clone3`, `openat2`) does not exist (ENOSYS; libraries
+then use the older one).
 
 Calls that change nothing but a file's mode, owner, times or locks succeed without effect: Landlock does not cover them, and
-refusing them breaks libraries (`shutil.copy`). Locks on files have nobody to exclude, because a guest is one process.
+refusing them breaks libraries (`shutil.copy`). A guest is one process, so a lock on a file excludes no other.
 docs/decisions/0063 says why the list is made so.
 """
 
@@ -50,7 +50,7 @@ _UNSUPPORTED = """
     setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr removexattr lremovexattr
     fremovexattr setxattrat getxattrat listxattrat removexattrat
 """
-#: Their options lie in memory, where no filter can look.
+#: They take their options from memory, where no filter can look.
 _ABSENT = "clone3 openat2"
 
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
@@ -70,6 +70,8 @@ _FCNTL_LOCKS = (6, 7, 37, 38)
 #: GET_PDEATHSIG, GET_DUMPABLE, SET_NAME, GET_NAME, GET_SECCOMP, CAPBSET_READ, SET_TIMERSLACK, GET_TIMERSLACK, GET_NO_NEW_PRIVS,
 #: GET_TID_ADDRESS, SET_THP_DISABLE, GET_THP_DISABLE, GET_AUXV, SET_VMA. None that would undo what was set for the guest.
 _PRCTLS = (2, 3, 15, 16, 21, 23, 29, 30, 39, 40, 41, 42, 0x41555856, 0x53564D41)
+
+_PR_SET_NO_NEW_PRIVS = 38
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x05, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
@@ -228,8 +230,10 @@ def refused_names(names: Iterable[str]) -> list[str]:
 
 
 def load(program: bytes) -> None:
-    """Put the filter on every thread of this process, for good. Needs `no_new_privs`. Raises `OSError`."""
+    """Put the filter on every thread of this process, for good; it gains no privileges from then on. Raises `OSError`."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // _INSTRUCTION.size, ctypes.addressof(code))  # struct sock_fprog
     number, set_mode_filter, on_all_threads = _seccomp_number(), 1, 1
