@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from casparian_shim.frames.kinds import Hello
 from casparian_shim.sandbox.confine import Plan
 from casparian_worker.guest import Machine, SandboxTooWeak, probe, require_level, sandbox
 from casparian_worker.guest.sandbox import LAUNCH, PROBE, SHIM_FOLDER, NotConfined, require_confined
+from tests.denying import EVERY_LAYER, LANDLOCK, python_without
 from tests.worker.attempts import BARE, Desk
 
 WEAK = Machine(has_filter=True, landlock_problem="a container forbids it")
@@ -22,25 +22,12 @@ PLAN = Plan(landlock_abi=7, has_filter=True, gives_up_rights=True)
 HELLO = Hello(1, "t", 7, "3.11", "strong", 7)
 STATUS = "Name:\tpython\nUid:\t60601\t60601\t60601\t60601\nCapEff:\t0000000000000004\nNoNewPrivs:\t1\nSeccomp:\t2\n"
 HAS_SANDBOX = pytest.mark.skipif(not probe().has_filter, reason="this machine offers guests no sandbox")
-#: Takes system calls away from itself as a container's rules do, then becomes a program.
-DENYING = """
-import os, struct, sys, ctypes
-from casparian_shim.sandbox import seccomp
-from casparian_shim.sandbox.syscalls import architecture
-known = architecture(os.uname().machine)
-code = [(0x20, 0, 0, 0)]
-for name in sys.argv[1].split(","):
-    code += [(0x15, 0, 1, known.numbers[name]), (0x06, 0, 0, 0x00050000 | 1)]
-code.append((0x06, 0, 0, 0x7FFF0000))
-ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
-seccomp.load(b"".join(struct.pack("=HBBI", *each) for each in code))
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
+ROGUE = str(Path(__file__).parents[2] / "hostile" / "rogue_guest.py")
 
 
 def denied(calls: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Python with these arguments, where the system refuses these calls."""
-    done = subprocess.run([sys.executable, "-c", DENYING, calls, *command], capture_output=True, text=True, check=False)
+    done = subprocess.run(python_without(calls, command), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -55,13 +42,14 @@ def test_a_layer_that_is_refused_is_found_missing_with_the_reason() -> None:
     everything = probed_without("kexec_load")
     assert everything["landlock"]["is"] == probe().landlock_abi
     assert everything["filter"]["is"] == 1
-    without = probed_without("landlock_create_ruleset,landlock_add_rule,landlock_restrict_self")
+    without = probed_without(LANDLOCK)
     assert without["landlock"] == {"is": 0, "problem": "the kernel has no Landlock, or a container forbids it"}
     assert without["filter"]["is"] == 1
     late = probed_without("landlock_restrict_self")
     assert late["landlock"]["is"] == 0 and "landlock system call 446" in str(late["landlock"]["problem"])
-    bare = probed_without("seccomp,landlock_create_ruleset")
+    bare = probed_without(EVERY_LAYER)
     assert bare["filter"]["is"] == 0 and "seccomp" in str(bare["filter"]["problem"])
+    assert bare["user"]["is"] == 0
 
 
 @HAS_SANDBOX
@@ -138,6 +126,23 @@ def test_a_layer_that_fails_in_the_guest_keeps_the_parser_from_running(
     assert error.code == "SANDBOX_UNAVAILABLE"
     assert "ABI" in error.message
     assert "ran" not in desk.log().replace("ended", "").replace("began", "")
+
+
+@HAS_SANDBOX
+@pytest.mark.parametrize(
+    "claims", [{}, {"sandbox": probe().level, "landlock_abi": probe().landlock_abi}], ids=["none", "all"]
+)
+def test_a_program_in_the_guests_place_that_claims_a_sandbox_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: dict[str, object]
+) -> None:
+    """It puts nothing on: by its report, or by what the kernel says of it, nothing that it sends is taken."""
+    monkeypatch.setattr("casparian_worker.guest.spawner._LAUNCH", ROGUE)
+    desk = Desk(tmp_path)
+    desk.input.write_bytes(b"")
+    desk.params = {"claims": claims, "then": "wait"}
+    error = desk.failed("").error
+    assert error.code == "SANDBOX_UNAVAILABLE"
+    assert ("the kernel shows no filter" if claims else "it reports level none") in error.message
 
 
 def test_the_probe_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
