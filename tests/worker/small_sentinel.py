@@ -139,7 +139,7 @@ class WorkerProcess:
         self.output = (home.root / "worker.out").open("ab")
         command = ["-m", "casparian_worker", "--home", str(home.root), "--worker-id", "w1", *SOON, *arguments]
         if is_bare:
-            environment["CASPARIAN_SANDBOX__MINIMUM"] = "none"
+            environment.setdefault("CASPARIAN_SANDBOX__MINIMUM", "none")
         self.process = subprocess.Popen(
             python_without(EVERY_LAYER, command) if is_bare else [sys.executable, *command],
             stdout=self.output,

@@ -208,6 +208,18 @@ def test_guests_die_with_a_killed_worker(sentinel: SmallSentinel, tmp_path: Path
         wait_until_gone(guest)
 
 
+def test_a_worker_on_a_machine_without_a_sandbox_refuses_jobs_and_logs_why(
+    sentinel: SmallSentinel, tmp_path: Path
+) -> None:
+    with WorkerProcess(sentinel.home, is_bare=True, CASPARIAN_SANDBOX__MINIMUM="strong"):
+        assert sentinel.join().sandbox == "none"
+        sentinel.assign(sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5))
+        error = sentinel.hear(Fail).error
+        assert (error.code, error.retryable) == ("SANDBOX_UNAVAILABLE", False)
+        assert "Missing: Landlock (" in error.message and "a filter of system calls (" in error.message
+    assert "Every job that runs a parser will be refused" in (sentinel.home.root / "worker.out").read_text()
+
+
 def test_a_process_that_escaped_its_group_and_session_ends_with_its_guest(
     sentinel: SmallSentinel, tmp_path: Path
 ) -> None:

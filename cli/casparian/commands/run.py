@@ -121,13 +121,13 @@ casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Be
     "--sandbox",
     "is_confined",
     is_flag=True,
-    help="Confine the parser as in production: no terminal, environment, network or files other than the input.",
+    help="Run the parser confined as in production: no terminal, environment, network or files but the input.",
 )
 @click.option(
     "--contained",
     "is_confined_if_possible",
     is_flag=True,
-    help="Like --sandbox, at whatever level this machine has; the console tests parsers so.",
+    help="Run it like --sandbox, at any level that this machine has; the console does.",
 )
 @click.option("--no-sandbox", is_flag=True, hidden=True, callback=_refuse_no_sandbox, expose_value=False)
 @click.option("--raw", is_flag=True, help="Print every valid row as one line of JSON instead of tables.")

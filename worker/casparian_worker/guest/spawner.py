@@ -174,6 +174,7 @@ class Guest:
         self.level: Level = "none"
         self._plan = plan
         self._changes_user = changes_user
+        self._status = _open_status(child.pid) if plan.has_filter else None
         self._child = child
         self._is_contained = is_contained
         self._exit: GuestExit | None = None
@@ -191,12 +192,11 @@ class Guest:
 
     def greeted(self, hello: Hello) -> None:
         """Check the sandbox of a guest that has said hello. Raises `NotConfined` if it is not the one that was planned."""
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8", errors="replace")
-        except OSError as cause:
-            if self._plan.has_filter:
-                raise NotConfined(f"its status cannot be read ({cause})") from cause
-            status = ""
+        status = ""
+        if self._status is not None:
+            status = self._status.read(_READ_BYTES).decode("utf-8", "replace")
+        elif self._plan.has_filter:
+            raise NotConfined("its status cannot be read")
         self.level = require_confined(self._plan, self._changes_user, hello, status)
 
     def stop(self) -> None:
@@ -236,10 +236,20 @@ class Guest:
         self._exit = self._child.reap()
         end_orphans()
         self._is_ending.set()
+        if self._status is not None:
+            self._status.close()
         if self._drain is not None:
             self._drain.join()
         self.stream.close()
         return self._exit
+
+
+def _open_status(pid: int) -> IO[bytes] | None:
+    """The status of a process, opened at its start: a mount with `hidepid` shows it no more once it has given up its rights."""
+    try:
+        return open(f"/proc/{pid}/status", "rb", buffering=0)
+    except OSError:
+        return None
 
 
 def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event, on_output: OnOutput) -> None:
