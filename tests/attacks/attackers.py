@@ -93,7 +93,7 @@ reading("reads_a_neighbours_input", "neighbour")
 reading("reads_another_jobs_scratch", "others_scratch")
 reading("reads_the_workers_environment", "parents_environ")
 reading("reads_the_workers_memory", "parents_memory")
-reading("reads_a_disk", "/dev/vda")
+reading("reads_a_disk", "disk")
 reading("reads_another_root", "/proc/1/root/etc/passwd")
 
 

@@ -22,6 +22,8 @@ from tests.worker.attempts import Desk
 HERE = probe()
 SOURCE = Path(__file__).with_name("attackers.py").read_text()
 SECRET = "the-workers-own-secret"
+#: The last one stands for them in a container, which has none.
+DISKS = ("/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/mem", "/dev/tty")
 OUTCOMES = {"attack": "string", "outcome": "string"}
 
 pytestmark = pytest.mark.skipif(not HERE.has_filter, reason="this machine offers guests no sandbox")
@@ -101,6 +103,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "parents_memory": f"/proc/{os.getpid()}/mem",
         "shared_tmp": str(shared[0]),
         "shared_memory": str(shared[1]),
+        "disk": next(path for path in DISKS if Path(path).exists()),
         "secret": SECRET,
         "decoy": decoy.pid,
         "port": tcp.getsockname()[1],

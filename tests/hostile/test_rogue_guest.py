@@ -58,7 +58,7 @@ def require_harmless(mode: Mode, outcome: Outcome, counters: StreamCounters) -> 
 
 @pytest.fixture(autouse=True)
 def rogue_in_the_guests_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casparian_worker.guest.spawner._LAUNCH", ROGUE)
+    monkeypatch.setattr("casparian_worker.guest.spawner.LAUNCH", ROGUE)
     monkeypatch.setattr("casparian_worker.execute.stream.EXIT_SECONDS", 2.0)
 
 

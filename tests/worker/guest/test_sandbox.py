@@ -136,7 +136,7 @@ def test_a_program_in_the_guests_place_that_claims_a_sandbox_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: dict[str, object]
 ) -> None:
     """It puts nothing on: by its report, or by what the kernel says of it, nothing that it sends is taken."""
-    monkeypatch.setattr("casparian_worker.guest.spawner._LAUNCH", ROGUE)
+    monkeypatch.setattr("casparian_worker.guest.spawner.LAUNCH", ROGUE)
     desk = Desk(tmp_path)
     desk.input.write_bytes(b"")
     desk.params = {"claims": claims, "then": "wait"}

@@ -44,7 +44,6 @@ from casparian_worker.guest.sandbox import (
     require_confined,
 )
 
-_LAUNCH = LAUNCH
 _ACCEPT_SECONDS = 5.0
 _OPEN_FILES = 256
 #: Threads before the parser's first line would make forks and limits unreliable; more than one arena costs address space.
@@ -360,7 +359,7 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
     command = [
         python,
         *spec.options,
-        _LAUNCH,
+        LAUNCH,
         SHIM_FOLDER,
         str(description),
         worker_pid,
