@@ -65,6 +65,27 @@ def test_a_job_on_a_machine_without_landlock_is_refused_with_what_is_missing(tmp
     assert "Landlock (the kernel has no Landlock, or a container forbids it), which Linux 5.13" in said
 
 
+@pytest.mark.skipif(not probe().changes_user, reason="for root that may change the user of its guests")
+def test_guests_of_root_have_a_user_of_their_own_or_else_no_capability(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from tests.worker.attempts import Desk\n"
+        "desk = Desk(Path(sys.argv[1]))\n"
+        "outcome = desk.finished('import os\\ndef parse(path):\\n"
+        '    status = dict(line.split(":", 1) for line in open("/proc/self/status"))\\n'
+        '    yield {"a": status["CapEff"].strip() + status["CapBnd"].rstrip(), "n": os.getuid()}\')\n'
+        "print(outcome.manifest.sandbox, desk.table('data.rows.0.parquet').select(['a', 'n']).to_pylist()[0])\n"
+    )
+    (tmp_path / "root").mkdir()
+    (tmp_path / "user").mkdir()
+    assert denied("setresuid", "-c", program, str(tmp_path / "root")).stdout.split(" ", 1) == [
+        probe().level,
+        "{'a': '0000000000000000\\t0000000000000000', 'n': 0}\n",
+    ]
+    level, _, row = denied("kexec_load", "-c", program, str(tmp_path / "user")).stdout.partition(" ")
+    assert level == probe().level
+    assert row.startswith("{'a': '0000000000000004\\t0000000000000000', 'n': 6"), row
+
+
 def test_a_level_is_enforced_and_what_is_missing_is_named() -> None:
     require_level("none", BARE)
     require_level("basic", WEAK)

@@ -244,7 +244,7 @@ class Guest:
 
 
 def _open_status(pid: int) -> IO[bytes] | None:
-    """The status of a process, opened at its start: a mount with `hidepid` shows it no more once it has given up its rights."""
+    """The status of a process, opened at its start: a /proc that hides processes may hide it once it has given up rights."""
     try:
         return open(f"/proc/{pid}/status", "rb", buffering=0)
     except OSError:
