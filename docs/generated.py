@@ -24,6 +24,7 @@ from casparian_protocol.events import CATALOGUE, About
 from casparian_protocol.jobs import FILTERS, IN_PROGRESS, MEANING, NEXT, PENDING, JobState
 from casparian_protocol.wire import describe as protocol
 from casparian_shim.errors import TRANSIENT
+from docs.attacks import attacks_page
 from docs.gallery import gallery_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -281,6 +282,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/protocol.md": protocol.page,
     "docs/reference/cli.md": commands_page,
     "docs/reference/console.md": console.reference,
+    "docs/reference/attacks.md": attacks_page,
     "docs/reference/damaged-files.md": gallery_page,
     "docs/reference/error-codes.md": error_codes_page,
     "docs/reference/events.md": events_page,

@@ -93,6 +93,7 @@ def document(run: InputRun) -> dict[str, object]:
         "skipped": dict(run.skips),
         "records": run.records.model_dump() if run.records is not None else None,
         "stopped_at_limit": run.is_cut,
+        "sandbox": run.sandbox,
         "error": run.error.model_dump() if run.error else None,
     }
 

@@ -222,17 +222,24 @@ def judge_machine(facts: MachineFacts, worker_count: int) -> Check:
     return Check("machine", Verdict.OK, seen)
 
 
-def judge_sandbox(facts: SandboxFacts) -> Check:
-    """Always a warning in this version: even if the layers exist, guests do not use them yet."""
-    landlock = f"Landlock ABI {facts.landlock_abi}" if facts.landlock_abi else "no Landlock"
-    seccomp = "seccomp" if facts.has_seccomp else "no seccomp"
-    bubblewrap = "bubblewrap" if facts.bubblewrap else "no bubblewrap"
-    return Check(
-        "sandbox",
-        Verdict.WARN,
-        f"level none; the machine has: {landlock}, {seccomp}, {bubblewrap}",
-        "This version runs guests with limits and a minimal environment, but without a sandbox: run only parsers that you trust.",
-    )
+def judge_sandbox(facts: SandboxFacts, minimum: str) -> Check:
+    """`minimum`: the level below which the settings have every job refused."""
+    layers = [
+        f"Landlock ABI {facts.landlock_abi}" if facts.landlock_abi else "no Landlock",
+        "a filter of system calls" if facts.has_filter else "no filter of system calls",
+        *(["a user of their own"] if facts.changes_user else []),
+    ]
+    seen = f"guests get level {facts.level}: {', '.join(layers)}"
+    if missing := facts.missing[minimum]:
+        why = f"{seen}; sandbox.minimum is {minimum}, so every job is refused"
+        lower = f'or set sandbox.minimum = "{facts.level}", if you trust your parsers that far'
+        return Check("sandbox", Verdict.FAIL, why, f"Missing: {'; '.join(missing)}. Supply it, {lower}.")
+    if missing := facts.missing["strong"]:
+        return Check("sandbox", Verdict.WARN, seen, f"For level strong this machine lacks {'; '.join(missing)}.")
+    if facts.user_problem:
+        remedy = "Run Casparian as a user without privileges, or give its container a range of user ids."
+        return Check("sandbox", Verdict.WARN, f"{seen}; {facts.user_problem}", remedy)
+    return Check("sandbox", Verdict.OK, seen)
 
 
 def judge_log(objection: CasparianError | None) -> Check:
@@ -331,7 +338,7 @@ def examine(home: Home) -> list[Check]:
         judge_limits(machine, settings.limits.address_space_bytes, settings.log.segment_bytes),
         judge_machine(machine, settings.daemon.max_concurrent_workers),
         judge_clock(measure.measure_clock(home, since)),
-        judge_sandbox(measure.measure_sandbox()),
+        judge_sandbox(measure.measure_sandbox(), settings.sandbox.minimum),
         judge_daemon(pid, why, measure.pid_of_file(home)),
         judge_trouble(measure.status_of(home) if pid is not None else None),
     ]

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import zoneinfo
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +24,8 @@ from casparian_protocol.client import Client, NoSentinel, RequestRefused
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import IPC_PATH_LIMIT_BYTES, Home
 from casparian_protocol.wire.operations.daemon import PING, STATUS, StatusResult
-from casparian_shim.process import abi_version, available_bytes
+from casparian_shim.process import available_bytes
+from casparian_shim.sandbox.confine import LEVELS
 
 PACKAGES = ("pyarrow", "duckdb", "pyzmq", "pydantic", "msgpack", "blake3", "cryptography", "uvloop")
 #: Larger than `struct timex` anywhere; what adjtimex returns when the clock is not synchronized.
@@ -102,10 +104,17 @@ class PublishedFacts:
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
-    system: str
-    landlock_abi: int
-    has_seccomp: bool
-    bubblewrap: str | None
+    """What guests get on this machine, found out by trying."""
+
+    level: str
+    #: Level → what the machine lacks for it, and what would supply it.
+    missing: Mapping[str, Sequence[str]]
+    landlock_abi: int = 0
+    has_filter: bool = False
+    #: Guests get a user of their own, because this process is root.
+    changes_user: bool = False
+    #: Why root cannot give guests another user; "" if it can, or if this is not root.
+    user_problem: str = ""
 
 
 def measure_home(home: Home) -> HomeFacts:
@@ -186,9 +195,18 @@ def _limits(kind: int) -> tuple[int | None, int | None]:
 
 
 def measure_sandbox() -> SandboxFacts:
-    status = Path("/proc/self/status")
-    has_seccomp = status.exists() and "\nSeccomp:" in status.read_text(encoding="ascii", errors="replace")
-    return SandboxFacts(platform.system(), abi_version(), has_seccomp, shutil.which("bwrap"))
+    """Put each layer on a child process that tries what it should stop; a second call in this process costs nothing."""
+    from casparian_worker import probe_sandbox
+
+    machine = probe_sandbox()
+    return SandboxFacts(
+        level=machine.level,
+        missing={level: machine.missing(level) for level in LEVELS},
+        landlock_abi=machine.landlock_abi,
+        has_filter=machine.has_filter,
+        changes_user=machine.changes_user,
+        user_problem=machine.user_problem,
+    )
 
 
 def versions() -> dict[str, str]:

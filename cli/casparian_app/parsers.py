@@ -24,7 +24,7 @@ from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.parsers import read_bundle as unpack
 from casparian_protocol.parsers.metadata import accept_parameter, read_parameter
 from casparian_protocol.queries.registry import ContractsListed, ParserVersion, ParserVersions, StoredParameters
-from casparian_protocol.settings import Settings, load
+from casparian_protocol.settings import SandboxSettings, Settings, load
 from casparian_protocol.wire.operations.base import Call
 from casparian_protocol.wire.operations.registry import REGISTER, SET_PARAMETERS, RegisterResult
 from casparian_protocol.wording import what_to_do, why_waits
@@ -143,9 +143,9 @@ def _run_case(
     """Run one case and compare; with `is_update`, record the actual rows."""
     from casparian_worker import CancelToken, Failed, WorkerContext, execute_task
 
-    outcome: Outcome = execute_task(
-        _task(prepared, bundle, test, number), WorkerContext(home, Settings()), CancelToken()
-    )
+    # Contained as in production, at the strongest level of this machine, whatever that is.
+    settings = Settings(sandbox=SandboxSettings(minimum="none"))
+    outcome: Outcome = execute_task(_task(prepared, bundle, test, number), WorkerContext(home, settings), CancelToken())
     if isinstance(outcome, Failed):
         return CaseResult(test.case, (f"{outcome.error.code}: {outcome.error.message}",))
     try:

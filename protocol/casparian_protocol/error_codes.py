@@ -38,9 +38,10 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "`casparian scan PATH` records what is there now. A parser reads files of its bundle with `ctx.resource(name)`.",
     ),
     ErrorCode.PERMISSION_ERROR: Explained(
-        "The input file, or a file that the parser opened, cannot be read by the user who runs Casparian.",
+        "The parser opened a file that its sandbox or its user's rights refuse, or asked for a process or the network.",
         "parser or input",
-        "Let that user read it, then run `casparian job retry ID`.",
+        "A parser may read its input and bundle, and write `ctx.scratch`; `casparian run --sandbox PARSER FILE` shows the line. "
+        "If it is the input itself, let Casparian's user read it, then run `casparian job retry ID`.",
     ),
     ErrorCode.ENCODING_ERROR: Explained(
         "Bytes of the input are not text in the encoding that the parser names. The message names the line and the byte.",
@@ -89,7 +90,7 @@ EXPLAINED: dict[ErrorCode, Explained] = {
         "Register the same parser again: `casparian parser register PATH` restores what is missing.",
     ),
     ErrorCode.SANDBOX_UNAVAILABLE: Explained(
-        "The setting `sandbox.minimum` demands more isolation than this machine or version provides.",
+        "Guests cannot be confined as `sandbox.minimum` demands, or one was not confined as planned.",
         "setup",
         "`casparian doctor` shows the level that guests get. Lower `sandbox.minimum`, or use another machine.",
     ),

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from casparian_protocol.bounds import COUNT_MAX
 from casparian_protocol.errors import CasparianError
@@ -36,6 +36,10 @@ ALIASES = {
 #: Removed keys that had no effect: their only allowed value, and why they were removed. A key with that value is reported and
 #: ignored, because an upgrade must not prevent a daemon from starting; any other value is refused.
 REMOVED = {"sandbox.mode": ("auto", "guests always get the strongest level that this version and machine have")}
+
+
+#: Why `sandbox.minimum = "full"` is refused.
+FULL_REFUSED = "guests have no level full in this version, which does not use bubblewrap; the strongest level is strong"
 
 
 class SettingsError(CasparianError):
@@ -90,8 +94,15 @@ class QuarantineSettings(_Group):
 
 
 class SandboxSettings(_Group):
-    #: Below this level a job is refused. `none` until Landlock and seccomp are built (docs/explanation/security.md).
-    minimum: Literal["none", "basic"] = "none"
+    #: Below this level a job is refused (docs/explanation/security.md). Commands that only try a parser do not ask it.
+    minimum: Literal["none", "basic", "strong"] = "strong"
+
+    @field_validator("minimum", mode="before")
+    @classmethod
+    def _refuse_full(cls, value: object) -> object:
+        if value == "full":
+            raise ValueError(FULL_REFUSED)
+        return value
 
 
 class LimitSettings(_Group):

@@ -2,8 +2,8 @@
 
 It says hello before the parser is imported, runs the parser, streams its output, and ends with the end of stream or an error
 frame. The exit status is 0 for success, 1 for a permanent failure, 2 for a transient one, and 76 if a frame was cut short, so
-that no report can follow. It sets no sandbox and no limit on itself. Only the interpreter's library and the job's packages can be
-imported: the shim is loaded from its own folder, without the packages next to it.
+that no report can follow. `launch` has put limits and the sandbox on it before. Only the interpreter's library and the job's
+packages can be imported: the shim is loaded from its own folder, without the packages next to it.
 """
 
 import os
@@ -23,6 +23,8 @@ if __name__ == "__main__" and "casparian_shim" not in sys.modules:
 import gc
 import logging
 import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from casparian_shim.errors import (
     CONTEXT_VALUE_CHARACTERS_MAX,
@@ -40,6 +42,9 @@ from casparian_shim.frames.kinds import DEV, PROTOCOL_VERSION, GuestJob, Hello, 
 from casparian_shim.sideband import FrameSender, FrameTorn, NotTheGuest, SidebandHandler, SidebandStream
 from casparian_shim.trace import exception_name, is_machinery, normalise_trace, own_traceback, raised_at
 
+if TYPE_CHECKING:
+    from casparian_shim.sandbox.confine import Confinement
+
 SUCCESS, PERMANENT, TRANSIENT, TORN = 0, 1, 2, 76
 
 _OUT_OF_MEMORY = encode_failure(
@@ -47,12 +52,25 @@ _OUT_OF_MEMORY = encode_failure(
 )
 
 
-def run_job(job: GuestJob, sock: socket.socket) -> int:
-    """Run one job over a connected socket; returns the exit status. Changes `sys.path`, `sys.stdout`, `sys.stderr`."""
+def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None" = None) -> int:
+    """Run one job over a connected socket; returns the exit status. Changes `sys.path`, `sys.stdout`, `sys.stderr`.
+
+    Nothing is run if the sandbox is not as planned; the worker learns that from the hello.
+    """
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sender = FrameSender(sock)
-    sender.send(encode_hello(Hello(PROTOCOL_VERSION, job.token, os.getpid(), sys.version.split()[0])))
+    hello = Hello(PROTOCOL_VERSION, job.token, os.getpid(), sys.version.split()[0])
+    if confinement is not None:
+        hello = replace(
+            hello,
+            sandbox=confinement.level,
+            landlock_abi=confinement.landlock_abi,
+            sandbox_problem=confinement.problem,
+        )
+    sender.send(encode_hello(hello))
+    if hello.sandbox_problem:
+        return PERMANENT
     _capture_logging(sender)
     streams = _capture_prints(sender) if job.mode != DEV else ()
     try:
@@ -199,13 +217,13 @@ def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None
         sender.send_log(LogLevel.ERROR, text)
 
 
-def main(arguments: list[str]) -> int:
-    """Read the job from the descriptor named on the command line, and run it."""
+def main(arguments: list[str], confinement: "Confinement | None" = None) -> int:
+    """Read the job from the descriptor named on the command line, and run it. `confinement`: what is on already."""
     with open(int(arguments[1]), "rb") as description:
         job = GuestJob.from_json(description.read())
     with socket.socket(fileno=job.socket_fd) as sock:
         sock.setblocking(True)
-        return run_job(job, sock)
+        return run_job(job, sock, confinement)
 
 
 if __name__ == "__main__":

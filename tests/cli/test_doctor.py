@@ -20,6 +20,8 @@ from casparian_protocol.wire.operations.daemon import (
     QueueCounts,
     StatusResult,
 )
+from casparian_shim.sandbox.confine import LEVELS
+from casparian_worker import Machine
 from tests.cli.calls import Caller, longest_line
 
 GIB = 1 << 30
@@ -64,11 +66,29 @@ def test_this_machine_is_examined_and_nothing_is_left_behind(call: Caller) -> No
     assert found["daemon"]["seen"] == "not running; commands open the home themselves"
 
 
-def test_the_sandbox_is_never_called_more_than_it_is(call: Caller) -> None:
-    check = judge.judge_sandbox(SandboxFacts("Linux", 7, True, "/usr/bin/bwrap"))
-    assert check.verdict is Verdict.WARN
-    assert check.seen.startswith("level none")
-    assert "without a sandbox" in check.remedy
+NOTHING: dict[str, list[str]] = {level: [] for level in LEVELS}
+
+
+def test_a_complete_sandbox_is_named_with_its_layers() -> None:
+    check = judge.judge_sandbox(SandboxFacts("strong", NOTHING, 7, True, changes_user=True), "strong")
+    assert (check.verdict, check.remedy) == (Verdict.OK, "")
+    assert check.seen == "guests get level strong: Landlock ABI 7, a filter of system calls, a user of their own"
+
+
+def test_a_sandbox_below_the_minimum_fails_and_says_what_would_supply_it() -> None:
+    weak = Machine(has_filter=True, landlock_problem="a container forbids it")
+    facts = SandboxFacts(weak.level, {level: weak.missing(level) for level in LEVELS}, has_filter=True)
+    check = judge.judge_sandbox(facts, "strong")
+    assert check.verdict is Verdict.FAIL
+    assert "level basic: no Landlock" in check.seen and "every job is refused" in check.seen
+    assert "a container forbids it" in check.remedy and 'sandbox.minimum = "basic"' in check.remedy
+    allowed = judge.judge_sandbox(facts, "basic")
+    assert allowed.verdict is Verdict.WARN and "lsm=landlock" in allowed.remedy
+
+
+def test_root_that_cannot_change_the_user_is_told(call: Caller) -> None:
+    facts = SandboxFacts("strong", NOTHING, 7, True, user_problem="the user id cannot be changed")
+    assert judge.judge_sandbox(facts, "strong").verdict is Verdict.WARN
 
 
 def test_a_failing_check_is_exit_1_with_what_to_do(call: Caller) -> None:

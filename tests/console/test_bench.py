@@ -184,9 +184,9 @@ def test_the_files_of_the_last_failures_are_offered_first_and_a_test_is_one_comm
     select(driver, "fix")
     run = begin_test(driver)
 
-    assert run.args == ("run", "fix@1.1.0", "/data/a.log", "--json")
+    assert run.args == ("run", "fix@1.1.0", "/data/a.log", "--json", "--contained")
     assert "running" in driver.text()
-    assert any(each.cli == "casparian run fix@1.1.0 /data/a.log --json" for each in driver.shell.commands)
+    assert any(each.cli == "casparian run fix@1.1.0 /data/a.log --json --contained" for each in driver.shell.commands)
 
 
 def test_enter_before_the_files_are_known_chooses_nothing() -> None:
@@ -318,7 +318,7 @@ def test_a_quick_test_asks_for_the_parser_then_for_the_file() -> None:
     (run,) = driver.press("enter")
 
     assert isinstance(run, RunCommand)
-    assert run.args == ("run", "/tmp/quick.py", "/data/a.log", "--json")
+    assert run.args == ("run", "/tmp/quick.py", "/data/a.log", "--json", "--contained")
 
 
 def test_the_schema_diff_of_an_untested_parser_runs_a_test_and_then_opens() -> None:
@@ -477,7 +477,7 @@ def test_home_and_discover_can_hand_a_parser_over() -> None:
     (run,) = screen.test_file("fix", "/data/c.log", driver.shell)
 
     assert isinstance(run, RunCommand)
-    assert run.args == ("run", "fix@1.1.0", "/data/c.log", "--json")
+    assert run.args == ("run", "fix@1.1.0", "/data/c.log", "--json", "--contained")
 
 
 def test_in_the_past_the_parsers_of_then_are_listed_and_nothing_can_be_run() -> None:

@@ -412,7 +412,7 @@ def test_enter_offers_the_parsers_of_the_files_tags_first_and_tests_one_at_the_b
     run = only_command(driver.press("enter"))
 
     assert "test fix 1.0.0" in offered[0]
-    assert run.args == ("run", "fix@1.0.0", "/data/cme/b.log", "--json")
+    assert run.args == ("run", "fix@1.0.0", "/data/cme/b.log", "--json", "--contained")
     assert driver.shell.mode == "bench"
 
 

@@ -27,7 +27,9 @@ _BY_ACCIDENT = frozenset(
     {"AMBIGUOUS", "INTERRUPTED", "NOT_ENDED", "NOT_OPEN", "NOT_QUEUED", "OS_ERROR", "REFUSED", "TABLES_AWAY"}
 )
 #: Words in capitals that pages quote and that are not codes: SQL, variables of the environment, the kernel's names.
-_NO_CODES = frozenset({"NOTIFY_SOCKET", "NOT_HASHED", "NO_COLOR", "SO_PEERCRED", "TRY_CAST", "WATCHDOG_USEC"})
+_NO_CODES = frozenset(
+    {"CAP_DAC_READ_SEARCH", "NOTIFY_SOCKET", "NOT_HASHED", "NO_COLOR", "SO_PEERCRED", "TRY_CAST", "WATCHDOG_USEC"}
+)
 
 
 def trees(*folders: str) -> Iterator[ast.Module]:

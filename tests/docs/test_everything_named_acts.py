@@ -122,7 +122,7 @@ def test_running_without_a_sandbox_is_refused_as_an_option(tmp_path: Path, capfd
     (tmp_path / "p.py").write_text("")
     answer = Caller(tmp_path / "home", capfd)("run", str(tmp_path / "p.py"), str(tmp_path / "p.py"), "--no-sandbox")
     assert answer.code == 2
-    assert "has no sandbox in dev mode" in answer.err
+    assert "confined only with --sandbox" in answer.err
 
 
 def test_batches_keep_the_limit_that_is_set(tmp_path: Path) -> None:

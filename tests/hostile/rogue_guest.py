@@ -1,7 +1,7 @@
 """A program in a guest's place: says what it is told to on the guest's socket, and ends as it is told to.
 
 Started by a worker instead of the launcher, with the launcher's arguments. What to send is the job's input, byte for byte;
-the job's parameters say how (`hello`, `pace`, `then`). Standard library only, and little of it: it must start quickly.
+the job's parameters say how (`hello`, `claims`, `pace`, `then`). Standard library only, and little of it: it must start quickly.
 """
 
 import json
@@ -77,6 +77,7 @@ def main() -> None:
     with open(job["input_path"], "rb") as given:
         data = given.read()
     hello = {"protocol": 1, "token": job["token"], "pid": os.getpid(), "python": "3"}
+    hello.update(how.get("claims", {}))
     greeting = b"" if how.get("hello") == "none" else frame_of(HELLO, json.dumps(hello).encode())
     data = data.replace(b"@" * len(job["token"]), job["token"].encode())  # what could not be known before
     say(sock, greeting + data, str(how.get("pace", "")))

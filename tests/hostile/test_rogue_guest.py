@@ -19,7 +19,7 @@ from casparian_worker.execute.run import StreamCounters
 from casparian_worker.guest import children
 from casparian_worker.reports import RunningJob, Usage, heartbeat_of
 from tests.hostile.rogue_modes import Mode, all_modes
-from tests.worker.attempts import Desk
+from tests.worker.attempts import BARE, Desk
 
 ROGUE = str(Path(__file__).with_name("rogue_guest.py"))
 MODES = all_modes()
@@ -30,6 +30,7 @@ EVERY = 21
 def attempt(mode: Mode, folder: Path) -> tuple[Outcome, StreamCounters, float]:
     """One real attempt with the rogue in the guest's place; and how long it took, in seconds."""
     desk = Desk(folder)
+    desk.machine = BARE  # the rogue puts nothing on, which is refused where more was planned
     desk.input.write_bytes(mode.data)
     desk.params = dict(mode.how)
     began_s = time.monotonic()
@@ -57,7 +58,7 @@ def require_harmless(mode: Mode, outcome: Outcome, counters: StreamCounters) -> 
 
 @pytest.fixture(autouse=True)
 def rogue_in_the_guests_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casparian_worker.guest.spawner._LAUNCH", ROGUE)
+    monkeypatch.setattr("casparian_worker.guest.spawner.LAUNCH", ROGUE)
     monkeypatch.setattr("casparian_worker.execute.stream.EXIT_SECONDS", 2.0)
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from casparian_shim.process import abi_version
+from casparian_shim.sandbox.landlock import abi_version
 
 pytestmark = pytest.mark.skipif(abi_version() == 0, reason="no Landlock in this kernel")
 
 _HEAD = """
 import os, sys
 from pathlib import Path
-from casparian_shim.process import restrict
+from casparian_shim.sandbox.landlock import restrict
 root = Path(sys.argv[1])
 def attempt(name, action):
     try:

@@ -13,16 +13,18 @@ from blake3 import blake3
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobInput, ParseWork
-from casparian_protocol.settings import LimitSettings, Settings
+from casparian_protocol.settings import LimitSettings, SandboxSettings, Settings
 from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, WorkerContext
 from casparian_worker.execute.run import StreamCounters
-from casparian_worker.guest import BASE_ENVIRONMENT, Environment
+from casparian_worker.guest import BASE_ENVIRONMENT, ColdSpawner, Environment, Machine
 from casparian_worker.kinds.parse import ParseTask, execute
 from casparian_worker.staging import sync_together
 
 JOB_ID = "0123456789abcdef"
 EPOCH = 7
 LEASED_AT = 1_700_000_000_000_000
+#: A machine without any sandbox: guests may start processes and change files.
+BARE = Machine()
 ROWS = {"columns": [{"name": "a", "type": "string"}, {"name": "n", "type": "int64"}]}
 #: Two busy cores start an interpreter slowly.
 START_SECONDS = 20.0
@@ -45,6 +47,8 @@ class Desk:
         self.policies: dict[str, Any] = {}
         self.contracts: dict[str, Any] = {"rows": ROWS}
         self.params: dict[str, Any] = {}
+        #: What guests may use of this machine's sandbox; None: everything.
+        self.machine: Machine | None = None
         self.stop = CancelToken()
         self.counters = StreamCounters()
 
@@ -72,7 +76,9 @@ class Desk:
 
     def context(self) -> WorkerContext:
         settings = Settings(limits=LimitSettings(**self.limits))
-        return WorkerContext(self.home, settings, start_seconds=START_SECONDS)
+        if self.machine is not None:
+            settings = settings.model_copy(update={"sandbox": SandboxSettings(minimum="none")})
+        return WorkerContext(self.home, settings, ColdSpawner(self.machine), start_seconds=START_SECONDS)
 
     def run(self, source: str, **changes: Any) -> Outcome:
         outcome = execute(self.task(source, **changes), self.context(), self.stop, counters=self.counters)

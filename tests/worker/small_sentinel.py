@@ -33,6 +33,7 @@ from casparian_protocol.wire.messages import (
     decode,
     encode,
 )
+from tests.denying import EVERY_LAYER, python_without
 from tests.worker.attempts import ROWS
 
 Kind = TypeVar("Kind", bound=Message)
@@ -133,11 +134,14 @@ class SmallSentinel:
 class WorkerProcess:
     """A worker as a sentinel starts it."""
 
-    def __init__(self, home: Home, *arguments: str, **environment: str) -> None:
+    def __init__(self, home: Home, *arguments: str, is_bare: bool = False, **environment: str) -> None:
+        """`is_bare`: on a machine without any sandbox."""
         self.output = (home.root / "worker.out").open("ab")
-        command = [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", "w1"]
+        command = ["-m", "casparian_worker", "--home", str(home.root), "--worker-id", "w1", *SOON, *arguments]
+        if is_bare:
+            environment.setdefault("CASPARIAN_SANDBOX__MINIMUM", "none")
         self.process = subprocess.Popen(
-            [*command, *SOON, *arguments],
+            python_without(EVERY_LAYER, command) if is_bare else [sys.executable, *command],
             stdout=self.output,
             stderr=self.output,
             start_new_session=True,

@@ -28,6 +28,7 @@ from casparian_protocol.wire.messages import (
     Started,
     Want,
 )
+from casparian_worker.guest import probe
 from tests.crash.mounts import filled, move_onto_tmpfs
 from tests.worker.small_sentinel import SmallSentinel, WorkerProcess, held
 from tests.worker.test_execute import wait_until_gone
@@ -46,7 +47,7 @@ def sentinel(tmp_path: Path) -> Iterator[SmallSentinel]:
 def test_a_job_is_fetched_run_offered_until_answered_and_forgotten(sentinel: SmallSentinel, tmp_path: Path) -> None:
     with WorkerProcess(sentinel.home, "--slots", "2") as worker:
         hello = sentinel.join()
-        assert (hello.worker_id, hello.pid, hello.slots, hello.sandbox) == ("w1", worker.process.pid, 2, "none")
+        assert (hello.worker_id, hello.pid, hello.slots, hello.sandbox) == ("w1", worker.process.pid, 2, probe().level)
         assert sentinel.hear(Want).credit == 4
         job = sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5)
         sentinel.assign(job)
@@ -207,6 +208,18 @@ def test_guests_die_with_a_killed_worker(sentinel: SmallSentinel, tmp_path: Path
         wait_until_gone(guest)
 
 
+def test_a_worker_on_a_machine_without_a_sandbox_refuses_jobs_and_logs_why(
+    sentinel: SmallSentinel, tmp_path: Path
+) -> None:
+    with WorkerProcess(sentinel.home, is_bare=True, CASPARIAN_SANDBOX__MINIMUM="strong"):
+        assert sentinel.join().sandbox == "none"
+        sentinel.assign(sentinel.assignment(GOOD, tmp_path / "in.txt", epoch=5))
+        error = sentinel.hear(Fail).error
+        assert (error.code, error.retryable) == ("SANDBOX_UNAVAILABLE", False)
+        assert "Missing: Landlock (" in error.message and "a filter of system calls (" in error.message
+    assert "Every job that runs a parser will be refused" in (sentinel.home.root / "worker.out").read_text()
+
+
 def test_a_process_that_escaped_its_group_and_session_ends_with_its_guest(
     sentinel: SmallSentinel, tmp_path: Path
 ) -> None:
@@ -222,7 +235,7 @@ def test_a_process_that_escaped_its_group_and_session_ends_with_its_guest(
         "    while not os.path.exists(path + '.escaped') or not open(path + '.escaped').read(): time.sleep(0.01)\n"
         "    yield {'a': 'x', 'n': 1}\n"
     )
-    with WorkerProcess(sentinel.home):
+    with WorkerProcess(sentinel.home, is_bare=True):
         sentinel.join()
         sentinel.assign(sentinel.assignment(source, tmp_path / "in.txt", epoch=5))
         sentinel.hear(Finish)

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from casparian_worker.execute.records import RawBudget, SourceRecords, all_skips
     from casparian_worker.execute.run import CancelToken, Failed, Outcome, StreamCounters, WorkerContext
     from casparian_worker.execute.stream import GuestStream, TextLog, Watchdog, error_after_cut, error_after_end
-    from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec
+    from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec, limits_from, scrubbed_variables
+    from casparian_worker.guest.sandbox import Machine
+    from casparian_worker.guest.sandbox import probe as probe_sandbox
     from casparian_worker.kinds.parse import ParseTask
     from casparian_worker.kinds.parse import execute as execute_task
     from casparian_worker.reproduce import PublishedFile, RecordedJob, Reproduction
@@ -87,6 +89,7 @@ __all__ = [
     "Layout",
     "Lineage",
     "Log",
+    "Machine",
     "Origin",
     "Outcome",
     "ParseTask",
@@ -125,15 +128,18 @@ __all__ = [
     "hash_file",
     "hex_rows",
     "is_mixed",
+    "limits_from",
     "path_os",
     "path_text",
     "preview",
+    "probe_sandbox",
     "rejected_batch",
     "reproduce_job",
     "retag",
     "ruler",
     "run_worker",
     "scan",
+    "scrubbed_variables",
     "with_texts",
 ]
 
@@ -158,7 +164,8 @@ _NAMES = {
     "casparian_worker.execute.records": "all_skips RawBudget SourceRecords",
     "casparian_worker.execute.run": "CancelToken Failed Outcome StreamCounters WorkerContext",
     "casparian_worker.execute.stream": "error_after_cut error_after_end GuestStream TextLog Watchdog",
-    "casparian_worker.guest": "ColdSpawner Environment Guest GuestSpec",
+    "casparian_worker.guest": "ColdSpawner Environment Guest GuestSpec limits_from scrubbed_variables",
+    "casparian_worker.guest.sandbox": "Machine probe_sandbox=probe",
     "casparian_worker.kinds.parse": "execute_task=execute ParseTask",
     "casparian_worker.reproduce": "PublishedFile RecordedJob reproduce_job=reproduce Reproduction",
     "casparian_worker.sinks": "Lineage",

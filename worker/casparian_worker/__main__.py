@@ -21,12 +21,12 @@ import uvloop
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import home_from, make_home
-from casparian_protocol.settings import load
+from casparian_protocol.settings import Settings, load
 from casparian_shim import process
 from casparian_worker.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.connection import DEFAULT_WAIT_SECONDS
-from casparian_worker.guest import children
-from casparian_worker.guest.spawner import SHIM_FOLDER
+from casparian_worker.guest import SandboxTooWeak, children, probe, require_level
+from casparian_worker.guest.sandbox import SHIM_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,17 @@ def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> 
     )
     process.prepare_arrow()
     children.adopt()
+    _warn_of_refusals(settings)
     gc.freeze()
     return uvloop.run(_work(Agent(home, settings, options), given.managed))
+
+
+def _warn_of_refusals(settings: Settings) -> None:
+    """Log that every PARSE job will be refused, if this machine offers guests less than the settings demand."""
+    try:
+        require_level(settings.sandbox.minimum, probe())
+    except SandboxTooWeak as weak:
+        logger.warning("Every job that runs a parser will be refused: %s %s", weak.problem, weak.remedy)
 
 
 async def _work(agent: Agent, is_managed: bool) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,8 @@ import rich_click as click
 
 from casparian.app import POSITIVE, App, Command, ExitCode, pass_app
 from casparian.render import as_json, cell
-from casparian_app.texts import UsageProblem, count
+from casparian_app.texts import UsageProblem, WorkFailed, count
+from casparian_protocol.errors import ErrorCode
 from casparian_shim.safe import scrub
 
 if TYPE_CHECKING:
@@ -57,10 +58,22 @@ class OptionNeedsSink(UsageProblem):
         super().__init__(f"{option} has no effect without --sink.", remedy="Add --sink parquet://DIR, or leave it out.")
 
 
+class NoSandboxHere(WorkFailed):
+    """The machine has no layer of a sandbox, and `--sandbox` asks for one."""
+
+    code = ErrorCode.SANDBOX_UNAVAILABLE
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(
+            f"--sandbox cannot confine the parser here. Missing: {'; '.join(missing)}.",
+            remedy="Leave --sandbox out, if you trust the parser.",
+        )
+
+
 def _refuse_no_sandbox(_context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
     if is_given:
         raise UsageProblem(
-            "--no-sandbox would have no effect: this version has no sandbox in dev mode.", remedy="Leave it out."
+            "--no-sandbox would have no effect: a parser is confined only with --sandbox.", remedy="Leave it out."
         )
 
 
@@ -104,6 +117,18 @@ casparian run advice.py sample.txt --contract stricter.json --param tz=Europe/Be
     metavar="DIR",
     help="Use the Python of this virtual environment (default: the one that runs casparian).",
 )
+@click.option(
+    "--sandbox",
+    "is_confined",
+    is_flag=True,
+    help="Run the parser confined as in production: no terminal, environment, network or files but the input.",
+)
+@click.option(
+    "--contained",
+    "is_confined_if_possible",
+    is_flag=True,
+    help="Run it like --sandbox, at any level that this machine has; the console does.",
+)
 @click.option("--no-sandbox", is_flag=True, hidden=True, callback=_refuse_no_sandbox, expose_value=False)
 @click.option("--raw", is_flag=True, help="Print every valid row as one line of JSON instead of tables.")
 @click.option(
@@ -124,14 +149,17 @@ def run(
     whatif: bool,
     force: bool,
     venv: Path | None,
+    is_confined: bool,
+    is_confined_if_possible: bool,
     raw: bool,
     is_proposing: bool,
 ) -> ExitCode:
     """Run a parser on files and show the first rows, the schema and the violations of each output.
 
     PARSER is a file, a directory, or NAME[@VERSION] of a registered parser. It runs in your environment and your
-    terminal: its output appears as it is printed, and breakpoint() works. Its contract is enforced if it has one. Exit 0
-    when everything was parsed, even with violations; exit 1 when the parser fails.
+    terminal, with your rights: its output appears as it is printed, and breakpoint() works. --sandbox confines it instead.
+    Its contract is enforced if it has one. Exit 0 when everything was parsed, even with violations; exit 1 when the parser
+    fails.
     """
     from casparian_app.devrun.parser import read_params, with_contracts
     from casparian_app.devrun.rows import Sink, read_target
@@ -158,8 +186,20 @@ def run(
             f"{cell(', '.join(foreign))}: from {cell(python)}. "
             "A registered parser can import only the standard library and pyarrow."
         )
+    if is_confined:
+        _require_sandbox()
+    elif not is_confined_if_possible and sys.stderr.isatty():  # a script reads `sandbox` under --json
+        app.say("The parser runs with your rights, without a sandbox; --sandbox confines it as in production.")
     session = _Session(
-        app, chosen, values, python, limit, sink, is_raw=raw, proposes_for=only_output if is_proposing else None
+        app,
+        chosen,
+        values,
+        python,
+        limit,
+        sink,
+        is_raw=raw,
+        is_confined=is_confined or is_confined_if_possible,
+        proposes_for=only_output if is_proposing else None,
     )
     with _own_stdout(app, is_needed=app.is_json or raw), _first_interrupt_is_the_parsers() as interrupts:
         try:
@@ -167,6 +207,14 @@ def run(
         finally:
             if sink is not None:
                 sink.discard()
+
+
+def _require_sandbox() -> None:
+    """Raise `NoSandboxHere` if guests get no sandbox on this machine."""
+    from casparian_app.measuring import measure_sandbox
+
+    if missing := measure_sandbox().missing["basic"]:
+        raise NoSandboxHere(missing)
 
 
 class _Session:
@@ -182,6 +230,7 @@ class _Session:
         sink: Sink | None,
         *,
         is_raw: bool,
+        is_confined: bool,
         proposes_for: str | None,
     ) -> None:
         from casparian_app.inferring import ContractInference
@@ -193,6 +242,7 @@ class _Session:
         self._limit = limit
         self._sink = sink
         self._is_raw = is_raw
+        self._is_confined = is_confined
         self._proposing = ContractInference(proposes_for) if proposes_for is not None else None
         self._runs: list[InputRun] = []
 
@@ -210,6 +260,7 @@ class _Session:
                 rows_shown=_ROWS_SHOWN,
                 on_rows=self._keep,
                 log=_TerminalLog(),
+                in_terminal=not self._is_confined,
             )
             if done.error is not None and interrupts:
                 raise KeyboardInterrupt
@@ -251,6 +302,8 @@ class _Session:
             print_run(app, done, self._parser.label)
         elif not app.is_json:
             app.say(f"{cell(done.path)}: {accounting(done)}")
+        if self._is_confined and not app.is_json:
+            app.say(f"{cell(done.path)}: sandbox level {done.sandbox}")
         if done.error is not None:
             for line in error_lines(done, is_verbose=app.is_verbose):
                 print(line, file=sys.stderr)

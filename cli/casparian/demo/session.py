@@ -50,6 +50,10 @@ class Place:
         return self.root / "home"
 
     @property
+    def config(self) -> Path:
+        return Home(self.home).config_file
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

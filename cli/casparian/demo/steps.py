@@ -17,7 +17,9 @@ from casparian.demo.fix_logs import Truth, generate
 from casparian.demo.fix_orders import OUTPUTS
 from casparian.demo.session import WORKERS, Narrator, Place, Session, aligned, cut, follow, running_daemon
 from casparian.shipped import bundled
+from casparian_app.measuring import measure_sandbox
 from casparian_protocol.home import Home
+from casparian_protocol.settings import SandboxSettings
 from casparian_protocol.wording import say_violation
 from casparian_shim.safe import scrub
 
@@ -123,6 +125,20 @@ class Story:
         noted = self._step("A home: the log of everything, the tables, the keys", ["init"])
         noted |= {"init": self._session.ask("init")}
         self._narrator.lines([str(self._place.home)])
+        noted |= {"sandbox": self._choose_sandbox()}
+
+    def _choose_sandbox(self) -> str:
+        """Lower the demo's own home to the sandbox level that this machine has; returns that level."""
+        machine = measure_sandbox()
+        level = f"Parsers run at sandbox level {machine.level} here."
+        wanted = SandboxSettings().minimum
+        if missing := machine.missing[wanted]:
+            text = self._place.config.read_text(encoding="utf-8")
+            lowered = text.replace(f'#minimum = "{wanted}"', f'minimum = "{machine.level}"')
+            self._place.config.write_text(lowered, encoding="utf-8")
+            level += f" The demo's home allows that; a home of yours would not, because the machine lacks {missing[0]}."
+        self._narrator.prose(level)
+        return machine.level
 
     def _sample_logs(self) -> None:
         noted = self._step("Sample logs of made-up venues, with faults planted in them")

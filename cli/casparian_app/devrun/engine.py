@@ -1,7 +1,8 @@
 """One input through one parser in dev mode: the worker's guest, stream and validation, with an observer instead of staging.
 
-The guest has the user's environment, terminal and process group, and no limits. Violations are counted, but quarantine policies
-are not applied. A fault of the parser is an `InputRun` with an error, never an exception.
+The guest has the user's environment, terminal and process group, and no limits; or, if asked for, limits and the sandbox of
+production. Violations are counted, but quarantine policies are not applied. A fault of the parser is an `InputRun` with an error,
+never an exception.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import secrets
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,8 +32,9 @@ from casparian_protocol.contract import (
 )
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, RecordAccounting
+from casparian_protocol.settings import LimitSettings
 from casparian_shim.frames import LogLevel, OutputKind, StreamCut
-from casparian_shim.frames.kinds import DEV, PRODUCTION, GuestJob
+from casparian_shim.frames.kinds import DEV, PRODUCTION, GuestJob, Hello
 from casparian_worker import (
     REJECT_REASON_COLUMN,
     ROW_INDEX_COLUMN,
@@ -60,7 +63,9 @@ from casparian_worker import (
     error_after_end,
     error_of_exception,
     error_of_report,
+    limits_from,
     rejected_batch,
+    scrubbed_variables,
     with_texts,
 )
 
@@ -251,7 +256,7 @@ def run_input(
     """Run a copy of the parser's bundle on one file. Returns the result; only errors of `on_rows` are raised.
 
     `log` gets the parser's log records as they arrive; without it they are dropped. With `in_terminal=False` the guest is
-    contained as in production: nothing that it prints is shown.
+    contained as in production, at the strongest level of this machine: what it prints is a log record.
     """
     began_s = time.monotonic()
     try:
@@ -281,6 +286,7 @@ def run_input(
         run.room.is_full,
         error,
         run.accounting,
+        run.level,
     )
 
 
@@ -297,6 +303,7 @@ class _Run:
     records: SourceRecords
     in_terminal: bool = True
     accounting: RecordAccounting | None = None
+    level: str = "none"
     counters: StreamCounters = field(default_factory=StreamCounters)
     consumers: dict[str, DevConsumer] = field(default_factory=dict)
 
@@ -327,6 +334,7 @@ class _Run:
             counters=self.counters,
             limits=None,
             records=self.records,
+            greet=partial(self._greeted, guest),
             rows_wanted=self.room.limit,
         )
         try:
@@ -347,6 +355,10 @@ class _Run:
                 raise Unaccounted(self.accounting.gap)
         return None
 
+    def _greeted(self, guest: Guest, hello: Hello) -> None:
+        guest.greeted(hello)
+        self.level = guest.level
+
     def _consumer(self, name: str) -> DevConsumer:
         if name not in self.consumers:
             contracts = self.parser.contracts
@@ -363,7 +375,7 @@ class _Run:
         return self.consumers[name]
 
     def _spec(self, params: Mapping[str, object], scratch: Path, bundle: Path) -> GuestSpec:
-        return GuestSpec(
+        spec = GuestSpec(
             job=GuestJob(
                 token=secrets.token_hex(16),
                 socket_fd=-1,
@@ -382,7 +394,17 @@ class _Run:
             directory=Path.cwd(),
             input_fd=self.source.descriptor,
             options=(),
-            is_contained=not self.in_terminal,
+            is_contained=False,
+        )
+        if self.in_terminal:
+            return spec
+        return replace(
+            spec,
+            variables=scrubbed_variables(scratch),
+            directory=scratch,
+            limits=limits_from(LimitSettings()),
+            options=("-I", "-B"),  # with `site`, which knows the packages of the user's environment
+            is_contained=True,
         )
 
 

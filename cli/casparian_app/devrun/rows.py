@@ -167,6 +167,8 @@ class InputRun:
     error: JobError | None
     #: None if the parser failed before its end, or reading stopped at the limit.
     records: RecordAccounting | None = None
+    #: The sandbox level of the guest.
+    sandbox: str = "none"
 
     @property
     def status(self) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from casparian_sentinel.sql.query_process import Ground, Order
 from casparian_sentinel.sql.second_look import objection
 from casparian_shim import process
-from casparian_shim.process import restrict
+from casparian_shim.sandbox.landlock import restrict
 
 if TYPE_CHECKING:
     import duckdb

@@ -54,7 +54,15 @@ def encode_end_of_stream() -> bytes:
 def encode_hello(hello: Hello) -> bytes:
     return _with_json(
         kinds.HELLO,
-        {"protocol": hello.protocol, "token": hello.token, "pid": hello.pid, "python": hello.python},
+        {
+            "protocol": hello.protocol,
+            "token": hello.token,
+            "pid": hello.pid,
+            "python": hello.python,
+            "sandbox": hello.sandbox,
+            "landlock_abi": hello.landlock_abi,
+            "sandbox_problem": hello.sandbox_problem[:_NAME_CHARACTERS_MAX],
+        },
     )
 
 
@@ -266,12 +274,15 @@ def _amount(place: Place, name: str, value: object) -> float:
 
 
 def _hello(place: Place, about: dict[str, object]) -> Hello:
-    _only(place, about, "protocol", "token", "pid", "python")
+    _only(place, about, "protocol", "token", "pid", "python", "sandbox", "landlock_abi", "sandbox_problem")
     return Hello(
         protocol=_count(place, "protocol", about.get("protocol"), INT32_MAX),
         token=_text(place, about, "token", _TOKEN_CHARACTERS_MAX),
         pid=_count(place, "pid", about.get("pid"), INT32_MAX),
         python=_text(place, about, "python", _NAME_CHARACTERS_MAX),
+        sandbox=_text(place, {"sandbox": "none"} | about, "sandbox", _NAME_CHARACTERS_MAX),
+        landlock_abi=_count(place, "landlock_abi", about.get("landlock_abi", 0), INT32_MAX),
+        sandbox_problem=_text(place, {"sandbox_problem": ""} | about, "sandbox_problem", _NAME_CHARACTERS_MAX),
     )
 
 

@@ -59,6 +59,11 @@ class Hello:
     token: str
     pid: int
     python: str
+    #: The level of the sandbox that is on, and the Landlock ABI version in it.
+    sandbox: str = "none"
+    landlock_abi: int = 0
+    #: Why the planned sandbox is not on; nothing was run then.
+    sandbox_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from casparian_protocol.home import Home
-from casparian_shim.process import abi_version
+from casparian_shim.sandbox.landlock import abi_version
 from tests.sentinel.sql.homes import published_home
 
 _MEMORY = 1024**3

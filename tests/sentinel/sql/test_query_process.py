@@ -16,7 +16,7 @@ import pytest
 from casparian_protocol.home import Home
 from casparian_sentinel.sql.ask import QueryFailed, ask
 from casparian_sentinel.sql.query_process import QueryProcess
-from casparian_shim.process import abi_version
+from casparian_shim.sandbox.landlock import abi_version
 from tests.ending import await_end
 from tests.sentinel.sql.homes import KNOWN, published_home, state_table
 

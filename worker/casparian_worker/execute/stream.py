@@ -22,6 +22,7 @@ from casparian_shim.frames import (
     Failure,
     Frame,
     FrameReader,
+    Hello,
     Log,
     LogLevel,
     OutputEnd,
@@ -157,9 +158,10 @@ class GuestStream:
         counters: StreamCounters,
         limits: LimitSettings | None,
         records: SourceRecords,
+        greet: Callable[[Hello], None],
         rows_wanted: int | None = None,
     ) -> None:
-        """`rows_wanted` stops after this many rows (dev mode); None reads to the end."""
+        """`greet` checks what a valid hello says. `rows_wanted` stops after this many rows (dev mode); None reads to the end."""
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
         self.reader = FrameReader(
             sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watchdog.has_ended
@@ -171,6 +173,7 @@ class GuestStream:
         self._log = log
         self._limits = limits
         self._arrow_limits = arrow_limits(limits)
+        self._greet = greet
         self._rows_wanted = rows_wanted
         self._schemas: dict[int, pa.Schema] = {}
         #: The latest schema message of each output, which is repeated whenever it continues after another.
@@ -188,6 +191,8 @@ class GuestStream:
             frame = self._next_frame()
             self.state.accept(frame, self.reader.offset)
             match frame:
+                case Hello():
+                    self._greet(frame)
                 case Batch(payload):
                     self._take(payload)
                     if self._rows_wanted is not None and self.counters.rows >= self._rows_wanted:

@@ -1,11 +1,12 @@
 """Guests: the processes that run parsers. They are started, limited, read and ended here, and never trusted.
 
 `spawner` is the interface of every way to start a guest, with the plain way, and a running guest until nothing of it is left.
-`children` knows this process's children and ends processes that a guest left behind. `launch` is the program that every guest
-starts as.
+`sandbox` finds out by trying what sandbox this machine offers, and checks that a guest has put it on. `children` knows this
+process's children and ends processes that a guest left behind. `launch` is the program that every guest starts as.
 """
 
 from casparian_worker.guest.children import GuestExit
+from casparian_worker.guest.sandbox import Level, Machine, SandboxTooWeak, probe, require_level
 from casparian_worker.guest.spawner import (
     BASE_ENVIRONMENT,
     ColdSpawner,
@@ -13,7 +14,6 @@ from casparian_worker.guest.spawner import (
     Guest,
     GuestLimits,
     GuestSpec,
-    Level,
     Spawner,
     StartTimeout,
     limits_from,
@@ -29,8 +29,12 @@ __all__ = [
     "GuestLimits",
     "GuestSpec",
     "Level",
+    "Machine",
+    "SandboxTooWeak",
     "Spawner",
     "StartTimeout",
     "limits_from",
+    "probe",
+    "require_level",
     "scrubbed_variables",
 ]

@@ -1,8 +1,8 @@
 """The first program of a guest: it limits itself, ties its life to the worker's, then becomes the shim.
 
-It is run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits as JSON>`. It uses only
-the standard library and can import nothing of the worker. The parser is not known yet, and rights given up here cannot be
-regained.
+It is run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits> <plan>`, the last two
+as JSON; or as `… launch.py <shim folder> probe`, which tries the layers of a sandbox instead. It uses only the standard library
+and can import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
 """
 
 import importlib.util
@@ -50,16 +50,6 @@ def _watch_parent(worker_pid: int) -> None:
     os._exit(_ORPHANED)
 
 
-def confine_signals() -> None:
-    """Restrict signals from this process to the guest's own children, if the kernel supports that."""
-    from casparian_shim.process import keep_signals_inside
-
-    try:
-        keep_signals_inside()
-    except OSError:  # a container may forbid it; the sentinel then replaces a worker that was stopped
-        return
-
-
 def limit(limits: dict[str, int]) -> None:
     """Set soft and hard limits that are given and not above the inherited ones."""
     kinds = {
@@ -90,22 +80,46 @@ def load_shim(folder: str) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    program, shim_folder, job_descriptor, worker_pid, limits = arguments
+    program, shim_folder, job_descriptor, *rest = arguments
     own_folder = os.path.dirname(os.path.abspath(program))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != own_folder]  # without -I it comes first
-    if worker_pid != "0":
-        die_with(int(worker_pid))
+    if job_descriptor == "probe":
+        load_shim(shim_folder)
+        from casparian_shim.sandbox import probe
+
+        return probe.main()
+    worker_pid, limits, planned = rest
     limit(json.loads(limits))
-    # Landlock and a system call filter belong here: after the limits, before anything of the parser is touched.
     load_shim(shim_folder)
     from casparian_shim import process
-    from casparian_shim.guest import main
 
-    is_contained = worker_pid != "0"
-    process.reset_signals(keep=() if is_contained else process.TERMINAL)
-    if is_contained:
-        confine_signals()
-    return main(["guest", job_descriptor])
+    if worker_pid == "0":  # `casparian run`: the user's own terminal, and no sandbox
+        process.reset_signals(keep=process.TERMINAL)
+        from casparian_shim.guest import main
+
+        return main(["guest", job_descriptor])
+    process.reset_signals()
+    return run_contained(job_descriptor, int(worker_pid), planned, shim_folder)
+
+
+def run_contained(job_descriptor: str, worker_pid: int, planned: str, shim_folder: str) -> int:
+    """Give up everything that the plan does not leave, then run the job."""
+    from dataclasses import replace
+
+    from casparian_shim.guest import main
+    from casparian_shim.sandbox.confine import Confinement, Plan, confine
+    from casparian_shim.sandbox.privileges import give_up
+
+    plan = Plan.from_json(planned)
+    plan = replace(plan, read=(*plan.read, shim_folder))
+    problem = ""
+    if plan.gives_up_rights:
+        try:
+            give_up(plan.scratch or None)
+        except OSError as refused:
+            problem = str(refused)
+    die_with(worker_pid)  # after a change of the user, which the kernel answers by forgetting it
+    return main(["guest", job_descriptor], Confinement(problem=problem) if problem else confine(plan))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The interface of every way to start a guest, the plain way (a new interpreter for each job), and a running guest.
 
 `Spawner.start(spec, environment)` returns a running `Guest`. The job determines the `GuestSpec`, and the assignment the
-`Environment` (what the guest may import), so that one worker serves parsers with different libraries. Warm and sandboxed guests
-would be further spawners. Limits that the kernel enforces are passed from here and set by `launch`, the program that a guest
-starts as; a stronger sandbox belongs there too, at the marked place.
+`Environment` (what the guest may import), so that one worker serves parsers with different libraries. Warm guests would be a
+further spawner. The limits and the plan of the sandbox are passed from here and put on by `launch`, the program that a guest
+starts as; `Guest.greeted` checks that they are on.
 
 A `Guest` can be read, stopped, and ended with everything that it left behind. `execute` reads its frames and judges why it ended.
 """
@@ -22,20 +22,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, Protocol
 
 import pyarrow as pa
 
-import casparian_shim
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.settings import LimitSettings
 from casparian_shim.frames import LogLevel
-from casparian_shim.frames.kinds import GuestJob
-from casparian_worker.guest import children, launch
+from casparian_shim.frames.kinds import GuestJob, Hello
+from casparian_shim.sandbox.confine import Plan
+from casparian_worker.guest import children
 from casparian_worker.guest.children import Child, GuestExit, end_orphans
+from casparian_worker.guest.sandbox import (
+    LAUNCH,
+    SHIM_FOLDER,
+    Level,
+    Machine,
+    NotConfined,
+    plan_for,
+    probe,
+    require_confined,
+)
 
-SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
-_LAUNCH = str(Path(launch.__file__))
 _ACCEPT_SECONDS = 5.0
 _OPEN_FILES = 256
 #: Threads before the parser's first line would make forks and limits unreliable; more than one arena costs address space.
@@ -59,8 +67,6 @@ _DRAIN_SECONDS = 0.2
 #: How long the remaining output in the pipes of an ended guest is read.
 _LAST_DRAIN_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
-#: The sandbox level of a guest, as leases and commits record it.
-Level = Literal["full", "strong", "basic", "none"]
 OnOutput = Callable[[LogLevel, bytes], None]
 
 
@@ -154,16 +160,20 @@ class Guest:
         self,
         child: Child,
         stream: socket.socket,
-        level: Level,
+        plan: Plan,
         *,
+        changes_user: bool = False,
         pipes: Mapping[IO[bytes], LogLevel],
         on_output: OnOutput,
         is_contained: bool,
     ) -> None:
         """`pipes` are read until the guest ends. A guest that is not contained keeps the user's terminal and its own children."""
         self.stream = stream
-        #: The actual sandbox level.
-        self.level = level
+        #: The level that the guest has put on, as it reported and as this process checked; "none" before its hello.
+        self.level: Level = "none"
+        self._plan = plan
+        self._changes_user = changes_user
+        self._status = _open_status(child.pid) if plan.has_filter else None
         self._child = child
         self._is_contained = is_contained
         self._exit: GuestExit | None = None
@@ -178,6 +188,15 @@ class Guest:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    def greeted(self, hello: Hello) -> None:
+        """Check the sandbox of a guest that has said hello. Raises `NotConfined` if it is not the one that was planned."""
+        status = ""
+        if self._status is not None:
+            status = self._status.read(_READ_BYTES).decode("utf-8", "replace")
+        elif self._plan.has_filter:
+            raise NotConfined("its status cannot be read")
+        self.level = require_confined(self._plan, self._changes_user, hello, status)
 
     def stop(self) -> None:
         """Ask the guest and its process group to end, and stop reading its stream. From any thread; does not wait."""
@@ -216,10 +235,20 @@ class Guest:
         self._exit = self._child.reap()
         end_orphans()
         self._is_ending.set()
+        if self._status is not None:
+            self._status.close()
         if self._drain is not None:
             self._drain.join()
         self.stream.close()
         return self._exit
+
+
+def _open_status(pid: int) -> IO[bytes] | None:
+    """The status of a process, opened at its start: a /proc that hides processes may hide it once it has given up rights."""
+    try:
+        return open(f"/proc/{pid}/status", "rb", buffering=0)
+    except OSError:
+        return None
 
 
 def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event, on_output: OnOutput) -> None:
@@ -253,7 +282,11 @@ class Spawner(Protocol):
 
     @property
     def level(self) -> Level:
-        """The actual sandbox level of its guests."""
+        """The sandbox level of its guests."""
+
+    @property
+    def machine(self) -> Machine:
+        """What its guests may use of this machine's sandbox."""
 
     def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
         """Start a guest, from any thread. The guest imports the parser only after it has said hello.
@@ -263,14 +296,23 @@ class Spawner(Protocol):
 
 
 class ColdSpawner:
-    """A new interpreter for each guest."""
+    """A new interpreter for each guest. It gets the strongest sandbox that `machine` offers."""
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        """`machine`: what guests may use of this machine, for tests; by default everything that it has."""
+        self._given = machine
+
+    @property
+    def machine(self) -> Machine:
+        return self._given if self._given is not None else probe()
 
     @property
     def level(self) -> Level:
-        """*basic* requires a system call filter; limits and a scrubbed environment alone count as *none*."""
-        return "none"
+        """*basic* requires a filter of system calls; limits and a scrubbed environment alone count as *none*."""
+        return self.machine.level
 
     def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
+        plan = self._plan(spec, environment)
         ours, theirs = _connected_pair()
         try:
             with theirs, children.nameless_file() as description:
@@ -285,12 +327,13 @@ class ColdSpawner:
                 inherited = [theirs.fileno(), description.fileno()]
                 if spec.input_fd is not None:
                     inherited.append(spec.input_fd)
-                started = _start(spec, environment.python, description.fileno(), inherited)
+                started = _start(spec, plan, environment.python, description.fileno(), inherited)
             pipes = {started.stdout: LogLevel.STDOUT, started.stderr: LogLevel.STDERR}
             return Guest(
                 started.child,
                 ours,
-                self.level,
+                plan,
+                changes_user=plan.gives_up_rights and self.machine.changes_user,
                 pipes={pipe: level for pipe, level in pipes.items() if pipe is not None},
                 on_output=on_output,
                 is_contained=spec.is_contained,
@@ -299,10 +342,30 @@ class ColdSpawner:
             ours.close()
             raise
 
+    def _plan(self, spec: GuestSpec, environment: Environment) -> Plan:
+        if not spec.is_contained:
+            return Plan()
+        job = spec.job
+        return plan_for(
+            self.machine,
+            read=(*environment.sys_paths, job.bundle_path, *job.context_paths.values()),
+            scratch=job.scratch_path,
+            inputs=() if spec.input_fd is None else (spec.input_fd,),
+        )
 
-def _start(spec: GuestSpec, python: str, description: int, inherited: list[int]) -> children.Started:
+
+def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited: list[int]) -> children.Started:
     worker_pid = str(os.getpid()) if spec.is_contained else "0"
-    command = [python, *spec.options, _LAUNCH, SHIM_FOLDER, str(description), worker_pid, spec.limits.to_json()]
+    command = [
+        python,
+        *spec.options,
+        LAUNCH,
+        SHIM_FOLDER,
+        str(description),
+        worker_pid,
+        spec.limits.to_json(),
+        plan.to_json(),
+    ]
     if spec.is_contained:
         return children.start(
             lambda: subprocess.Popen(

@@ -19,13 +19,13 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 
 from casparian_protocol.contract import Contract, QuarantinePolicy, cascade
-from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, Manifest, RecordAccounting, StagedFile
 from casparian_protocol.jobs.kinds import ParseBriefing, ParseWork
 from casparian_protocol.parsers import read_metadata, source_text
 from casparian_protocol.settings import Settings
 from casparian_shim.frames import LogLevel, StreamCut
-from casparian_shim.frames.kinds import GuestJob
+from casparian_shim.frames.kinds import GuestJob, Hello
 from casparian_worker.discovery.files import path_os
 from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
 from casparian_worker.execute.files import InputUnreadable, JobLog, Origin, Source, held_scratch, joblog_path
@@ -45,9 +45,11 @@ from casparian_worker.execute.stream import GuestStream, Watchdog, arrow_limits,
 from casparian_worker.guest import (
     BASE_ENVIRONMENT,
     Environment,
+    Guest,
     GuestSpec,
     Level,
     limits_from,
+    require_level,
     scrubbed_variables,
 )
 from casparian_worker.sinks import Lineage, ParquetStaging, WriterSettings
@@ -56,18 +58,6 @@ from casparian_worker.staging import StagingDirectory
 _FIRST_LINE_CHARACTERS = 100
 #: The limit for the waiting rows of all outputs of an attempt together.
 _ROW_GROUPS_BYTES = 128 * 1024 * 1024
-
-
-class SandboxTooWeak(CasparianError):
-    """The settings require a stronger sandbox than guests have."""
-
-    code = ErrorCode.SANDBOX_UNAVAILABLE
-
-    def __init__(self, level: str, minimum: str) -> None:
-        super().__init__(
-            f"Guests run at sandbox level {level}, and sandbox.minimum is {minimum}.",
-            remedy='Set sandbox.minimum = "none" in config.toml: this version has no stronger level.',
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +159,7 @@ class _Attempt:
 
     def _parse(self, log: JobLog) -> Outcome:
         context, task = self.context, self.task
-        level, minimum = context.spawner.level, context.settings.sandbox.minimum
-        if minimum == "basic" and level == "none":
-            raise SandboxTooWeak(level, minimum)
+        require_level(context.settings.sandbox.minimum, context.spawner.machine)
         self.stop.check()
         self.source = Source(path_os(task.work.input.path), follow_links=context.follow_links)
         self.source.expect(task.work.input.content_hash)
@@ -201,7 +189,6 @@ class _Attempt:
         began_s, limits = time.monotonic(), self.context.settings.limits
         spec = self._guest_spec(scratch)
         guest = self.context.spawner.start(spec, self.task.environment, log.write_raw)
-        self.level = guest.level
         try:
             self.stop.attach(guest)
             self.on_started(guest.pid)
@@ -222,6 +209,7 @@ class _Attempt:
                 counters=self.counters,
                 limits=limits,
                 records=self.records,
+                greet=partial(self._greeted, guest),
             )
             try:
                 failure = stream.read()
@@ -239,6 +227,10 @@ class _Attempt:
             self.stop.detach()
             guest.end()
             self.guest_seconds = time.monotonic() - began_s
+
+    def _greeted(self, guest: Guest, hello: Hello) -> None:
+        guest.greeted(hello)
+        self.level = guest.level
 
     def _guest_spec(self, scratch: Path) -> GuestSpec:
         assert self.source is not None

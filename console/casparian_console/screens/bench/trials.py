@@ -107,7 +107,7 @@ class Trial:
 
     @property
     def command(self) -> RunCommand:
-        return RunCommand(self.tag, ("run", self.target, self.input, "--json"))
+        return RunCommand(self.tag, ("run", self.target, self.input, "--json", "--contained"))
 
     @property
     def is_running(self) -> bool:

@@ -1,0 +1,104 @@
+"""What a guest may do, as its worker planned it, and how it gives up the rest.
+
+`Plan` is written by the worker and read by `launch`. `confine` puts Landlock and the filter of system calls on this process, for
+good, and says what is on. Levels: *strong* has both, *basic* has the filter, *none* has neither.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from casparian_shim.sandbox import landlock, seccomp
+from casparian_shim.sandbox.syscalls import architecture
+
+#: From the weakest to the strongest.
+LEVELS: tuple[Literal["none", "basic", "strong"], ...] = ("none", "basic", "strong")
+_TRUNCATE_SINCE_ABI = 3
+
+#: What Python and the usual libraries read: shared libraries, time zones, the size of the machine. Nothing of its users.
+_SYSTEM = (
+    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/mime.types",
+    "/etc/apache2/mime.types", "/usr/share/zoneinfo", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero",
+    "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/sys/devices/system/cpu", "/sys/fs/cgroup",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The layers to put on, and what remains allowed."""
+
+    #: The newest Landlock ABI version whose rights are used; 0: no Landlock.
+    landlock_abi: int = 0
+    has_filter: bool = False
+    gives_up_rights: bool = False
+    #: Files and directories to read, in addition to the interpreter and the system's libraries.
+    read: tuple[str, ...] = ()
+    #: The directory to write.
+    scratch: str = ""
+    #: Inherited descriptors of files that may be opened again by name.
+    inputs: tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        raw = json.loads(text)
+        for name in ("read", "inputs"):
+            raw[name] = tuple(raw[name])
+        return cls(**raw)
+
+    @property
+    def level(self) -> str:
+        return "none" if not self.has_filter else "strong" if self.landlock_abi else "basic"
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What is on in a guest. With a problem, some layer of the plan is not, and nothing may be run."""
+
+    level: str = "none"
+    landlock_abi: int = 0
+    problem: str = ""
+
+
+def confine(plan: Plan) -> Confinement:
+    """Put the layers on; returns what is on. Never raises for what the kernel refuses."""
+    abi, has_filter = 0, False
+    try:
+        if plan.landlock_abi:
+            abi = _put_on_landlock(plan)
+        if plan.has_filter:
+            _put_on_filter(abi)
+            has_filter = True
+    except OSError as refused:
+        return Confinement(problem=str(refused))
+    on = Plan(landlock_abi=abi, has_filter=has_filter)
+    if on.level != plan.level:
+        return Confinement(on.level, abi, "this kernel has no Landlock")
+    return Confinement(on.level, abi)
+
+
+def _put_on_landlock(plan: Plan) -> int:
+    # A rule is on an object in memory: the kernel makes a new one for this directory unless it stays open.
+    own = os.open(f"/proc/{os.getpid()}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    read = [*_interpreter(), *_SYSTEM, *plan.read]
+    write = ["/dev/null", *([plan.scratch] if plan.scratch else [])]
+    return landlock.restrict([*read, own, *plan.inputs], write, abi=plan.landlock_abi)
+
+
+def _interpreter() -> set[str]:
+    """The directories of the running interpreter; with `site`, those of its environment too."""
+    library = os.path.dirname(os.path.abspath(os.__file__))
+    return {library, os.path.join(sys.base_prefix, "lib"), *(path for path in sys.path if os.path.isabs(path))}
+
+
+def _put_on_filter(landlock_abi: int) -> None:
+    machine = os.uname().machine
+    known = architecture(machine)
+    if known is None:
+        raise OSError(f"seccomp: no filter is known for {machine}")
+    covers_truncating = not 0 < landlock_abi < _TRUNCATE_SINCE_ABI
+    seccomp.load(seccomp.filter_for(known, os.getpid(), truncates_by_path=covers_truncating))
