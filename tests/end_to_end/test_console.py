@@ -34,10 +34,9 @@ def screen(daemon: World) -> Iterator[Screen]:
         yield screen
 
 
-def test_it_is_live_within_two_seconds_and_tells_what_is_there(screen: Screen) -> None:
-    took = screen.wait("live @")
+def test_it_is_soon_live_and_tells_what_is_there(screen: Screen) -> None:
+    screen.wait("live @")
     screen.wait(lambda text: "1 complete" in text and "1 quarantined" in text)
-    assert took < 4.0  # two on a machine that does nothing else
     assert len(screen.lines()) == 40
 
 

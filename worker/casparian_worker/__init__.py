@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from casparian_worker.execute.run import CancelToken, Failed, Outcome, StreamCounters, WorkerContext
     from casparian_worker.execute.stream import GuestStream, TextLog, Watchdog, error_after_cut, error_after_end
     from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec, limits_from, scrubbed_variables
-    from casparian_worker.guest.sandbox import Machine
     from casparian_worker.guest.sandbox import probe as probe_sandbox
     from casparian_worker.kinds.parse import ParseTask
     from casparian_worker.kinds.parse import execute as execute_task
@@ -89,7 +88,6 @@ __all__ = [
     "Layout",
     "Lineage",
     "Log",
-    "Machine",
     "Origin",
     "Outcome",
     "ParseTask",
@@ -165,7 +163,7 @@ _NAMES = {
     "casparian_worker.execute.run": "CancelToken Failed Outcome StreamCounters WorkerContext",
     "casparian_worker.execute.stream": "error_after_cut error_after_end GuestStream TextLog Watchdog",
     "casparian_worker.guest": "ColdSpawner Environment Guest GuestSpec limits_from scrubbed_variables",
-    "casparian_worker.guest.sandbox": "Machine probe_sandbox=probe",
+    "casparian_worker.guest.sandbox": "probe_sandbox=probe",
     "casparian_worker.kinds.parse": "execute_task=execute ParseTask",
     "casparian_worker.reproduce": "PublishedFile RecordedJob reproduce_job=reproduce Reproduction",
     "casparian_worker.sinks": "Lineage",
