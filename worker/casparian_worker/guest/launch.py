@@ -1,8 +1,9 @@
 """The first program of a guest: it limits itself, ties its life to the worker's, then becomes the shim.
 
 It is run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits> <plan>`, the last two
-as JSON; or as `… launch.py <shim folder> probe`, which tries the layers of a sandbox instead. It uses only the standard library
-and can import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
+as JSON; or as `… launch.py <shim folder> probe`, which tries the layers of a sandbox instead; or as `… launch.py <shim folder>
+warm <control descriptor> <worker pid> <import paths>`, a process that forks guests. It uses only the standard library and can
+import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
 """
 
 import importlib.util
@@ -88,6 +89,9 @@ def run(arguments: list[str]) -> int:
         from casparian_shim.sandbox import probe
 
         return probe.main()
+    if job_descriptor == "warm":
+        control, worker_pid, sys_paths = rest
+        return run_warm(int(control), int(worker_pid), json.loads(sys_paths), shim_folder)
     worker_pid, limits, planned = rest
     limit(json.loads(limits))
     load_shim(shim_folder)
@@ -100,6 +104,24 @@ def run(arguments: list[str]) -> int:
         return main(["guest", job_descriptor])
     process.reset_signals()
     return run_contained(job_descriptor, int(worker_pid), planned, shim_folder)
+
+
+def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: str) -> int:
+    """Fork guests until the worker ends or wants no more. Each limits and confines itself as a guest that starts by itself."""
+    load_shim(shim_folder)
+    from casparian_shim import process, warm
+    from casparian_shim.sandbox import confine, privileges  # noqa: F401 - for the guests
+
+    process.reset_signals()
+    die_with(worker_pid)
+    privileges.hide()
+    own_pid = os.getpid()
+
+    def run_guest(order: warm.Order) -> int:
+        limit(json.loads(order.limits))
+        return flushed(run_contained(str(warm.DESCRIPTION), own_pid, order.plan, shim_folder))
+
+    return warm.serve(control, sys_paths, run_guest)
 
 
 def run_contained(job_descriptor: str, worker_pid: int, planned: str, shim_folder: str) -> int:
@@ -122,10 +144,14 @@ def run_contained(job_descriptor: str, worker_pid: int, planned: str, shim_folde
     return main(["guest", job_descriptor], Confinement(problem=problem) if problem else confine(plan))
 
 
-if __name__ == "__main__":
-    status = run(sys.argv)
+def flushed(status: int) -> int:
+    """Write what is still in the buffers of stdout and stderr; returns `status`."""
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # the sideband is closed
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(status)  # threads a parser left behind must not keep a finished job alive
+    return status
+
+
+if __name__ == "__main__":
+    os._exit(flushed(run(sys.argv)))  # threads a parser left behind must not keep a finished job alive
