@@ -25,8 +25,9 @@ from casparian_shim.guest import TRANSIENT
 #: The descriptors of a forked guest, in the order in which an order brings them: the numbers are the same in every guest.
 STDOUT, STDERR, DESCRIPTION, CONNECTION, INPUT = DESCRIPTORS = (1, 2, 3, 4, 5)
 MESSAGE_BYTES = 128 * 1024
+#: Where descriptors are put aside: nothing is open from there on.
 _ABOVE = 64
-_CLOSED_TO = 1024
+_CLOSED_TO = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,9 @@ def _answer(control: socket.socket, said: Mapping[str, object]) -> None:
     control.send(json.dumps(said).encode())
 
 
-def _obey(asked: dict[str, Any], descriptors: Sequence[int], is_cut: bool, run: Callable[[Order], int]) -> dict[str, object]:
+def _obey(
+    asked: dict[str, Any], descriptors: Sequence[int], is_cut: bool, run: Callable[[Order], int]
+) -> dict[str, object]:
     try:
         if "reap" in asked:
             _pid, status, usage = os.wait4(asked["reap"], 0)
@@ -154,10 +157,8 @@ def _become_guest(order: Order, descriptors: Sequence[int], run: Callable[[Order
 
 def _keep_only(descriptors: Sequence[int]) -> None:
     """Give the descriptors their numbers, and close everything else: the worker's orders, and what belongs to other jobs."""
-    import fcntl
-
-    empty = os.open(os.devnull, os.O_RDONLY)
-    aside = [fcntl.fcntl(each, fcntl.F_DUPFD, _ABOVE) for each in (empty, *descriptors)]
+    given = (os.open(os.devnull, os.O_RDONLY), *descriptors)
+    aside = [os.dup2(each, _ABOVE + place) for place, each in enumerate(given)]
     for source, number in zip(aside, (0, *DESCRIPTORS), strict=True):
         os.dup2(source, number)
     os.closerange(max(DESCRIPTORS) + 1, _CLOSED_TO)

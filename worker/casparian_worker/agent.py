@@ -37,7 +37,7 @@ from casparian_worker.connection import DEFAULT_WAIT_SECONDS, Contact, WorkerBus
 from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
 from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.execute.files import Housekeeping
-from casparian_worker.guest import ColdSpawner, Level, Spawner, WarmSpawner
+from casparian_worker.guest import Level, spawner_for
 from casparian_worker.leases import LeaseTable
 from casparian_worker.reports import SinkReports, UsageMeter
 from casparian_worker.slots import Attempt, JobRunner, Result, Slots, Syncer
@@ -106,8 +106,7 @@ class Agent:
         self._settings = settings
         self._options = options
         self._sinks = SinkReports(time.time_ns() // 1000)
-        spawner: Spawner = WarmSpawner(settings.warm) if settings.warm.enabled else ColdSpawner()
-        self._context = WorkerContext(home, settings, spawner, meters=self._sinks.meters)
+        self._context = WorkerContext(home, settings, spawner_for(settings.warm), meters=self._sinks.meters)
         liveness = settings.liveness
         self._table = LeaseTable(
             options.hello(self._context.spawner.level),

@@ -20,7 +20,7 @@ from casparian_worker.guest.spawner import (
     limits_from,
     scrubbed_variables,
 )
-from casparian_worker.guest.warm import WarmSpawner
+from casparian_worker.guest.warm import WarmSpawner, spawner_for
 
 __all__ = [
     "BASE_ENVIRONMENT",
@@ -40,4 +40,5 @@ __all__ = [
     "probe",
     "require_level",
     "scrubbed_variables",
+    "spawner_for",
 ]

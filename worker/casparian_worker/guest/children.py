@@ -224,7 +224,7 @@ def _send(pid: int, number: signal.Signals, to_group: bool) -> bool:
 
 
 def reap(self) -> GuestExit:
-        """Wait for its end. Raises `GuestStatusLost` if its status is lost."""
+    """Wait for its end. Raises `GuestStatusLost` if its status is lost."""
 
 
 @dataclass(frozen=True, slots=True)

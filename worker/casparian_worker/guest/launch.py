@@ -17,13 +17,12 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SIGKILL = 9
 #: The time that a guest which ignores SIGXCPU has left.
 _CPU_GRACE_SECONDS = 2
-_ORPHANED = 3
 #: How often a guest checks that its worker is alive, if the kernel does not end the guest.
 _LOOK_SECONDS = 1.0
 
 
 def die_with(worker_pid: int) -> None:
-    """End this process when the thread that started it ends, and gain no privileges in programs it starts.
+    """Kill this process when the thread that started it ends, and gain no privileges in programs it starts.
 
     If the kernel has no `prctl` (macOS), a thread checks each second whether the worker is still the parent.
     """
@@ -40,7 +39,7 @@ def die_with(worker_pid: int) -> None:
             if prctl(option, argument, 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), f"prctl {option}")
     if os.getppid() != worker_pid:  # it ended before the kernel knew of this process
-        os._exit(_ORPHANED)
+        os.kill(os.getpid(), _SIGKILL)
 
 
 def _watch_parent(worker_pid: int) -> None:
@@ -48,7 +47,7 @@ def _watch_parent(worker_pid: int) -> None:
 
     while os.getppid() == worker_pid:
         time.sleep(_LOOK_SECONDS)
-    os._exit(_ORPHANED)
+    os.kill(os.getpid(), _SIGKILL)
 
 
 def limit(limits: dict[str, int]) -> None:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from casparian_protocol.settings import WarmSettings
@@ -31,17 +32,20 @@ from casparian_worker.guest import children
 from casparian_worker.guest.children import GuestExit, GuestStatusLost, PidfdChild
 from casparian_worker.guest.sandbox import LAUNCH, SHIM_FOLDER, Level, Machine
 from casparian_worker.guest.spawner import (
-    QUIET_LIBRARIES,
     ColdSpawner,
     Environment,
     Guest,
     GuestSpec,
     OnOutput,
+    Spawner,
     connected_pair,
+    scrubbed_variables,
 )
 
 logger = logging.getLogger(__name__)
 
+#: Home and scratch of a process that has neither; each guest gets its own.
+_NOWHERE = Path("/nonexistent")
 _OPTIONS = ("-I", "-S", "-B")
 #: Two busy cores load libraries slowly; a job waits no longer than this before it gets a cold guest.
 _READY_SECONDS = 15.0
@@ -181,7 +185,7 @@ def _popen(environment: Environment, control: int) -> subprocess.Popen[bytes]:
             str(os.getpid()),
             json.dumps(environment.sys_paths),
         ],
-        env={"PATH": os.defpath, "LANG": "C.UTF-8", "TZ": "UTC", **QUIET_LIBRARIES},
+        env=scrubbed_variables(_NOWHERE),
         cwd="/",
         pass_fds=[control],
         stdin=subprocess.DEVNULL,
@@ -198,6 +202,11 @@ def _inherited(pid: int) -> GuestExit:
         return children.reap(pid)
     except GuestStatusLost:
         return GuestExit(-signal.SIGKILL, 0.0, 0)
+
+
+def spawner_for(settings: WarmSettings) -> Spawner:
+    """The way to start guests that the settings ask for."""
+    return WarmSpawner(settings) if settings.enabled else ColdSpawner()
 
 
 class WarmSpawner:
@@ -282,9 +291,7 @@ class WarmSpawner:
                 reading_fd, writing_fd = os.pipe()
                 pipes[ours.enter_context(os.fdopen(reading_fd, "rb", buffering=0))] = level
                 writing.append(theirs.enter_context(os.fdopen(writing_fd, "wb", buffering=0)).fileno())
-            job = replace(
-                spec.job, socket_fd=warm.CONNECTION, input_fd=warm.INPUT, sys_paths=environment.sys_paths
-            )
+            job = replace(spec.job, socket_fd=warm.CONNECTION, input_fd=warm.INPUT, sys_paths=environment.sys_paths)
             description.write(job.to_json())
             description.seek(0)
             order = warm.Order(str(spec.directory), dict(spec.variables), spec.limits.to_json(), plan.to_json())
