@@ -26,10 +26,10 @@ from bench.data import (
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
 from bench.world import (
     casparian,
-    descendants_cpu_seconds_of,
     cpu_seconds,
     cpu_seconds_of,
     daemon,
+    descendants_cpu_seconds_of,
     new_home,
     peak_rss_bytes,
     register,
@@ -114,7 +114,9 @@ def _prepare_tiny_files(setting: Setting) -> Sequence[Case]:
     parser = write_tiny_parser(setting.scratch / "parser")
 
     def ours(folder: Path, count: int, settings: str = "") -> Sample:
-        return _tiny_sample(count, process(Path(mkdtemp(dir=setting.scratch)), parser, "tiny", folder, "tiny", settings))
+        return _tiny_sample(
+            count, process(Path(mkdtemp(dir=setting.scratch)), parser, "tiny", folder, "tiny", settings)
+        )
 
     def others(way: str, count: int) -> Sample:
         given = {"way": way, "inputs": str(inputs), "out": mkdtemp(dir=setting.scratch), "files": count}

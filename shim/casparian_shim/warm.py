@@ -1,9 +1,9 @@
 """The warm process: it loads what every guest needs, then forks one guest for each order of its worker.
 
-Parsers never run in it. `serve` answers one message at a time over a socket of packets: a *fork* with the guest's descriptors, and
-a *reap*. A guest that has ended stays a zombie until its worker asks for its status, so that its process id cannot come to mean
-another process. `launch` says how a forked process limits and confines itself, and then runs the job; it is what it does when a
-guest starts by itself.
+Parsers never run in it. `serve` answers one message at a time over a socket of packets: a *fork* with the guest's descriptors,
+and a *reap*. A guest that has ended stays a zombie until its worker asks for its status, so that its process id cannot come to
+mean another process. `launch` says how a forked process limits and confines itself and runs the job: as a guest that starts by
+itself does.
 
 A fork copies one thread and everything that is open. Therefore `serve` refuses to work with a second thread or a descriptor of
 which it does not know, and a guest keeps only `DESCRIPTORS`. What it also copies is the layout of memory and the seed of `hash`:
@@ -47,12 +47,12 @@ def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]
     """Load, say so, and fork until the worker closes its end. `run` is called in the forked process; returns its exit status."""
     with socket.socket(fileno=control_fd) as control:
         try:
-            warm_up(sys_paths)
+            modules = warm_up(sys_paths)
             _require_quiet(control_fd)
         except Exception as problem:  # noqa: BLE001 - whatever it is, guests start without this process
             _answer(control, {"problem": f"{type(problem).__name__}: {problem}"})
             return 1
-        _answer(control, {"resident": resident_bytes()})
+        _answer(control, {"resident": resident_bytes(), "modules": sorted(modules)})
         while True:
             try:
                 data, descriptors, flags, _sender = socket.recv_fds(control, MESSAGE_BYTES, len(DESCRIPTORS))
@@ -63,24 +63,33 @@ def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]
             _answer(control, _obey(json.loads(data), descriptors, bool(flags & socket.MSG_CTRUNC), run))
 
 
-def warm_up(sys_paths: Sequence[str]) -> None:
-    """Import what a guest imports before its parser, not more: what is imported already cannot be the parser's own module."""
+def warm_up(sys_paths: Sequence[str]) -> set[str]:
+    """Import what a guest imports before its parser, and the library of parsers, and use Arrow once.
+
+    Returns the names of packages and modules that a guest which starts by itself has not imported when it imports its parser. A
+    module of the parser with such a name would not be found in a forked guest.
+    """
     sys.path.extend(path for path in sys_paths if path not in sys.path)
+    import pyarrow as pa
+
     import casparian_shim.context
     import casparian_shim.emitting
     import casparian_shim.process
     import casparian_shim.readers.feed
     import casparian_shim.readers.tape
-    import casparian_shim.running  # noqa: F401
-    import pyarrow as pa
+    import casparian_shim.running
 
     batch = pa.record_batch([pa.array([1]), pa.array(["a"])], names=["number", "text"])  # the first use is the dear one
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
+    before = set(sys.modules)
+    for name in casparian_shim.__all__:
+        getattr(casparian_shim, name)
     del batch, sink, writer
     gc.collect()
     gc.freeze()  # a collection in a guest would copy every page that holds an object
+    return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow"}
 
 
 def _require_quiet(control_fd: int) -> None:

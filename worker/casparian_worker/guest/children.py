@@ -164,9 +164,8 @@ class PidfdChild:
     def signal(self, number: signal.Signals) -> None:
         """The leader is not reaped yet, so the group's number still belongs to it."""
         with self._lock:
-            if self._exit is None:
-                if not _send(self.pid, number, self._leads_group):  # just forked, it does not lead its group yet
-                    _send(self.pid, number, False)
+            if self._exit is None and not _send(self.pid, number, self._leads_group):
+                _send(self.pid, number, False)  # just forked, it does not lead its group yet
 
     def reap(self) -> GuestExit:
         self.wait(_FOR_EVER_SECONDS)
@@ -215,136 +214,12 @@ _FOR_EVER_SECONDS = 86_400.0
 
 
 def _send(pid: int, number: signal.Signals, to_group: bool) -> bool:
-    """Returns whether there was somebody to get it."""
+    """Send a signal; returns whether there was somebody to get it."""
     try:
         (os.killpg if to_group else os.kill)(pid, number)
     except (ProcessLookupError, PermissionError):  # gone, or a group that holds only zombies
         return False
     return True
-
-
-def reap(self) -> GuestExit:
-    """Wait for its end. Raises `GuestStatusLost` if its status is lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A new child, and its pipes if it has any."""
-
-    child: Child
-    stdin: IO[bytes] | None
-    stdout: IO[bytes] | None
-    stderr: IO[bytes] | None
-
-
-def start(popen: Callable[[], subprocess.Popen[bytes]], *, leads_group: bool = True) -> Started:
-    """Start a child in the thread for that, so that it is never mistaken for an orphan."""
-    return _starter.submit(_start, popen, leads_group).result()
-
-
-def _start(popen: Callable[[], subprocess.Popen[bytes]], leads_group: bool) -> Started:
-    with _lock:
-        process = popen()
-        _ours.add(process.pid)
-    process.returncode = 0  # this module reaps it; a garbage-collected Popen must not
-    try:
-        child = _child_of(process.pid, leads_group)
-    except BaseException:  # no thread could be started to wait for it
-        _send(process.pid, signal.SIGKILL, leads_group)
-        reap(process.pid)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-        raise
-    return Started(child, process.stdin, process.stdout, process.stderr)
-
-
-def _child_of(pid: int, leads_group: bool) -> Child:
-    pidfd_open = getattr(os, "pidfd_open", None)
-    if pidfd_open is not None:
-        with suppress(OSError):  # an old kernel, or a container that forbids it
-            return PidfdChild(pid, pidfd_open(pid), leads_group)
-    return WatchedChild(pid, leads_group)
-
-
-class PidfdChild:
-    """A child behind a descriptor that always refers to this process and never to another one."""
-
-    def __init__(
-        self, pid: int, pidfd: int, leads_group: bool, reaped: Callable[[int], GuestExit] | None = None
-    ) -> None:
-        """`reaped` reaps the child of another process, after it has ended."""
-        self.pid = pid
-        self._pidfd = pidfd
-        self._leads_group = leads_group
-        self._reaped = reaped or reap
-        self._lock = threading.Lock()
-        self._exit: GuestExit | None = None
-
-    def wait(self, timeout_seconds: float) -> bool:
-        if self._exit is not None:
-            return True
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        return bool(poll.poll(max(0.0, timeout_seconds) * 1000))
-
-    def signal(self, number: signal.Signals) -> None:
-        """The leader is not reaped yet, so the group's number still belongs to it."""
-        with self._lock:
-            if self._exit is None:
-                if not _send(self.pid, number, self._leads_group):  # just forked, it does not lead its group yet
-                    _send(self.pid, number, False)
-
-    def reap(self) -> GuestExit:
-        self.wait(_FOR_EVER_SECONDS)
-        with self._lock:
-            if self._exit is None:
-                self._exit = self._reaped(self.pid)
-                os.close(self._pidfd)
-        return self._exit
-
-
-class WatchedChild:
-    """A child with a thread that waits for it, for systems without process descriptors (macOS, kernels before 5.3).
-
-    It is reaped as soon as it ends. Its group may be signalled after that; the kernel refuses once the group is empty.
-    """
-
-    def __init__(self, pid: int, leads_group: bool) -> None:
-        self.pid = pid
-        self._leads_group = leads_group
-        self._has_ended = threading.Event()
-        self._exit: GuestExit | None = None
-        threading.Thread(target=self._watch, name=f"waits-for-{pid}", daemon=True).start()
-
-    def _watch(self) -> None:
-        try:
-            self._exit = reap(self.pid)
-        except GuestStatusLost:  # `reap` raises it
-            self._exit = None
-        self._has_ended.set()
-
-    def wait(self, timeout_seconds: float) -> bool:
-        return self._has_ended.wait(timeout_seconds)
-
-    def signal(self, number: signal.Signals) -> None:
-        if self._leads_group or not self._has_ended.is_set():
-            _send(self.pid, number, self._leads_group)
-
-    def reap(self) -> GuestExit:
-        self._has_ended.wait()
-        if self._exit is None:
-            raise GuestStatusLost(self.pid)
-        return self._exit
-
-
-_FOR_EVER_SECONDS = 86_400.0
-
-
-def _send(pid: int, number: signal.Signals, to_group: bool) -> None:
-    # Gone, or a group that holds only zombies.
-    with suppress(ProcessLookupError, PermissionError):
-        (os.killpg if to_group else os.kill)(pid, number)
 
 
 def reap(pid: int) -> GuestExit:

@@ -1,12 +1,11 @@
 """The quick way to start a guest: a warm process for each environment, which forks a guest for each job.
 
-`WarmProcess` is the worker's side of `casparian_shim.warm`: one message, one answer, under a lock. `WarmSpawner` keeps one, replaces
-it when it is old, idle, grown or dead, and starts guests the plain way when there is none. A guest is the same on both ways: the
-same program limits and confines it, and the same `Guest` ends it. Only its status comes from the process that forked it; if that one
-is gone, the kernel has killed its guests too, and their jobs fail as jobs of killed guests do.
+`WarmProcess` is the worker's side of `casparian_shim.warm`: one message, one answer, under a lock. `WarmSpawner` keeps one,
+replaces it when it is old, idle, grown or dead, and starts guests the plain way when there is none. A guest is the same on both
+ways: the same program limits and confines it, and the same `Guest` ends it. Only its status comes from the process that forked
+it; if that one is gone, the kernel has killed its guests too, and their jobs fail as jobs of killed guests do.
 
-Only environments without a lock file are warmed: what a lock file names is not Casparian's code, and nothing may run unconfined that
-is not.
+Only environments without a lock file are warmed: what a lock file names is not Casparian's code, and runs confined only.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from casparian_protocol.settings import WarmSettings
 from casparian_shim import warm
@@ -81,7 +80,10 @@ class WarmProcess:
         self.pid = self._child.pid
         with self._lock:
             try:
-                self._first_bytes = self._bytes = int(self._answer(_READY_SECONDS)["resident"])
+                told = self._answer(_READY_SECONDS)
+                self._first_bytes = self._bytes = int(told["resident"])
+                #: Modules that a cold guest would not have imported before its parser.
+                self.modules = frozenset(map(str, told["modules"]))
             except BaseException:
                 self._end(is_killed=True)
                 raise
@@ -197,7 +199,7 @@ def _popen(environment: Environment, control: int) -> subprocess.Popen[bytes]:
 
 
 def _inherited(pid: int) -> GuestExit:
-    """How a guest ended whose warm process is gone: it was killed with it, and this process is its parent if it adopts orphans."""
+    """How a guest ended that was killed with its warm process. This process is its parent now if it adopts orphans."""
     try:
         return children.reap(pid)
     except GuestStatusLost:
@@ -235,7 +237,7 @@ class WarmSpawner:
             try:
                 with self._lock:
                     process = self._process_for(environment)
-                if process is None:
+                if process is None or _has_namesake(spec, process.modules):
                     break
                 guest = self._start(process, spec, environment, on_output)
                 self._told = ""
@@ -285,7 +287,7 @@ class WarmSpawner:
             ours.enter_context(stream)
             theirs.enter_context(connection)
             description = theirs.enter_context(children.nameless_file())
-            pipes = {}
+            pipes: dict[IO[bytes], LogLevel] = {}
             writing = []
             for level in (LogLevel.STDOUT, LogLevel.STDERR):
                 reading_fd, writing_fd = os.pipe()
@@ -332,6 +334,14 @@ def _can_be_forked(spec: GuestSpec, environment: Environment) -> bool:
         and not environment.digest
         and _has_pidfd()
     )
+
+
+def _has_namesake(spec: GuestSpec, modules: frozenset[str]) -> bool:
+    """Whether the parser's directory has a module with the name of one of these; a cold guest imports the parser's."""
+    try:
+        return any(name.partition(".")[0] in modules for name in os.listdir(spec.job.bundle_path))
+    except OSError:  # no parser; the guest says so
+        return False
 
 
 def _has_pidfd() -> bool:
