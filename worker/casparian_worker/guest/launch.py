@@ -109,11 +109,12 @@ def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: s
     """Fork guests until the worker ends or wants no more. Each limits and confines itself as a guest that starts by itself."""
     load_shim(shim_folder)
     from casparian_shim import process, warm
-    from casparian_shim.sandbox import confine, privileges  # noqa: F401 - for the guests
+    from casparian_shim.sandbox import confine, privileges
 
     process.reset_signals()
     die_with(worker_pid)
     privileges.hide()
+    confine.prepare()
     own_pid = os.getpid()
 
     def run_guest(order: warm.Order) -> int:
