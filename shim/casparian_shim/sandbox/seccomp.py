@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeAlias
 
 from casparian_shim.sandbox.syscalls import Architecture, architecture
 
@@ -81,6 +82,7 @@ REFUSE = _ERRNO | errno.EPERM
 ABSENT = _ERRNO | errno.ENOSYS
 UNSUPPORTED = _ERRNO | errno.EOPNOTSUPP
 PRETEND = _ERRNO | 0
+Instruction: TypeAlias = tuple[int, int, int, int]
 #: `struct sock_filter`: code, offset if true, offset if false, value.
 _INSTRUCTION = struct.Struct("=HBBI")
 #: Added to the number of an argument: its upper half.
@@ -110,8 +112,8 @@ def filter_for(architecture: Architecture, pid: int, *, truncates_by_path: bool 
 
 
 @cache
-def _template(architecture: Architecture, truncates_by_path: bool) -> tuple[tuple[int, int, int, int], ...]:
-    """The program for a process whose pid is `_OWN_PID`. It takes a millisecond, so a warm process makes it for all its guests."""
+def _template(architecture: Architecture, truncates_by_path: bool) -> tuple[Instruction, ...]:
+    """The program for a process whose pid is `_OWN_PID`. It takes a millisecond; a warm process makes it once for its guests."""
     return _Assembler().program(architecture, actions_for(_OWN_PID, truncates_by_path=truncates_by_path))
 
 
@@ -161,11 +163,11 @@ def _no_emptying(flags_argument: int) -> Condition:
 class _Assembler:
     """Writes the program; numbers are found by halving, so that a call costs few steps."""
 
-    code: list[tuple[int, int, int, int]] = field(default_factory=list)
+    code: list[Instruction] = field(default_factory=list)
 
     def program(
         self, architecture: Architecture, actions: dict[str, int | tuple[Condition, ...]]
-    ) -> tuple[tuple[int, int, int, int], ...]:
+    ) -> tuple[Instruction, ...]:
         self._emit(_LOAD, _ARCHITECTURE_AT)
         self._emit(_EQUAL, architecture.token, if_true=1)
         self._emit(_RETURN, KILL_PROCESS)
