@@ -214,7 +214,7 @@ _FOR_EVER_SECONDS = 86_400.0
 
 
 def _send(pid: int, number: signal.Signals, to_group: bool) -> bool:
-    """Send a signal; returns whether there was somebody to get it."""
+    """Send a signal; returns whether a process got it."""
     try:
         (os.killpg if to_group else os.kill)(pid, number)
     except (ProcessLookupError, PermissionError):  # gone, or a group that holds only zombies
@@ -234,7 +234,7 @@ def reap(pid: int) -> GuestExit:
 
 
 def know(pid: int) -> None:
-    """This process, forked by a child, is no orphan, even if it becomes one: somebody here waits for it."""
+    """This process, forked by a child, is awaited here, and no orphan even if its parent ends."""
     with _lock:
         _ours.add(pid)
 

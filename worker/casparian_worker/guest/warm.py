@@ -80,10 +80,10 @@ class WarmProcess:
         self.pid = self._child.pid
         with self._lock:
             try:
-                told = self._answer(_READY_SECONDS)
-                self._first_bytes = self._bytes = int(told["resident"])
+                said = self._answer(_READY_SECONDS)
+                self._first_bytes = self._bytes = int(said["resident"])
                 #: Modules that a cold guest would not have imported before its parser.
-                self.modules = frozenset(map(str, told["modules"]))
+                self.modules = frozenset(map(str, said["modules"]))
             except BaseException:
                 self._end(is_killed=True)
                 raise
@@ -102,8 +102,8 @@ class WarmProcess:
         """How a guest ended; asked only when it has."""
         with self._lock:
             try:
-                told = self._ask(json.dumps({"reap": pid}).encode())
-                return GuestExit(int(told["status"]), float(told["cpu_seconds"]), int(told["peak_bytes"]))
+                said = self._ask(json.dumps({"reap": pid}).encode())
+                return GuestExit(int(said["status"]), float(said["cpu_seconds"]), int(said["peak_bytes"]))
             except WarmGone:
                 return _inherited(pid)
             finally:
@@ -143,23 +143,23 @@ class WarmProcess:
         except OSError as cause:
             self._end(is_killed=True)
             raise WarmGone(str(cause)) from cause
-        told = self._answer(_ANSWER_SECONDS)
-        self._bytes = int(told.get("resident", self._bytes))
-        return told
+        said = self._answer(_ANSWER_SECONDS)
+        self._bytes = int(said.get("resident", self._bytes))
+        return said
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         try:
             self._control.settimeout(seconds)
-            told: dict[str, Any] = json.loads(self._control.recv(warm.MESSAGE_BYTES) or b"null") or {}
+            said: dict[str, Any] = json.loads(self._control.recv(warm.MESSAGE_BYTES) or b"null") or {}
         except (OSError, ValueError) as cause:  # TimeoutError is an OSError
             self._end(is_killed=True)
             raise WarmGone(str(cause)) from cause
-        if not told:
+        if not said:
             self._end(is_killed=True)
             raise WarmGone("it has ended")
-        if "problem" in told:
-            raise WarmGone(str(told["problem"]))
-        return told
+        if "problem" in said:
+            raise WarmGone(str(said["problem"]))
+        return said
 
     def _end(self, *, is_killed: bool = False) -> None:
         """End it and wait for that: it ends by itself when its worker's end of the socket is closed."""
@@ -221,7 +221,7 @@ class WarmSpawner:
         self._lock = threading.Lock()
         self._processes: dict[Environment, WarmProcess] = {}
         self._paused_until_s = 0.0
-        self._told = ""
+        self._logged = ""
 
     @property
     def machine(self) -> Machine:
@@ -240,12 +240,12 @@ class WarmSpawner:
                 if process is None or _has_namesake(spec, process.modules):
                     break
                 guest = self._start(process, spec, environment, on_output)
-                self._told = ""
+                self._logged = ""
                 return guest
             except WarmGone as gone:
                 problem = str(gone)
-        if problem and problem != self._told:  # once, until guests are warm again
-            self._told = problem
+        if problem and problem != self._logged:  # once, until guests are warm again
+            self._logged = problem
             logger.warning("Guests are started cold, which is slower: the warm process failed: %s.", problem)
         return self._cold.start(spec, environment, on_output)
 
