@@ -89,7 +89,7 @@ def warm_up(sys_paths: Sequence[str]) -> set[str]:
     del batch, sink, writer
     gc.collect()
     gc.freeze()  # a collection in a guest would copy every page that holds an object
-    return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow"}
+    return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow", "encodings"}
 
 
 def _require_quiet(control_fd: int) -> None:

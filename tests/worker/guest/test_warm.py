@@ -116,7 +116,11 @@ def test_a_guest_has_imported_what_a_cold_one_has_and_nothing_of_another_job(des
     for _ in range(2):
         found = [value for value in desk.values(source) if "bundle" not in value]
         (process,) = desk.spawner._processes.values()
-        further = {each.partition(".")[0] for each in set(found) - set(wanted)} - {"casparian_shim", "pyarrow"}
+        further = {each.partition(".")[0] for each in set(found) - set(wanted)} - {
+            "casparian_shim",
+            "pyarrow",
+            "encodings",
+        }
         assert further == process.modules
         assert [each for each in found if each in wanted] == wanted
     assert {"False", "True"} <= set(wanted)
