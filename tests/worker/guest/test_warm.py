@@ -6,6 +6,7 @@ How guests behave is tested in tests/worker/test_execute.py and tests/attacks, o
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -182,6 +184,46 @@ def test_numpy_gets_a_new_seed_if_it_is_there(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "numpy.random", SimpleNamespace(seed=lambda: seeded.append(True)))
     shim_warm._renew_random_numbers()
     assert seeded == [True]
+
+
+TRIES = """
+import ctypes, os, resource, signal
+parent = os.getppid()
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    if libc.syscall(*map(ctypes.c_long, arguments)) < 0: raise OSError(ctypes.get_errno(), "refused")
+def opened(name, mode):
+    os.close(os.open(f"/proc/{parent}/{name}", mode))
+tries = {
+    "reads its memory": lambda: opened("mem", os.O_RDONLY),
+    "writes its memory": lambda: opened("mem", os.O_RDWR),
+    "reads its variables": lambda: opened("environ", os.O_RDONLY),
+    "opens its socket": lambda: opened("fd/3", os.O_RDWR),
+    "sees what it has open": lambda: os.readlink(f"/proc/{parent}/fd/3"),
+    "signals it": lambda: os.kill(parent, signal.SIGTERM),
+    "limits it": lambda: resource.prlimit(parent, resource.RLIMIT_NOFILE, (0, 0)),
+    "traces it": lambda: call(101, 16, parent, 0, 0),
+    "forks": os.fork,
+}
+def parse(path):
+    for name, attempt in tries.items():
+        try: attempt()
+        except OSError: continue
+        yield {"a": name}
+    yield {"a": str(parent)}
+"""
+
+
+@pytest.mark.skipif(not probe().has_filter or platform.machine() != "x86_64", reason="numbers of calls of x86-64")
+@pytest.mark.parametrize("abi", sorted({0, probe().landlock_abi}))
+def test_a_guest_cannot_reach_the_process_that_forked_it(tmp_path: Path, abi: int) -> None:
+    """Neither with Landlock nor with the filter alone."""
+    desk = WarmDesk(tmp_path)
+    desk.machine = replace(probe(), landlock_abi=abi)
+    desk.spawner = WarmSpawner(WarmSettings(), desk.machine)
+    came_to, parent = desk.values(TRIES), desk.who().parent
+    desk.spawner.close()
+    assert came_to == [str(parent)]
 
 
 # --- recycling --------------------------------------------------------------------------------------------------------
@@ -425,6 +467,8 @@ def test_a_fork_that_fails_gives_a_cold_guest(desk: WarmDesk, caplog: pytest.Log
     (process,) = desk.spawner._processes.values()
     with pytest.raises(WarmGone, match="0 of 5 descriptors arrived"):
         process.fork(shim_warm.Order("/", {}, "{}", "{}"), ())
+    with pytest.raises(WarmGone, match="the order has"):
+        process.fork(shim_warm.Order("/" * shim_warm.MESSAGE_BYTES, {}, "{}", "{}"), ())
     subprocess.run(["prlimit", f"--pid={process.pid}", "--nofile=4:4"], check=True)
     assert desk.who().parent == os.getpid()
     assert len(caplog.records) == 1

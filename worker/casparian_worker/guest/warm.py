@@ -138,6 +138,8 @@ class WarmProcess:
     def _ask(self, message: bytes, descriptors: Sequence[int] = ()) -> dict[str, Any]:
         if self._is_gone:
             raise WarmGone("it has ended")
+        if len(message) > warm.MESSAGE_BYTES:
+            raise WarmGone(f"the order has {len(message)} bytes")
         try:
             socket.send_fds(self._control, [message], descriptors)
         except OSError as cause:
