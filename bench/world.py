@@ -40,11 +40,11 @@ def parse(path, ctx):
 """
 
 
-def new_home(root: Path) -> Home:
-    """A home with built-in settings, but without the check of free disk space."""
+def new_home(root: Path, settings: str = "") -> Home:
+    """A home with these settings and otherwise built-in ones, but without the check of free disk space."""
     home = Home(root)
     make_home(home)
-    home.config_file.write_text("[log]\nlow_disk_bytes = 0\n", encoding="utf-8")
+    home.config_file.write_text("[log]\nlow_disk_bytes = 0\n" + settings, encoding="utf-8")
     return home
 
 
@@ -196,10 +196,10 @@ def cpu_seconds_of(pid: int) -> float:
     return user + system
 
 
-def children_cpu_seconds_of(pid: int) -> float:
-    """The user and system time of all children that it has waited for."""
+def descendants_cpu_seconds_of(pid: int) -> float:
+    """The user and system time of everything that it started: children that it waited for, living ones, and theirs."""
     *_, user, system = _times(pid)
-    return user + system
+    return user + system + sum(cpu_seconds_of(each) + descendants_cpu_seconds_of(each) for each in children_of(pid))
 
 
 def _times(pid: int) -> list[float]:

@@ -26,10 +26,10 @@ from bench.data import (
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
 from bench.world import (
     casparian,
-    children_cpu_seconds_of,
     cpu_seconds,
     cpu_seconds_of,
     daemon,
+    descendants_cpu_seconds_of,
     new_home,
     peak_rss_bytes,
     register,
@@ -50,9 +50,9 @@ from cf_processing_queue where status in ('COMPLETED', 'PARTIAL_SUCCESS')
 _RATE, _MEMORY = "rate", "memory"
 
 
-def process(scratch: Path, parser: Path, name: str, inputs: Path, tag: str) -> dict[str, Any]:
+def process(scratch: Path, parser: Path, name: str, inputs: Path, tag: str, settings: str = "") -> dict[str, Any]:
     """The seconds and counts of one run in a new home, which is removed."""
-    home = new_home(scratch / "home")
+    home = new_home(scratch / "home", settings)
     try:
         with daemon(home, WORKERS) as client:
             register(client, home, parser, name)
@@ -79,11 +79,11 @@ def process(scratch: Path, parser: Path, name: str, inputs: Path, tag: str) -> d
 
 
 def _cpu_seconds(home: Home, workers: list[int]) -> dict[str, float]:
-    """The CPU seconds of each kind of process; guests count when their worker has waited for them."""
+    """The CPU seconds of each kind of process; guests with the processes that fork them."""
     return {
         **cpu_seconds(home),
         "workers": sum(map(cpu_seconds_of, workers)),
-        "guests": sum(map(children_cpu_seconds_of, workers)),
+        "guests": sum(map(descendants_cpu_seconds_of, workers)),
     }
 
 
@@ -108,20 +108,28 @@ def _totals(client: Client) -> dict[str, int]:
 
 def _prepare_tiny_files(setting: Setting) -> Sequence[Case]:
     files, peer_files = setting.sizes["files"], setting.sizes["peer_files"]
-    inputs = setting.scratch / "tiny"
+    inputs, few = setting.scratch / "tiny", setting.scratch / "few"
     write_tiny_files(inputs, files)
+    write_tiny_files(few, peer_files)
     parser = write_tiny_parser(setting.scratch / "parser")
 
-    def ours() -> Sample:
-        values = process(Path(mkdtemp(dir=setting.scratch)), parser, "tiny", inputs, "tiny")
-        return _tiny_sample(files, values)
+    def ours(folder: Path, count: int, settings: str = "") -> Sample:
+        return _tiny_sample(
+            count, process(Path(mkdtemp(dir=setting.scratch)), parser, "tiny", folder, "tiny", settings)
+        )
 
     def others(way: str, count: int) -> Sample:
         given = {"way": way, "inputs": str(inputs), "out": mkdtemp(dir=setting.scratch), "files": count}
         return _tiny_sample(count, run_own("bench.programs.plain_python", given).values)
 
     return [
-        Case("casparian", "casparian", ours),
+        Case("casparian", "casparian", lambda: ours(inputs, files)),
+        Case(
+            "casparian, cold guests",
+            "casparian",
+            lambda: ours(few, peer_files, "[warm]\nenabled = false\n"),
+            "a new interpreter for each file: `warm.enabled = false`",
+        ),
         Case(
             "process a file, pyarrow",
             "peer",
@@ -146,12 +154,13 @@ def _tiny_sample(files: int, values: dict[str, Any]) -> Sample:
 TINY_FILES = Benchmark(
     name="tiny-files",
     row=5,
-    title="tiny files, whole life: fresh process, contract, Parquet, fsync, commit; 2 workers",
+    title="tiny files, whole life: fresh contained process, contract, Parquet, fsync, commit; 2 workers",
     figures=[Figure(_RATE, "files/s", is_higher_better=True, digits=1)],
     sizes=[Size("--files", 400, "files"), Size("--peer-files", 40, "files for the process a file")],
     prepare=_prepare_tiny_files,
     targets=[
         Target("at least 200 files/s", _RATE, at_least=200),
+        Target("at least 0.75 times the bare fork loop", _RATE, at_least=0.75, against="fork from a warm process"),
         Target("faster than a process a file", _RATE, at_least=1.0, against="best peer"),
     ],
     notes=["casparian: from the request that queues the files until no job is open; they are scanned already."],

@@ -105,6 +105,14 @@ class SandboxSettings(_Group):
         return value
 
 
+class WarmSettings(_Group):
+    """Processes that are kept to fork guests from."""
+
+    enabled: bool = True
+    max_jobs: Positive = 1000
+    idle_seconds: Seconds = 300.0
+
+
 class LimitSettings(_Group):
     address_space_bytes: Annotated[int, Field(ge=256 * MIB, le=COUNT_MAX)] = 4 * GIB
     cpu_seconds: Positive = 3600
@@ -168,6 +176,7 @@ class Settings(_Group):
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     quarantine: QuarantineSettings = Field(default_factory=QuarantineSettings)
     sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
+    warm: WarmSettings = Field(default_factory=WarmSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)

@@ -17,7 +17,7 @@ import pytest
 
 from casparian_worker.guest import Machine, probe
 from tests.attacks.table import ALONE, ELSEWHERE, EVERY, IN_ONE_GUEST, OPEN, Attack
-from tests.worker.attempts import Desk
+from tests.worker.attempts import WAYS, Desk
 
 HERE = probe()
 SOURCE = Path(__file__).with_name("attackers.py").read_text()
@@ -60,10 +60,11 @@ class World:
         }
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+@pytest.fixture(params=WAYS)
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[World]:
     monkeypatch.setenv("CASPARIAN_ATTACKED_SECRET", SECRET)
     desk = Desk(tmp_path)
+    desk.way = request.param
     desk.contracts = {"attackers": {"columns": [{"name": name, "type": kind} for name, kind in OUTCOMES.items()]}}
     others = desk.home.scratch / "fedcba9876543210-1"
     staging = desk.home.staging / "fedcba9876543210" / "1"

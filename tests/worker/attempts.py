@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from blake3 import blake3
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import JobInput, ParseWork
-from casparian_protocol.settings import LimitSettings, SandboxSettings, Settings
+from casparian_protocol.settings import LimitSettings, SandboxSettings, Settings, WarmSettings
 from casparian_worker.execute import CancelToken, Failed, Finished, Outcome, WorkerContext
 from casparian_worker.execute.run import StreamCounters
-from casparian_worker.guest import BASE_ENVIRONMENT, ColdSpawner, Environment, Machine
+from casparian_worker.guest import BASE_ENVIRONMENT, ColdSpawner, Environment, Machine, Spawner, WarmSpawner
 from casparian_worker.kinds.parse import ParseTask, execute
 from casparian_worker.staging import sync_together
 
@@ -28,6 +29,20 @@ BARE = Machine()
 ROWS = {"columns": [{"name": "a", "type": "string"}, {"name": "n", "type": "int64"}]}
 #: Two busy cores start an interpreter slowly.
 START_SECONDS = 20.0
+
+
+@cache
+def warm_spawner(machine: Machine | None) -> WarmSpawner:
+    """One for all tests, as a worker has one for all jobs. It ends with this process."""
+    return WarmSpawner(WarmSettings(), machine)
+
+
+def spawner_for(way: str, machine: Machine | None) -> Spawner:
+    return warm_spawner(machine) if way == "warm" else ColdSpawner(machine)
+
+
+#: Ways to start a guest, for tests of how guests behave.
+WAYS = ("cold", "warm")
 
 
 @dataclass
@@ -49,6 +64,7 @@ class Desk:
         self.params: dict[str, Any] = {}
         #: What guests may use of this machine's sandbox; None: everything.
         self.machine: Machine | None = None
+        self.way = "cold"
         self.stop = CancelToken()
         self.counters = StreamCounters()
 
@@ -78,7 +94,7 @@ class Desk:
         settings = Settings(limits=LimitSettings(**self.limits))
         if self.machine is not None:
             settings = settings.model_copy(update={"sandbox": SandboxSettings(minimum="none")})
-        return WorkerContext(self.home, settings, ColdSpawner(self.machine), start_seconds=START_SECONDS)
+        return WorkerContext(self.home, settings, spawner_for(self.way, self.machine), start_seconds=START_SECONDS)
 
     def run(self, source: str, **changes: Any) -> Outcome:
         outcome = execute(self.task(source, **changes), self.context(), self.stop, counters=self.counters)

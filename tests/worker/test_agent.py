@@ -73,6 +73,32 @@ def test_a_job_is_fetched_run_offered_until_answered_and_forgotten(sentinel: Sma
         assert sum(written.latency) == 2  # a write and a sync
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(each) for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()]
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_guests_are_forked_by_a_process_that_ends_when_no_job_needs_it(
+    sentinel: SmallSentinel, tmp_path: Path, is_warm: bool
+) -> None:
+    settings = f"[warm]\nenabled = {str(is_warm).lower()}\nidle_seconds = 0.2\n"
+    sentinel.home.config_file.write_text(settings, encoding="utf-8")
+    with WorkerProcess(sentinel.home) as worker:
+        sentinel.join()
+        job = sentinel.assignment(ENDLESS, tmp_path / "in.txt", epoch=5)
+        sentinel.assign(job)
+        guest = sentinel.hear(Started).jobs[0].guest_pid
+        (child,) = children_of(worker.process.pid)
+        assert (child == guest) is not is_warm
+        assert children_of(child) == ([guest] if is_warm else [])
+        sentinel.send(Cancel(job_id=job.job.job_id, epoch=5))
+        sentinel.hear(Released)
+        deadline_s = time.monotonic() + 20
+        while children_of(worker.process.pid):
+            sentinel.hear(Heartbeat)
+            assert time.monotonic() < deadline_s
+
+
 def test_a_failure_is_told_with_its_code_until_it_is_recorded(sentinel: SmallSentinel, tmp_path: Path) -> None:
     with WorkerProcess(sentinel.home) as worker:
         sentinel.join()

@@ -11,14 +11,17 @@ import pytest
 from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped
 from casparian_worker.guest import probe
 from casparian_worker.kinds.parse import execute
-from tests.worker.attempts import BARE, EPOCH, JOB_ID, LEASED_AT, ROWS, Desk
+from tests.worker.attempts import BARE, EPOCH, JOB_ID, LEASED_AT, ROWS, WAYS, Desk
 
 ANY = {"columns": [{"name": "a", "type": "string"}]}
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+@pytest.fixture(params=WAYS)
+def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
+    """Guests of both ways behave alike."""
+    desk = Desk(tmp_path)
+    desk.way = request.param
+    return desk
 
 
 def test_every_row_is_staged_with_its_lineage_or_kept_in_quarantine_with_its_reason(desk: Desk) -> None:

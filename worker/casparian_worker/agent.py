@@ -37,7 +37,7 @@ from casparian_worker.connection import DEFAULT_WAIT_SECONDS, Contact, WorkerBus
 from casparian_worker.execute import Failed, Finished, StopCause, Stopped, WorkerContext
 from casparian_worker.execute.failures import Origin, of_exception
 from casparian_worker.execute.files import Housekeeping
-from casparian_worker.guest import Level
+from casparian_worker.guest import Level, spawner_for
 from casparian_worker.leases import LeaseTable
 from casparian_worker.reports import SinkReports, UsageMeter
 from casparian_worker.slots import Attempt, JobRunner, Result, Slots, Syncer
@@ -106,7 +106,7 @@ class Agent:
         self._settings = settings
         self._options = options
         self._sinks = SinkReports(time.time_ns() // 1000)
-        self._context = WorkerContext(home, settings, meters=self._sinks.meters)
+        self._context = WorkerContext(home, settings, spawner_for(settings.warm), meters=self._sinks.meters)
         liveness = settings.liveness
         self._table = LeaseTable(
             options.hello(self._context.spawner.level),
@@ -133,7 +133,7 @@ class Agent:
         runner = JobRunner(self._context, transfer, self._from_slot_started, self._from_slot)
         self._slots: Slots[Attempt] = Slots(self._options.slots, runner.do)
         self._syncer: Syncer[Result] = Syncer(lambda group: self._call(self._synced, group))
-        #: Runs disk work that the loop does not wait for.
+        #: Runs disk work, and other upkeep, that the loop does not wait for.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         try:
             while not self._left.is_set():
@@ -148,6 +148,7 @@ class Agent:
             self._bus.close()
             await self._loop.run_in_executor(None, self._slots.close, _SLOTS_END_SECONDS)
             await self._loop.run_in_executor(None, self._disk.shutdown)
+            self._context.spawner.close()
         return self._contact.status
 
     def drain(self) -> None:
@@ -175,6 +176,7 @@ class Agent:
         if self._table.is_welcome:
             self._sinks.report(self._bus.send, now_s)
         self._disk.submit(self._usage.look_at_disk)
+        self._disk.submit(self._context.spawner.tidy)
         if self._housekeeping.is_due(now_s):
             self._disk.submit(self._housekeeping.clean_up)
 

@@ -70,9 +70,13 @@ def give_up(scratch: str | None) -> int:
             keep = 0
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     _set_capabilities(keep)
-    # No core file, and no other process of this user may look into this one.
-    _prctl(_PR_SET_DUMPABLE, 0)
+    hide()
     return os.geteuid()
+
+
+def hide() -> None:
+    """No core file of this process, and no other process of its user may look into it. Raises `OSError`."""
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _empty_bounding_set() -> None:

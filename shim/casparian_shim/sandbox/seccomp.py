@@ -16,6 +16,8 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TypeAlias
 
 from casparian_shim.sandbox.syscalls import Architecture, architecture
 
@@ -80,11 +82,14 @@ REFUSE = _ERRNO | errno.EPERM
 ABSENT = _ERRNO | errno.ENOSYS
 UNSUPPORTED = _ERRNO | errno.EOPNOTSUPP
 PRETEND = _ERRNO | 0
+Instruction: TypeAlias = tuple[int, int, int, int]
 #: `struct sock_filter`: code, offset if true, offset if false, value.
 _INSTRUCTION = struct.Struct("=HBBI")
 #: Added to the number of an argument: its upper half.
 _UPPER_HALF = 16
 _OFFSET_MAX = 255
+#: Stands for the pid in a program that is used again; no process can have it, and no call an argument like it.
+_OWN_PID = 0x7FFFFFF1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,14 @@ class Condition:
 
 def filter_for(architecture: Architecture, pid: int, *, truncates_by_path: bool = True) -> bytes:
     """The program for a process with this pid. `truncates_by_path`: false where Landlock does not cover `truncate` (ABI 1, 2)."""
-    return _Assembler().program(architecture, actions_for(pid, truncates_by_path=truncates_by_path))
+    instructions = _template(architecture, truncates_by_path)
+    return b"".join(_INSTRUCTION.pack(*each[:3], pid if each[3] == _OWN_PID else each[3]) for each in instructions)
+
+
+@cache
+def _template(architecture: Architecture, truncates_by_path: bool) -> tuple[Instruction, ...]:
+    """The program for a process whose pid is `_OWN_PID`. It takes a millisecond; a warm process makes it once for its guests."""
+    return _Assembler().program(architecture, actions_for(_OWN_PID, truncates_by_path=truncates_by_path))
 
 
 def actions_for(pid: int, *, truncates_by_path: bool = True) -> dict[str, int | tuple[Condition, ...]]:
@@ -151,9 +163,11 @@ def _no_emptying(flags_argument: int) -> Condition:
 class _Assembler:
     """Writes the program; numbers are found by halving, so that a call costs few steps."""
 
-    code: list[tuple[int, int, int, int]] = field(default_factory=list)
+    code: list[Instruction] = field(default_factory=list)
 
-    def program(self, architecture: Architecture, actions: dict[str, int | tuple[Condition, ...]]) -> bytes:
+    def program(
+        self, architecture: Architecture, actions: dict[str, int | tuple[Condition, ...]]
+    ) -> tuple[Instruction, ...]:
         self._emit(_LOAD, _ARCHITECTURE_AT)
         self._emit(_EQUAL, architecture.token, if_true=1)
         self._emit(_RETURN, KILL_PROCESS)
@@ -162,7 +176,7 @@ class _Assembler:
             self._emit(_AT_LEAST, architecture.foreign_bit, if_false=1)
             self._emit(_RETURN, KILL_PROCESS)
         self._halve(_ranges(architecture.numbers, actions))
-        return b"".join(_INSTRUCTION.pack(*each) for each in self.code)
+        return tuple(self.code)
 
     def _emit(self, code: int, value: int, *, if_true: int = 0, if_false: int = 0) -> int:
         if max(if_true, if_false) > _OFFSET_MAX:

@@ -4,7 +4,8 @@ A table lists names in the order of their numbers; `-` is a number without a cal
 number on every architecture. The names are those of the kernel's `asm/unistd.h`; a test compares them with the machine's header.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 _SHARED_FIRST = 424
 
@@ -89,11 +90,12 @@ class Architecture:
 
     #: `AUDIT_ARCH_…`.
     token: int
-    numbers: dict[str, int]
+    numbers: dict[str, int] = field(compare=False)
     #: Numbers with this bit belong to another convention (x32 on x86-64); 0 if there is none.
     foreign_bit: int = 0
 
 
+@cache
 def architecture(machine: str) -> Architecture | None:
     """The architecture of this `uname -m`; None if it is not known."""
     match machine:

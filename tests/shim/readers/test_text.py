@@ -235,7 +235,7 @@ def test_places_in_a_block_are_found_however_many_numbers_are_kept(texts: list[s
     data = "".join(text + line_end for text in texts).encode()
     whole = [*read_lines(io.BytesIO(data))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("casparian_shim.readers.line_ends._NUMBERS_KEPT", 4)
+        patch.setattr("casparian_shim.readers.line_ends._NUMBERS_KEPT", (4,))
         line_ends._numbers_from.cache_clear()
         assert [*read_lines(io.BytesIO(data))] == whole
     line_ends._numbers_from.cache_clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +14,12 @@ import pytest
 from casparian_protocol.settings import SandboxSettings, SettingsError, load
 from casparian_shim.frames.kinds import Hello
 from casparian_shim.sandbox.confine import Plan
+from casparian_worker.execute import Failed, Finished
 from casparian_worker.guest import Machine, SandboxTooWeak, probe, require_level, sandbox
 from casparian_worker.guest.sandbox import LAUNCH, PROBE, SHIM_FOLDER, NotConfined, require_confined
+from casparian_worker.kinds.parse import execute
 from tests.denying import EVERY_LAYER, LANDLOCK, python_without
-from tests.worker.attempts import BARE, Desk
+from tests.worker.attempts import BARE, WAYS, Desk
 
 WEAK = Machine(has_filter=True, landlock_problem="a container forbids it")
 PLAN = Plan(landlock_abi=7, has_filter=True, gives_up_rights=True)
@@ -119,6 +123,29 @@ WRONG = {
     "capabilities": (HELLO, STATUS.replace("0004", "0005"), "it still has capabilities (0000000000000005)"),
     "root": (HELLO, STATUS.replace("60601\t60601\n", "60601\t0\n"), "still runs as root"),
 }
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_guest_that_has_ended_before_its_hello_is_read_is_judged_by_what_it_did(tmp_path: Path, way: str) -> None:
+    """A worker may be held up for longer than a small file takes."""
+
+    def until_it_has_ended(pid: int) -> None:
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+
+    desk = Desk(tmp_path)
+    desk.way = way
+    task = desk.task("def parse(path):\n    yield {'a': 'x', 'n': 1}\n")
+    outcome = execute(task, desk.context(), desk.stop, on_started=until_it_has_ended)
+    assert isinstance(outcome, Finished), outcome
+    assert outcome.manifest.sandbox == probe().level
+    outcome.staging.remove()
+    if platform.machine() == "x86_64":
+        page = "import ctypes, mmap\npage = mmap.mmap(-1, 4096, prot=7)\npage.write(b'\\xb8\\x14\\0\\0\\0\\xcd\\x80\\xc3')\n"
+        call = "ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()\n"
+        outcome = execute(desk.task(page + call), desk.context(), desk.stop, on_started=until_it_has_ended)
+        assert isinstance(outcome, Failed)
+        assert "SIGSYS" in outcome.error.message, outcome.error
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -1,6 +1,7 @@
 """Guests: the processes that run parsers. They are started, limited, read and ended here, and never trusted.
 
 `spawner` is the interface of every way to start a guest, with the plain way, and a running guest until nothing of it is left.
+`warm` is the quick way: guests are forked from a process that has loaded everything but the parser.
 `sandbox` finds out by trying what sandbox this machine offers, and checks that a guest has put it on. `children` knows this
 process's children and ends processes that a guest left behind. `launch` is the program that every guest starts as.
 """
@@ -19,6 +20,7 @@ from casparian_worker.guest.spawner import (
     limits_from,
     scrubbed_variables,
 )
+from casparian_worker.guest.warm import WarmSpawner, spawner_for
 
 __all__ = [
     "BASE_ENVIRONMENT",
@@ -33,8 +35,10 @@ __all__ = [
     "SandboxTooWeak",
     "Spawner",
     "StartTimeout",
+    "WarmSpawner",
     "limits_from",
     "probe",
     "require_level",
     "scrubbed_variables",
+    "spawner_for",
 ]

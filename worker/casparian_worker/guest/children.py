@@ -124,7 +124,7 @@ def _start(popen: Callable[[], subprocess.Popen[bytes]], leads_group: bool) -> S
         child = _child_of(process.pid, leads_group)
     except BaseException:  # no thread could be started to wait for it
         _send(process.pid, signal.SIGKILL, leads_group)
-        _reaped(process.pid)
+        reap(process.pid)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -143,10 +143,14 @@ def _child_of(pid: int, leads_group: bool) -> Child:
 class PidfdChild:
     """A child behind a descriptor that always refers to this process and never to another one."""
 
-    def __init__(self, pid: int, pidfd: int, leads_group: bool) -> None:
+    def __init__(
+        self, pid: int, pidfd: int, leads_group: bool, reaped: Callable[[int], GuestExit] | None = None
+    ) -> None:
+        """`reaped` reaps the child of another process, after it has ended."""
         self.pid = pid
         self._pidfd = pidfd
         self._leads_group = leads_group
+        self._reaped = reaped or reap
         self._lock = threading.Lock()
         self._exit: GuestExit | None = None
 
@@ -160,14 +164,14 @@ class PidfdChild:
     def signal(self, number: signal.Signals) -> None:
         """The leader is not reaped yet, so the group's number still belongs to it."""
         with self._lock:
-            if self._exit is None:
-                _send(self.pid, number, self._leads_group)
+            if self._exit is None and not _send(self.pid, number, self._leads_group):
+                _send(self.pid, number, False)  # just forked, it does not lead its group yet
 
     def reap(self) -> GuestExit:
         self.wait(_FOR_EVER_SECONDS)
         with self._lock:
             if self._exit is None:
-                self._exit = _reaped(self.pid)
+                self._exit = self._reaped(self.pid)
                 os.close(self._pidfd)
         return self._exit
 
@@ -187,7 +191,7 @@ class WatchedChild:
 
     def _watch(self) -> None:
         try:
-            self._exit = _reaped(self.pid)
+            self._exit = reap(self.pid)
         except GuestStatusLost:  # `reap` raises it
             self._exit = None
         self._has_ended.set()
@@ -209,21 +213,36 @@ class WatchedChild:
 _FOR_EVER_SECONDS = 86_400.0
 
 
-def _send(pid: int, number: signal.Signals, to_group: bool) -> None:
-    # Gone, or a group that holds only zombies.
-    with suppress(ProcessLookupError, PermissionError):
+def _send(pid: int, number: signal.Signals, to_group: bool) -> bool:
+    """Send a signal; returns whether a process got it."""
+    try:
         (os.killpg if to_group else os.kill)(pid, number)
+    except (ProcessLookupError, PermissionError):  # gone, or a group that holds only zombies
+        return False
+    return True
 
 
-def _reaped(pid: int) -> GuestExit:
+def reap(pid: int) -> GuestExit:
+    """Wait for the end of a child of this process. Raises `GuestStatusLost`."""
     try:
         _pid, status, usage = os.wait4(pid, 0)
     except ChildProcessError as cause:
         raise GuestStatusLost(pid) from cause
     finally:
-        with _lock:
-            _ours.discard(pid)
+        forget(pid)
     return GuestExit(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def know(pid: int) -> None:
+    """This process, forked by a child, is awaited here, and no orphan even if its parent ends."""
+    with _lock:
+        _ours.add(pid)
+
+
+def forget(pid: int) -> None:
+    """Undo `know`, once it is reaped."""
+    with _lock:
+        _ours.discard(pid)
 
 
 def nameless_file() -> IO[bytes]:

@@ -1,8 +1,9 @@
 """The first program of a guest: it limits itself, ties its life to the worker's, then becomes the shim.
 
 It is run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits> <plan>`, the last two
-as JSON; or as `… launch.py <shim folder> probe`, which tries the layers of a sandbox instead. It uses only the standard library
-and can import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
+as JSON; or as `… launch.py <shim folder> probe`, which tries the layers of a sandbox instead; or as `… launch.py <shim folder>
+warm <control descriptor> <worker pid> <import paths>`, a process that forks guests. It uses only the standard library and can
+import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
 """
 
 import importlib.util
@@ -16,13 +17,12 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SIGKILL = 9
 #: The time that a guest which ignores SIGXCPU has left.
 _CPU_GRACE_SECONDS = 2
-_ORPHANED = 3
 #: How often a guest checks that its worker is alive, if the kernel does not end the guest.
 _LOOK_SECONDS = 1.0
 
 
 def die_with(worker_pid: int) -> None:
-    """End this process when the thread that started it ends, and gain no privileges in programs it starts.
+    """Kill this process when the thread that started it ends, and gain no privileges in programs it starts.
 
     If the kernel has no `prctl` (macOS), a thread checks each second whether the worker is still the parent.
     """
@@ -39,7 +39,7 @@ def die_with(worker_pid: int) -> None:
             if prctl(option, argument, 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), f"prctl {option}")
     if os.getppid() != worker_pid:  # it ended before the kernel knew of this process
-        os._exit(_ORPHANED)
+        os.kill(os.getpid(), _SIGKILL)
 
 
 def _watch_parent(worker_pid: int) -> None:
@@ -47,7 +47,7 @@ def _watch_parent(worker_pid: int) -> None:
 
     while os.getppid() == worker_pid:
         time.sleep(_LOOK_SECONDS)
-    os._exit(_ORPHANED)
+    os.kill(os.getpid(), _SIGKILL)
 
 
 def limit(limits: dict[str, int]) -> None:
@@ -88,6 +88,9 @@ def run(arguments: list[str]) -> int:
         from casparian_shim.sandbox import probe
 
         return probe.main()
+    if job_descriptor == "warm":
+        control, worker_pid, sys_paths = rest
+        return run_warm(int(control), int(worker_pid), json.loads(sys_paths), shim_folder)
     worker_pid, limits, planned = rest
     limit(json.loads(limits))
     load_shim(shim_folder)
@@ -100,6 +103,25 @@ def run(arguments: list[str]) -> int:
         return main(["guest", job_descriptor])
     process.reset_signals()
     return run_contained(job_descriptor, int(worker_pid), planned, shim_folder)
+
+
+def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: str) -> int:
+    """Fork guests until the worker ends or wants no more. Each limits and confines itself as a guest that starts by itself."""
+    load_shim(shim_folder)
+    from casparian_shim import process, warm
+    from casparian_shim.sandbox import confine, privileges
+
+    process.reset_signals()
+    die_with(worker_pid)
+    privileges.hide()
+    confine.prepare()
+    own_pid = os.getpid()
+
+    def run_guest(order: warm.Order) -> int:
+        limit(json.loads(order.limits))
+        return flushed(run_contained(str(warm.DESCRIPTION), own_pid, order.plan, shim_folder))
+
+    return warm.serve(control, sys_paths, run_guest)
 
 
 def run_contained(job_descriptor: str, worker_pid: int, planned: str, shim_folder: str) -> int:
@@ -122,10 +144,14 @@ def run_contained(job_descriptor: str, worker_pid: int, planned: str, shim_folde
     return main(["guest", job_descriptor], Confinement(problem=problem) if problem else confine(plan))
 
 
-if __name__ == "__main__":
-    status = run(sys.argv)
+def flushed(status: int) -> int:
+    """Write what is still in the buffers of stdout and stderr; returns `status`."""
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # the sideband is closed
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(status)  # threads a parser left behind must not keep a finished job alive
+    return status
+
+
+if __name__ == "__main__":
+    os._exit(flushed(run(sys.argv)))  # threads a parser left behind must not keep a finished job alive

@@ -30,7 +30,8 @@ SHIM_FOLDER = str(Path(casparian_shim.__file__).parent)
 LAUNCH = str(Path(launch.__file__))
 PROBE = "probe"
 _PROBE_SECONDS = 60.0
-_SECCOMP_FILTER = "2"
+#: With a filter; ended by its filter.
+_SECCOMP_FILTER = {"2", "3"}
 
 
 class SandboxTooWeak(CasparianError):
@@ -163,7 +164,7 @@ def require_confined(plan: Plan, changes_user: bool, hello: Hello, status: str) 
         raise NotConfined(f"it reports Landlock ABI {hello.landlock_abi}, planned was {plan.landlock_abi}")
     if not plan.has_filter:
         return "none"
-    if field_of(status, "Seccomp") != _SECCOMP_FILTER:
+    if field_of(status, "Seccomp") not in _SECCOMP_FILTER:
         raise NotConfined("the kernel shows no filter of system calls on it")
     if field_of(status, "NoNewPrivs") != "1":
         raise NotConfined("it could still gain privileges")

@@ -1,8 +1,8 @@
 """The interface of every way to start a guest, the plain way (a new interpreter for each job), and a running guest.
 
 `Spawner.start(spec, environment)` returns a running `Guest`. The job determines the `GuestSpec`, and the assignment the
-`Environment` (what the guest may import), so that one worker serves parsers with different libraries. Warm guests would be a
-further spawner. The limits and the plan of the sandbox are passed from here and put on by `launch`, the program that a guest
+`Environment` (what the guest may import), so that one worker serves parsers with different libraries. `warm` is the quick way.
+The limits and the plan of the sandbox are passed from here and put on by `launch`, the program that a guest
 starts as; `Guest.greeted` checks that they are on.
 
 A `Guest` can be read, stopped, and ended with everything that it left behind. `execute` reads its frames and judges why it ended.
@@ -294,6 +294,12 @@ class Spawner(Protocol):
         `on_output` gets the raw bytes of its descriptors 1 and 2, in a separate thread.
         """
 
+    def tidy(self) -> None:
+        """End what has not been used for long. Called now and then, from any thread."""
+
+    def close(self) -> None:
+        """End what was kept for further guests, when no guest runs any more."""
+
 
 class ColdSpawner:
     """A new interpreter for each guest. It gets the strongest sandbox that `machine` offers."""
@@ -312,8 +318,8 @@ class ColdSpawner:
         return self.machine.level
 
     def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
-        plan = self._plan(spec, environment)
-        ours, theirs = _connected_pair()
+        plan = self.plan(spec, environment)
+        ours, theirs = connected_pair()
         try:
             with theirs, children.nameless_file() as description:
                 job = replace(
@@ -333,7 +339,7 @@ class ColdSpawner:
                 started.child,
                 ours,
                 plan,
-                changes_user=plan.gives_up_rights and self.machine.changes_user,
+                changes_user=self.changes_user(plan),
                 pipes={pipe: level for pipe, level in pipes.items() if pipe is not None},
                 on_output=on_output,
                 is_contained=spec.is_contained,
@@ -342,7 +348,10 @@ class ColdSpawner:
             ours.close()
             raise
 
-    def _plan(self, spec: GuestSpec, environment: Environment) -> Plan:
+    def changes_user(self, plan: Plan) -> bool:
+        return plan.gives_up_rights and self.machine.changes_user
+
+    def plan(self, spec: GuestSpec, environment: Environment) -> Plan:
         if not spec.is_contained:
             return Plan()
         job = spec.job
@@ -352,6 +361,12 @@ class ColdSpawner:
             scratch=job.scratch_path,
             inputs=() if spec.input_fd is None else (spec.input_fd,),
         )
+
+    def tidy(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
 
 def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited: list[int]) -> children.Started:
@@ -387,7 +402,7 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
     )
 
 
-def _connected_pair() -> tuple[socket.socket, socket.socket]:
+def connected_pair() -> tuple[socket.socket, socket.socket]:
     """(worker's end, guest's end) of a TCP connection on the loopback. Both ends are made here and the guest inherits its own, so
     that it needs no right to connect.
 

@@ -1,0 +1,180 @@
+"""The warm process: it loads what every guest needs, then forks one guest for each order of its worker.
+
+Parsers never run in it. `serve` answers one message at a time over a socket of packets: a *fork* with the guest's descriptors,
+and a *reap*. A guest that has ended stays a zombie until its worker asks for its status, so that its process id cannot come to
+mean another process. `launch` says how a forked process limits and confines itself and runs the job: as a guest that starts by
+itself does.
+
+A fork copies one thread and everything that is open. Therefore `serve` refuses to work with a second thread or a descriptor of
+which it does not know, and a guest keeps only `DESCRIPTORS`. What it also copies is the layout of memory and the seed of `hash`:
+guests of one warm process have these in common, and nothing else.
+"""
+
+import gc
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from casparian_shim.guest import TRANSIENT
+
+#: The descriptors of a forked guest, in the order in which an order brings them: the numbers are the same in every guest.
+STDOUT, STDERR, DESCRIPTION, CONNECTION, INPUT = DESCRIPTORS = (1, 2, 3, 4, 5)
+MESSAGE_BYTES = 128 * 1024
+#: Where descriptors are put aside: nothing is open from there on.
+_ABOVE = 64
+_CLOSED_TO = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One guest. `limits` and `plan` are JSON, as `launch` reads them."""
+
+    directory: str
+    variables: dict[str, str]
+    limits: str
+    plan: str
+
+    def to_message(self) -> bytes:
+        return json.dumps({"fork": asdict(self)}).encode()
+
+
+def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]) -> int:
+    """Load, say so, and fork until the worker closes its end. `run` is called in the forked process; returns its exit status."""
+    with socket.socket(fileno=control_fd) as control:
+        try:
+            modules = warm_up(sys_paths)
+            _require_quiet(control_fd)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, guests start without this process
+            _answer(control, {"problem": f"{type(problem).__name__}: {problem}"})
+            return 1
+        _answer(control, {"resident": resident_bytes(), "modules": sorted(modules)})
+        while True:
+            try:
+                data, descriptors, flags, _sender = socket.recv_fds(control, MESSAGE_BYTES, len(DESCRIPTORS))
+            except ConnectionResetError:  # the worker has ended without reading an answer
+                return 0
+            if not data:
+                return 0
+            _answer(control, _obey(json.loads(data), descriptors, bool(flags & socket.MSG_CTRUNC), run))
+
+
+def warm_up(sys_paths: Sequence[str]) -> set[str]:
+    """Import what a guest imports before its parser, and the library of parsers, and use Arrow once.
+
+    Returns the names of packages and modules that a guest which starts by itself has not imported when it imports its parser. A
+    module of the parser with such a name would not be found in a forked guest.
+    """
+    sys.path.extend(path for path in sys_paths if path not in sys.path)
+    import pyarrow as pa
+
+    import casparian_shim.context
+    import casparian_shim.emitting
+    import casparian_shim.process
+    import casparian_shim.readers.feed
+    import casparian_shim.readers.tape
+    import casparian_shim.running
+
+    batch = pa.record_batch([pa.array([1]), pa.array(["a"])], names=["number", "text"])  # the first use is the dear one
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    before = set(sys.modules)
+    for name in casparian_shim.__all__:
+        getattr(casparian_shim, name)
+    del batch, sink, writer
+    gc.collect()
+    gc.freeze()  # a collection in a guest would copy every page that holds an object
+    return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow", "encodings"}
+
+
+def _require_quiet(control_fd: int) -> None:
+    """Raise `RuntimeError` if a fork would copy more than this module knows of."""
+    if len(threads := os.listdir("/proc/self/task")) != 1:
+        raise RuntimeError(f"it has {len(threads)} threads")
+    opened = {int(each) for each in os.listdir("/proc/self/fd")} - {0, STDOUT, STDERR, control_fd}
+    if left := [each for each in sorted(opened) if _is_open(each)]:  # the directory that was listed is not any more
+        raise RuntimeError(f"descriptors {left} are open")
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def resident_bytes() -> int:
+    """The memory of this process that is not in files."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        _size, resident, shared, *_rest = statm.read().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _answer(control: socket.socket, said: Mapping[str, object]) -> None:
+    control.send(json.dumps(said).encode())
+
+
+def _obey(
+    asked: dict[str, Any], descriptors: Sequence[int], is_cut: bool, run: Callable[[Order], int]
+) -> dict[str, object]:
+    try:
+        if "reap" in asked:
+            _pid, status, usage = os.wait4(asked["reap"], 0)
+            return {
+                "status": os.waitstatus_to_exitcode(status),
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "peak_bytes": usage.ru_maxrss * 1024,
+                "resident": resident_bytes(),
+            }
+        if is_cut or len(descriptors) != len(DESCRIPTORS):
+            raise OSError(f"{len(descriptors)} of {len(DESCRIPTORS)} descriptors arrived")
+        order = Order(**asked["fork"])
+        pid = os.fork()
+        if pid == 0:
+            _become_guest(order, descriptors, run)
+        return {"pid": pid}
+    except OSError as problem:
+        return {"problem": str(problem)}
+    finally:  # of this process; the guest has its own
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _become_guest(order: Order, descriptors: Sequence[int], run: Callable[[Order], int]) -> NoReturn:
+    """In the forked process: whatever happens, it ends here and never returns to the loop of the process that forked it."""
+    status = TRANSIENT
+    try:
+        os.setsid()
+        _keep_only(descriptors)
+        os.chdir(order.directory)
+        os.environ.clear()
+        os.environ.update(order.variables)
+        _renew_random_numbers()
+        status = 1  # of an exception that nothing catches, as in every Python program
+        status = run(order)
+    except BaseException:  # noqa: BLE001 - see above
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        os._exit(status)
+
+
+def _keep_only(descriptors: Sequence[int]) -> None:
+    """Give the descriptors their numbers, and close everything else: the worker's orders, and what belongs to other jobs."""
+    given = (os.open(os.devnull, os.O_RDONLY), *descriptors)
+    aside = [os.dup2(each, _ABOVE + place) for place, each in enumerate(given)]
+    for source, number in zip(aside, (0, *DESCRIPTORS), strict=True):
+        os.dup2(source, number)
+    os.closerange(max(DESCRIPTORS) + 1, _CLOSED_TO)
+
+
+def _renew_random_numbers() -> None:
+    """`random` does this itself, `secrets` asks the kernel; numpy, if pyarrow has loaded it, would repeat itself."""
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        numbers.seed()
