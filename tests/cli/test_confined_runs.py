@@ -13,7 +13,8 @@ import pytest
 
 from casparian_app.drafting.trial import try_files
 from casparian_app.parsers import run_bundle_tests
-from casparian_worker import Machine, probe_sandbox
+from casparian_worker import probe_sandbox
+from casparian_worker.guest import Machine
 from tests.cli.calls import Caller
 
 SECRET = "/etc/passwd"

@@ -21,7 +21,7 @@ from casparian_protocol.wire.operations.daemon import (
     StatusResult,
 )
 from casparian_shim.sandbox.confine import LEVELS
-from casparian_worker import Machine
+from casparian_worker.guest import Machine
 from tests.cli.calls import Caller, longest_line
 
 GIB = 1 << 30

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from casparian_protocol.client import NoSentinel, RequestRefused
-from tests.crash.load import CONFIG
+from tests.crash.load import CONFIG, slow_file
 from tests.crash.mounts import filled, move_onto_tmpfs
 from tests.crash.site import Site
 from tests.end_to_end.world import wait_for
@@ -80,6 +80,8 @@ def intake(site: Site) -> str:
 
 
 def test_a_full_disk_under_staging_outputs_and_tables_heals(site: Site, stack: ExitStack) -> None:
+    for number in range(6):  # the others may be done before the disk is full
+        site.add(slow_file(site.root / "slow" / f"{number}.txt", FULL_SECONDS / 3, 1_000_000 + 10 * number))
     move_onto_tmpfs(stack, site.home, "48m")
     move_onto_tmpfs(stack, site.home / "log", "8m")
     site.start()
