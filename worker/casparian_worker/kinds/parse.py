@@ -260,7 +260,9 @@ class _Attempt:
         task, context = self.task, self.context
         settings = context.settings
         sink = ParquetStaging(self.staging, context.meters)
-        lineage = Lineage(self.source.content_hash, task.job_id, self.task.leased_at_us, task.work.parser_version)
+        lineage = Lineage(
+            self.source.content_hash, task.job_id, self.task.leased_at_us, task.work.parser_version, has_dictionaries=True
+        )
         for name, contract in sorted(self.task.contracts.items()):
             writing = WriterSettings(
                 row_group_rows=settings.outputs.row_group_rows,
