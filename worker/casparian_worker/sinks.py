@@ -2,8 +2,8 @@
 
 `StagedParquet` writes row groups of bounded size with fixed settings: the same rows give the same bytes, however they are divided
 into batches (the clock divides a slow parser's batches). Memory holds at most one row group. If a column appears late (only in
-quarantine), it is NULL in the earlier rows, and what was written before is rewritten at the end. `Lineage` adds to every row
-where it came from. `staging` owns files and their durability.
+quarantine), it is NULL in the earlier rows, and what was written before is rewritten at the end. `staging` owns files and their
+durability.
 """
 
 from __future__ import annotations
@@ -30,16 +30,6 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 BLOCK_ROWS = 4096
 #: This many small batches are combined, since each costs kilobytes in addition to its rows.
 _LOOSE_BATCHES = 64
-_UTC_MICROSECONDS = pa.timestamp("us", "UTC")
-SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
-#: Only in the files of parsers that give it.
-RAW_ENCODING = pa.field("_cf_raw_encoding", pa.string())
-LINEAGE_FIELDS = (
-    pa.field("_cf_source_hash", pa.string(), nullable=False),
-    pa.field("_cf_job_id", pa.string(), nullable=False),
-    pa.field("_cf_processed_at", _UTC_MICROSECONDS, nullable=False),
-    pa.field("_cf_parser_version", pa.string(), nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,55 +43,6 @@ class WriterSettings:
     columns: int = 0
     #: Facts stored with the schema and with each column: contract hash, parser.
     metadata: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """The facts of one job. `processed_at_us` is the time of its lease, so that running it again gives the same rows."""
-
-    source_hash: str
-    job_id: str
-    processed_at_us: int
-    parser_version: str
-    #: Whether the texts come as dictionaries of one text, for sinks that know dictionaries.
-    has_dictionaries: bool = False
-
-    def valid(
-        self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None
-    ) -> pa.RecordBatch:
-        """Valid rows with all five columns, and the codec that read each row if the parser gives it."""
-        given = [] if raw_encoding is None else [raw_encoding]
-        fields = [*LINEAGE_FIELDS, SOURCE_ROW, *[RAW_ENCODING][: len(given)]]
-        arrays = [*batch.columns, *self._arrays(batch.num_rows), source_row, *given]
-        return _with_types_of(arrays, [*batch.schema, *fields])
-
-    def bad(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Quarantined rows, which already have `_cf_source_row`."""
-        arrays = [*batch.columns, *self._arrays(batch.num_rows)]
-        return _with_types_of(arrays, [*batch.schema, *LINEAGE_FIELDS])
-
-    def _arrays(self, count: int) -> list[pa.Array]:
-        values = (self.source_hash, self.job_id, self.processed_at_us, self.parser_version)
-        return [
-            pa.DictionaryArray.from_arrays(pa.repeat(_FIRST, count), pa.array([value]))
-            if self.has_dictionaries and isinstance(value, str)
-            else pa.repeat(pa.scalar(value, field.type), count)
-            for field, value in zip(LINEAGE_FIELDS, values, strict=True)
-        ]
-
-
-_FIRST = pa.scalar(0, pa.int8())
-
-
-def _with_types_of(arrays: list[pa.Array], fields: list[pa.Field]) -> pa.RecordBatch:
-    """A batch with these fields, and the types that its arrays have."""
-    typed = [field.with_type(array.type) for array, field in zip(arrays, fields, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(typed))
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    fields = [field.with_type(field.type.value_type) if pt.is_dictionary(field.type) else field for field in schema]
-    return pa.schema(fields, metadata=schema.metadata)
 
 
 class SinkWriter(Protocol):
@@ -155,7 +96,10 @@ class StagedParquet:
         self._schema: pa.Schema | None = None
         #: The whole blocks of the current row group.
         self._blocks: list[pa.Table] = []
+        #: The bytes of the first `_sized` of them; and a number that the bytes of all do not exceed.
         self._block_bytes = 0
+        self._sized = 0
+        self._bytes_at_most = 0
         #: The rows after them, fewer than a block.
         self._loose: list[pa.RecordBatch] = []
         self._loose_rows = 0
@@ -233,8 +177,28 @@ class StagedParquet:
         A row group ends with a block. It ends within a block only if its rows are so large that memory cannot hold the whole
         block.
         """
-        loose, settings = pa.Table.from_batches(self._loose), self._settings
-        start = self._keep_blocks(loose)
+        loose = pa.Table.from_batches(self._loose)
+        start = self._keep_blocks(loose) if self._has_room(loose.num_rows) else self._cut_by_size(loose)
+        self._loose = loose.slice(start).combine_chunks().to_batches()
+        self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
+
+    def _has_room(self, row_count: int) -> bool:
+        """Whether no row group ends among the loose rows: usually, and then their exact size does not matter."""
+        is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
+        return not is_long and self._bytes_at_most + self._loose_bytes < self._settings.row_group_bytes
+
+    def _keep_blocks(self, loose: pa.Table) -> int:
+        """Keep the whole blocks of these rows. Returns how many rows were kept."""
+        row_count: int = loose.num_rows - loose.num_rows % BLOCK_ROWS
+        starts = range(0, row_count, BLOCK_ROWS)
+        self._blocks += [loose.slice(start, BLOCK_ROWS).combine_chunks() for start in starts]
+        self._bytes_at_most += self._loose_bytes
+        return row_count
+
+    def _cut_by_size(self, loose: pa.Table) -> int:
+        """Keep whole blocks, and write full row groups. Returns how many rows were kept or written."""
+        settings, start = self._settings, 0
+        self._block_bytes += sum(map(size_of, self._blocks[self._sized :]))
         while start < loose.num_rows:
             block = loose.slice(start, BLOCK_ROWS).combine_chunks()
             size = size_of(block)
@@ -252,20 +216,8 @@ class StagedParquet:
             is_long = len(self._blocks) * BLOCK_ROWS >= settings.row_group_rows
             if is_long or self._block_bytes >= settings.row_group_bytes:
                 self._write_row_group(self._blocks)
-        self._loose = loose.slice(start).combine_chunks().to_batches()
-        self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
-
-    def _keep_blocks(self, loose: pa.Table) -> int:
-        """Keep the whole blocks of these rows, if no row group ends among the rows: usually. Returns how many rows were kept."""
-        row_count: int = loose.num_rows - loose.num_rows % BLOCK_ROWS
-        size = size_of(loose)
-        is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
-        if is_long or self._block_bytes + size >= self._settings.row_group_bytes:
-            return 0
-        starts = range(0, row_count, BLOCK_ROWS)
-        self._blocks += [loose.slice(start, BLOCK_ROWS).combine_chunks() for start in starts]
-        self._block_bytes += size - size_of(loose.slice(row_count))
-        return row_count
+        self._sized, self._bytes_at_most = len(self._blocks), self._block_bytes
+        return start
 
     def _write_row_group(self, parts: list[pa.Table]) -> None:
         meter = self._meters.of(SINK_URIS[self._kind], self._output)
@@ -274,7 +226,7 @@ class StagedParquet:
             sink = self._directory.create(name, meter)
             self._file = _OpenFile(sink, parts[0], self._settings)
         table = pa.concat_tables(parts)
-        self._blocks, self._block_bytes = [], 0
+        self._blocks, self._block_bytes, self._sized, self._bytes_at_most = [], 0, 0, 0
         self._file.write(table)
         if not self._is_again:
             meter.rows(table.num_rows)
@@ -411,6 +363,11 @@ class _OpenFile:
         self.sink.close()
 
 
+def _plain(schema: pa.Schema) -> pa.Schema:
+    fields = [field.with_type(field.type.value_type) if pt.is_dictionary(field.type) else field for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
+
+
 def _with_metadata(schema: pa.Schema, metadata: dict[str, str]) -> pa.Schema:
     if not metadata:
         return schema
@@ -429,9 +386,7 @@ def _has_differences(field: pa.Field) -> bool:
     might be that of a value inside another column, so it is left out.
     """
     kind = field.type
-    is_integer = any(test(kind) for test in _IS_INTEGER) or (
-        pt.is_decimal(kind) and kind.precision <= _INTEGER_DIGITS
-    )
+    is_integer = any(test(kind) for test in _IS_INTEGER) or (pt.is_decimal(kind) and kind.precision <= _INTEGER_DIGITS)
     return is_integer and "." not in field.name
 
 
