@@ -312,35 +312,40 @@ def messages(batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[Any]:
 
 
 def joined(parts: Sequence[Sequence[Column]]) -> Iterator[list[Column]]:
-    """The rows of all parts in as few parts as their columns allow. A column without a value takes the type of the next part."""
+    """The rows of all parts in as few parts as the types of their columns allow. A column without a value has any type."""
     alike: list[Sequence[Column]] = []
+    types: list[Any] = []
     for part in parts:
-        if alike and not _are_alike(alike[-1], part):
-            yield _joined_alike(alike)
+        found = _types_with(part, types) if alike and _form(part) == _form(alike[0]) else None
+        if found is None and alike:
+            yield _joined_alike(alike, types)
             alike = []
         alike.append(part)
+        types = _types_with(part, [None] * len(part)) if found is None else found
     if alike:
-        yield _joined_alike(alike)
+        yield _joined_alike(alike, types)
 
 
-def _are_alike(one: Sequence[Column], other: Sequence[Column]) -> bool:
-    if len(one) != len(other):
-        return False
-    for (name, array, is_mixed), (its_name, its_array, its_is_mixed) in zip(one, other, strict=True):
-        if name != its_name or is_mixed != its_is_mixed:
-            return False
-        if array.type != its_array.type and array.null_count < len(array):
-            return False
-    return True
+def _form(part: Sequence[Column]) -> list[tuple[str, bool]]:
+    return [(name, is_mixed) for name, _, is_mixed in part]
 
 
-def _joined_alike(parts: list[Sequence[Column]]) -> list[Column]:
+def _types_with(part: Sequence[Column], types: list[Any]) -> Any:
+    """The types of columns of which this part has more; None in the list where no value is known, None if a type differs."""
+    own = [array.type if array.null_count < len(array) else None for _, array, _ in part]
+    if any(one is not None and other is not None and one != other for one, other in zip(own, types, strict=True)):
+        return None
+    return [known or its for known, its in zip(types, own, strict=True)]
+
+
+def _joined_alike(parts: list[Sequence[Column]], types: list[Any]) -> list[Column]:
     if len(parts) == 1:
         return list(parts[0])
     made: list[Column] = []
     for place, (name, last, is_mixed) in enumerate(parts[-1]):
+        type_ = types[place] or last.type
         arrays = [part[place][1] for part in parts]
-        arrays = [each if each.type == last.type else pa.nulls(len(each), last.type) for each in arrays]
+        arrays = [each if each.type == type_ else pa.nulls(len(each), type_) for each in arrays]
         made.append((name, pa.concat_arrays(arrays), is_mixed))
     return made
 
