@@ -13,20 +13,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pyarrow as pa
-
 from casparian_shim.arrow.batches import (
     BATCH_ROWS_MAX,
     BATCH_TARGET_BYTES,
     PART_BYTES_MAX,
     Column,
+    ColumnWithoutName,
     Row,
+    RowWithoutColumns,
     aligned,
     batch_of_columns,
+    columns_of_rejects,
     columns_of_rows,
     columns_of_table,
     estimated_bytes,
     fitted,
+    joined,
     messages,
     slice_bytes,
 )
@@ -53,6 +55,8 @@ from casparian_shim.sideband import FrameSender
 
 UNDECLARED_OUTPUT = "output"
 FLUSH_SECONDS = 1.0
+#: Parts of a reader are joined up to this size: each batch costs the worker a millisecond in addition to its rows.
+JOINED_BYTES_MAX = 4 * 1024 * 1024
 _SIZED_ROWS = 64
 _SIZE_EVERY = 8
 _REJECTS_MAX = BATCH_ROWS_MAX // 16
@@ -86,31 +90,6 @@ class SeveralOutputs(CasparianError):
         )
 
 
-class RowWithoutColumns(CasparianError):
-    """Every row of an output is an empty dict."""
-
-    code = ErrorCode.SCHEMA_MISMATCH
-
-    def __init__(self, output: str) -> None:
-        super().__init__(
-            f"Output {output} was given rows without any column.", remedy="Skip empty records: ctx.skip()."
-        )
-
-
-class ColumnWithoutName(CasparianError):
-    """A column has an empty name, such as the last one of a header that ends with a delimiter."""
-
-    code = ErrorCode.SCHEMA_MISMATCH
-
-    def __init__(self, output: str, names: Sequence[str]) -> None:
-        place = list(names).index("") + 1
-        listed = ", ".join(repr(name[:40]) for name in names[:20])
-        super().__init__(
-            f"Column {place} of output {output} has no name; the columns are {listed}.",
-            remedy="Does the header end with a delimiter? Drop that column, or read with read_csv(…, columns=[…]).",
-        )
-
-
 class _Stream:
     """One announced stream: its schema so far, and the number of rows sent."""
 
@@ -127,14 +106,24 @@ class _Gathering:
     """The rows of one output that wait for their batch."""
 
     def __init__(self) -> None:
+        #: The columns of the rows that come before `rows`.
+        self.parts: list[Sequence[Column]] = []
+        self.part_rows = 0
+        self.part_bytes = 0
         self.rows: list[Row] = []
         self.rejects: list[dict[str, object]] = []
         self.sized_count = 0
         self.sized_bytes = 0
         self.limit = _SIZED_ROWS
+        #: The number of rows sent or in `parts`, and of rejected rows sent.
         self.received_count = 0
         #: The number of rows before the first one that has a column; they wait for it.
         self.nameless_count = 0
+
+    @property
+    def next_number(self) -> int:
+        """The number of the output's next row."""
+        return self.received_count + len(self.rows) + len(self.rejects)
 
     def estimated_bytes(self) -> int:
         return self.sized_bytes * len(self.rows) // max(1, self.sized_count)
@@ -216,8 +205,7 @@ class Outputs:
             return
         self._is_flushing = True
         try:
-            for output, gathering in list(self._gathering.items()):
-                self._flush_rows(output, gathering)
+            self._flush_all()
         finally:
             self._is_flushing = False
             self._flushed_s = now_s
@@ -243,7 +231,7 @@ class Outputs:
         """Send a row that the parser rejects. Returns the output's name."""
         output = self.named(name)
         gathering = self._of(output)
-        number = gathering.received_count + len(gathering.rows) + len(gathering.rejects)
+        number = gathering.next_number
         given = raw if raw is not None else (row or {}).get("_cf_raw")
         about = _rejected(number, _row_id(source_row, row), reason, given)
         for column, value in (row or {}).items():
@@ -290,13 +278,14 @@ class Outputs:
             else:
                 for each in part.rejections:
                     self.reject_record(each.output or name, each.reason, each.row_id, each.raw, each.values)
+        if records.error is not None:  # the rows before it are shown
+            self._flush_all()
 
     def add_part(self, name: str | None, part: Part) -> None:
         """Send rows that a reader gives as columns. The rejected records among them have their numbers in file order."""
         output = self.named(name)
         gathering = self._of(output)
-        self._flush_rows(output, gathering)
-        number = gathering.received_count
+        number = gathering.next_number
         for each in part.rejections:
             if each.output not in (None, output):
                 self.reject_record(each.output, each.reason, each.row_id, each.raw, each.values)
@@ -307,9 +296,8 @@ class Outputs:
             number += 1
             if len(gathering.rejects) >= _REJECTS_MAX:
                 self._flush_rejects(output, gathering)
-        self._flush_rejects(output, gathering)
-        self._send(output, OutputKind.ROWS, part.columns)
-        gathering.received_count += part.row_count
+        self._gather(output, gathering, part.columns, part.row_count)
+        self.flush_when_due()
 
     def add_entries(self, stream: str, entries: Entries) -> None:
         """Send entries of the record tape (`readers.tape`)."""
@@ -348,43 +336,57 @@ class Outputs:
             self._lost_rows = error
             raise
 
+    def _gather(self, output: str, gathering: _Gathering, columns: Sequence[Column], row_count: int) -> None:
+        """Keep columns until there are rows for a batch."""
+        size = sum(array.nbytes for _, array, _ in columns)
+        with self._rows_in_hand():
+            self._pivot(output, gathering)
+            is_full = gathering.part_rows + row_count > BATCH_ROWS_MAX
+            if is_full or gathering.part_bytes + size > min(JOINED_BYTES_MAX, self._target_bytes):
+                self._flush_rows(output, gathering)
+            gathering.parts.append(columns)
+        gathering.part_rows += row_count
+        gathering.part_bytes += size
+        gathering.received_count += row_count
+
+    def _pivot(self, output: str, gathering: _Gathering) -> None:
+        """Make columns of the rows."""
+        if not gathering.rows:
+            return
+        ensure_room(gathering.estimated_bytes())
+        rows, gathering.rows = gathering.rows, []
+        gathering.sized_count = gathering.sized_bytes = 0
+        stream = self._streams.get((output, OutputKind.ROWS))
+        known = stream.schema.names if stream is not None else [name for part in gathering.parts for name, _, _ in part]
+        columns = columns_of_rows(rows, known)
+        if columns:
+            self._gather(output, gathering, columns, len(rows))
+        else:  # rows without any column so far; a later row may show the columns
+            gathering.received_count += len(rows)
+            gathering.nameless_count += len(rows)
+
+    def _flush_all(self) -> None:
+        for output, gathering in list(self._gathering.items()):
+            self._flush_rows(output, gathering)
+
     def _flush_rows(self, output: str, gathering: _Gathering) -> None:
         """Send rejects first: a batch's numbers are known only with every reject before its last row."""
         if gathering.rejects:
             self._flush_rejects(output, gathering)
-        if not gathering.rows:
-            return
         with self._rows_in_hand():
-            ensure_room(gathering.estimated_bytes())
-            rows, gathering.rows = gathering.rows, []
-            gathering.sized_count = gathering.sized_bytes = 0
-            stream = self._streams.get((output, OutputKind.ROWS))
-            columns = columns_of_rows(rows, stream.schema.names if stream is not None else ())
-            gathering.received_count += len(rows)
-            if columns:
+            self._pivot(output, gathering)
+            parts, gathering.parts = gathering.parts, []
+            gathering.part_rows = gathering.part_bytes = 0
+            for columns in joined(parts):
                 self._send(output, OutputKind.ROWS, columns)
-            else:  # rows without any column so far; a later row may show the columns
-                gathering.nameless_count += len(rows)
 
     def _flush_rejects(self, output: str, gathering: _Gathering) -> None:
         rejects, gathering.rejects = gathering.rejects, []
         if not rejects:
             return
         gathering.received_count += len(rejects)
-        names = dict.fromkeys(_REJECT_COLUMNS)
-        for reject in rejects:
-            names.update(dict.fromkeys(reject))
-        integers = _REJECT_COLUMNS[:2]
         with self._rows_in_hand():
-            columns: list[Column] = [
-                (
-                    name,
-                    pa.array([reject.get(name) for reject in rejects], pa.int64() if name in integers else pa.string()),
-                    False,
-                )
-                for name in names
-            ]
-            self._send(output, OutputKind.REJECTS, columns)
+            self._send(output, OutputKind.REJECTS, columns_of_rejects(rejects, _REJECT_COLUMNS))
 
     def _send_nameless(self, output: str, names: Sequence[str]) -> None:
         """Send the first rows, which had no columns, now that the missing columns are known."""

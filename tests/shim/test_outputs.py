@@ -17,6 +17,7 @@ from casparian_shim.arrow.batches import BATCH_ROWS_MAX, ColumnNameNotText, RowT
 from casparian_shim.context import Context
 from casparian_shim.emitting import (
     FLUSH_SECONDS,
+    UNDECLARED_OUTPUT,
     ColumnWithoutName,
     Outputs,
     OutputUnknown,
@@ -27,6 +28,7 @@ from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames import LogLevel, OutputEnd, OutputKind, OutputStart
 from casparian_shim.frames.kinds import GuestJob, ValueKind
 from casparian_shim.frames.reader import BadOutputName
+from casparian_shim.readers.feed import Part, Rejection
 from casparian_shim.readers.fixed_width import read_fixed_width
 from casparian_shim.readers.tape import Entries, What
 from tests.shim.guests import Heard
@@ -471,3 +473,64 @@ def test_records_of_several_types_go_to_their_outputs_and_each_numbers_its_rejec
         for name in ("batches", "payments")
     }
     assert rejected == {"batches": [(2, 5), (3, 7)], "payments": [(1, 3)]}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["row", "reject", "part", "numbers", "empty"]),
+            st.floats(0, 0.4),
+            st.lists(st.booleans(), min_size=1, max_size=5),
+        ),
+        max_size=20,
+    ),
+    st.integers(1, 400),
+)
+def test_parts_rows_and_rejects_keep_their_numbers_however_they_are_joined(
+    given_rows: list[tuple[str, float, list[bool]]], most_bytes: int
+) -> None:
+    """The parts of a reader wait for each other, also with rows before and after them and with columns of other types."""
+    accepted: list[str | int | None] = []
+    rejected: list[int] = []
+    clock, turn = Clock(), 0
+    with heard_from_sender() as (sender, heard), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("casparian_shim.emitting.JOINED_BYTES_MAX", most_bytes)
+        outputs = Outputs(sender, clock=clock)
+        for kind, pause_s, are_rows in given_rows:
+            clock.now_s += pause_s
+            values: list[str | int | None] = []
+            rejections = []
+            for is_row in are_rows if kind in ("part", "numbers") else [kind != "reject"]:
+                if is_row:
+                    value = None if kind == "empty" else turn if kind == "numbers" else f"text {turn}"
+                    values.append(value)
+                    accepted.append(value)
+                else:
+                    rejected.append(turn)
+                    rejections.append(Rejection(len(values), turn, "bad", None, None, None))
+                turn += 1
+            if kind == "row":
+                outputs.rows_into("out")({"n": values[0]})
+            elif kind == "reject":
+                outputs.reject("out", None, "bad", turn - 1, None)
+            else:
+                type_ = pa.int64() if kind == "numbers" else pa.string()
+                outputs.add_part("out", Part([("n", pa.array(values, type_), False)], len(values), rejections))
+        outputs.finish()
+
+    assert [row["n"] for row in heard.rows("out")] == accepted
+    numbers = [(row["_cf_output_row_index"], row["__cf_row_id"]) for row in heard.rows("out", REJECTS)]
+    assert numbers == [(number, number) for number in rejected]
+
+
+def test_small_parts_are_one_batch() -> None:
+    with heard_from_sender() as (sender, heard):
+        outputs = standing(sender)
+        outputs.rows_into(None)({"n": None})
+        for number in range(100):
+            outputs.add_part(None, Part([("n", pa.array([str(number)] * 1000), False)], 1000, []))
+        outputs.finish()
+
+    assert [batch.num_rows for batch in heard.batches[UNDECLARED_OUTPUT, OutputKind.ROWS]] == [65_001, 35_000]
+    assert [row["n"] for row in heard.rows(UNDECLARED_OUTPUT)][1::1000] == [str(number) for number in range(100)]

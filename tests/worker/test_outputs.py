@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from casparian_protocol.contract import Contract
 from casparian_shim.frames import OutputKind
-from casparian_worker.execute.outputs import BadRows, JudgedOutput, RowNumbers, StagedRowWriter
+from casparian_worker.execute.outputs import BadRows, JudgedOutput, Lineage, RowNumbers, StagedRowWriter
 from casparian_worker.execute.records import RAW_BYTES_MAX, RawBudget, SourceRecords
-from casparian_worker.sinks import Lineage, ParquetStaging, WriterSettings
+from casparian_worker.sinks import ParquetStaging, WriterSettings
 from casparian_worker.staging import StagingDirectory
 from casparian_worker.validation import ValidationLimits
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
 from casparian_shim.readers.tape import Entries, RecordTape, use_tape
-from casparian_worker.execute.records import SourceRecords
+from casparian_worker.execute.records import RawBudget, SourceRecords
 from casparian_worker.validation import ArrowRefused
 from tests.worker.attempts import Desk
 
@@ -316,11 +316,20 @@ def test_no_tape_of_a_stranger_does_more_than_be_refused(entries: list[tuple[int
     arrays = [pa.array(rows, pa.int64()), pa.array(ends, pa.int64()), pa.array(whats, pa.int8())]
     batch = pa.RecordBatch.from_arrays(arrays, ["row", "end", "what"])
     ledger.announce("no_such_codec", batch.schema)
+    missing = pa.nulls(len(named), pa.string())
+    bad = pa.record_batch(
+        {
+            "_cf_source_row": pa.array(named, pa.int64()),
+            "_cf_source_offset": pa.nulls(len(named), pa.int64()),
+            "_cf_raw": missing,
+            "_cf_raw_encoding": missing,
+        }
+    )
     try:
         for _ in range(2):
             ledger.take(batch)
             ledger.names(pa.array(named, pa.int64()))
-            ledger._text(ledger._places[0], 0, 100, None) if ledger._places else None
+            ledger.with_origin(bad, RawBudget())
     except ArrowRefused:
         pass
     finally:

@@ -49,7 +49,7 @@ def test_rows_bytes_and_calls_of_both_sinks_are_counted(tmp_path: Path) -> None:
         plain = WriterSettings(row_group_rows=100_000, compression="none")
         data = StagedParquet(directory, "out", "data", plain, meters)
         for _ in range(2 * IN_MEMORY_BYTES // 800_000):
-            data.write(numbers(100_000))
+            data.write(numbers(100_000).cast(pa.schema([("n", pa.float64())])))
         bad = StagedParquet(directory, "out", "quarantine", plain, meters)
         bad.write(numbers(3))
         files += [*data.close(), *bad.close()]

@@ -5,9 +5,11 @@ import queue
 import resource
 import tempfile
 import threading
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian_protocol.jobs import StagedFile
+from casparian_worker.execute.outputs import Lineage
 from casparian_worker.sinks import StagedParquet, WriterSettings, size_of
 from casparian_worker.slots import Syncer
 from casparian_worker.staging import IN_MEMORY_BYTES, RealDisk, StagingDirectory, remove_attempt, sync_together
@@ -208,11 +211,76 @@ def test_only_texts_that_come_again_have_a_dictionary(tmp_path: Path) -> None:
     assert parquet.read().to_pydict() == columns
 
 
+#: Far apart, near the limits, and NULL.
+NUMBERS = [0, -1, 2**63 - 1, -(2**63), None, 10**17, 1, 1, -(10**17)] * 700
+OF_INTEGERS = {
+    "n": (NUMBERS, pa.int64()),
+    "n.x": (NUMBERS, pa.int64()),
+    "day": ([number and number % 2_932_897 - 719_162 for number in NUMBERS], pa.int32(), pa.date32()),
+    "at": ([number and number % 10**16 for number in NUMBERS], pa.int64(), pa.timestamp("us", "UTC")),
+    "clock": ([number and number % 86_400_000_000 for number in NUMBERS], pa.int64(), pa.time64("us")),
+    "took": (NUMBERS, pa.int64(), pa.duration("us")),
+    "short": ([number and Decimal(number % 10**4).scaleb(-2) for number in NUMBERS], pa.decimal128(4, 2)),
+    "money": ([number and Decimal(number % 10**18).scaleb(-4) for number in NUMBERS], pa.decimal128(18, 4)),
+    "long": ([number and Decimal(number).scaleb(-4) for number in NUMBERS], pa.decimal128(19, 4)),
+    "listed": ([[number] for number in NUMBERS], pa.list_(pa.int64())),
+}
+
+
+def test_integers_are_stored_as_differences_and_read_as_they_were(tmp_path: Path) -> None:
+    columns = {}
+    for name, (values, kind, *views) in OF_INTEGERS.items():
+        columns[name] = pa.array(values, kind)
+        for view in views:
+            columns[name] = columns[name].view(view)
+    rows = pa.record_batch(columns)
+    directory = StagingDirectory(tmp_path, JOB, 1)
+    writer = StagedParquet(directory, "out", "data", WriterSettings(metadata={"cf.parser": "p 1"}))
+    writer.write(rows)
+    (file,) = writer.close()
+    assert sync_together([directory]) == [None]
+    path = directory.path / file.name
+    read = pq.ParquetFile(path)
+    assert read.read().select([*columns]).to_batches()[0].equals(rows)
+    assert read.schema_arrow.metadata == read.schema_arrow.field("n").metadata == {b"cf.parser": b"p 1"}
+    group = read.metadata.row_group(0)
+    chunks = [group.column(place) for place in range(group.num_columns)]
+    as_differences = {each.path_in_schema for each in chunks if "DELTA_BINARY_PACKED" in each.encodings}
+    assert as_differences == {*OF_INTEGERS} - {"n.x", "long", "listed"}
+    with duckdb.connect() as database:
+        found = database.sql(f"set TimeZone = 'UTC'; from read_parquet('{path}')").to_arrow_table()
+    for name in {*OF_INTEGERS} - {"took"}:  # DuckDB gives a number
+        assert found[name].to_pylist() == rows[name].to_pylist(), name
+
+
+def test_lineage_that_is_a_dictionary_is_stored_and_read_as_text(tmp_path: Path) -> None:
+    """And gives the same bytes, but for the limits of row groups: a file may have been written before."""
+
+    def staged(folder: str, *, has_dictionaries: bool) -> Path:
+        (tmp_path / folder).mkdir()
+        directory = StagingDirectory(tmp_path / folder, JOB, 1)
+        writer = StagedParquet(directory, "out", "data", WriterSettings(metadata={"cf.parser": "p 1"}))
+        lineage = Lineage("hash", "job", 17, "1.0", has_dictionaries=has_dictionaries)
+        for start in range(0, 6000, 700):
+            batch = numbers(start, 700)
+            writer.write(lineage.valid(batch, batch["n"], None))
+        (file,) = writer.close()
+        assert sync_together([directory]) == [None]
+        return directory.path / file.name
+
+    plain, encoded = staged("plain", has_dictionaries=False), staged("encoded", has_dictionaries=True)
+    assert encoded.read_bytes() == plain.read_bytes()
+    read = pq.ParquetFile(encoded)
+    assert read.schema_arrow.field("_cf_source_hash").equals(pa.field("_cf_source_hash", pa.string(), nullable=False))
+    assert set(read.read()["_cf_job_id"].to_pylist()) == {"job"}
+
+
 @given(st.integers(0, 300), st.integers(0, 300))
 @settings(max_examples=30)
 def test_the_size_of_rows_is_the_sum_of_the_sizes_of_each(start: int, count: int) -> None:
     rows = pa.Table.from_batches([LARGE]).append_column("text", [pa.array([None, "", "é"] * 100)])
     rows = rows.append_column("key", [pa.array([f"{number}" for number in range(300)])])
+    assert size_of(rows.slice(start, count)) <= rows.slice(start, count).nbytes  # so that it need not be known
     assert size_of(rows.slice(start, count)) == sum(
         size_of(rows.slice(place, 1)) for place in range(start, min(300, start + count))
     )
@@ -223,7 +291,7 @@ def test_a_large_file_leaves_memory_before_it_is_complete(tmp_path: Path) -> Non
     writer = StagedParquet(directory, "out", "data", WriterSettings(row_group_rows=10_000, compression="none"))
     rows = 3 * IN_MEMORY_BYTES // 8
     for start in range(0, rows, 10_000):
-        writer.write(numbers(start, 10_000))
+        writer.write(numbers(start, 10_000).cast(pa.schema([("n", pa.float64())])))
     assert (directory.path / "data.out.0.parquet").stat().st_size > IN_MEMORY_BYTES
     directory.remove()
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from casparian_worker.execute.failures import of_exception as error_of_exception
     from casparian_worker.execute.failures import of_report as error_of_report
     from casparian_worker.execute.files import Origin, Source
-    from casparian_worker.execute.outputs import JudgedOutput
+    from casparian_worker.execute.outputs import JudgedOutput, Lineage
     from casparian_worker.execute.records import RawBudget, SourceRecords, all_skips
     from casparian_worker.execute.run import CancelToken, Failed, Outcome, StreamCounters, WorkerContext
     from casparian_worker.execute.stream import GuestStream, TextLog, Watchdog, error_after_cut, error_after_end
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from casparian_worker.kinds.parse import execute as execute_task
     from casparian_worker.reproduce import PublishedFile, RecordedJob, Reproduction
     from casparian_worker.reproduce import reproduce as reproduce_job
-    from casparian_worker.sinks import Lineage
     from casparian_worker.validation import ReservedColumn, ValidationLimits
     from casparian_worker.validation.mixed import is_mixed
     from casparian_worker.validation.quarantine import RowOrigins, rejected_batch, with_texts
@@ -158,7 +157,7 @@ _NAMES = {
         "error_of_exception=of_exception error_of_report=of_report Unaccounted UndeclaredOutput"
     ),
     "casparian_worker.execute.files": "Origin Source",
-    "casparian_worker.execute.outputs": "JudgedOutput",
+    "casparian_worker.execute.outputs": "JudgedOutput Lineage",
     "casparian_worker.execute.records": "all_skips RawBudget SourceRecords",
     "casparian_worker.execute.run": "CancelToken Failed Outcome StreamCounters WorkerContext",
     "casparian_worker.execute.stream": "error_after_cut error_after_end GuestStream TextLog Watchdog",
@@ -166,7 +165,6 @@ _NAMES = {
     "casparian_worker.guest.sandbox": "probe_sandbox=probe",
     "casparian_worker.kinds.parse": "execute_task=execute ParseTask",
     "casparian_worker.reproduce": "PublishedFile RecordedJob reproduce_job=reproduce Reproduction",
-    "casparian_worker.sinks": "Lineage",
     "casparian_worker.validation": "ReservedColumn ValidationLimits",
     "casparian_worker.validation.mixed": "is_mixed",
     "casparian_worker.validation.quarantine": "RowOrigins rejected_batch with_texts",

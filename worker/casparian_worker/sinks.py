@@ -2,12 +2,13 @@
 
 `StagedParquet` writes row groups of bounded size with fixed settings: the same rows give the same bytes, however they are divided
 into batches (the clock divides a slow parser's batches). Memory holds at most one row group. If a column appears late (only in
-quarantine), it is NULL in the earlier rows, and what was written before is rewritten at the end. `Lineage` adds to every row
-where it came from. `staging` owns files and their durability.
+quarantine), it is NULL in the earlier rows, and what was written before is rewritten at the end. `staging` owns files and their
+durability.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,16 +30,6 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 BLOCK_ROWS = 4096
 #: This many small batches are combined, since each costs kilobytes in addition to its rows.
 _LOOSE_BATCHES = 64
-_UTC_MICROSECONDS = pa.timestamp("us", "UTC")
-SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
-#: Only in the files of parsers that give it.
-RAW_ENCODING = pa.field("_cf_raw_encoding", pa.string())
-LINEAGE_FIELDS = (
-    pa.field("_cf_source_hash", pa.string(), nullable=False),
-    pa.field("_cf_job_id", pa.string(), nullable=False),
-    pa.field("_cf_processed_at", _UTC_MICROSECONDS, nullable=False),
-    pa.field("_cf_parser_version", pa.string(), nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +43,6 @@ class WriterSettings:
     columns: int = 0
     #: Facts stored with the schema and with each column: contract hash, parser.
     metadata: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """The facts of one job. `processed_at_us` is the time of its lease, so that running it again gives the same rows."""
-
-    source_hash: str
-    job_id: str
-    processed_at_us: int
-    parser_version: str
-
-    def valid(
-        self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None
-    ) -> pa.RecordBatch:
-        """Valid rows with all five columns, and the codec that read each row if the parser gives it."""
-        given = [] if raw_encoding is None else [raw_encoding]
-        fields = [*LINEAGE_FIELDS, SOURCE_ROW, *[RAW_ENCODING][: len(given)]]
-        arrays = [*batch.columns, *self._arrays(batch.num_rows), source_row, *given]
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *fields]))
-
-    def bad(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Quarantined rows, which already have `_cf_source_row`."""
-        arrays = [*batch.columns, *self._arrays(batch.num_rows)]
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*batch.schema, *LINEAGE_FIELDS]))
-
-    def _arrays(self, count: int) -> list[pa.Array]:
-        values = (self.source_hash, self.job_id, self.processed_at_us, self.parser_version)
-        return [
-            pa.repeat(pa.scalar(value, field.type), count) for field, value in zip(LINEAGE_FIELDS, values, strict=True)
-        ]
 
 
 class SinkWriter(Protocol):
@@ -135,7 +96,10 @@ class StagedParquet:
         self._schema: pa.Schema | None = None
         #: The whole blocks of the current row group.
         self._blocks: list[pa.Table] = []
+        #: The bytes of the first `_sized` of them; and a number that the bytes of all do not exceed.
         self._block_bytes = 0
+        self._sized = 0
+        self._bytes_at_most = 0
         #: The rows after them, fewer than a block.
         self._loose: list[pa.RecordBatch] = []
         self._loose_rows = 0
@@ -213,8 +177,28 @@ class StagedParquet:
         A row group ends with a block. It ends within a block only if its rows are so large that memory cannot hold the whole
         block.
         """
-        loose, settings = pa.Table.from_batches(self._loose), self._settings
-        start = self._keep_blocks(loose)
+        loose = pa.Table.from_batches(self._loose)
+        start = self._keep_blocks(loose) if self._has_room(loose.num_rows) else self._cut_by_size(loose)
+        self._loose = loose.slice(start).combine_chunks().to_batches()
+        self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
+
+    def _has_room(self, row_count: int) -> bool:
+        """Whether no row group ends among the loose rows: usually, and then their exact size does not matter."""
+        is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
+        return not is_long and self._bytes_at_most + self._loose_bytes < self._settings.row_group_bytes
+
+    def _keep_blocks(self, loose: pa.Table) -> int:
+        """Keep the whole blocks of these rows. Returns how many rows were kept."""
+        row_count: int = loose.num_rows - loose.num_rows % BLOCK_ROWS
+        starts = range(0, row_count, BLOCK_ROWS)
+        self._blocks += [loose.slice(start, BLOCK_ROWS).combine_chunks() for start in starts]
+        self._bytes_at_most += self._loose_bytes
+        return row_count
+
+    def _cut_by_size(self, loose: pa.Table) -> int:
+        """Keep whole blocks, and write full row groups. Returns how many rows were kept or written."""
+        settings, start = self._settings, 0
+        self._block_bytes += sum(map(size_of, self._blocks[self._sized :]))
         while start < loose.num_rows:
             block = loose.slice(start, BLOCK_ROWS).combine_chunks()
             size = size_of(block)
@@ -232,20 +216,8 @@ class StagedParquet:
             is_long = len(self._blocks) * BLOCK_ROWS >= settings.row_group_rows
             if is_long or self._block_bytes >= settings.row_group_bytes:
                 self._write_row_group(self._blocks)
-        self._loose = loose.slice(start).combine_chunks().to_batches()
-        self._loose_rows, self._loose_bytes = loose.num_rows - start, sum(batch.nbytes for batch in self._loose)
-
-    def _keep_blocks(self, loose: pa.Table) -> int:
-        """Keep the whole blocks of these rows, if no row group ends among the rows: usually. Returns how many rows were kept."""
-        row_count: int = loose.num_rows - loose.num_rows % BLOCK_ROWS
-        size = size_of(loose)
-        is_long = len(self._blocks) * BLOCK_ROWS + row_count >= self._settings.row_group_rows
-        if is_long or self._block_bytes + size >= self._settings.row_group_bytes:
-            return 0
-        starts = range(0, row_count, BLOCK_ROWS)
-        self._blocks += [loose.slice(start, BLOCK_ROWS).combine_chunks() for start in starts]
-        self._block_bytes += size - size_of(loose.slice(row_count))
-        return row_count
+        self._sized, self._bytes_at_most = len(self._blocks), self._block_bytes
+        return start
 
     def _write_row_group(self, parts: list[pa.Table]) -> None:
         meter = self._meters.of(SINK_URIS[self._kind], self._output)
@@ -254,7 +226,7 @@ class StagedParquet:
             sink = self._directory.create(name, meter)
             self._file = _OpenFile(sink, parts[0], self._settings)
         table = pa.concat_tables(parts)
-        self._blocks, self._block_bytes = [], 0
+        self._blocks, self._block_bytes, self._sized, self._bytes_at_most = [], 0, 0, 0
         self._file.write(table)
         if not self._is_again:
             meter.rows(table.num_rows)
@@ -357,7 +329,7 @@ def _row_sizes(column: pa.Array) -> pa.Int64Array:
 
 
 class _OpenFile:
-    """One Parquet file being written."""
+    """One Parquet file being written. Dictionaries are a matter of its pages: whoever reads it gets plain columns."""
 
     def __init__(self, sink: StagedSink, first: pa.Table, settings: WriterSettings) -> None:
         """`first` has the first rows of the file, from which the encoding of its text columns is chosen."""
@@ -371,7 +343,10 @@ class _OpenFile:
             data_page_version="1.0",
             compression=settings.compression,
             use_dictionary=[name for name in first.column_names if _repeats_values(first[name])],
+            column_encoding={field.name: "DELTA_BINARY_PACKED" for field in first.schema if _has_differences(field)},
+            store_decimal_as_integer=True,
             write_statistics=True,
+            store_schema=False,
         )
 
     def write(self, table: pa.Table) -> None:
@@ -381,8 +356,16 @@ class _OpenFile:
         self._writer.write_table(marked, row_group_size=table.num_rows)
 
     def close(self) -> None:
+        schema = _plain(self._marked)
+        arrow_schema = base64.b64encode(schema.serialize().to_pybytes())  # as the writer itself would store it
+        self._writer.add_key_value_metadata({**(schema.metadata or {}), b"ARROW:schema": arrow_schema})
         self._writer.close()
         self.sink.close()
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    fields = [field.with_type(field.type.value_type) if pt.is_dictionary(field.type) else field for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def _with_metadata(schema: pa.Schema, metadata: dict[str, str]) -> pa.Schema:
@@ -391,13 +374,29 @@ def _with_metadata(schema: pa.Schema, metadata: dict[str, str]) -> pa.Schema:
     return pa.schema([each.with_metadata(metadata) for each in schema], metadata=metadata)
 
 
+#: Decimals up to this precision are 64-bit integers in Parquet.
+_INTEGER_DIGITS = 18
+_IS_INTEGER = (pt.is_integer, pt.is_temporal)
+
+
+def _has_differences(field: pa.Field) -> bool:
+    """Whether the values of a column are integers in Parquet, which are stored as differences.
+
+    That takes a third to a half of the time of plain integers, which zstd compresses as bytes, and less room. A name with a point
+    might be that of a value inside another column, so it is left out.
+    """
+    kind = field.type
+    is_integer = any(test(kind) for test in _IS_INTEGER) or (pt.is_decimal(kind) and kind.precision <= _INTEGER_DIGITS)
+    return is_integer and "." not in field.name
+
+
 def _repeats_values(texts: pa.ChunkedArray) -> bool:
     """Whether the texts of a column come again and again: its second half adds less than half as many new ones as its first has.
 
     A dictionary makes such a column smaller. It makes a column of ids larger, and slower to write.
     """
     if not pt.is_string(texts.type):
-        return False
+        return bool(pt.is_dictionary(texts.type))
     encoded = texts.combine_chunks().dictionary_encode()
     last = pc.max(encoded.indices.slice(0, len(texts) // 2)).as_py()  # texts are numbered as they appear
     in_first_half = 0 if last is None else last + 1

@@ -160,6 +160,15 @@ def columns_of_rows(rows: Sequence[Row], known_names: Sequence[str] = ()) -> lis
     return [(name, *column_of_values(values)) for name, values in zip(names, pivoted, strict=True)]
 
 
+def columns_of_rejects(rejects: Sequence[Row], known_names: Sequence[str]) -> list[Column]:
+    """The columns of rejected rows: two numbers, then texts."""
+    names = dict.fromkeys(known_names)
+    for reject in rejects:
+        names.update(dict.fromkeys(reject))
+    kinds = {name: pa.int64() if place < 2 else pa.string() for place, name in enumerate(names)}
+    return [(name, pa.array([reject.get(name) for reject in rejects], kind), False) for name, kind in kinds.items()]
+
+
 def _names(rows: Sequence[Row], known_names: Sequence[str]) -> list[str]:
     names = dict.fromkeys(known_names)
     keys = names.keys()
@@ -219,6 +228,31 @@ class ColumnsChanged(CasparianError):
         )
 
 
+class RowWithoutColumns(CasparianError):
+    """Every row of an output is an empty dict."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, output: str) -> None:
+        super().__init__(
+            f"Output {output} was given rows without any column.", remedy="Skip empty records: ctx.skip()."
+        )
+
+
+class ColumnWithoutName(CasparianError):
+    """A column has an empty name, such as the last one of a header that ends with a delimiter."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, output: str, names: Sequence[str]) -> None:
+        place = list(names).index("") + 1
+        listed = ", ".join(repr(name[:40]) for name in names[:20])
+        super().__init__(
+            f"Column {place} of output {output} has no name; the columns are {listed}.",
+            remedy="Does the header end with a delimiter? Drop that column, or read with read_csv(…, columns=[…]).",
+        )
+
+
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(name[:80] for name in names[:50])
     return f"[{shown}{', …' if len(names) > 50 else ''}]"
@@ -275,6 +309,45 @@ def messages(batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[Any]:
     half = batch.num_rows // 2
     yield from messages(batch.slice(0, half), bytes_max)
     yield from messages(batch.slice(half), bytes_max)
+
+
+def joined(parts: Sequence[Sequence[Column]]) -> Iterator[list[Column]]:
+    """The rows of all parts in as few parts as the types of their columns allow. A column without a value has any type."""
+    alike: list[Sequence[Column]] = []
+    types: list[Any] = []
+    for part in parts:
+        found = _types_with(part, types) if alike and _form(part) == _form(alike[0]) else None
+        if found is None and alike:
+            yield _joined_alike(alike, types)
+            alike = []
+        alike.append(part)
+        types = _types_with(part, [None] * len(part)) if found is None else found
+    if alike:
+        yield _joined_alike(alike, types)
+
+
+def _form(part: Sequence[Column]) -> list[tuple[str, bool]]:
+    return [(name, is_mixed) for name, _, is_mixed in part]
+
+
+def _types_with(part: Sequence[Column], types: list[Any]) -> Any:
+    """The types of columns of which this part has more; None in the list where no value is known, None if a type differs."""
+    own = [array.type if array.null_count < len(array) else None for _, array, _ in part]
+    if any(one is not None and other is not None and one != other for one, other in zip(own, types, strict=True)):
+        return None
+    return [known or its for known, its in zip(types, own, strict=True)]
+
+
+def _joined_alike(parts: list[Sequence[Column]], types: list[Any]) -> list[Column]:
+    if len(parts) == 1:
+        return list(parts[0])
+    made: list[Column] = []
+    for place, (name, last, is_mixed) in enumerate(parts[-1]):
+        type_ = types[place] or last.type
+        arrays = [part[place][1] for part in parts]
+        arrays = [each if each.type == type_ else pa.nulls(len(each), type_) for each in arrays]
+        made.append((name, pa.concat_arrays(arrays), is_mixed))
+    return made
 
 
 _DECIMAL_DIGITS_MAX = 38

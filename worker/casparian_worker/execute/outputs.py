@@ -8,6 +8,7 @@ production, the screen in dev mode.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from casparian_protocol.jobs import OutputAccounting, StagedFile, ViolationCount
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
 from casparian_worker.execute.records import RawBudget, SourceRecords
-from casparian_worker.sinks import Lineage, Sink, WriterSettings
+from casparian_worker.sinks import Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 from casparian_worker.validation.quarantine import OWN_FIELDS
 
@@ -123,6 +124,60 @@ class BadRows:
         extra = sorted(set(table.column_names) - {*contract, *own})
         (batch,) = table.select([*contract, *extra, *own]).combine_chunks().to_batches()
         return batch
+
+
+_UTC_MICROSECONDS = pa.timestamp("us", "UTC")
+SOURCE_ROW = pa.field("_cf_source_row", pa.int64())
+#: Only in the files of parsers that give it.
+RAW_ENCODING = pa.field("_cf_raw_encoding", pa.string())
+LINEAGE_FIELDS = (
+    pa.field("_cf_source_hash", pa.string(), nullable=False),
+    pa.field("_cf_job_id", pa.string(), nullable=False),
+    pa.field("_cf_processed_at", _UTC_MICROSECONDS, nullable=False),
+    pa.field("_cf_parser_version", pa.string(), nullable=False),
+)
+_FIRST = pa.scalar(0, pa.int8())
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The facts of one job. `processed_at_us` is the time of its lease, so that running it again gives the same rows."""
+
+    source_hash: str
+    job_id: str
+    processed_at_us: int
+    parser_version: str
+    #: Whether the texts come as dictionaries of one text, for sinks that know dictionaries.
+    has_dictionaries: bool = False
+
+    def valid(
+        self, batch: pa.RecordBatch, source_row: pa.Int64Array, raw_encoding: pa.StringArray | None
+    ) -> pa.RecordBatch:
+        """Valid rows with all five columns, and the codec that read each row if the parser gives it."""
+        given = [] if raw_encoding is None else [raw_encoding]
+        fields = [*LINEAGE_FIELDS, SOURCE_ROW, *[RAW_ENCODING][: len(given)]]
+        arrays = [*batch.columns, *self._arrays(batch.num_rows), source_row, *given]
+        return _with_types_of(arrays, [*batch.schema, *fields])
+
+    def bad(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Quarantined rows, which already have `_cf_source_row`."""
+        arrays = [*batch.columns, *self._arrays(batch.num_rows)]
+        return _with_types_of(arrays, [*batch.schema, *LINEAGE_FIELDS])
+
+    def _arrays(self, count: int) -> list[pa.Array]:
+        values = (self.source_hash, self.job_id, self.processed_at_us, self.parser_version)
+        return [
+            pa.DictionaryArray.from_arrays(pa.repeat(_FIRST, count), pa.array([value]))
+            if self.has_dictionaries and isinstance(value, str)
+            else pa.repeat(pa.scalar(value, field.type), count)
+            for field, value in zip(LINEAGE_FIELDS, values, strict=True)
+        ]
+
+
+def _with_types_of(arrays: list[pa.Array], fields: list[pa.Field]) -> pa.RecordBatch:
+    """A batch with these fields, and the types that its arrays have."""
+    typed = [field.with_type(array.type) for array, field in zip(arrays, fields, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(typed))
 
 
 class RowWriter(Protocol):

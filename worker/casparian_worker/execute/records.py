@@ -12,6 +12,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +37,10 @@ _SKIPS = pa.array([int(what) for what in SKIP_REASONS], pa.int8())
 _MOVES = pa.array([int(What.POSITION), int(What.DECLARED)], pa.int8())
 _RECORDS = pa.array([int(What.RECORD), int(What.REJECTED)], pa.int8())
 _KNOWN = pa.array([int(what) for what in What], pa.int8())
+_RECORD = pa.scalar(int(What.RECORD), pa.int8())
+_PLACE_NAMES = ["row", "start", "end"]
+#: So many entries of other kinds before records do not make it worth while to look at the kind of each record.
+_FEW = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,13 @@ class _Places:
     #: The lowest and the highest row.
     first: int
     last: int
+
+    def at(self, rows: pa.Int64Array) -> pa.Array:
+        """The place of each of these rows among the records; NULL if it is none of them."""
+        if len(self.rows) == self.last - self.first + 1 and self.rows.equals(pa.arange(self.first, self.last + 1)):
+            at = pc.subtract(rows, self.first)  # the usual case
+            return pc.if_else(pc.and_(pc.greater_equal(at, 0), pc.less(at, len(self.rows))), at, None)
+        return pc.index_in(rows, self.rows)
 
 
 class RawBudget:
@@ -127,16 +139,39 @@ class SourceRecords:
             return
         self._is_counted = True
         rows, ends, whats = batch.columns
+        is_record = pc.equal(whats, _RECORD)
+        begin = 0
+        if 0 < is_record.false_count <= _FEW:  # such as the header, before the first records
+            begin = pc.indices_nonzero(pc.invert(is_record))[-1].as_py() + 1
+        elif is_record.false_count:
+            begin = batch.num_rows
+        if begin:
+            self._take_any(rows.slice(0, begin), ends.slice(0, begin), whats.slice(0, begin))
+        if begin < batch.num_rows:
+            self._take_only_records(rows.slice(begin), ends.slice(begin), whats.slice(begin))
+
+    def _take_only_records(self, rows: pa.Int64Array, ends: pa.Int64Array, whats: pa.Int8Array) -> None:
+        member, (least_row, most_row) = self._member_of(rows), _extremes(rows)
+        if least_row <= self._last_rows.get(member, member * MEMBER_ROWS - 1):
+            self._take_any(rows, ends, whats)
+            return
+        starts = self._starts(ends)
+        self._check(rows, starts, ends)
+        self._take_records(pa.RecordBatch.from_arrays([rows, starts, ends], _PLACE_NAMES))
+        self._last_rows[member] = most_row
+
+    def _take_any(self, rows: pa.Int64Array, ends: pa.Int64Array, whats: pa.Int8Array) -> None:
         passed = rows.filter(pc.not_equal(whats, What.DECLARED))
         member = self._member_of(passed)
-        starts = self._starts(ends, whats, member)
-        least_row, most_row = self._check(rows, starts, ends, whats)
+        if pc.and_(pc.equal(whats, What.POSITION), pc.equal(ends, UNKNOWN)).true_count:
+            self._has_offsets = False
+            self._begun.add(member)
+        if not pc.all(pc.is_in(whats, _KNOWN)).as_py():
+            raise ArrowRefused("an entry of the record tape is of an unknown kind")
+        starts = self._starts(ends)
+        self._check(rows, starts, ends, pc.is_in(whats, _MOVES))
         last_row = self._last_rows.get(member, member * MEMBER_ROWS - 1)
-        entries = pa.RecordBatch.from_arrays([rows, starts, ends, whats], ["row", "start", "end", "what"])
-        if least_row > last_row and pc.equal(whats, What.RECORD).true_count == len(whats):  # the usual case
-            self._take_records(entries)
-            self._last_rows[member] = most_row
-            return
+        entries = pa.RecordBatch.from_arrays([rows, starts, ends, whats], [*_PLACE_NAMES, "what"])
         is_new = pc.greater(rows, last_row)
         declared = pc.or_(
             pc.equal(whats, What.DECLARED), pc.and_(pc.is_in(whats, _SKIPS), pc.invert(is_new))
@@ -184,7 +219,7 @@ class SourceRecords:
             budget.pass_over(len(raw))
             return bad
         found = self._places_of(bad.column("_cf_source_row"))
-        offsets = [None if each is None else each[0].starts[each[1]].as_py() for each in found]
+        offsets = [None if each is None else each[0] for each in found]
         bad = _with_column(bad, "_cf_source_offset", pa.array(offsets, pa.int64()))
         if not raw.null_count:
             budget.pass_over(len(raw))
@@ -193,8 +228,8 @@ class SourceRecords:
         encodings = bad.column("_cf_raw_encoding").to_pylist()
         for index, known in enumerate(found):
             if texts[index] is None and known is not None:
-                places, at = known
-                texts[index], used = self._text(places, at, budget.allowed_bytes, encodings[index])
+                start, end, encoding = known
+                texts[index], used = self._text(start, end, budget.allowed_bytes, encodings[index] or encoding)
                 budget.use(used)
             budget.pass_over(1)
         return _with_column(bad, "_cf_raw", pa.array(texts, pa.string()))
@@ -238,35 +273,28 @@ class SourceRecords:
         """The member of an archive that entries sent together are in, by its place; 0 for any other input."""
         if not len(rows):
             return 0
-        least, most = (each.as_py() // MEMBER_ROWS for each in pc.min_max(rows).values())
+        least, most = (each // MEMBER_ROWS for each in _extremes(rows))
         if least != most:
             raise ArrowRefused("entries of the record tape that were sent together are in several members")
-        return int(least)
+        return least
 
-    def _starts(self, ends: pa.Int64Array, whats: pa.Int8Array, member: int) -> pa.Int64Array:
+    def _starts(self, ends: pa.Int64Array) -> pa.Int64Array:
         """The start of each entry: entries are contiguous, except that a POSITION says where the next one begins."""
         before = pa.array([self._at], pa.int64())
         self._at = ends[-1].as_py()
-        is_unknown = pc.and_(pc.equal(whats, What.POSITION), pc.equal(ends, UNKNOWN))
-        if is_unknown.true_count:
-            self._has_offsets = False
-            self._begun.add(member)
         return pa.concat_arrays([before, ends.slice(0, len(ends) - 1)])
 
-    def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, whats: pa.Array) -> tuple[int, int]:
-        """Returns the lowest and the highest row."""
-        if not pc.all(pc.is_in(whats, _KNOWN)).as_py():
-            raise ArrowRefused("an entry of the record tape is of an unknown kind")
-        least_row, most_row = (each.as_py() for each in pc.min_max(rows).values())
+    def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, moves: pa.BooleanArray | None = None) -> None:
+        """Refuse entries that no reader makes. `moves`: which of them may end before they begin."""
+        least_row, most_row = _extremes(rows)
         if least_row < 0 or most_row > _ROW_MAX:
             raise ArrowRefused("an entry of the record tape has a row that is out of range")
-        least, most = pc.min_max(ends).values()
-        if least.as_py() < UNKNOWN or most.as_py() > self.size_bytes:
+        least, most = _extremes(ends)
+        if least < UNKNOWN or most > self.size_bytes:
             raise ArrowRefused("an entry of the record tape is outside the input")
-        moves = pc.is_in(whats, _MOVES)
-        if not pc.all(pc.or_(moves, pc.greater_equal(ends, starts))).as_py():
+        is_forward = pc.greater_equal(ends, starts)
+        if not pc.all(is_forward if moves is None else pc.or_(moves, is_forward)).as_py():
             raise ArrowRefused("an entry of the record tape ends before it begins")
-        return least_row, most_row
 
     def _take_skips(self, skips: pa.RecordBatch) -> None:
         for start, end, what, row in zip(
@@ -281,27 +309,31 @@ class SourceRecords:
         if not records.num_rows:
             return
         self.given += records.num_rows
-        starts, ends = records["start"], records["end"]
+        rows, starts, ends, *whats = records.columns
         sizes = pc.subtract(ends, starts)
         self.given_bytes += pc.sum(sizes).as_py()
-        is_rejected = pc.equal(records["what"], What.REJECTED)
-        if is_rejected.true_count:
+        is_rejected = pc.equal(whats[0], What.REJECTED) if whats else None
+        if is_rejected is not None and is_rejected.true_count:
             self.rejected += is_rejected.true_count
-            self._rejected_by_reader.append(records["row"].filter(is_rejected))
+            self._rejected_by_reader.append(rows.filter(is_rejected))
             self.rejected_bytes += pc.sum(sizes.filter(is_rejected)).as_py()
         self._covered_bytes = max(self._covered_bytes, pc.max(ends).as_py())
-        self._open.append(records.select(["row", "start", "end"]))
+        self._open.append(records.select(_PLACE_NAMES))
         self._open_count += records.num_rows
         if self._has_offsets:
-            first, last = (each.as_py() for each in pc.min_max(records["row"]).values())
-            self._places.append(_Places(records["row"], starts, ends, self._encoding, first, last))
+            self._places.append(_Places(rows, starts, ends, self._encoding, *_extremes(rows)))
             while len(self._places) > 1 and sum(len(each.rows) for each in self._places) > _PLACES_MAX:
                 self._places.popleft()
 
     def _name(self, rows: pa.Int64Array) -> None:
-        if len(self._open) == 1 and not self._named and self._open[0]["row"].equals(rows):
-            self._open.clear()  # the usual case: a row for each record, in order
-            self._open_count = 0
+        while self._open and len(rows):  # the usual case: a row for each record, in order
+            count = min(self._open[0].num_rows, len(rows))
+            if not self._open[0]["row"].slice(0, count).equals(rows.slice(0, count)):
+                break
+            rest, rows = self._open[0].slice(count), rows.slice(count)
+            self._open[:1] = [rest] if rest.num_rows else []
+            self._open_count -= count
+        if not len(rows):
             return
         self._named.append(pc.add(rows, 0))  # a copy, so that the batch's memory is released
         self._named_count += len(rows)
@@ -334,30 +366,36 @@ class SourceRecords:
         room = _FIRST_ROWS - len(self._let_go_rows)
         self._let_go_rows += batch["row"].slice(0, max(0, room)).to_pylist()
 
-    def _places_of(self, rows: pa.Int64Array) -> list[tuple[_Places, int] | None]:
-        """Where the input has these records; the latest one if two readers used the same number."""
-        found: list[tuple[_Places, int] | None] = [None] * len(rows)
+    def _places_of(self, rows: pa.Int64Array) -> list[tuple[int, int, str] | None]:
+        """Where these records begin and end, and the encoding; the latest one if two readers used the same number."""
+        found: list[tuple[int, int, str] | None] = [None] * len(rows)
         least, most = (each.as_py() for each in pc.min_max(rows).values())
         if least is None:
             return found
         for places in reversed(self._places):
             if places.last < least or most < places.first:
                 continue
-            for index, at in enumerate(pc.index_in(rows, places.rows).to_pylist()):
-                if at is not None and found[index] is None:
-                    found[index] = places, at
+            at = places.at(rows)
+            starts, ends = places.starts.take(at).to_pylist(), places.ends.take(at).to_pylist()
+            for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+                if start is not None and found[index] is None:
+                    found[index] = start, end, places.encoding
             if None not in found:
                 break
         return found
 
-    def _text(self, places: _Places, at: int, allowed_bytes: int, encoding: str | None) -> tuple[str, int]:
-        start, end = places.starts[at].as_py(), places.ends[at].as_py()
+    def _text(self, start: int, end: int, allowed_bytes: int, encoding: str) -> tuple[str, int]:
         size = min(end - start, allowed_bytes)
         data = os.pread(self.descriptor, size, start)
-        text = _decoded(data, encoding or places.encoding)
+        text = _decoded(data, encoding)
         if size < end - start:
             return f"{text}… ({end - start - size:,} more bytes)", size
         return text.removesuffix("\n").removesuffix("\r"), size
+
+
+def _extremes(numbers: pa.Array) -> tuple[int, int]:
+    least, most = pc.min_max(numbers).values()
+    return least.as_py(), most.as_py()
 
 
 def _with_column(bad: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
@@ -365,10 +403,15 @@ def _with_column(bad: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordB
     return bad.set_column(place, bad.schema.field(place), values)
 
 
+@lru_cache(maxsize=256)
+def _codec(encoding: str) -> str:
+    return codecs.lookup(encoding).name
+
+
 def _decoded(data: bytes, encoding: str) -> str:
     """Decode text without ever failing: invalid bytes are shown as `\\xe9`."""
     try:
-        return data.decode(codecs.lookup(encoding).name, "backslashreplace")
+        return data.decode(_codec(encoding), "backslashreplace")
     except (LookupError, UnicodeError):
         return data.decode("utf-8", "backslashreplace")
 

@@ -29,7 +29,7 @@ from casparian_shim.frames.kinds import GuestJob, Hello
 from casparian_worker.discovery.files import path_os
 from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
 from casparian_worker.execute.files import InputUnreadable, JobLog, Origin, Source, held_scratch, joblog_path
-from casparian_worker.execute.outputs import JudgedOutput, StagedRowWriter, consumer_among
+from casparian_worker.execute.outputs import JudgedOutput, Lineage, StagedRowWriter, consumer_among
 from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.run import (
     CancelToken,
@@ -52,7 +52,7 @@ from casparian_worker.guest import (
     require_level,
     scrubbed_variables,
 )
-from casparian_worker.sinks import Lineage, ParquetStaging, WriterSettings
+from casparian_worker.sinks import ParquetStaging, WriterSettings
 from casparian_worker.staging import StagingDirectory
 
 _FIRST_LINE_CHARACTERS = 100
@@ -260,7 +260,13 @@ class _Attempt:
         task, context = self.task, self.context
         settings = context.settings
         sink = ParquetStaging(self.staging, context.meters)
-        lineage = Lineage(self.source.content_hash, task.job_id, self.task.leased_at_us, task.work.parser_version)
+        lineage = Lineage(
+            self.source.content_hash,
+            task.job_id,
+            self.task.leased_at_us,
+            task.work.parser_version,
+            has_dictionaries=True,
+        )
         for name, contract in sorted(self.task.contracts.items()):
             writing = WriterSettings(
                 row_group_rows=settings.outputs.row_group_rows,
