@@ -273,6 +273,13 @@ def fills_the_disk(world: World) -> object:
         return file.truncate(1 << 40)
 
 
+@attack
+def reserves_space(world: World) -> object:
+    """A disk is full at once, where writing takes its time; the C library would write instead."""
+    with open(os.path.join(world["scratch"], "reserved"), "wb") as file:
+        return call("fallocate", file.fileno(), 0, 0, 1 << 20)
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -611,7 +618,7 @@ def runs_machine_code(world: World) -> object:
 def inherits_descriptors(world: World) -> object:
     """Whatever is open beside the standard three, the job's socket and the input."""
     found = []
-    for descriptor in range(3, 256):
+    for descriptor in range(3, 4096):
         try:
             kind = os.fstat(descriptor).st_mode & 0o170000
         except OSError:

@@ -48,6 +48,7 @@ _FILES = [
     Attack("+", "follows_its_own_proc_root", "reads through /proc/self/root", "L", "EACCES", OPEN),
     Attack("+", "reads_a_disk", "reads a disk past its file system", "L", "EACCES", OPEN),
     Attack("12", "fills_the_disk", "makes a sparse file of 1 TB in scratch", "R", "EFBIG"),
+    Attack("12", "reserves_space", "reserves space in scratch without writing", "S", "ENOTSUP"),
     Attack("13", "writes_another_jobs_scratch", "writes into another job's scratch", "L, U", "EACCES", OPEN),
     Attack("13", "writes_another_jobs_staging", "writes into another job's staging", "L, U", "EACCES", OPEN),
     Attack("13", "writes_its_library", "writes into its interpreter's library", "L, U", "EACCES", OPEN),
@@ -198,6 +199,14 @@ ELSEWHERE = [
         "makes directories deeper than any recursion",
         f"{_EXECUTE}::test_a_scratch_deeper_than_any_recursion_is_removed_and_ends_no_job",
     ),
+    (
+        "moves directories in scratch while they are measured",
+        "tests/worker/test_housekeeping.py::test_directories_that_move_hide_nothing_from_the_limits_of_scratch",
+    ),
+    (
+        "looks for the worker's orders to other guests, in a worker with hundreds of files open",
+        "tests/worker/guest/test_warm.py::test_a_guest_has_no_descriptor_but_its_own",
+    ),
     ("names an output `../../x`", _RAW),
     ("sends a frame above 64 MiB, an unknown signal, a second end", _RAW),
     ("sends a batch after the end, no end, a wrong count", _RAW),
@@ -205,6 +214,11 @@ ELSEWHERE = [
     (
         "closes in mid-frame, or sends a byte a second",
         f"{_GUESTS}::test_a_frame_that_never_completes_is_a_breach_at_its_deadline",
+    ),
+    ("announces a thousand outputs with 8 MiB about each", f"{_GUESTS}::test_what_is_said_about_outputs_is_not_kept"),
+    (
+        "names an encoding that does not exist, another one for each row",
+        "tests/worker/test_records.py::test_any_text_may_be_given_as_the_name_of_an_encoding",
     ),
     ("half-closes its stream and is silent", f"{_GUESTS}::test_a_half_closed_stream_and_silence_is_ended"),
     ("sends everything and exits with 1", f"{_GUESTS}::test_everything_sent_and_exit_1_is_a_failure"),
