@@ -113,6 +113,19 @@ def lists_the_workers_descriptors(world: World) -> object:
 
 
 @attack
+def lists_processes_by_their_groups(world: World) -> object:
+    found = [
+        os.path.join(folder, "cgroup.procs")
+        for folder, _, names in os.walk("/sys/fs/cgroup")
+        if "cgroup.procs" in names
+    ]
+    if not found:
+        return os.listdir("/sys/fs/cgroup")
+    with open(found[0], "rb") as file:
+        return len(file.read())
+
+
+@attack
 def reads_past_python(world: World) -> object:
     descriptor = _libc.open(b"/etc/passwd", os.O_RDONLY)
     if descriptor < 0:
@@ -485,6 +498,18 @@ def connects_to_the_sentinel(world: World) -> object:
 def connects_to_the_world(world: World) -> object:
     socket.create_connection(("192.0.2.1", 80), timeout=2).close()
     return "connected"
+
+
+@attack
+def lists_the_machines_sockets(world: World) -> object:
+    """Every table about sockets has a first line that names its columns."""
+    for name in ("tcp", "tcp6", "udp", "udp6", "unix", "netlink", "raw", "packet"):
+        with open(f"/proc/self/net/{name}", encoding="ascii") as table:
+            if len(lines := table.readlines()) > 1 and name != "netlink":
+                return lines[1]
+    with open("/proc/self/net/dev", encoding="ascii") as table:
+        interfaces = [line.partition(":")[0].strip() for line in table if ":" in line]
+    return "nothing" if interfaces == ["lo"] else interfaces
 
 
 @attack

@@ -21,7 +21,8 @@ class Attack:
     number: str
     name: str
     does: str
-    #: L Landlock, S filter of system calls, R limits, U a user of its own (workers that run as root).
+    #: L Landlock, S filter of system calls, R limits, U a user of its own (workers that run as root), N a network of its own
+    #: (where the kernel allows it).
     by: str
     strong: str
     basic: str = ""
@@ -43,6 +44,7 @@ _FILES = [
     Attack("2", "finds_secrets_in_its_environment", "looks for secrets in its environment", "scrub", "absent"),
     Attack("2", "reads_the_workers_environment", "reads /proc/PPID/environ", "L", "EACCES", OPEN),
     Attack("+", "lists_processes", "lists all processes in /proc", "L", "EACCES", OPEN),
+    Attack("+", "lists_processes_by_their_groups", "lists all processes in /sys/fs/cgroup", "L", "EACCES", OPEN),
     Attack("+", "lists_the_workers_descriptors", "lists /proc/PPID/fd", "L", "EACCES", OPEN),
     Attack("+", "reads_another_root", "reads through /proc/1/root", "L", "EACCES", OPEN),
     Attack("+", "follows_its_own_proc_root", "reads through /proc/self/root", "L", "EACCES", OPEN),
@@ -117,6 +119,7 @@ _NETWORK = [
     Attack("3", "connects_to_the_sentinel", "connects to a port of this machine", "L, S", "EPERM"),
     Attack("3", "connects_to_the_world", "connects to 192.0.2.1", "L, S", "EPERM"),
     Attack("3", "asks_for_a_name", "resolves a name", "L, S", "gaierror"),
+    Attack("+", "lists_the_machines_sockets", "lists the machine's sockets in /proc/net", "N", "nothing"),
     Attack("4", "opens_a_datagram_socket", "opens a UDP socket", "S", "EPERM"),
     Attack("4", "opens_a_raw_socket", "opens a raw socket", "S", "EPERM"),
     Attack("4", "opens_a_packet_socket", "opens a packet socket", "S", "EPERM"),

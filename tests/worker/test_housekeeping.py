@@ -57,24 +57,29 @@ def test_scratch_of_a_worker_that_died_goes_and_what_is_in_use_stays(tmp_path: P
 
 
 def test_directories_that_move_hide_nothing_from_the_limits_of_scratch(tmp_path: Path) -> None:
-    for name in ("left/inner", "right", "big"):
-        (tmp_path / name).mkdir(parents=True)
-    for number in range(100):
-        (tmp_path / "left" / "inner" / str(number)).mkdir()
-        (tmp_path / "big" / str(number)).write_bytes(bytes(10_000))
+    pairs = [(tmp_path / f"{number}" / "inner", tmp_path / f"other{number}" / "inner") for number in range(4)]
+    for left, right in pairs:
+        right.parent.mkdir()
+        for number in range(20):
+            (left / str(number)).mkdir(parents=True)
+    for number in range(40):
+        (tmp_path / f"big{number}").mkdir()
+        (tmp_path / f"big{number}" / "file").write_bytes(bytes(40_000))
     is_over = threading.Event()
 
     def move() -> None:
         while not is_over.is_set():
-            os.rename(tmp_path / "left" / "inner", tmp_path / "right" / "inner")
-            os.rename(tmp_path / "right" / "inner", tmp_path / "left" / "inner")
+            for left, right in pairs:
+                os.rename(left, right)
+            for left, right in pairs:
+                os.rename(right, left)
 
     mover = threading.Thread(target=move)
     mover.start()
     try:
-        for _ in range(60):
+        for _ in range(20):
             with pytest.raises(LimitExceeded):
-                check_scratch(tmp_path, 500_000)
+                check_scratch(tmp_path, 40 * 40_000)
     finally:
         is_over.set()
         mover.join()

@@ -394,7 +394,9 @@ def test_the_text_of_a_bad_row_is_read_in_the_files_own_encoding(desk: Desk, enc
     assert desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist() == ["y,bad"]
 
 
-@pytest.mark.parametrize("named", ["'a\\0b'", "'zip'", "'undefined'", "f'nothing-{number}'", "'x' * 100_000", "chr(0xE9)"])
+@pytest.mark.parametrize(
+    "named", ["'a\\0b'", "'zip'", "'undefined'", "f'nothing-{number}'", "'x' * 100_000", "chr(0xE9)"]
+)
 def test_any_text_may_be_given_as_the_name_of_an_encoding(desk: Desk, named: str) -> None:
     """Python would remember each name that it does not know, for ever: the worker does not ask it."""
     desk.input.write_bytes(b"caf\xe9\n" * 50)
