@@ -73,7 +73,7 @@ def _try_user() -> int:
 
 
 def _try_network() -> int:
-    """Whether there is a network of its own, in which an inherited connection goes on working, and the rest can be given up."""
+    """Whether there is a network of its own, in which an inherited connection still works, and the rest can be given up."""
     with socket.create_server(("127.0.0.1", 0)) as outside:
         address = outside.getsockname()
         with socket.create_connection(address) as inherited, outside.accept()[0] as theirs:

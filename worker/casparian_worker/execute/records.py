@@ -379,7 +379,7 @@ def _decoded(data: bytes, encoding: str) -> str:
 
 @cache
 def _known_encodings() -> frozenset[str]:
-    """Python keeps every name that it is asked for, for ever, and a guest may name any: so it is asked for these alone."""
+    """Python never forgets a name that it is asked for, and a guest may name any: so it is asked for these alone."""
     modules = (module.name for module in pkgutil.iter_modules(encodings.__path__))
     return frozenset({*modules, *encodings.aliases.aliases})
 

@@ -44,8 +44,8 @@ class SandboxTooWeak(CasparianError):
         missing = "; ".join(machine.missing(minimum))
         super().__init__(
             f"Guests run at sandbox level {machine.level} here, and sandbox.minimum is {minimum}. Missing: {missing}.",
-            remedy=f'Use a machine that has it, or set sandbox.minimum = "{machine.level}" in config.toml '
-            "if you trust your parsers that far.",
+            remedy=f'Use a machine that has it. If you trust your parsers that far, set sandbox.minimum = "{machine.level}" in '
+            "config.toml, or start with --accept-weaker-sandbox.",
         )
 
 
