@@ -18,7 +18,8 @@ every level that its machine offers. What the levels are, and what they leave op
 
 An outcome is the error that the parser gets. *no effect*: the call succeeds and changes nothing. **not stopped**: this level lets
 it through. Stopped by: **L** Landlock, **S** the filter of system calls, **R** limits, **U** a user id of its own, which guests
-get if the worker runs as root, and which then stops writing at level *basic* too.
+get if the worker runs as root, and which then stops writing at level *basic* too, **N** a network of its own, where the kernel
+allows that.
 
 Level *strong* has the same outcomes on every kernel with Landlock, the oldest (ABI 1, Linux 5.13) included, except those in
 brackets.

@@ -340,6 +340,16 @@ POLL_SECONDS = _Whole(0, 86_400 * 365)
 FILE_TEXT = StringParamType()
 
 
+def accept_option(command: F) -> F:
+    """`--accept-weaker-sandbox` for a command that starts a daemon."""
+    option = click.option(
+        "--accept-weaker-sandbox",
+        is_flag=True,
+        help="Run parsers even if this machine cannot confine them as sandbox.minimum demands; the log records it.",
+    )
+    return option(command)
+
+
 def as_of_option(command: F) -> F:
     """`--as-of` for a reading command; `App.gateway` applies it."""
     option = click.option(

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from casparian_app.gateway import Gateway, open_gateway
-from casparian_app.measuring import count_orphans
+from casparian_app.measuring import count_orphans, measure_sandbox
 from casparian_app.texts import NoDaemon, NoHome, WorkFailed
-from casparian_protocol.client import Client, NoSentinel, RequestRefused
+from casparian_protocol.client import Client, NoSentinel, RequestRefused, default_actor
+from casparian_protocol.events import WeakerSandboxAccepted
 from casparian_protocol.home import Home, is_home
 from casparian_protocol.jobs import FILTERS
 from casparian_protocol.queries import Query
@@ -93,6 +94,13 @@ def _last_words(output: bytes) -> tuple[str, str]:
     return lines[places[-1]].removeprefix("casparian: "), " ".join(line.strip() for line in below)
 
 
+def accepted_sandbox(minimum: str) -> WeakerSandboxAccepted | None:
+    """What a user accepts who lets jobs run here whatever the settings demand; None if this machine offers that anyway."""
+    facts = measure_sandbox()
+    missing = "; ".join(facts.missing[minimum])
+    return WeakerSandboxAccepted(minimum=minimum, level=facts.level, missing=missing) if missing else None
+
+
 def run_daemon(
     home: Home,
     settings: Settings,
@@ -101,6 +109,7 @@ def run_daemon(
     plans_by_itself: bool,
     ready_descriptor: int | None,
     log_to_stderr: bool,
+    accepted: WeakerSandboxAccepted | None,
     on_locked: Callable[[], None],
 ) -> int:
     """Run as the daemon of `home` until it ends. Returns the exit code. Raises an error that prevents the start, such as
@@ -114,6 +123,7 @@ def run_daemon(
         plans_by_itself=plans_by_itself,
         ready_descriptor=ready_descriptor,
         log_to_stderr=log_to_stderr,
+        accepted=(accepted, default_actor("cli")) if accepted is not None else None,
         on_locked=on_locked,
     )
 

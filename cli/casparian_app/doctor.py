@@ -228,6 +228,7 @@ def judge_sandbox(facts: SandboxFacts, minimum: str) -> Check:
         f"Landlock ABI {facts.landlock_abi}" if facts.landlock_abi else "no Landlock",
         "a filter of system calls" if facts.has_filter else "no filter of system calls",
         *(["a user of their own"] if facts.changes_user else []),
+        *(["a network of their own"] if facts.owns_network else []),
     ]
     seen = f"guests get level {facts.level}: {', '.join(layers)}"
     if missing := facts.missing[minimum]:

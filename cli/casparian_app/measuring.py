@@ -113,6 +113,8 @@ class SandboxFacts:
     has_filter: bool = False
     #: Guests get a user of their own, because this process is root.
     changes_user: bool = False
+    #: Guests get a network of their own, in which there is nothing.
+    owns_network: bool = False
     #: Why root cannot give guests another user; "" if it can, or if this is not root.
     user_problem: str = ""
 
@@ -205,6 +207,7 @@ def measure_sandbox() -> SandboxFacts:
         landlock_abi=machine.landlock_abi,
         has_filter=machine.has_filter,
         changes_user=machine.changes_user,
+        owns_network=machine.owns_network,
         user_problem=machine.user_problem,
     )
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from casparian_protocol.bounds import COUNT_MAX
+from casparian_protocol.bounds import COUNT_MAX, ShortText
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 
@@ -164,7 +164,7 @@ class ConsoleSettings(_Group):
 
 class AssistantSettings(_Group):
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
-    model: str | None = None
+    model: ShortText | None = None
 
 
 class Settings(_Group):

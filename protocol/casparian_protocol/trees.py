@@ -123,15 +123,16 @@ def _entered(parent: int | None, name: str) -> int:
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None:
-    """Call `on_entry` for everything in a directory that may change meanwhile; unreadable entries are skipped.
+def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> bool:
+    """Call `on_entry` for everything in a directory that may change meanwhile; what disappears is skipped.
 
-    It returns to a parent by `..`, and stops if that is no longer the directory it came from.
+    It returns to a parent by `..`. If that is no longer the directory it came from, it stops and returns False. A directory that
+    its owner may not list becomes one that may be listed.
     """
     try:
         here = os.open(path, _DIRECTORY)
     except OSError:
-        return
+        return True
     try:
         pending = [_measured(here, on_entry)]
         places = [_place(here)]
@@ -140,24 +141,25 @@ def measure_tree(path: Path, on_entry: Callable[[os.stat_result], None]) -> None
                 pending.pop()
                 places.pop()
                 if not pending:
-                    return
+                    return True
                 here = _stepped(here, "..")
                 if _place(here) != places[-1]:
-                    return
+                    return False
                 continue
             try:
                 here = _stepped(here, pending[-1].pop())
-            except OSError:  # removed, or not readable even for its owner
+            except OSError:  # removed
                 continue
             places.append(_place(here))
             pending.append(_measured(here, on_entry))
+        return True
     finally:
         os.close(here)
 
 
 def _stepped(here: int, name: str) -> int:
     """Open the next directory and close this one."""
-    there = os.open(name, _DIRECTORY, dir_fd=here)
+    there = _entered(here, name)
     os.close(here)
     return there
 

@@ -66,6 +66,7 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
             hello,
             sandbox=confinement.level,
             landlock_abi=confinement.landlock_abi,
+            own_network=confinement.own_network,
             sandbox_problem=confinement.problem,
         )
     sender.send(encode_hello(hello))

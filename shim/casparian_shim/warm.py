@@ -25,6 +25,8 @@ from casparian_shim.guest import TRANSIENT
 #: The descriptors of a forked guest, in the order in which an order brings them: the numbers are the same in every guest.
 STDOUT, STDERR, DESCRIPTION, CONNECTION, INPUT = DESCRIPTORS = (1, 2, 3, 4, 5)
 MESSAGE_BYTES = 128 * 1024
+#: Where the worker's orders come from. The worker may have hundreds of files open, and passes the number that it has itself.
+_CONTROL = max(DESCRIPTORS) + 1
 #: Where descriptors are put aside: nothing is open from there on.
 _ABOVE = 64
 _CLOSED_TO = 256
@@ -45,10 +47,13 @@ class Order:
 
 def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]) -> int:
     """Load, say so, and fork until the worker closes its end. `run` is called in the forked process; returns its exit status."""
-    with socket.socket(fileno=control_fd) as control:
+    if control_fd != _CONTROL:  # among those that a guest closes
+        os.dup2(control_fd, _CONTROL, inheritable=False)
+        os.close(control_fd)
+    with socket.socket(fileno=_CONTROL) as control:
         try:
             modules = warm_up(sys_paths)
-            _require_quiet(control_fd)
+            _require_quiet()
         except Exception as problem:  # noqa: BLE001 - whatever it is, guests start without this process
             _answer(control, {"problem": f"{type(problem).__name__}: {problem}"})
             return 1
@@ -92,11 +97,11 @@ def warm_up(sys_paths: Sequence[str]) -> set[str]:
     return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow", "encodings"}
 
 
-def _require_quiet(control_fd: int) -> None:
+def _require_quiet() -> None:
     """Raise `RuntimeError` if a fork would copy more than this module knows of."""
     if len(threads := os.listdir("/proc/self/task")) != 1:
         raise RuntimeError(f"it has {len(threads)} threads")
-    opened = {int(each) for each in os.listdir("/proc/self/fd")} - {0, STDOUT, STDERR, control_fd}
+    opened = {int(each) for each in os.listdir("/proc/self/fd")} - {0, STDOUT, STDERR, _CONTROL}
     if left := [each for each in sorted(opened) if _is_open(each)]:  # the directory that was listed is not any more
         raise RuntimeError(f"descriptors {left} are open")
 

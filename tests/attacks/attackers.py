@@ -113,6 +113,19 @@ def lists_the_workers_descriptors(world: World) -> object:
 
 
 @attack
+def lists_processes_by_their_groups(world: World) -> object:
+    found = [
+        os.path.join(folder, "cgroup.procs")
+        for folder, _, names in os.walk("/sys/fs/cgroup")
+        if "cgroup.procs" in names
+    ]
+    if not found:
+        return os.listdir("/sys/fs/cgroup")
+    with open(found[0], "rb") as file:
+        return len(file.read())
+
+
+@attack
 def reads_past_python(world: World) -> object:
     descriptor = _libc.open(b"/etc/passwd", os.O_RDONLY)
     if descriptor < 0:
@@ -271,6 +284,13 @@ def watches_a_directory(world: World) -> object:
 def fills_the_disk(world: World) -> object:
     with open(os.path.join(world["scratch"], "sparse"), "wb") as file:
         return file.truncate(1 << 40)
+
+
+@attack
+def reserves_space(world: World) -> object:
+    """A disk is full at once, where writing takes its time; the C library would write instead."""
+    with open(os.path.join(world["scratch"], "reserved"), "wb") as file:
+        return call("fallocate", file.fileno(), 0, 0, 1 << 20)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -481,6 +501,18 @@ def connects_to_the_world(world: World) -> object:
 
 
 @attack
+def lists_the_machines_sockets(world: World) -> object:
+    """Every table about sockets has a first line that names its columns."""
+    for name in ("tcp", "tcp6", "udp", "udp6", "unix", "netlink", "raw", "packet"):
+        with open(f"/proc/self/net/{name}", encoding="ascii") as table:
+            if len(lines := table.readlines()) > 1 and name != "netlink":
+                return lines[1]
+    with open("/proc/self/net/dev", encoding="ascii") as table:
+        interfaces = [line.partition(":")[0].strip() for line in table if ":" in line]
+    return "nothing" if interfaces == ["lo"] else interfaces
+
+
+@attack
 def asks_for_a_name(world: World) -> object:
     return socket.getaddrinfo("example.com", 80)
 
@@ -611,7 +643,7 @@ def runs_machine_code(world: World) -> object:
 def inherits_descriptors(world: World) -> object:
     """Whatever is open beside the standard three, the job's socket and the input."""
     found = []
-    for descriptor in range(3, 256):
+    for descriptor in range(3, 4096):
         try:
             kind = os.fstat(descriptor).st_mode & 0o170000
         except OSError:

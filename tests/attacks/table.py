@@ -21,7 +21,8 @@ class Attack:
     number: str
     name: str
     does: str
-    #: L Landlock, S filter of system calls, R limits, U a user of its own (workers that run as root).
+    #: L Landlock, S filter of system calls, R limits, U a user of its own (workers that run as root), N a network of its own
+    #: (where the kernel allows it).
     by: str
     strong: str
     basic: str = ""
@@ -43,11 +44,13 @@ _FILES = [
     Attack("2", "finds_secrets_in_its_environment", "looks for secrets in its environment", "scrub", "absent"),
     Attack("2", "reads_the_workers_environment", "reads /proc/PPID/environ", "L", "EACCES", OPEN),
     Attack("+", "lists_processes", "lists all processes in /proc", "L", "EACCES", OPEN),
+    Attack("+", "lists_processes_by_their_groups", "lists all processes in /sys/fs/cgroup", "L", "EACCES", OPEN),
     Attack("+", "lists_the_workers_descriptors", "lists /proc/PPID/fd", "L", "EACCES", OPEN),
     Attack("+", "reads_another_root", "reads through /proc/1/root", "L", "EACCES", OPEN),
     Attack("+", "follows_its_own_proc_root", "reads through /proc/self/root", "L", "EACCES", OPEN),
     Attack("+", "reads_a_disk", "reads a disk past its file system", "L", "EACCES", OPEN),
     Attack("12", "fills_the_disk", "makes a sparse file of 1 TB in scratch", "R", "EFBIG"),
+    Attack("12", "reserves_space", "reserves space in scratch without writing", "S", "ENOTSUP"),
     Attack("13", "writes_another_jobs_scratch", "writes into another job's scratch", "L, U", "EACCES", OPEN),
     Attack("13", "writes_another_jobs_staging", "writes into another job's staging", "L, U", "EACCES", OPEN),
     Attack("13", "writes_its_library", "writes into its interpreter's library", "L, U", "EACCES", OPEN),
@@ -116,6 +119,7 @@ _NETWORK = [
     Attack("3", "connects_to_the_sentinel", "connects to a port of this machine", "L, S", "EPERM"),
     Attack("3", "connects_to_the_world", "connects to 192.0.2.1", "L, S", "EPERM"),
     Attack("3", "asks_for_a_name", "resolves a name", "L, S", "gaierror"),
+    Attack("+", "lists_the_machines_sockets", "lists the machine's sockets in /proc/net", "N", "nothing"),
     Attack("4", "opens_a_datagram_socket", "opens a UDP socket", "S", "EPERM"),
     Attack("4", "opens_a_raw_socket", "opens a raw socket", "S", "EPERM"),
     Attack("4", "opens_a_packet_socket", "opens a packet socket", "S", "EPERM"),
@@ -198,6 +202,14 @@ ELSEWHERE = [
         "makes directories deeper than any recursion",
         f"{_EXECUTE}::test_a_scratch_deeper_than_any_recursion_is_removed_and_ends_no_job",
     ),
+    (
+        "moves directories in scratch while they are measured",
+        "tests/worker/test_housekeeping.py::test_directories_that_move_hide_nothing_from_the_limits_of_scratch",
+    ),
+    (
+        "looks for the worker's orders to other guests, in a worker with hundreds of files open",
+        "tests/worker/guest/test_warm.py::test_a_guest_has_no_descriptor_but_its_own",
+    ),
     ("names an output `../../x`", _RAW),
     ("sends a frame above 64 MiB, an unknown signal, a second end", _RAW),
     ("sends a batch after the end, no end, a wrong count", _RAW),
@@ -205,6 +217,11 @@ ELSEWHERE = [
     (
         "closes in mid-frame, or sends a byte a second",
         f"{_GUESTS}::test_a_frame_that_never_completes_is_a_breach_at_its_deadline",
+    ),
+    ("announces a thousand outputs with 8 MiB about each", f"{_GUESTS}::test_what_is_said_about_outputs_is_not_kept"),
+    (
+        "names an encoding that does not exist, another one for each row",
+        "tests/worker/test_records.py::test_any_text_may_be_given_as_the_name_of_an_encoding",
     ),
     ("half-closes its stream and is silent", f"{_GUESTS}::test_a_half_closed_stream_and_silence_is_ended"),
     ("sends everything and exits with 1", f"{_GUESTS}::test_everything_sent_and_exit_1_is_a_failure"),

@@ -70,9 +70,13 @@ NOTHING: dict[str, list[str]] = {level: [] for level in LEVELS}
 
 
 def test_a_complete_sandbox_is_named_with_its_layers() -> None:
-    check = judge.judge_sandbox(SandboxFacts("strong", NOTHING, 7, True, changes_user=True), "strong")
+    check = judge.judge_sandbox(
+        SandboxFacts("strong", NOTHING, 7, True, changes_user=True, owns_network=True), "strong"
+    )
     assert (check.verdict, check.remedy) == (Verdict.OK, "")
-    assert check.seen == "guests get level strong: Landlock ABI 7, a filter of system calls, a user of their own"
+    assert check.seen == (
+        "guests get level strong: Landlock ABI 7, a filter of system calls, a user of their own, a network of their own"
+    )
 
 
 def test_a_sandbox_below_the_minimum_fails_and_says_what_would_supply_it() -> None:

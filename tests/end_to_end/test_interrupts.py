@@ -94,7 +94,7 @@ def test_process_waits_for_another_command_that_has_the_home(world: World) -> No
                 return super().write(text)
 
         heard = Heard()
-        with _daemon(App(str(world.home), err=heard), 1) as child:
+        with _daemon(App(str(world.home), err=heard), ["--workers", "1"]) as child:
             assert child is not None
     world.assert_at_rest()
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.settings import JobLogSettings
-from casparian_worker.execute.files import Housekeeping
+from casparian_worker.execute.files import Housekeeping, check_scratch
 from casparian_worker.reports import UsageMeter
+from casparian_worker.validation import LimitExceeded
 
 
 def test_a_heartbeat_says_what_is_used_and_asks_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +54,33 @@ def test_scratch_of_a_worker_that_died_goes_and_what_is_in_use_stays(tmp_path: P
     os.utime(left, (0, 0))
     Housekeeping(home, JobLogSettings()).clean_up()
     assert sorted(path.name for path in home.scratch.iterdir()) == [fresh.name]
+
+
+def test_directories_that_move_hide_nothing_from_the_limits_of_scratch(tmp_path: Path) -> None:
+    pairs = [(tmp_path / f"{number}" / "inner", tmp_path / f"other{number}" / "inner") for number in range(4)]
+    for left, right in pairs:
+        right.parent.mkdir()
+        for number in range(20):
+            (left / str(number)).mkdir(parents=True)
+    for number in range(40):
+        (tmp_path / f"big{number}").mkdir()
+        (tmp_path / f"big{number}" / "file").write_bytes(bytes(40_000))
+    is_over = threading.Event()
+
+    def move() -> None:
+        while not is_over.is_set():
+            for left, right in pairs:
+                os.rename(left, right)
+            for left, right in pairs:
+                os.rename(right, left)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        for _ in range(20):
+            with pytest.raises(LimitExceeded):
+                check_scratch(tmp_path, 40 * 40_000)
+    finally:
+        is_over.set()
+        mover.join()
+    check_scratch(tmp_path, 5_000_000)

@@ -1,6 +1,7 @@
 """Guests that speak to the socket past the shim: whatever they send ends their job, never the worker."""
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,6 +137,28 @@ def test_a_frame_that_never_completes_is_a_breach_at_its_deadline(desk: Desk) ->
     desk.limits = {"wall_seconds": 2.0}  # a frame has no longer than the job
     desk.input.write_bytes(start() + batch()[:40])
     assert desk.failed(SPEAK.format(then="time.sleep(60)")).error.code == "PROTOCOL_ERROR"
+
+
+def test_what_is_said_about_outputs_is_not_kept(desk: Desk) -> None:
+    """Up to 8 MiB about each of a thousand outputs would be gigabytes in the worker."""
+    desk.input.write_bytes(b"")
+    then = """
+        import pyarrow as pa
+        from casparian_shim.frames import OutputKind, OutputStart, encode_output_start
+        columns = [("row", pa.int64()), ("end", pa.int64()), ("what", pa.int8())]
+        message = pa.schema(columns, metadata={"noise": "x" * (1 << 20)}).serialize().to_pybytes()
+        for number in range(24):
+            sock.sendall(encode_output_start(OutputStart(number, f"utf_{number}", OutputKind.RECORDS, message)))
+        os._exit(0)
+"""
+    tracemalloc.start()
+    try:
+        error = desk.failed(SPEAK.format(then=then)).error
+        _now, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert error.code == "PROTOCOL_ERROR"
+    assert peak_bytes < 12 << 20
 
 
 def test_forged_log_lines_are_the_guests(desk: Desk) -> None:

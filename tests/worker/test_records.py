@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings
 import gzip
 import os
 import tempfile
@@ -400,6 +401,23 @@ def test_the_text_of_a_bad_row_is_read_in_the_files_own_encoding(desk: Desk, enc
         f"from casparian_shim import read_csv\ndef parse(path):\n    yield from read_csv(path, encoding={given!r})\n"
     )
     assert desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist() == ["y,bad"]
+
+
+@pytest.mark.parametrize(
+    "named", ["'a\\0b'", "'zip'", "'undefined'", "f'nothing-{number}'", "'x' * 100_000", "chr(0xE9)"]
+)
+def test_any_text_may_be_given_as_the_name_of_an_encoding(desk: Desk, named: str) -> None:
+    """Python would never forget a name that it does not know, so the worker does not ask it."""
+    desk.input.write_bytes(b"caf\xe9\n" * 50)
+    desk.policies = {"rows": {"max_pct": 100.0}}
+    before = len(encodings._cache)
+    desk.finished(
+        "from casparian_shim import read_lines\n"
+        "def parse(path):\n    for number, row in enumerate(read_lines(path, encoding='latin-1')):\n"
+        f"        yield {{'a': 'x', 'n': 'no', '_cf_raw_encoding': {named}, '__cf_row_id': row['__cf_row_id']}}\n"
+    )
+    assert set(desk.table("quarantine.rows.0.parquet")["_cf_raw"].to_pylist()) == {"caf\\xe9"}
+    assert len(encodings._cache) - before < 5
 
 
 ARCHIVE = """

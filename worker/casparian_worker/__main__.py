@@ -23,6 +23,7 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import home_from, make_home
 from casparian_protocol.settings import Settings, load
 from casparian_shim import process
+from casparian_shim.sandbox.confine import LEVELS
 from casparian_worker.agent import RESEND_SECONDS, Agent, AgentOptions
 from casparian_worker.connection import DEFAULT_WAIT_SECONDS
 from casparian_worker.guest import SandboxTooWeak, children, probe, require_level
@@ -46,6 +47,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--wait", type=float, default=DEFAULT_WAIT_SECONDS, help="with --no-managed: seconds to wait for a sentinel"
     )
+    parser.add_argument("--sandbox-minimum", choices=LEVELS, help="the level accepted instead of sandbox.minimum")
     parser.add_argument("--resend-seconds", type=float, default=RESEND_SECONDS, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -55,7 +57,8 @@ def run(arguments: Sequence[str], tell: Callable[[str], None] = logger.info) -> 
     given = parse_arguments(arguments)
     process.reset_signals(keep=() if given.managed else process.TERMINAL)
     home = home_from(given.home, dict(os.environ))
-    settings = load(home, os.environ).settings
+    accepted = {"sandbox.minimum": given.sandbox_minimum} if given.sandbox_minimum else {}
+    settings = load(home, os.environ, accepted).settings
     make_home(home)
     os.umask(0o077)
     compileall.compile_dir(SHIM_FOLDER, quiet=2)  # guests write no bytecode, so it is compiled here, once

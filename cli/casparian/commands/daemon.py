@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from casparian.app import TIMEOUT, WAIT_SECONDS, App, Command, ExitCode, as_of_option, pass_app
+from casparian.app import TIMEOUT, WAIT_SECONDS, App, Command, ExitCode, accept_option, as_of_option, pass_app
 from casparian.render import as_json, cell, fields, table
 from casparian_app.texts import NoHome, UsageProblem, WorkFailed, count, size
 from casparian_protocol import wording
@@ -43,6 +43,7 @@ casparian start            # stays in the foreground; Ctrl-C drains, twice stops
     show_default=True,
     help="Stay in the foreground, or return when the daemon is ready.",
 )
+@accept_option
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--with-parent", is_flag=True, hidden=True, help="Drain when the process that started this one exits.")
 @click.option("--no-planning", is_flag=True, hidden=True, help="Do not queue files automatically.")
@@ -52,6 +53,7 @@ def start(
     workers: int | None,
     no_workers: bool,
     foreground: bool,
+    accept_weaker_sandbox: bool,
     ready_fd: int | None,
     with_parent: bool,
     no_planning: bool,
@@ -63,15 +65,22 @@ def start(
     if not is_home(app.home):
         app.say(f"created a home at {app.home.root}")
     make_home(app.home)
-    flags = {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
+    flags: dict[str, object] = {} if worker_count is None else {"daemon.max_concurrent_workers": worker_count}
     loaded = load(app.home, dict(os.environ), flags)
     for sentence in loaded.ignored:
         app.say(sentence)
     if not foreground:
-        return _detach(app, worker_count)
+        return _detach(app, worker_count, accept_weaker_sandbox=accept_weaker_sandbox)
     if with_parent:
         _end_with_parent()
-    from casparian_app.daemons import run_daemon
+    from casparian_app.daemons import accepted_sandbox, run_daemon
+
+    settings = loaded.settings
+    accepted = accepted_sandbox(settings.sandbox.minimum) if accept_weaker_sandbox else None
+    if accepted is not None:
+        flags |= {"sandbox.minimum": accepted.level}
+        settings = load(app.home, dict(os.environ), flags).settings
+        app.say(f"accepted: guests at sandbox level {accepted.level}, the settings demand {accepted.minimum}")
 
     def greet() -> None:
         if ready_fd is None:
@@ -79,20 +88,22 @@ def start(
 
     status = run_daemon(
         app.home,
-        loaded.settings,
+        settings,
         flags=flags,
         plans_by_itself=not no_planning,
         ready_descriptor=ready_fd,
         log_to_stderr=ready_fd is None and not app.is_quiet,
+        accepted=accepted,
         on_locked=greet,
     )
     return ExitCode(status)
 
 
-def _detach(app: App, workers: int | None) -> ExitCode:
+def _detach(app: App, workers: int | None, *, accept_weaker_sandbox: bool) -> ExitCode:
     from casparian_app.daemons import spawn_daemon
 
-    child = spawn_daemon(app.home, [] if workers is None else ["--workers", str(workers)])
+    options = [] if workers is None else ["--workers", str(workers)]
+    child = spawn_daemon(app.home, [*options, *(["--accept-weaker-sandbox"] if accept_weaker_sandbox else [])])
     if app.is_json:
         as_json(app, {"pid": child.pid, "home": str(app.home.root), "log": str(app.home.daemon_log)})
     else:

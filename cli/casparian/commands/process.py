@@ -16,7 +16,7 @@ from typing import Any
 
 import rich_click as click
 
-from casparian.app import POSITIVE, App, Command, ExitCode, pass_app
+from casparian.app import POSITIVE, App, Command, ExitCode, accept_option, pass_app
 from casparian.commands.parser import say_waiting
 from casparian.render import as_json, cell
 from casparian_app.gateway import Gateway
@@ -89,6 +89,7 @@ casparian process --parser fix_parser --workers 2 --json""",
     metavar="N",
     help="Start N worker processes (default: daemon.max_concurrent_workers, or one for each core).",
 )
+@accept_option
 @pass_app
 def process(
     app: App,
@@ -99,6 +100,7 @@ def process(
     include_cancelled: bool,
     dry_run: bool,
     workers: int | None,
+    accept_weaker_sandbox: bool,
 ) -> ExitCode:
     """Queue the pending files, run them, and report what happened to each.
 
@@ -119,9 +121,11 @@ def process(
         )
         if dry_run:
             return _dry_run(app, gateway, asked, request)
+    options = ["--workers", str(workers)] if workers else []
+    options += ["--accept-weaker-sandbox"] if accept_weaker_sandbox else []
     interrupts = _Interrupts()
     with _on_interrupt(interrupts):
-        with _daemon(app, workers) as child, app.gateway(is_patient=True) as gateway:
+        with _daemon(app, options) as child, app.gateway(is_patient=True) as gateway:
             _await_scans(app, gateway, asked, interrupts, child)
             run = _Run(app, gateway, asked, interrupts, child)
             run.queue_and_follow(request)
@@ -214,9 +218,9 @@ def _on_interrupt(interrupts: _Interrupts) -> Iterator[None]:
 
 
 @contextmanager
-def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] | None]:
+def _daemon(app: App, options: Sequence[str]) -> Iterator[subprocess.Popen[bytes] | None]:
     """None when a daemon is running; otherwise one that this command starts and stops."""
-    child = _started(app, workers)
+    child = _started(app, options)
     if child is None:
         yield None
         return
@@ -228,11 +232,10 @@ def _daemon(app: App, workers: int | None) -> Iterator[subprocess.Popen[bytes] |
         child.wait()
 
 
-def _started(app: App, workers: int | None) -> subprocess.Popen[bytes] | None:
+def _started(app: App, options: Sequence[str]) -> subprocess.Popen[bytes] | None:
     """A daemon for this run, or None if one is running. Another command that has the home is waited for."""
     from casparian_app.daemons import HomeNotOurs, spawn_daemon
 
-    options = ["--with-parent", "--no-planning", *(["--workers", str(workers)] if workers else [])]
     deadline_s = time.monotonic() + _OTHERS_END_SECONDS
     while True:
         try:
@@ -240,15 +243,15 @@ def _started(app: App, workers: int | None) -> subprocess.Popen[bytes] | None:
         except NoSentinel:
             pass
         else:
-            if workers is not None:
+            if options:
                 raise UsageProblem(
                     "A daemon runs already, with its own workers.",
-                    remedy="Leave --workers out, or `casparian stop` first.",
+                    remedy=f"Leave {options[0]} out, or `casparian stop` first.",
                 )
             return None
         app.say("starting the daemon and its workers for this run")
         try:
-            return spawn_daemon(app.home, options)
+            return spawn_daemon(app.home, ["--with-parent", "--no-planning", *options])
         except HomeNotOurs as taken:  # it has waited for some seconds
             if time.monotonic() > deadline_s:
                 raise

@@ -80,6 +80,15 @@ class LogRepaired(Event):
 
 
 @event()
+class WeakerSandboxAccepted(Event):
+    """A user started a daemon whose guests may have a weaker sandbox than the settings demand, until it stops."""
+
+    minimum: Annotated[str, "level, of the settings"]
+    level: Annotated[str, "what guests get on that machine"]
+    missing: Annotated[str, "what the machine lacks for the minimum"]
+
+
+@event()
 class IntakePaused(Event):
     """The daemon stopped taking new work."""
 

@@ -15,8 +15,9 @@ from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
+from casparian_protocol.bounds import Json
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.globs import BadGlob, compile_glob
 from casparian_protocol.parsers.bundle import name_problem
@@ -40,7 +41,11 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 VERSION_CHARACTERS_MAX = 64
 _PATTERNS_MAX = 64
 _PATTERN_CHARACTERS_MAX = 240
-TOPIC_CHARACTERS_MAX = 255
+#: What a registration may hold (`wire.operations.registry`).
+TOPIC_CHARACTERS_MAX = 128
+_TOPICS_MAX = 64
+_NAMES_MAX = 256
+_ANY_JSON: TypeAdapter[JsonValue] = TypeAdapter(Json)
 
 _NAME_RULE = 'text that starts with a-z and continues with a-z, 0-9 or _, at most 63 characters, as in "fix_parser"'
 #: The name of a `ctx.params` entry: an ordinary identifier, so that `--param k=v` needs no quoting.
@@ -136,8 +141,8 @@ def _topics(literals: Literals) -> tuple[str, ...]:
     found = literals.get("topics")
     if found is None:
         return ()
-    expected = 'a list of tags, as in ["fix"]'
-    if not isinstance(found.value, list | tuple):
+    expected = f'a list of tags, as in ["fix"], at most {_TOPICS_MAX}'
+    if not isinstance(found.value, list | tuple) or len(found.value) > _TOPICS_MAX:
         raise MetadataInvalid(literals.filename, found.line, "topics", f"it is {_brief(found.value)}", expected)
     topics: list[str] = []
     for topic in found.value:
@@ -154,7 +159,7 @@ def _outputs(literals: Literals) -> dict[str, dict[str, JsonValue]]:
     if found is None:
         return {}
     expected = 'a dict of output name to contract, as in {"fix_orders": {"columns": [...]}}'
-    if not isinstance(found.value, Mapping):
+    if not isinstance(found.value, Mapping) or len(found.value) > _NAMES_MAX:
         raise MetadataInvalid(literals.filename, found.line, "outputs", f"it is {_brief(found.value)}", expected)
     outputs: dict[str, dict[str, JsonValue]] = {}
     for name, contract in found.value.items():
@@ -174,7 +179,7 @@ def _params(literals: Literals) -> dict[str, ParserParam]:
     if found is None:
         return {}
     expected = 'a dict of name to default, as in {"tz": "UTC"}; a file is {"type": "file"}'
-    if not isinstance(found.value, Mapping):
+    if not isinstance(found.value, Mapping) or len(found.value) > _NAMES_MAX:
         raise MetadataInvalid(literals.filename, found.line, "params", f"it is {_brief(found.value)}", expected)
     params: dict[str, ParserParam] = {}
     for name, default in found.value.items():
@@ -183,13 +188,23 @@ def _params(literals: Literals) -> dict[str, ParserParam]:
             raise MetadataInvalid(literals.filename, found.line, "params", why, expected)
         value = json_value(default, literals.filename, found.line, f"params[{name!r}]")
         if not isinstance(value, dict) or "type" not in value:
-            params[name] = ParserParam(default=value)
+            params[name] = ParserParam(default=_storable(value, literals.filename, found.line, name))
         elif value == {"type": "file"}:
             params[name] = ParserParam(kind="file")
         else:
             why = f"{name} is {_brief(value)}; the only type that is declared is file, and it has no default"
             raise MetadataInvalid(literals.filename, found.line, "params", why, expected)
     return params
+
+
+def _storable(value: JsonValue, filename: str, line: int, name: str) -> JsonValue:
+    """The default of a parameter, as a registration can hold it. Raises `MetadataInvalid`."""
+    try:
+        return _ANY_JSON.validate_python(value)
+    except ValidationError as cause:
+        why = cause.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+        expected = "numbers of 64 bits, texts of at most 65,536 characters, lists and dicts at most 16 deep"
+        raise MetadataInvalid(filename, line, f"params[{name!r}]", why, expected) from cause
 
 
 def _dependencies(literals: Literals) -> tuple[str, ...] | None:

@@ -107,6 +107,8 @@ def start(decision: DecisionBuilder, command: RecordStart) -> None:
             mode=command.mode,
         )
     )
+    if command.accepted is not None:
+        decision.record(command.accepted, actor=command.accepted_by)
     adopt(decision)
     redo_file_work(decision, RedoFileWork())
     decision.do(PublishOutputViews())

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from casparian_protocol.bounds import Json, Scalar
 from casparian_protocol.contract import Misfit
+from casparian_protocol.events import WeakerSandboxAccepted
 from casparian_protocol.jobs import JobSpec, JobState
 from casparian_protocol.tagging import TagRule
 from casparian_sentinel.core.worker_commands import FromWorker
@@ -112,6 +113,9 @@ class RecordStart(FromSentinel):
     host: str
     boot_id: str
     mode: Literal["daemon", "local"]
+    #: What the user who started it accepts, and who that is.
+    accepted: WeakerSandboxAccepted | None = None
+    accepted_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

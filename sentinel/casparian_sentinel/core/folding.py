@@ -49,6 +49,7 @@ from casparian_protocol.events import (
     TagRuleRemoved,
     TornTailCut,
     Unknown,
+    WeakerSandboxAccepted,
     WorkerJoined,
     WorkerLeft,
     WorkerLost,
@@ -435,5 +436,6 @@ NOT_FOLDED: frozenset[type[Event]] = frozenset(
         SentinelStopped,
         TornTailCut,
         LogRepaired,
+        WeakerSandboxAccepted,
     }
 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from casparian_protocol.events import WeakerSandboxAccepted
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import part_at
 from casparian_protocol.settings import Settings
@@ -115,14 +116,17 @@ def fold(fs: Fs, directory: Path, log: LogWriter, snapshot: Snapshot | None) -> 
 
 
 def first_commands(
-    booted: Booted, mode: Literal["daemon", "local"], version: str
+    booted: Booted,
+    mode: Literal["daemon", "local"],
+    version: str,
+    accepted: tuple[WeakerSandboxAccepted, str] | None = None,
 ) -> list[RecordStart | RecordTornTail]:
-    """The first events that a process records about itself."""
+    """The first events that a process records about itself. `accepted`: what its user accepts, and who that is."""
     torn = booted.recovery.torn
     found: list[RecordStart | RecordTornTail] = []
     if torn is not None:
         found.append(RecordTornTail(torn.segment, torn.offset, torn.size_bytes, booted.recovery.torn_kept_as or ""))
-    return [*found, RecordStart(os.getpid(), version, socket.gethostname(), boot_id(), mode)]
+    return [*found, RecordStart(os.getpid(), version, socket.gethostname(), boot_id(), mode, *(accepted or ()))]
 
 
 def boot_id() -> str:

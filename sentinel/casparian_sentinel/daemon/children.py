@@ -155,8 +155,13 @@ def describe_exit(code: int) -> str:
         return f"killed by signal {-code}"
 
 
-def worker_command(home: Home, worker_id: str) -> list[str]:
-    return [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", worker_id]
+_MINIMUM_OPTION = "--sandbox-minimum"
+
+
+def worker_command(home: Home, worker_id: str, *, sandbox_minimum: str = "") -> list[str]:
+    """`sandbox_minimum` is the level that the user of this daemon accepts instead of that of the settings."""
+    command = [sys.executable, "-m", "casparian_worker", "--home", str(home.root), "--worker-id", worker_id]
+    return [*command, _MINIMUM_OPTION, sandbox_minimum] if sandbox_minimum else command
 
 
 class LocalWorkers:
@@ -262,13 +267,14 @@ class LocalWorkers:
             pidfd = os.pidfd_open(pid)
         except OSError:
             return
-        if not _is_this_worker(pid, name, self._home):
+        words = _words_of(pid)
+        if str(self._home.root) not in words or name not in words:  # another process that got its pid
             os.close(pidfd)
             return
         adopted = self._running[name] = Watched(pid, pidfd, lambda how: self._exited(name, how))
         logger.info("Worker %s (pid %d) is still running.", name, pid)
-        if name not in self._names:
-            adopted.terminate()
+        if name not in self._names or _minimum_in(words) != _minimum_in(self._command(self._home, name)):
+            adopted.terminate()  # what an earlier daemon's user accepted does not hold for this one
 
     def _start(self, name: str) -> None:
         if self._is_closing or name in self._running or not self._may_restart():
@@ -343,10 +349,14 @@ def read_pids(path: Path) -> dict[str, int]:
     return {name: pid for name, pid in noted.items() if type(pid) is int and 1 < pid < _PID_END}
 
 
-def _is_this_worker(pid: int, name: str, home: Home) -> bool:
-    """Whether the process is the worker that was started, and not another process that got its pid."""
+def _words_of(pid: int) -> list[str]:
+    """The command line of a process; empty if it is gone."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
     except OSError:
-        return False
-    return os.fsencode(home.root) in words and name.encode() in words
+        return []
+
+
+def _minimum_in(words: Sequence[str]) -> str:
+    """The sandbox level that a worker's command line gives it; empty if the settings do."""
+    return words[words.index(_MINIMUM_OPTION) + 1] if _MINIMUM_OPTION in words[:-1] else ""

@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -25,12 +26,14 @@ import uvloop
 
 from casparian_protocol.client import RequestRefused
 from casparian_protocol.errors import CasparianError
+from casparian_protocol.events import WeakerSandboxAccepted
 from casparian_protocol.home import Home, make_home, open_daemon_log, record_sockets
 from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings, load
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.core import commands
 from casparian_sentinel.daemon.boot import boot_home, tables_in_a_process
+from casparian_sentinel.daemon.children import worker_command
 from casparian_sentinel.daemon.journal import StillFull
 from casparian_sentinel.daemon.options import Options, ServiceManager
 from casparian_sentinel.daemon.projector import ProjectionAway
@@ -69,11 +72,14 @@ def run(
     plan: QueueArgs | None = None,
     ready_descriptor: int | None = None,
     log_to_stderr: bool = False,
+    accepted: tuple[WeakerSandboxAccepted, str] | None = None,
     on_locked: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the daemon of `home` until it ends; returns the exit code. Raises `LogInUse`, `LogCorrupt` and other start-up errors.
 
-    `flags` are the settings given on the command line. `on_locked` is called once no other process can have the home.
+    `flags` are the settings given on the command line. `accepted` is what the user who starts it accepts, for the log, and that
+    user; the local workers then take that level for `sandbox.minimum`. `on_locked` is called once no other process can have the
+    home.
     """
     count = settings.daemon.max_concurrent_workers if workers is None else workers
     options = Options(
@@ -85,6 +91,8 @@ def run(
         ready_descriptor=ready_descriptor,
         log_to_stderr=log_to_stderr,
         service=ServiceManager.from_environment(os.environ),
+        accepted=accepted,
+        worker_command=partial(worker_command, sandbox_minimum=accepted[0].level) if accepted else worker_command,
     )
     return run_with(home, settings, options, RealClock(), RealFs(), on_locked)
 

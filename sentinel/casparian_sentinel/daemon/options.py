@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
+from casparian_protocol.events import WeakerSandboxAccepted
 from casparian_protocol.home import Home
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.daemon.children import FIRST_BACKOFF_SECONDS, worker_command
@@ -104,6 +105,8 @@ class Options:
     #: Written to and closed when the daemon is ready to serve; None if no process waits for it.
     ready_descriptor: int | None = None
     log_to_stderr: bool = False
+    #: A weaker sandbox that the user accepts for the jobs of this daemon, and the user.
+    accepted: tuple[WeakerSandboxAccepted, str] | None = None
     #: The wait before a child that ended at once is restarted; each further wait is longer.
     first_backoff_seconds: float = FIRST_BACKOFF_SECONDS
     worker_command: Callable[[Home, str], list[str]] = worker_command

@@ -244,7 +244,7 @@ class Shell:
 
     async def begin(self) -> None:
         """Record the start, start the children, begin ticking. Returns when clients and workers can be served."""
-        for command in first_commands(self.booted, "daemon", self.context.version):
+        for command in first_commands(self.booted, "daemon", self.context.version, self.options.accepted):
             self.engine.submit(command)
         await self.journal.flush()
         self.projector.start()

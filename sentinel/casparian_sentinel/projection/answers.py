@@ -22,6 +22,7 @@ import msgpack
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from casparian_protocol.bounds import Json
 from casparian_protocol.packing import MalformedMessage, unpack
 from casparian_protocol.queries import Query, UnknownQuery, query_of
 from casparian_protocol.values import plain_values
@@ -57,7 +58,7 @@ class Question(BaseModel):
     id: str = Field(max_length=64)
     name: str = Field(default="", max_length=80)
     sql: str = Field(default="", max_length=60_000)
-    params: dict[str, object] | Annotated[list[object], Field(max_length=1000)] = Field(default_factory=list)
+    params: dict[str, Json] | Annotated[list[Json], Field(max_length=1000)] = Field(default_factory=list)
     format: str = Field(default="rows", pattern="^(rows|arrow|file|dump)$")
     at_least_seq: NonNegativeInt = 0
     limit_rows: NonNegativeInt | None = None

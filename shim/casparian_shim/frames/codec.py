@@ -61,6 +61,7 @@ def encode_hello(hello: Hello) -> bytes:
             "python": hello.python,
             "sandbox": hello.sandbox,
             "landlock_abi": hello.landlock_abi,
+            "own_network": hello.own_network,
             "sandbox_problem": hello.sandbox_problem[:_NAME_CHARACTERS_MAX],
         },
     )
@@ -251,6 +252,12 @@ def _count(place: Place, name: str, value: object, maximum: int = COUNT_MAX) -> 
     return value
 
 
+def _truth(place: Place, name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise place.breach(f"{name} is neither true nor false")
+    return value
+
+
 def _counts(place: Place, about: dict[str, object], name: str) -> dict[str, int]:
     """Counts by name; each count and their sum are within bounds."""
     found = {key: _count(place, f"a count of {name}", value) for key, value in _mapping(place, about, name).items()}
@@ -274,7 +281,9 @@ def _amount(place: Place, name: str, value: object) -> float:
 
 
 def _hello(place: Place, about: dict[str, object]) -> Hello:
-    _only(place, about, "protocol", "token", "pid", "python", "sandbox", "landlock_abi", "sandbox_problem")
+    _only(
+        place, about, "protocol", "token", "pid", "python", "sandbox", "landlock_abi", "own_network", "sandbox_problem"
+    )
     return Hello(
         protocol=_count(place, "protocol", about.get("protocol"), INT32_MAX),
         token=_text(place, about, "token", _TOKEN_CHARACTERS_MAX),
@@ -282,6 +291,7 @@ def _hello(place: Place, about: dict[str, object]) -> Hello:
         python=_text(place, about, "python", _NAME_CHARACTERS_MAX),
         sandbox=_text(place, {"sandbox": "none"} | about, "sandbox", _NAME_CHARACTERS_MAX),
         landlock_abi=_count(place, "landlock_abi", about.get("landlock_abi", 0), INT32_MAX),
+        own_network=_truth(place, "own_network", about.get("own_network", False)),
         sandbox_problem=_text(place, {"sandbox_problem": ""} | about, "sandbox_problem", _NAME_CHARACTERS_MAX),
     )
 

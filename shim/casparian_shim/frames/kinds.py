@@ -62,6 +62,8 @@ class Hello:
     #: The level of the sandbox that is on, and the Landlock ABI version in it.
     sandbox: str = "none"
     landlock_abi: int = 0
+    #: Whether it has a network of its own, without any interface that is up.
+    own_network: bool = False
     #: Why the planned sandbox is not on; nothing was run then.
     sandbox_problem: str = ""
 

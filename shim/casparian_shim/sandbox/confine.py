@@ -21,7 +21,7 @@ _TRUNCATE_SINCE_ABI = 3
 _SYSTEM = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/mime.types",
     "/etc/apache2/mime.types", "/usr/share/zoneinfo", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero",
-    "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/sys/devices/system/cpu", "/sys/fs/cgroup",
+    "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/sys/devices/system/cpu",
 )  # fmt: skip
 
 
@@ -33,6 +33,8 @@ class Plan:
     landlock_abi: int = 0
     has_filter: bool = False
     gives_up_rights: bool = False
+    #: Whether it has a network of its own, which is not part of the level.
+    own_network: bool = False
     #: Files and directories to read, in addition to the interpreter and the system's libraries.
     read: tuple[str, ...] = ()
     #: The directory to write.
@@ -61,6 +63,7 @@ class Confinement:
 
     level: str = "none"
     landlock_abi: int = 0
+    own_network: bool = False
     problem: str = ""
 
 
@@ -77,7 +80,7 @@ def confine(plan: Plan) -> Confinement:
         return Confinement(problem=str(refused))
     on = Plan(landlock_abi=abi, has_filter=has_filter)
     if on.level != plan.level:
-        return Confinement(on.level, abi, "this kernel has no Landlock")
+        return Confinement(on.level, abi, problem="this kernel has no Landlock")
     return Confinement(on.level, abi)
 
 

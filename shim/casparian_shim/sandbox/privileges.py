@@ -1,9 +1,12 @@
-"""Rights of the process itself: capabilities, user, core files, what happens when the worker ends.
+"""Rights of the process itself: capabilities, user, network, core files.
 
 A guest of a worker that runs as root gets a user id of its own, from a range that is not used for accounts or services, so that
 ordinary permissions hold too. It keeps one capability, to read what its worker may read: below a private home it would reach
 neither interpreter nor parser nor input. What it may really read is then left to Landlock. If the user cannot be changed, the
 guest stays root without any capability.
+
+A network of its own has no interface that is up. Connections that are open already stay; what the kernel tells about the network,
+as in `/proc/net`, is about this one. Without root that takes a user namespace, in which only this user exists.
 """
 
 import ctypes
@@ -19,6 +22,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITIES_VERSION_3 = 0x20080522
 _HIGHEST_CAPABILITY = 63
 _CHOWN, _KILL, _SETGID, _SETUID = 0, 5, 6, 7
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 READ_SEARCH = 2
 #: Unused by accounts, services and containers according to systemd's list of user ids.
 FIRST_USER, USERS = 60_600, 500
@@ -46,6 +50,19 @@ def can_change_user() -> bool:
     with open("/proc/self/status", encoding="ascii") as file:
         held = capabilities(file.read())
     return all(held >> each & 1 for each in (_CHOWN, _KILL, _SETGID, _SETUID))
+
+
+def leave_network() -> None:
+    """Change to a network of this process's own. Raises `OSError` if the kernel does not allow that."""
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:  # in a user namespace of its own, a guest could not get a user of its own
+        _unshare(_NEW_NETWORK)
+        return
+    _unshare(_NEW_USER | _NEW_NETWORK)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+    _set_capabilities(0)  # a new namespace grants all of them
 
 
 def give_up(scratch: str | None) -> int:
@@ -92,6 +109,13 @@ def _set_capabilities(kept: int) -> None:
     low = struct.pack("=III", kept, kept, 0)
     if libc.capset(head, low + bytes(12)) != 0:
         raise OSError(ctypes.get_errno(), "capset")
+
+
+def _unshare(namespaces: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(namespaces) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"a network of its own: {os.strerror(code)}")
 
 
 def _prctl(option: int, *arguments: int) -> None:

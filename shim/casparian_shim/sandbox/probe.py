@@ -23,7 +23,7 @@ class _LetThrough(Exception):
 
 def main() -> int:
     """Try the layers; print what works and why not."""
-    layers = {"landlock": _try_landlock, "filter": _try_filter, "user": _try_user}
+    layers = {"landlock": _try_landlock, "filter": _try_filter, "user": _try_user, "network": _try_network}
     json.dump({name: _in_child(attempt) for name, attempt in layers.items()}, sys.stdout)
     sys.stdout.flush()
     return 0
@@ -70,6 +70,24 @@ def _try_user() -> int:
     _must_fail("becoming root", lambda: os.setresuid(0, 0, 0))
     os.close(os.open(_SOME_FILE, os.O_RDONLY))
     return user
+
+
+def _try_network() -> int:
+    """Whether there is a network of its own, in which an inherited connection still works, and the rest can be given up."""
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        address = outside.getsockname()
+        with socket.create_connection(address) as inherited, outside.accept()[0] as theirs:
+            privileges.leave_network()
+            inherited.sendall(b"x")
+            if theirs.recv(1) != b"x":
+                raise _LetThrough("an inherited connection does not work")
+        privileges.give_up(None)
+        os.close(os.open(_SOME_FILE, os.O_RDONLY))
+        try:
+            socket.create_connection(address, timeout=1.0).close()
+        except OSError:
+            return 1
+    raise _LetThrough("a connection was not refused")
 
 
 def _fork() -> None:

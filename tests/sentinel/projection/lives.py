@@ -56,6 +56,7 @@ class History:
             "LogRepaired", segment="1", offset=1, last_good_seq=1, last_seen_seq=2, cut_bytes=3, removed_segments=[],
             reason="rot", kept_as="damaged/x",
         )  # fmt: skip
+        self._add("WeakerSandboxAccepted", minimum="strong", level="basic", missing="Landlock")
         self._add("TornTailCut", segment="1", offset=1, bytes=2, kept_as="x")
         self._add("SourceAdded", source_id="src1", name="in", path="/data", poll_seconds=0, options={})
         self._add("SourceAdded", source_id="src2", name="gone", path="/gone", poll_seconds=1.5, options={})

@@ -22,8 +22,8 @@ from tests.denying import EVERY_LAYER, LANDLOCK, python_without
 from tests.worker.attempts import BARE, WAYS, Desk
 
 WEAK = Machine(has_filter=True, landlock_problem="a container forbids it")
-PLAN = Plan(landlock_abi=7, has_filter=True, gives_up_rights=True)
-HELLO = Hello(1, "t", 7, "3.11", "strong", 7)
+PLAN = Plan(landlock_abi=7, has_filter=True, gives_up_rights=True, own_network=True)
+HELLO = Hello(1, "t", 7, "3.11", "strong", 7, own_network=True)
 STATUS = "Name:\tpython\nUid:\t60601\t60601\t60601\t60601\nCapEff:\t0000000000000004\nNoNewPrivs:\t1\nSeccomp:\t2\n"
 HAS_SANDBOX = pytest.mark.skipif(not probe().has_filter, reason="this machine offers guests no sandbox")
 ROGUE = str(Path(__file__).parents[2] / "hostile" / "rogue_guest.py")
@@ -54,6 +54,9 @@ def test_a_layer_that_is_refused_is_found_missing_with_the_reason() -> None:
     bare = probed_without(EVERY_LAYER)
     assert bare["filter"]["is"] == 0 and "seccomp" in str(bare["filter"]["problem"])
     assert bare["user"]["is"] == 0
+    alone = probed_without("unshare")
+    assert alone["network"]["is"] == 0 and "a network of its own" in str(alone["network"]["problem"])
+    assert alone["landlock"]["is"] == probe().landlock_abi
 
 
 @HAS_SANDBOX
@@ -117,6 +120,7 @@ def test_the_minimum_is_strong_and_full_is_refused_with_the_reason(tmp_path: Pat
 WRONG = {
     "another level": (replace(HELLO, sandbox="basic"), STATUS, "it reports level basic, planned was strong"),
     "an older Landlock": (replace(HELLO, landlock_abi=1), STATUS, "it reports Landlock ABI 1, planned was 7"),
+    "the network of everybody": (replace(HELLO, own_network=False), STATUS, "it reports no network of its own"),
     "a layer that failed": (replace(HELLO, sandbox_problem="seccomp: no"), STATUS, "seccomp: no"),
     "no filter": (HELLO, STATUS.replace("Seccomp:\t2", "Seccomp:\t0"), "shows no filter"),
     "privileges to gain": (HELLO, STATUS.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0"), "gain privileges"),
@@ -146,6 +150,13 @@ def test_a_guest_that_has_ended_before_its_hello_is_read_is_judged_by_what_it_di
         outcome = execute(desk.task(page + call), desk.context(), desk.stop, on_started=until_it_has_ended)
         assert isinstance(outcome, Failed)
         assert "SIGSYS" in outcome.error.message, outcome.error
+
+
+@pytest.mark.skipif(not sandbox.network_of(1), reason="the networks of other processes are hidden")
+def test_a_guest_that_only_says_that_it_has_a_network_of_its_own_is_found_out() -> None:
+    with pytest.raises(NotConfined, match="in the network of its worker"):
+        require_confined(PLAN, True, HELLO, STATUS, sandbox.network_of("self"))
+    assert require_confined(PLAN, True, HELLO, STATUS, "net:[1]") == "strong"
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -178,7 +189,9 @@ def test_a_layer_that_fails_in_the_guest_keeps_the_parser_from_running(
 
 @HAS_SANDBOX
 @pytest.mark.parametrize(
-    "claims", [{}, {"sandbox": probe().level, "landlock_abi": probe().landlock_abi}], ids=["none", "all"]
+    "claims",
+    [{}, {"sandbox": probe().level, "landlock_abi": probe().landlock_abi, "own_network": probe().owns_network}],
+    ids=["none", "all"],
 )
 def test_a_program_in_the_guests_place_that_claims_a_sandbox_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: dict[str, object]
@@ -190,7 +203,8 @@ def test_a_program_in_the_guests_place_that_claims_a_sandbox_is_found_out(
     desk.params = {"claims": claims, "then": "wait"}
     error = desk.failed("").error
     assert error.code == "SANDBOX_UNAVAILABLE"
-    assert ("the kernel shows no filter" if claims else "it reports level none") in error.message
+    found_out = ("the kernel shows no filter", "it is in the network of its worker")
+    assert any(each in error.message for each in (found_out if claims else ("it reports level none",))), error.message
 
 
 def test_the_probe_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,11 +135,12 @@ def test_a_parser_whose_module_has_the_name_of_one_that_is_loaded_already_import
 
 
 def test_a_guest_has_no_descriptor_but_its_own(desk: WarmDesk, tmp_path: Path) -> None:
-    """While another one runs, and after others have run."""
+    """While another one runs, and after others have run; and if the worker has hundreds of files open."""
     listing = (
-        "import os\nopened = {}\nfor fd in range(256):\n    try: opened[fd] = os.readlink(f'/proc/self/fd/{fd}')\n"
+        "import os\nopened = {}\nfor fd in range(4096):\n    try: opened[fd] = os.readlink(f'/proc/self/fd/{fd}')\n"
         "    except OSError: pass\n"
     )
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(300)]
     say = "def parse(path):\n    for fd, what in opened.items(): yield {'a': f'{fd} {what}'}\n"
     waits = "import os, time\ndef parse(path):\n    yield {'a': 'x'}\n    while not os.path.exists('go'): time.sleep(0.01)\n"
     (tmp_path / "other").mkdir()
@@ -159,6 +160,8 @@ def test_a_guest_has_no_descriptor_but_its_own(desk: WarmDesk, tmp_path: Path) -
     (scratch,) = other.home.scratch.iterdir()
     (scratch / "go").touch()
     thread.join()
+    for each in many:
+        os.close(each)
     assert isinstance(outcomes[0], Finished)
     own = {found.pop(str(number)) for number in range(7) if found.get(str(number), "").startswith("/proc/")}
     assert len(own) <= 1, "what Landlock needs to let a guest see itself"

@@ -146,12 +146,16 @@ class Source:
 # --- the scratch directory --------------------------------------------------------------------------------------------
 
 ENTRIES_MAX = 100_000
+_MEASUREMENTS_MAX = 8
 #: A directory younger than this may not be locked yet.
 _NEW_SECONDS = 60.0
 
 
 def check_scratch(scratch: Path, bytes_max: int) -> None:
-    """Raise `LimitExceeded` for too many bytes (as allocated on disk) or too many entries."""
+    """Raise `LimitExceeded` for too many bytes (as allocated on disk) or too many entries.
+
+    Directories that move while they are measured hide others, so it is measured again; one that moves each time is refused.
+    """
     total_bytes = entries = 0
 
     def count(status: os.stat_result) -> None:
@@ -160,10 +164,15 @@ def check_scratch(scratch: Path, bytes_max: int) -> None:
         total_bytes += status.st_blocks * 512
         if entries > ENTRIES_MAX:
             raise LimitExceeded("Files in the scratch directory", entries, ENTRIES_MAX)
+        if total_bytes > bytes_max:
+            raise LimitExceeded("Bytes in the scratch directory", total_bytes, bytes_max)
 
-    measure_tree(scratch, count)
-    if total_bytes > bytes_max:
-        raise LimitExceeded("Bytes in the scratch directory", total_bytes, bytes_max)
+    for _ in range(_MEASUREMENTS_MAX):
+        total_bytes = entries = 0
+        if measure_tree(scratch, count):
+            return
+    what = "Times that a directory moved while the scratch directory was measured"
+    raise LimitExceeded(what, _MEASUREMENTS_MAX, _MEASUREMENTS_MAX - 1)
 
 
 @contextmanager

@@ -7,12 +7,13 @@ and offset. Memory is bounded: records that no row has named are kept up to a li
 
 from __future__ import annotations
 
-import codecs
+import encodings.aliases
 import os
+import pkgutil
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +29,7 @@ _RAW_GROUP_ROWS = 64 * 1024
 _RAW_GROUP_BYTES_MAX = 32 * 1024 * 1024
 _RAW_SHORT_BYTES = 256
 _FIRST_ROWS = 10
+_ENCODING_CHARACTERS = 64
 _ROW_MAX = 2**53 - 1
 _SETTLE_EVERY = 256 * 1024
 _OPEN_MAX = 4 * 1024 * 1024
@@ -405,15 +407,24 @@ def _with_column(bad: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordB
 
 @lru_cache(maxsize=256)
 def _codec(encoding: str) -> str:
-    return codecs.lookup(encoding).name
+    """The name of a codec of Python's own, or of UTF-8."""
+    name = encodings.normalize_encoding(encoding).lower()
+    return name if name in _known_encodings() else "utf-8"
 
 
 def _decoded(data: bytes, encoding: str) -> str:
     """Decode text without ever failing: invalid bytes are shown as `\\xe9`."""
     try:
-        return data.decode(_codec(encoding), "backslashreplace")
-    except (LookupError, UnicodeError):
+        return data.decode(_codec(encoding[:_ENCODING_CHARACTERS]), "backslashreplace")
+    except (LookupError, UnicodeError):  # not one of text, or one that knows no such handling of errors
         return data.decode("utf-8", "backslashreplace")
+
+
+@cache
+def _known_encodings() -> frozenset[str]:
+    """Python never forgets a name that it is asked for, and a guest may name any: so it is asked for these alone."""
+    modules = (module.name for module in pkgutil.iter_modules(encodings.__path__))
+    return frozenset({*modules, *encodings.aliases.aliases})
 
 
 def all_skips(by_parser: Mapping[str, int], by_readers: Mapping[str, int]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.settings import LimitSettings
@@ -176,7 +177,8 @@ class GuestStream:
         self._greet = greet
         self._rows_wanted = rows_wanted
         self._schemas: dict[int, pa.Schema] = {}
-        #: The latest schema message of each output, which is repeated whenever it continues after another.
+        #: The digest of the latest schema message of each output, which is repeated whenever it continues after another. The
+        #: messages of a thousand outputs would be gigabytes.
         self._messages: dict[int, bytes] = {}
         self._consumers: dict[int, BatchConsumer] = {}
         self._records = records
@@ -220,11 +222,12 @@ class GuestStream:
                 continue
 
     def _start(self, start: OutputStart) -> None:
-        if self._messages.get(start.index) == start.schema:
+        digest = blake3(start.schema).digest()
+        if self._messages.get(start.index) == digest:
             schema = self._schemas[start.index]
         else:
             schema = read_schema(start.schema, self._arrow_limits, is_rejects=start.kind is OutputKind.REJECTS)
-            self._messages[start.index] = bytes(start.schema)
+            self._messages[start.index] = digest
         if start.kind is OutputKind.RECORDS:
             self._records.announce(start.name, schema)
             self._schemas[start.index] = schema

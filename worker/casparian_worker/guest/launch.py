@@ -2,8 +2,8 @@
 
 It is run by path, as `python -I -S -B launch.py <shim folder> <job descriptor> <worker pid or 0> <limits> <plan>`, the last two
 as JSON; or as `… launch.py <shim folder> probe`, which tries the layers of a sandbox instead; or as `… launch.py <shim folder>
-warm <control descriptor> <worker pid> <import paths>`, a process that forks guests. It uses only the standard library and can
-import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
+warm <control descriptor> <worker pid> <import paths> <1 for a network of its own>`, a process that forks guests. It uses only the
+standard library and can import nothing of the worker. The parser is not known yet, and rights given up here cannot be regained.
 """
 
 import importlib.util
@@ -89,8 +89,10 @@ def run(arguments: list[str]) -> int:
 
         return probe.main()
     if job_descriptor == "warm":
-        control, worker_pid, sys_paths = rest
-        return run_warm(int(control), int(worker_pid), json.loads(sys_paths), shim_folder)
+        control, worker_pid, sys_paths, own_network = rest
+        return run_warm(
+            int(control), int(worker_pid), json.loads(sys_paths), shim_folder, own_network=own_network == "1"
+        )
     worker_pid, limits, planned = rest
     limit(json.loads(limits))
     load_shim(shim_folder)
@@ -105,13 +107,18 @@ def run(arguments: list[str]) -> int:
     return run_contained(job_descriptor, int(worker_pid), planned, shim_folder)
 
 
-def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: str) -> int:
-    """Fork guests until the worker ends or wants no more. Each limits and confines itself as a guest that starts by itself."""
+def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: str, *, own_network: bool) -> int:
+    """Fork guests until the worker ends or wants no more. Each limits and confines itself as a guest that starts by itself.
+
+    They all are in the network of this process, where there is nothing.
+    """
     load_shim(shim_folder)
     from casparian_shim import process, warm
     from casparian_shim.sandbox import confine, privileges
 
     process.reset_signals()
+    if own_network:
+        privileges.leave_network()
     die_with(worker_pid)
     privileges.hide()
     confine.prepare()
@@ -119,29 +126,37 @@ def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: s
 
     def run_guest(order: warm.Order) -> int:
         limit(json.loads(order.limits))
-        return flushed(run_contained(str(warm.DESCRIPTION), own_pid, order.plan, shim_folder))
+        return flushed(
+            run_contained(str(warm.DESCRIPTION), own_pid, order.plan, shim_folder, has_own_network=own_network)
+        )
 
     return warm.serve(control, sys_paths, run_guest)
 
 
-def run_contained(job_descriptor: str, worker_pid: int, planned: str, shim_folder: str) -> int:
+def run_contained(
+    job_descriptor: str, worker_pid: int, planned: str, shim_folder: str, *, has_own_network: bool = False
+) -> int:
     """Give up everything that the plan does not leave, then run the job."""
     from dataclasses import replace
 
     from casparian_shim.guest import main
     from casparian_shim.sandbox.confine import Confinement, Plan, confine
-    from casparian_shim.sandbox.privileges import give_up
+    from casparian_shim.sandbox.privileges import give_up, leave_network
 
     plan = Plan.from_json(planned)
     plan = replace(plan, read=(*plan.read, shim_folder))
     problem = ""
-    if plan.gives_up_rights:
-        try:
+    try:
+        if plan.own_network and not has_own_network:
+            leave_network()
+            has_own_network = True
+        if plan.gives_up_rights:
             give_up(plan.scratch or None)
-        except OSError as refused:
-            problem = str(refused)
+    except OSError as refused:
+        problem = str(refused)
     die_with(worker_pid)  # after a change of the user, which the kernel answers by forgetting it
-    return main(["guest", job_descriptor], Confinement(problem=problem) if problem else confine(plan))
+    confined = Confinement(problem=problem) if problem else replace(confine(plan), own_network=has_own_network)
+    return main(["guest", job_descriptor], confined)
 
 
 def flushed(status: int) -> int:

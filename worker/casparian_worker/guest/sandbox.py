@@ -8,6 +8,7 @@ imported; `require_confined` compares that with the plan and with what the kerne
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -43,8 +44,8 @@ class SandboxTooWeak(CasparianError):
         missing = "; ".join(machine.missing(minimum))
         super().__init__(
             f"Guests run at sandbox level {machine.level} here, and sandbox.minimum is {minimum}. Missing: {missing}.",
-            remedy=f'Use a machine that has it, or set sandbox.minimum = "{machine.level}" in config.toml '
-            "if you trust your parsers that far.",
+            remedy=f'Use a machine that has it. If you trust your parsers that far, set sandbox.minimum = "{machine.level}" in '
+            "config.toml, or start with --accept-weaker-sandbox.",
         )
 
 
@@ -68,9 +69,12 @@ class Machine:
     has_filter: bool = False
     #: Whether guests get a user of their own, because this process is root and may change it.
     changes_user: bool = False
+    #: Whether guests get a network of their own, in which there is nothing.
+    owns_network: bool = False
     landlock_problem: str = ""
     filter_problem: str = ""
     user_problem: str = ""
+    network_problem: str = ""
 
     @property
     def level(self) -> Level:
@@ -118,7 +122,7 @@ def _tried() -> Machine:
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=_PROBE_SECONDS, env={}, cwd="/")
         said = json.loads(done.stdout)
-        landlock, filtered, user = said["landlock"], said["filter"], said["user"]
+        landlock, filtered, user, network = (said[name] for name in ("landlock", "filter", "user", "network"))
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as cause:
         why = f"it could not be tried: {cause}"
         return Machine(landlock_problem=why, filter_problem=why)
@@ -126,9 +130,11 @@ def _tried() -> Machine:
         landlock_abi=landlock["is"],
         has_filter=bool(filtered["is"]),
         changes_user=bool(user["is"]),
+        owns_network=bool(network["is"]),
         landlock_problem=landlock["problem"],
         filter_problem=filtered["problem"],
         user_problem=user["problem"],
+        network_problem=network["problem"],
     )
 
 
@@ -144,17 +150,27 @@ def plan_for(machine: Machine, *, read: Iterable[str], scratch: str, inputs: Ite
         landlock_abi=machine.landlock_abi,
         has_filter=machine.has_filter,
         gives_up_rights=machine.has_filter or machine.changes_user,
+        own_network=machine.owns_network,
         read=tuple(path for path in read if path),
         scratch=scratch,
         inputs=tuple(inputs),
     )
 
 
-def require_confined(plan: Plan, changes_user: bool, hello: Hello, status: str) -> Level:
-    """Check the guest's report and its `/proc/<pid>/status` against its plan; returns its level. Raises `NotConfined`.
+def network_of(pid: int | str) -> str:
+    """The kernel's name of the network of a process; empty if this process may not know."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
 
-    Landlock cannot be seen from outside. The guest's own report counts for it: it comes from `launch`, before anything of the
-    parser is read, on a kernel where the same calls were tried.
+
+def require_confined(plan: Plan, changes_user: bool, hello: Hello, status: str, network: str = "") -> Level:
+    """Check the guest's report, its `/proc/<pid>/status` and its network against its plan; returns its level. Raises
+    `NotConfined`.
+
+    Landlock cannot be seen from outside, nor can the network unless this process is root. The guest's own report counts for them:
+    it comes from `launch`, before anything of the parser is read, on a kernel where the same calls were tried.
     """
     if hello.sandbox_problem:
         raise NotConfined(hello.sandbox_problem)
@@ -162,6 +178,10 @@ def require_confined(plan: Plan, changes_user: bool, hello: Hello, status: str) 
         raise NotConfined(f"it reports level {hello.sandbox}, planned was {plan.level}")
     if hello.landlock_abi != plan.landlock_abi:
         raise NotConfined(f"it reports Landlock ABI {hello.landlock_abi}, planned was {plan.landlock_abi}")
+    if hello.own_network != plan.own_network:
+        raise NotConfined(f"it reports {'a' if hello.own_network else 'no'} network of its own, which was not planned")
+    if plan.own_network and network and network == network_of("self"):
+        raise NotConfined("it is in the network of its worker")
     if not plan.has_filter:
         return "none"
     if field_of(status, "Seccomp") not in _SECCOMP_FILTER:

@@ -39,6 +39,7 @@ from casparian_worker.guest.sandbox import (
     Level,
     Machine,
     NotConfined,
+    network_of,
     plan_for,
     probe,
     require_confined,
@@ -196,7 +197,8 @@ class Guest:
             status = self._status.read(_READ_BYTES).decode("utf-8", "replace")
         elif self._plan.has_filter:
             raise NotConfined("its status cannot be read")
-        self.level = require_confined(self._plan, self._changes_user, hello, status)
+        network = network_of(self.pid) if self._plan.own_network else ""
+        self.level = require_confined(self._plan, self._changes_user, hello, status, network)
 
     def stop(self) -> None:
         """Ask the guest and its process group to end, and stop reading its stream. From any thread; does not wait."""

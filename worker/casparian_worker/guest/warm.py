@@ -63,7 +63,7 @@ class WarmGone(Exception):
 class WarmProcess:
     """A process that forks guests. Raises `WarmGone` if it does not become ready."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, own_network: bool = False) -> None:
         self._lock = threading.Lock()
         self._running: set[int] = set()
         self._wanted = 0
@@ -74,7 +74,7 @@ class WarmProcess:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self._child = children.start(lambda: _popen(environment, theirs.fileno())).child
+                self._child = children.start(lambda: _popen(environment, theirs.fileno(), own_network)).child
         except BaseException:
             self._control.close()
             raise
@@ -190,7 +190,7 @@ class WarmProcess:
             logger.warning("It is not known how the warm process (pid %d) ended.", self.pid)
 
 
-def _popen(environment: Environment, control: int) -> subprocess.Popen[bytes]:
+def _popen(environment: Environment, control: int, own_network: bool) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
             environment.python,
@@ -201,6 +201,7 @@ def _popen(environment: Environment, control: int) -> subprocess.Popen[bytes]:
             str(control),
             str(os.getpid()),
             json.dumps(environment.sys_paths),
+            "1" if own_network else "0",
         ],
         env=scrubbed_variables(_NOWHERE),
         cwd="/",
@@ -297,7 +298,7 @@ class WarmSpawner:
             process = None
         if process is None and time.monotonic() >= self._paused_until_s:
             try:
-                process = self._processes[environment] = WarmProcess(environment)
+                process = self._processes[environment] = WarmProcess(environment, own_network=self.machine.owns_network)
             except (WarmGone, OSError, RuntimeError) as cause:  # RuntimeError: no thread could be started
                 self._paused_until_s = time.monotonic() + _PAUSE_SECONDS
                 raise WarmGone(f"{cause}") from cause
