@@ -86,7 +86,9 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
     return SUCCESS
 
 
-def run_parser(job: GuestJob, sender: FrameSender, find: "Callable[[GuestJob], Callable[[str, Context], object]]") -> None:
+def run_parser(
+    job: GuestJob, sender: FrameSender, find: "Callable[[GuestJob], Callable[[str, Context], object]]"
+) -> None:
     """Send everything that a parser gives. `find` returns the parser."""
     sys.path.extend(path for path in job.sys_paths if path not in sys.path)
     # Imported only now, because these import pyarrow and hello must not wait for it.
