@@ -60,8 +60,6 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
 
     Nothing is run if the sandbox is not as planned; the worker learns that from the hello.
     """
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sender = FrameSender(sock)
     hello = Hello(PROTOCOL_VERSION, job.token, os.getpid(), sys.version.split()[0])
     if confinement is not None:

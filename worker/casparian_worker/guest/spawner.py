@@ -44,7 +44,6 @@ from casparian_worker.guest.sandbox import (
     require_confined,
 )
 
-_ACCEPT_SECONDS = 5.0
 _OPEN_FILES = 256
 #: Threads before the parser's first line would make forks and limits unreliable; more than one arena costs address space.
 QUIET_LIBRARIES = {
@@ -403,24 +402,5 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a TCP connection on the loopback. Both ends are made here and the guest inherits its own, so
-    that it needs no right to connect.
-
-    The listener is closed before this returns; a connection from elsewhere that came first is closed.
-    """
-    with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
-        listener.settimeout(_ACCEPT_SECONDS)
-        theirs = socket.create_connection(listener.getsockname(), timeout=_ACCEPT_SECONDS)
-        expected = theirs.getsockname()
-        try:
-            while True:
-                ours, peer = listener.accept()
-                if peer == expected:
-                    break
-                ours.close()
-        except BaseException:
-            theirs.close()
-            raise
-    for end in (ours, theirs):
-        end.setblocking(True)
-    return ours, theirs
+    """(worker's end, guest's end) of a connection. It has no address: the guest inherits its end, and nobody else can connect."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -182,7 +182,8 @@ def _check_layout(header: BatchHeader, message: pa.ipc.Message, schema: pa.Schem
         end = offset + length
     if end > (body.size if body is not None else 0):
         raise ArrowRefused("a buffer outside of the body")
-    lengths = iter([length for _offset, length in header.buffers])
+    data = memoryview(body) if body is not None else memoryview(b"")
+    buffers = iter(header.buffers)
     rows_of: list[int] = []
     for array, (rows, nulls) in zip(layout, header.nodes, strict=True):
         rows_of.append(rows)
@@ -191,13 +192,17 @@ def _check_layout(header: BatchHeader, message: pa.ipc.Message, schema: pa.Schem
         expected = rows if array.parent == _NESTED else header.rows_count if array.parent < 0 else rows_of[array.parent]
         if rows != expected:
             raise ArrowRefused(f"an array of {rows:,} rows where there are {expected:,}")
-        present = next(lengths)
+        _, present = next(buffers)
         if 8 * present < rows and (present or nulls):
             raise ArrowRefused(f"{present:,} bytes that say which of {rows:,} rows are NULL")
-        if array.bits and 8 * next(lengths) < array.bits * (rows + array.more_rows):
-            raise ArrowRefused(f"a buffer that is too short for {rows:,} rows")
+        if array.bits:
+            offset, length = next(buffers)
+            if 8 * length < array.bits * (rows + array.more_rows):
+                raise ArrowRefused(f"a buffer that is too short for {rows:,} rows")
+            if array.more_rows and not rows and any(data[offset : offset + 4]):  # which nothing in Arrow checks
+                raise ArrowRefused("an offset without rows that is not 0")
         if array.has_data:
-            next(lengths)
+            next(buffers)
 
 
 _ALIGNED_BYTES = 8
