@@ -17,10 +17,10 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from casparian_shim.frames.kinds import GuestJob
+from casparian_shim.frames.kinds import GuestJob, plain_fields
 from casparian_shim.guest import TRANSIENT, run_parser
 from casparian_shim.sideband import FrameSender
 
@@ -45,7 +45,7 @@ class Order:
     plan: str
 
     def to_message(self) -> bytes:
-        return json.dumps({"fork": asdict(self)}).encode()
+        return json.dumps({"fork": plain_fields(self)}).encode()
 
 
 def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]) -> int:
