@@ -93,11 +93,16 @@ class BatchHeader:
     """The header of a record batch."""
 
     rows_count: int
-    most_node_rows_count: int
+    #: How many rows and NULLs each array has, nested ones too, in the order of the schema.
+    nodes: list[tuple[int, int]]
     is_compressed: bool
     has_variadic_buffers: bool
     #: The offset in the body and the length of each buffer.
     buffers: list[tuple[int, int]]
+
+    @property
+    def most_node_rows_count(self) -> int:
+        return max((rows for rows, _nulls in self.nodes), default=0)
 
     def unpacked_bytes(self, body: memoryview) -> int:
         """The unpacked size of the buffers. Arrow writes the length before a compressed buffer and enforces it."""
@@ -117,15 +122,15 @@ def read_batch_header(metadata: memoryview) -> BatchHeader:
         raise MalformedMessage("a message that is not a record batch")
     batch = message.table(_MESSAGE_HEADER)
     rows_count = batch.number(_BATCH_LENGTH, "<q")
-    nodes = [rows for rows, _nulls in batch.pairs(_BATCH_NODES)]
-    if rows_count < 0 or min(nodes, default=0) < 0:
+    nodes = batch.pairs(_BATCH_NODES)
+    if rows_count < 0 or min((rows for rows, _nulls in nodes), default=0) < 0:
         raise MalformedMessage("a negative number of rows")
     buffers = batch.pairs(_BATCH_BUFFERS)
     if min((length for _offset, length in buffers), default=0) < 0:
         raise MalformedMessage("a buffer of negative length")
     return BatchHeader(
         rows_count=rows_count,
-        most_node_rows_count=max(nodes, default=0),
+        nodes=nodes,
         is_compressed=batch.has(_BATCH_COMPRESSION),
         has_variadic_buffers=batch.count(_BATCH_VARIADIC) > 0,
         buffers=buffers,

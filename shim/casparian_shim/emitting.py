@@ -318,8 +318,9 @@ class Outputs:
             self._flush_rejects(output, gathering)
             if gathering.nameless_count:
                 raise RowWithoutColumns(output)
-        for stream in self._streams.values():
-            self._sender.send(encode_output_end(OutputEnd(stream.index, stream.row_count)))
+        if self._streams:
+            ends = (OutputEnd(stream.index, stream.row_count) for stream in self._streams.values())
+            self._sender.send(b"".join(map(encode_output_end, ends)))
 
     def _of(self, output: str) -> _Gathering:
         gathering = self._gathering.get(output)
@@ -411,16 +412,20 @@ class Outputs:
             columns = aligned(output, columns, stream.schema)
             self._warn(stream, columns)
         batch = batch_of_columns(columns)
+        start = b""
         if stream.schema is None or stream is not self._current or not batch.schema.equals(stream.schema, True):
             stream.schema = batch.schema
             message = batch.schema.serialize().to_pybytes()
-            self._sender.send(encode_output_start(OutputStart(stream.index, output, kind, message)))
+            start = encode_output_start(OutputStart(stream.index, output, kind, message))
             self._current = stream
         if batch.num_rows == 0:
+            if start:
+                self._sender.send(start)
             return
         for piece in fitted(batch, self._target_bytes):
             for payload in messages(piece, self._batch_bytes):
-                self._sender.send_batch(memoryview(payload))
+                self._sender.send_batch(memoryview(payload), start)
+                start = b""
         stream.row_count += batch.num_rows
 
     def _warn(self, stream: _Stream, columns: Sequence[Column]) -> None:

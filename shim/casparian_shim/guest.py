@@ -43,6 +43,9 @@ from casparian_shim.sideband import FrameSender, FrameTorn, NotTheGuest, Sideban
 from casparian_shim.trace import exception_name, is_machinery, normalise_trace, own_traceback, raised_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from casparian_shim.context import Context
     from casparian_shim.sandbox.confine import Confinement
 
 SUCCESS, PERMANENT, TRANSIENT, TORN = 0, 1, 2, 76
@@ -57,8 +60,6 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
 
     Nothing is run if the sandbox is not as planned; the worker learns that from the hello.
     """
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sender = FrameSender(sock)
     hello = Hello(PROTOCOL_VERSION, job.token, os.getpid(), sys.version.split()[0])
     if confinement is not None:
@@ -75,7 +76,7 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
     _capture_logging(sender)
     streams = _capture_prints(sender) if job.mode != DEV else ()
     try:
-        _parse(job, sender)
+        run_parser(job, sender, _imported)
         for stream in streams:
             stream.finish()
         sender.send(encode_end_of_stream())
@@ -84,7 +85,10 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
     return SUCCESS
 
 
-def _parse(job: GuestJob, sender: FrameSender) -> None:
+def run_parser(
+    job: GuestJob, sender: FrameSender, find: "Callable[[GuestJob], Callable[[str, Context], object]]"
+) -> None:
+    """Send everything that a parser gives. `find` returns the parser."""
     sys.path.extend(path for path in job.sys_paths if path not in sys.path)
     # Imported only now, because these import pyarrow and hello must not wait for it.
     from casparian_shim.context import Context
@@ -92,7 +96,7 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     from casparian_shim.process import remember_absent
     from casparian_shim.readers.feed import use_route
     from casparian_shim.readers.tape import RecordTape, use_tape
-    from casparian_shim.running import emit, find_parse, import_parser
+    from casparian_shim.running import emit
 
     outputs = Outputs(sender, job.outputs, job.batch_bytes)
     tape = RecordTape(job.input_path, job.input_fd, outputs.add_entries)
@@ -101,13 +105,19 @@ def _parse(job: GuestJob, sender: FrameSender) -> None:
     ctx = Context(job, outputs, sender)
     use_route(outputs.reject_record)
     try:
-        parse = find_parse(import_parser(job))
+        parse = find(job)
         remember_absent("dateutil")  # now that every import path of the parser is set
         emit(outputs, parse(job.input_path, ctx))
         outputs.finish()
         ctx.finish()
     finally:
         ctx.close()
+
+
+def _imported(job: GuestJob) -> "Callable[[str, Context], object]":
+    from casparian_shim.running import find_parse, import_parser
+
+    return find_parse(import_parser(job))
 
 
 def _capture_prints(sender: FrameSender) -> tuple[SidebandStream, SidebandStream]:

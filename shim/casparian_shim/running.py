@@ -127,6 +127,10 @@ def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> N
     """Rows of one stream share one function; any other form is sorted item by item."""
     add_by_name: dict[str | None, Callable[[Mapping[str, object]], None]] = {}
     for item in items:
+        records = _records_behind(items)
+        if records is not None and records.take_back():  # the first row too is sent with its block
+            outputs.add_records(name, records)
+            continue
         target, content = name, item
         if type(item) is tuple and len(item) == 2 and type(item[0]) is str:
             target, content = item
@@ -137,7 +141,7 @@ def _emit_each(outputs: Outputs, items: Iterable[object], name: str | None) -> N
             add(content)
         else:
             emit(outputs, content, target)
-        if (records := _records_behind(items)) is not None:
+        if records is not None:
             outputs.add_records(name, records)  # the parser gets an error in reading at its own `yield from`
 
 

@@ -87,9 +87,9 @@ class FrameSender:
         self._waiting.clear()
         self._sock.close()  # closes only this process's copy
 
-    def send_batch(self, message: memoryview) -> None:
-        """Send one record-batch message; a large one is not copied."""
-        header = encode_batch_header(len(message))
+    def send_batch(self, message: memoryview, before: bytes = b"") -> None:
+        """Send one record-batch message, after the frames `before`; a large one is not copied."""
+        header = before + encode_batch_header(len(message))
         if len(message) <= _JOINED_BYTES_MAX:
             self.send(header + message)
         else:

@@ -1,4 +1,4 @@
-"""A real guest process on a real TCP connection, and everything it said."""
+"""A real guest process on a real connection, and everything it said."""
 
 import json
 import os
@@ -53,13 +53,6 @@ class Heard:
         return [frame for frame in self.frames if isinstance(frame, Progress)][-1]
 
 
-def connected_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        theirs = socket.create_connection(server.getsockname())
-        ours, _ = server.accept()
-    return ours, theirs
-
-
 def run_guest(
     folder: Path,
     source: str,
@@ -71,7 +64,7 @@ def run_guest(
 ) -> Heard:
     (folder / "parser.py").write_text(source)
     (folder / "input.txt").write_text(text)
-    ours, theirs = connected_pair()
+    ours, theirs = socket.socketpair()
     with ours, theirs, (folder / "input.txt").open("rb") as given, tempfile.TemporaryFile() as description:
         job = GuestJob(
             token="t",

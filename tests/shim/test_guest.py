@@ -1,4 +1,4 @@
-"""Guests as they really run: a process of their own, a TCP connection, every shape a parser may give."""
+"""Guests as they really run: a process of their own, a connection, every shape a parser may give."""
 
 import os
 import subprocess
@@ -183,14 +183,14 @@ def late(*_): raise Late
 def parse(path, ctx):
     signal.signal(signal.SIGUSR1, late)
     real = sideband.FrameSender.send_batch
-    def slow(sender, message):
+    def slow(sender, *parts):
         sendall = sender._sock.sendall
         class Slow:
             def sendall(self, part):
                 sendall(memoryview(part)[:100])
                 signal.raise_signal(signal.SIGUSR1)
         sender._sock = Slow()
-        real(sender, message)
+        real(sender, *parts)
     yield {{"n": 1, "text": "t" * 1000}}
     sideband.FrameSender.send_batch = slow
     ctx._outputs._flushed_s = 0.0

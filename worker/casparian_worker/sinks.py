@@ -28,6 +28,8 @@ Kind = Literal["data", "quarantine"]
 ROW_GROUP_BYTES = 128 * 1024 * 1024
 #: Row groups end at multiples of this, so that they do not depend on batches. It is a multiple of the Parquet writer's unit.
 BLOCK_ROWS = 4096
+#: Up to so many texts Python's sets are quicker than Arrow's dictionaries.
+_FEW_TEXTS = 64
 #: This many small batches are combined, since each costs kilobytes in addition to its rows.
 _LOOSE_BATCHES = 64
 
@@ -397,6 +399,10 @@ def _repeats_values(texts: pa.ChunkedArray) -> bool:
     """
     if not pt.is_string(texts.type):
         return bool(pt.is_dictionary(texts.type))
+    if len(texts) <= _FEW_TEXTS:  # the same in Python, which is quicker for a few
+        values = texts.to_pylist()
+        counts = [len({each for each in part if each is not None}) for part in (values[: len(values) // 2], values)]
+        return counts[1] <= max(1, counts[0] * 3 // 2)
     encoded = texts.combine_chunks().dictionary_encode()
     last = pc.max(encoded.indices.slice(0, len(texts) // 2)).as_py()  # texts are numbered as they appear
     in_first_half = 0 if last is None else last + 1

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -218,6 +218,11 @@ PRODUCTION = "production"
 DEV = "dev"
 
 
+def plain_fields(of: Any) -> dict[str, Any]:
+    """The fields of a dataclass, whose values are plain already: `dataclasses.asdict` copies each of them deeply."""
+    return {each.name: getattr(of, each.name) for each in fields(of)}
+
+
 @dataclass(frozen=True, slots=True)
 class GuestJob:
     """One job for one guest, written by the worker, which is trusted, and read once."""
@@ -262,7 +267,7 @@ class GuestJob:
         return os.path.join(self.parser_path, self.entry if self.entry.endswith(".py") else f"{self.entry}.py")
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode("ascii")
+        return json.dumps(plain_fields(self)).encode("ascii")
 
     @classmethod
     def from_json(cls, text: bytes) -> "GuestJob":

@@ -8,7 +8,7 @@ compares schemas with each other and with a contract.
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from casparian_shim.errors import CasparianError, ErrorCode
@@ -55,14 +55,24 @@ class FrameReader:
         frame_deadline_seconds: float = FRAME_DEADLINE_SECONDS,
         allocate: Callable[[int], memoryview] = _allocate,
         has_ended: Callable[[], bool] = lambda: False,
+        beside: Mapping[int, Callable[[], bool]] | None = None,
     ) -> None:
-        """`has_ended` tells whether the sender has ended. Then only received data counts: a child may hold the connection."""
+        """`has_ended` tells whether the sender has ended. Then only received data counts: a child may hold the connection.
+
+        `beside` are descriptors to be served while nothing arrives here: each function is called when its descriptor is readable,
+        and returns whether to go on with it.
+        """
         self._sock = sock
         self._frame_deadline_seconds = frame_deadline_seconds
         self._allocate = allocate
         self._has_ended = has_ended
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
+        self._beside = dict(beside or {})
+        self._any_readable = select.poll()
+        self._number = sock.fileno()
+        for descriptor in (self._number, *self._beside):
+            self._any_readable.register(descriptor, select.POLLIN)
         self._place = Place()
         self._buffer = memoryview(bytearray(_BIG_BYTES))
         self._start = 0
@@ -157,12 +167,21 @@ class FrameReader:
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))
-            if self._readable.poll(left * 1000):
+            if self._serve(left):
                 return True
             if self._has_ended() and not self._readable.poll(0):
                 raise self._cut(is_inside=is_inside)
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+
+    def _serve(self, timeout_seconds: float) -> bool:
+        """Wait for anything, and serve what is beside the stream; returns whether the stream is readable."""
+        ready = {descriptor for descriptor, _event in self._any_readable.poll(timeout_seconds * 1000)}
+        for descriptor in self._beside.keys() & ready:
+            if not self._beside[descriptor]():
+                self._any_readable.unregister(descriptor)
+                del self._beside[descriptor]
+        return self._number in ready
 
     def _cut(self, *, is_inside: bool) -> StreamCut:
         return StreamCut((self._place.frame or "unknown") if is_inside else None, self._consumed)

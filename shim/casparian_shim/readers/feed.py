@@ -113,6 +113,8 @@ class Feed:
         self._floor = 0
         self._judged = 0
         self._is_taken = False
+        #: 1 if the row that was given out last is given again with the rest.
+        self._held = 0
         self._default_output: str | None = None
         #: Whether parts have arrays, or the values as blocks have them.
         self._has_arrays = True
@@ -160,6 +162,14 @@ class Feed:
             self.error = error
             self._pieces.close()
 
+    def take_back(self) -> bool:
+        """Give the row that was given out last again, with the rest. Returns whether it can be: it is no repaired one.
+
+        For a caller that knows that nobody has looked at it.
+        """
+        self._held = int(self._piece is not None and not self._judged)
+        return bool(self._held)
+
     def values(self) -> Iterator[Part]:
         """The same with columns as blocks have them: arrays, or lists of values. Rejected records are sent."""
         self._has_arrays = False
@@ -195,7 +205,8 @@ class Feed:
     def _rest(self) -> Iterator[Part]:
         if self._piece is not None:
             piece = self._piece
-            given, judged = piece.row_count - length_hint(self._row_ids), self._judged
+            given, judged = piece.row_count - length_hint(self._row_ids) - self._held, self._judged
+            self._held = 0
             deque(self._row_ids, maxlen=0)  # so that the iterator over its rows ends
             yield from self._parts_of(piece, given, piece.bad[judged:])
         for piece in self._pieces:

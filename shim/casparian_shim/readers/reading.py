@@ -179,6 +179,10 @@ class Records(chain[Row]):
         """
         return self._feed.parts(default_output)
 
+    def take_back(self) -> bool:
+        """Give the last row again, in `parts`; returns whether that is possible. For a caller that knows that it is untouched."""
+        return self._feed.take_back()
+
     @property
     def error(self) -> Exception | None:
         return self._feed.error

@@ -7,9 +7,10 @@ good, and says what is on. Levels: *strong* has both, *basic* has the filter, *n
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
+from casparian_shim.frames.kinds import plain_fields
 from casparian_shim.sandbox import landlock, seccomp
 from casparian_shim.sandbox.syscalls import architecture
 
@@ -43,7 +44,7 @@ class Plan:
     inputs: tuple[int, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(plain_fields(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":

@@ -109,14 +109,20 @@ class Condition:
 
 def filter_for(architecture: Architecture, pid: int, *, truncates_by_path: bool = True) -> bytes:
     """The program for a process with this pid. `truncates_by_path`: false where Landlock does not cover `truncate` (ABI 1, 2)."""
-    instructions = _template(architecture, truncates_by_path)
-    return b"".join(_INSTRUCTION.pack(*each[:3], pid if each[3] == _OWN_PID else each[3]) for each in instructions)
+    template, places = _template(architecture, truncates_by_path)
+    program = bytearray(template)
+    for place in places:
+        _INSTRUCTION.pack_into(program, place, *_INSTRUCTION.unpack_from(program, place)[:3], pid)
+    return bytes(program)
 
 
 @cache
-def _template(architecture: Architecture, truncates_by_path: bool) -> tuple[Instruction, ...]:
-    """The program for a process whose pid is `_OWN_PID`. It takes a millisecond; a warm process makes it once for its guests."""
-    return _Assembler().program(architecture, actions_for(_OWN_PID, truncates_by_path=truncates_by_path))
+def _template(architecture: Architecture, truncates_by_path: bool) -> tuple[bytes, tuple[int, ...]]:
+    """The program for a process whose pid is `_OWN_PID`, and where that stands. A warm process makes it once for its guests."""
+    instructions = _Assembler().program(architecture, actions_for(_OWN_PID, truncates_by_path=truncates_by_path))
+    places = [place for place, each in enumerate(instructions) if each[3] == _OWN_PID]
+    program = b"".join(_INSTRUCTION.pack(*each) for each in instructions)
+    return program, tuple(place * _INSTRUCTION.size for place in places)
 
 
 def actions_for(pid: int, *, truncates_by_path: bool = True) -> dict[str, int | tuple[Condition, ...]]:

@@ -234,9 +234,7 @@ class JobLog:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=64 * 1024)
+        self._file = os.fdopen(_opened_log(path), "wb", buffering=64 * 1024)
         self._room_bytes = max_bytes - _LAST_LINE_BYTES - os.fstat(self._file.fileno()).st_size
         self._now, self._monotonic = now, monotonic
         self._tokens = float(BURST_LINES)
@@ -335,6 +333,15 @@ class JobLog:
             return False
         self._tokens -= 1
         return True
+
+
+def _opened_log(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:  # the first log of a day
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def rotate(home: Home, settings: JobLogSettings, now_seconds: float) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -160,12 +160,17 @@ class GuestStream:
         limits: LimitSettings | None,
         records: SourceRecords,
         greet: Callable[[Hello], None],
+        beside: Mapping[int, Callable[[], bool]] | None = None,
         rows_wanted: int | None = None,
     ) -> None:
-        """`greet` checks what a valid hello says. `rows_wanted` stops after this many rows (dev mode); None reads to the end."""
+        """`greet` checks what a valid hello says. `beside`: what is read while the stream is silent (`FrameReader`). `rows_wanted` stops after this many rows (dev mode); None reads to the end."""
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
         self.reader = FrameReader(
-            sock, frame_deadline_seconds=deadline, allocate=_arrow_memory, has_ended=watchdog.has_ended
+            sock,
+            frame_deadline_seconds=deadline,
+            allocate=_arrow_memory,
+            has_ended=watchdog.has_ended,
+            beside=beside,
         )
         self.state = StreamState(token=token)
         self.counters = counters

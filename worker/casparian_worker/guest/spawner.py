@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -29,7 +29,7 @@ import pyarrow as pa
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.settings import LimitSettings
 from casparian_shim.frames import LogLevel
-from casparian_shim.frames.kinds import GuestJob, Hello
+from casparian_shim.frames.kinds import GuestJob, Hello, plain_fields
 from casparian_shim.sandbox.confine import Plan
 from casparian_worker.guest import children
 from casparian_worker.guest.children import Child, GuestExit, end_orphans
@@ -45,7 +45,6 @@ from casparian_worker.guest.sandbox import (
     require_confined,
 )
 
-_ACCEPT_SECONDS = 5.0
 _OPEN_FILES = 256
 #: Threads before the parser's first line would make forks and limits unreliable; more than one arena costs address space.
 QUIET_LIBRARIES = {
@@ -64,7 +63,7 @@ QUIET_LIBRARIES = {
 #: Between the first and the last signal; including reaping, a guest is gone within two seconds of the first.
 TERMINATE_SECONDS = 1.8
 _KILLED_SECONDS = 60.0
-_DRAIN_SECONDS = 0.2
+_DRAIN_SECONDS = 0.05
 #: How long the remaining output in the pipes of an ended guest is read.
 _LAST_DRAIN_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
@@ -108,7 +107,7 @@ class GuestLimits:
     core_bytes: int | None = None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(plain_fields(self))
 
 
 def limits_from(settings: LimitSettings) -> GuestLimits:
@@ -168,7 +167,7 @@ class Guest:
         on_output: OnOutput,
         is_contained: bool,
     ) -> None:
-        """`pipes` are read until the guest ends. A guest that is not contained keeps the user's terminal and its own children."""
+        """`pipes` are read by whoever waits for the guest, here or for its stream (`beside`). A guest that is not contained keeps the user's terminal and its own children."""
         self.stream = stream
         #: The level that the guest has put on, as it reported and as this process checked; "none" before its hello.
         self.level: Level = "none"
@@ -178,13 +177,8 @@ class Guest:
         self._child = child
         self._is_contained = is_contained
         self._exit: GuestExit | None = None
-        self._is_ending = threading.Event()
-        self._drain: threading.Thread | None = None
-        if pipes:
-            self._drain = threading.Thread(
-                target=_drain_pipes, args=(pipes, self._is_ending, on_output), name=f"drain-{self.pid}", daemon=True
-            )
-            self._drain.start()
+        self._pipes = {pipe.fileno(): (pipe, level) for pipe, level in pipes.items()}
+        self._on_output = on_output
 
     @property
     def pid(self) -> int:
@@ -208,9 +202,24 @@ class Guest:
         except OSError:  # not connected any more
             return
 
+    @property
+    def beside(self) -> dict[int, Callable[[], bool]]:
+        """The pipes of its descriptors 1 and 2, to be read as soon as something is in them: each function reads it, and returns
+        whether more may come."""
+        return {descriptor: partial(self._drain, descriptor) for descriptor in self._pipes}
+
     def wait(self, timeout_seconds: float) -> bool:
         """Wait; returns whether the process has ended by then."""
-        return self._exit is not None or self._child.wait(timeout_seconds)
+        deadline_s = time.monotonic() + timeout_seconds
+        while self._exit is None:
+            left_s = deadline_s - time.monotonic()
+            if self._child.wait(max(0.0, min(left_s, _DRAIN_SECONDS) if self._pipes else left_s)):
+                break
+            if left_s <= 0:
+                return False
+            for descriptor in _readable(self._pipes):
+                self._drain(descriptor)
+        return True
 
     def has_ended(self) -> bool:
         """Whether the process has ended. If so, its group and its orphans are ended too, because nothing they do counts."""
@@ -220,7 +229,7 @@ class Guest:
             return False
         if self._is_contained:
             self._child.signal(signal.SIGKILL)
-            end_orphans()
+            self._end_orphans()
         return True
 
     def end(self, *, grace_seconds: float = TERMINATE_SECONDS) -> GuestExit:
@@ -235,14 +244,36 @@ class Guest:
         if self._is_contained:
             self._child.signal(signal.SIGKILL)
         self._exit = self._child.reap()
-        end_orphans()
-        self._is_ending.set()
+        self._end_orphans()
         if self._status is not None:
             self._status.close()
-        if self._drain is not None:
-            self._drain.join()
+        deadline_s = time.monotonic() + _LAST_DRAIN_SECONDS  # a process that it left behind may write forever
+        while (ready := _readable(self._pipes)) and time.monotonic() < deadline_s:
+            for descriptor in ready:
+                self._drain(descriptor)
+        for pipe, _level in self._pipes.values():
+            pipe.close()
+        self._pipes.clear()
         self.stream.close()
         return self._exit
+
+    def _drain(self, descriptor: int) -> bool:
+        """Pass on what is in a pipe that is readable; returns whether it is still open."""
+        if descriptor not in self._pipes:  # its end was seen by another caller
+            return False
+        pipe, level = self._pipes[descriptor]
+        data = os.read(descriptor, _READ_BYTES)
+        if data:
+            self._on_output(level, data)
+        else:
+            del self._pipes[descriptor]
+            pipe.close()
+        return bool(data)
+
+    def _end_orphans(self) -> None:
+        """End what it left behind. With a filter of system calls on it, which was checked, it cannot have started anything."""
+        if self.level == "none":
+            end_orphans()
 
 
 def _open_status(pid: int) -> IO[bytes] | None:
@@ -253,27 +284,14 @@ def _open_status(pid: int) -> IO[bytes] | None:
         return None
 
 
-def _drain_pipes(pipes: Mapping[IO[bytes], LogLevel], is_ending: threading.Event, on_output: OnOutput) -> None:
-    """Read until both pipes are closed; after the guest has ended, read only what is already there."""
-    with selectors.DefaultSelector() as selector:
-        for pipe, level in pipes.items():
-            selector.register(pipe, selectors.EVENT_READ, level)
-        deadline_s = float("inf")
-        while selector.get_map() and time.monotonic() < deadline_s:
-            was_ending = is_ending.is_set()
-            if was_ending and deadline_s == float("inf"):  # a process that it left behind may write forever
-                deadline_s = time.monotonic() + _LAST_DRAIN_SECONDS
-            ready = selector.select(0 if was_ending else _DRAIN_SECONDS)
-            for key, _events in ready:
-                data = os.read(key.fd, _READ_BYTES)
-                if data:
-                    on_output(key.data, data)
-                else:
-                    selector.unregister(key.fileobj)
-            if was_ending and not ready:
-                break
-    for pipe in pipes:
-        pipe.close()
+def _readable(pipes: Collection[int]) -> list[int]:
+    """The pipes in which something is, or whose other end is closed."""
+    if not pipes:
+        return []
+    poll = select.poll()
+    for descriptor in pipes:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _event in poll.poll(0)]
 
 
 # --- starting one -----------------------------------------------------------------------------------------------------
@@ -293,7 +311,7 @@ class Spawner(Protocol):
     def start(self, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
         """Start a guest, from any thread. The guest imports the parser only after it has said hello.
 
-        `on_output` gets the raw bytes of its descriptors 1 and 2, in a separate thread.
+        `on_output` gets the raw bytes of its descriptors 1 and 2, in the thread that waits for it.
         """
 
     def tidy(self) -> None:
@@ -405,24 +423,5 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a TCP connection on the loopback. Both ends are made here and the guest inherits its own, so
-    that it needs no right to connect.
-
-    The listener is closed before this returns; a connection from elsewhere that came first is closed.
-    """
-    with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
-        listener.settimeout(_ACCEPT_SECONDS)
-        theirs = socket.create_connection(listener.getsockname(), timeout=_ACCEPT_SECONDS)
-        expected = theirs.getsockname()
-        try:
-            while True:
-                ours, peer = listener.accept()
-                if peer == expected:
-                    break
-                ours.close()
-        except BaseException:
-            theirs.close()
-            raise
-    for end in (ours, theirs):
-        end.setblocking(True)
-    return ours, theirs
+    """(worker's end, guest's end) of a connection. It has no address: the guest inherits its end, and nobody else can connect."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -210,6 +210,7 @@ class _Attempt:
                 limits=limits,
                 records=self.records,
                 greet=partial(self._greeted, guest),
+                beside=guest.beside,
             )
             try:
                 failure = stream.read()

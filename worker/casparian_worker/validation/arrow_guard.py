@@ -1,12 +1,15 @@
 """Arrow from a guest, accepted only if it is safe to use.
 
 A guest may send only plain types, in which each value takes room in the message, so sizes cannot lie. Everything is checked
-before it is used: the kind of message; compression, row counts and nodes in the header (`packing.read_batch_header`); the size of
-a batch (`ValidationLimits`); then every buffer (`validate(full=True)`).
+before it is used: the kind of message; compression, row counts and nodes in the header (`packing.read_batch_header`); where each
+buffer is, and that it is long enough for its rows (`_check_layout`); the size of a batch (`ValidationLimits`); then what is in
+every buffer (`validate(full=True)`). Arrow does not check the layout itself: it reads the first offset of an array without rows,
+which a message may leave out, and ends the process.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +20,7 @@ import pyarrow.types as pt
 from casparian_protocol.contract import FOR_PARSERS, is_reserved
 from casparian_protocol.contract.model import MAX_COLUMNS_COUNT
 from casparian_protocol.contract.types import MAX_COLUMN_NAME_CHARS
-from casparian_protocol.packing import MalformedMessage, read_batch_header
+from casparian_protocol.packing import BatchHeader, MalformedMessage, read_batch_header
 from casparian_shim.frames.kinds import MIXED_METADATA
 from casparian_worker.validation.cast import ArrowRefused, ColumnTwice, LimitExceeded, ReservedColumn
 from casparian_worker.validation.mixed import MIXED_TYPE, check_mixed, is_mixed
@@ -67,6 +70,7 @@ def _check_limit(what: str, actual: int, limit: int) -> None:
 
 
 MAX_DEPTH = 16
+MAX_DECIMAL_DIGITS = 38
 _EXTENSION_KEY = b"ARROW:extension:name"
 _LEAVES = (
     pt.is_boolean,
@@ -88,8 +92,13 @@ def read_schema(
     message: bytes | memoryview, limits: ValidationLimits | None = None, *, is_rejects: bool = False
 ) -> pa.Schema:
     """The schema in a guest's schema message. `is_rejects` marks a stream of rows that the parser itself rejected."""
-    limits = limits or ValidationLimits()
-    schema = _schema_of(message)
+    try:
+        return _checked_schema(_schema_of(message), limits or ValidationLimits(), is_rejects)
+    except UnicodeDecodeError as refusal:
+        raise ArrowRefused("the name of a column or field is not UTF-8") from refusal
+
+
+def _checked_schema(schema: pa.Schema, limits: ValidationLimits, is_rejects: bool) -> pa.Schema:
     if len(schema) > limits.columns_count:
         raise LimitExceeded("The output's number of columns", len(schema), limits.columns_count)
     allowed = FOR_PARSERS | REJECT_NAMES if is_rejects else FOR_PARSERS
@@ -127,6 +136,7 @@ def read_batch(
         if header.rows_count > limits.batch_rows_count:
             raise LimitExceeded("The batch's number of rows", header.rows_count, limits.batch_rows_count)
         _check_body(header.most_node_rows_count, opened)
+        _check_layout(header, opened, schema)
         batch = pa.ipc.read_record_batch(opened, schema)
         batch.validate(full=True)
         for field, column in zip(schema, batch.columns, strict=True):
@@ -158,6 +168,91 @@ def _check_body(most_rows: int, message: pa.ipc.Message) -> None:
         raise ArrowRefused(f"{most_rows:,} rows in a body of {body_bytes:,} bytes")
 
 
+def _check_layout(header: BatchHeader, message: pa.ipc.Message, schema: pa.Schema) -> None:
+    """The arrays and buffers are those of the schema; buffers follow one another in the body, and none is too short."""
+    layout = _layout_of(schema)
+    if len(header.nodes) != len(layout) or len(header.buffers) != sum(array.buffer_count for array in layout):
+        raise ArrowRefused("other arrays or buffers than its schema has")
+    body = message.body
+    if body is not None and body.size and body.address % _ALIGNED_BYTES:
+        raise ArrowRefused("a body that is not aligned")
+    end = 0
+    for offset, length in header.buffers:
+        if offset < end or offset % _ALIGNED_BYTES:
+            raise ArrowRefused("buffers that overlap or are not aligned")
+        end = offset + length
+    if end > (body.size if body is not None else 0):
+        raise ArrowRefused("a buffer outside of the body")
+    data = memoryview(body) if body is not None else memoryview(b"")
+    buffers = iter(header.buffers)
+    rows_of: list[int] = []
+    for array, (rows, nulls) in zip(layout, header.nodes, strict=True):
+        rows_of.append(rows)
+        if not 0 <= nulls <= rows:
+            raise ArrowRefused(f"{nulls:,} NULLs in {rows:,} rows")
+        expected = rows if array.parent == _NESTED else header.rows_count if array.parent < 0 else rows_of[array.parent]
+        if rows != expected:
+            raise ArrowRefused(f"an array of {rows:,} rows where there are {expected:,}")
+        _, present = next(buffers)
+        if 8 * present < rows and (present or nulls):
+            raise ArrowRefused(f"{present:,} bytes that say which of {rows:,} rows are NULL")
+        if array.bits:
+            offset, length = next(buffers)
+            if 8 * length < array.bits * (rows + array.more_rows):
+                raise ArrowRefused(f"a buffer that is too short for {rows:,} rows")
+            if array.more_rows and not rows and any(data[offset : offset + 4]):  # which nothing in Arrow checks
+                raise ArrowRefused("an offset without rows that is not 0")
+        if array.has_data:
+            next(buffers)
+
+
+_ALIGNED_BYTES = 8
+#: The `parent` of an array whose number of rows its parent does not say: the items of a list.
+_NESTED = -2
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """One array of a batch, as the Arrow columnar format lays it out."""
+
+    #: The place of the array that has as many rows; -1 for a column.
+    parent: int
+    #: Of each value, or of each offset; 0: it has neither.
+    bits: int
+    #: There is one offset more than rows, also without rows.
+    more_rows: int = 0
+    #: Whether a buffer of any length follows.
+    has_data: bool = False
+
+    @property
+    def buffer_count(self) -> int:
+        return 1 + bool(self.bits) + self.has_data
+
+
+@functools.lru_cache(maxsize=256)
+def _layout_of(schema: pa.Schema) -> tuple[_Layout, ...]:
+    """The arrays of a batch with this schema of allowed types, in the order of its nodes."""
+    found: list[_Layout] = []
+
+    def add(kind: pa.DataType, parent: int) -> None:
+        place = len(found)
+        if pt.is_list(kind):
+            found.append(_Layout(parent, bits=32, more_rows=1))
+            add(kind.value_type, _NESTED)
+        elif pt.is_struct(kind):
+            found.append(_Layout(parent, bits=0))
+            for child in kind:
+                add(child.type, place)
+        elif pt.is_string(kind) or pt.is_binary(kind):
+            found.append(_Layout(parent, bits=32, more_rows=1, has_data=True))
+        else:
+            found.append(_Layout(parent, bits=kind.bit_width))
+
+    for field in schema:
+        add(field.type, -1)
+    return tuple(found)
+
+
 def _parts(field: pa.Field, depth: int = 0) -> Iterator[pa.Field]:
     yield field
     if depth > MAX_DEPTH:
@@ -173,6 +268,8 @@ def _check_field(column: str, field: pa.Field) -> None:
     kind = field.type
     if isinstance(kind, pa.BaseExtensionType) or (field.metadata and _EXTENSION_KEY in field.metadata):
         raise ArrowRefused(f"column {column[:80]!r} has an extension type")
+    if pt.is_decimal(kind) and abs(kind.scale) > MAX_DECIMAL_DIGITS:  # Arrow looks it up in a table without asking
+        raise ArrowRefused(f"column {column[:80]!r} has decimals of the scale {kind.scale}")
     if pt.is_struct(kind):
         names = [child.name for child in kind]
         if not names or len(set(names)) < len(names):
