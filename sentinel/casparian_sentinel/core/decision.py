@@ -55,6 +55,22 @@ class DropStaging:
 
 
 @dataclass(frozen=True, slots=True)
+class DropUnpublished:
+    """Remove the staging of attempts, (job, epoch) each, that committed and have no file to publish. Most of them staged nothing."""
+
+    attempts: tuple[tuple[str, int], ...]
+
+    @property
+    def job_id(self) -> str:
+        """The first of its jobs, which names it."""
+        return self.attempts[0][0]
+
+    @property
+    def epoch(self) -> int:
+        return self.attempts[0][1]
+
+
+@dataclass(frozen=True, slots=True)
 class KeepUncommitted:
     """Move a failed attempt's quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then send `Kept`.
 
@@ -86,7 +102,9 @@ class PlanFiles:
     """Files, tags, rules or parsers changed, so pending files may now have work. The shell debounces this."""
 
 
-Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | Sweep | PublishOutputViews | PlanFiles
+Effect: TypeAlias = (
+    SendToWorker | Promote | DropStaging | DropUnpublished | KeepUncommitted | Sweep | PublishOutputViews | PlanFiles
+)
 
 
 @dataclass(frozen=True, slots=True)
