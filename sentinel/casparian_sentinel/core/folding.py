@@ -211,7 +211,10 @@ class UnfoldableLog(CasparianError):
 def evolve(state: State, recorded: Recorded) -> None:
     """Fold one record of the log into `state`. Raises `UnfoldableLog`."""
     try:
-        apply(state, recorded.seq, recorded.ts, recorded.decoded())
+        event = recorded.decoded()
+        apply(state, recorded.seq, recorded.ts, event)
+        if isinstance(event, JobQueued | JobReplayed):
+            state.jobs[event.job.job_id].is_checked = False
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
         what = f"{recorded.type} has missing or invalid fields ({type(cause).__name__}: {str(cause)[:100]})"
         raise UnfoldableLog(recorded.seq, what) from cause
@@ -286,6 +289,7 @@ def _queued(state: State, seq: int, ts: int, event: JobQueued | JobReplayed) -> 
         queued_at=spec.queued_at,
         queued_seq=seq,
         last_seq=seq,
+        is_checked=True,
     )
     state.jobs[job.job_id] = job
     state.open_keys[job.key] = job.job_id

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from casparian_protocol.bounds import Json, Scalar
+from casparian_protocol.bounds import Json, Scalar, trusted
 from casparian_protocol.events import Problem, WorkerJoined
 from casparian_protocol.job_life import JobLife
 from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, Manifest, OutputStatus
@@ -177,6 +177,8 @@ class OpenJob(JobLife):
     #: Sequence number of the event that queued it, which is its age. A lost lease keeps it, so that the job keeps its place.
     queued_seq: int
     commit: Commit | None = None
+    #: Queued by this process, which checked its work. A job from a log may be of a version with fewer checks.
+    is_checked: bool = field(default=False, compare=False)
 
     @property
     def runs_alone(self) -> bool:
@@ -194,16 +196,17 @@ class OpenJob(JobLife):
         return -self.priority, self.queued_seq
 
     def spec(self) -> JobSpec:
-        """The job as it was queued."""
-        return JobSpec(
-            job_id=self.job_id,
-            key=self.key,
-            work=self.work,
-            priority=self.priority,
-            generation=self.generation,
-            rerun_of=self.rerun_of,
-            queued_at=self.queued_at,
-        )
+        """The job as it was queued. Raises `ValueError` if a version with fewer checks queued it."""
+        values = {
+            "job_id": self.job_id,
+            "key": self.key,
+            "work": self.work,
+            "priority": self.priority,
+            "generation": self.generation,
+            "rerun_of": self.rerun_of,
+            "queued_at": self.queued_at,
+        }
+        return trusted(JobSpec, values) if self.is_checked else JobSpec(**values)
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from blake3 import blake3
 from packaging.version import Version
@@ -23,7 +23,7 @@ from pydantic import JsonValue
 from casparian_protocol.bounds import Scalar
 from casparian_protocol.contract import QuarantinePolicy, cascade
 from casparian_protocol.jobs import JobSpec
-from casparian_protocol.jobs.kinds import JobInput, ParseWork, ScanWork
+from casparian_protocol.jobs.kinds import ParseWork, Proven, ScanWork, checked_alike, work_of
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
@@ -114,6 +114,10 @@ class Target:
     #: output → the output version that takes the rows.
     output_versions: dict[str, int]
     parameters: FileParameters
+    #: output → contract hash. All jobs of the plan share this map.
+    contracts: dict[str, str]
+    #: One work for each map of parameters (by identity), whose maps all jobs with these parameters share.
+    works: dict[int, ParseWork] = field(default_factory=dict)
 
 
 def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
@@ -306,7 +310,8 @@ def target_of(
 ) -> Target:
     """What the jobs of this version have in common now."""
     parameters = FileParameters(context.state, line, version)
-    return Target(line, version, topics, policies, targets_of(context.state, version.outputs), parameters)
+    targets = targets_of(context.state, version.outputs)
+    return Target(line, version, topics, policies, targets, parameters, dict(version.outputs))
 
 
 def why_not_runnable(line: ParserLine) -> str:
@@ -329,22 +334,28 @@ def parse_job(context: Context, target: Target, file: PlannedFile) -> JobSpec:
     """The job that gives one file to the parser. Raises `ParameterRefused` if a parameter does not have its declared type."""
     version = target.version
     params, origins = target.parameters.of(file)
+    given = {"path": file["path"], "file_id": file["id"], "content_hash": file["content_hash"], "size": file["size"]}
+    own = {"input": given, "tag": file["tag"], "on_change": "append" if file["on_change"] == "append" else "replace"}
+    first = target.works.get(id(params))  # `parameters` keeps the map, so that no other one can get its id
+    if first is not None:
+        work = checked_alike(first, own)
+    else:
+        shared = {
+            "kind": ParseWork.kind,
+            "parser": target.line.name,
+            "parser_version": version.version,
+            "artifact": version.artifact,
+            "contracts": target.contracts,
+            "output_versions": target.output_versions,
+            "params": params,
+            "param_origins": origins,
+            "policies": target.policies,
+        }
+        work = target.works[id(params)] = cast(ParseWork, work_of({**shared, **own}))
     return JobSpec(
         job_id=context.new_id(),
         key=job_key(file["content_hash"], version.artifact, version.outputs, params, 0),
-        work=ParseWork(
-            input=JobInput(path=file["path"], file_id=file["id"], content_hash=file["content_hash"], size=file["size"]),
-            parser=target.line.name,
-            parser_version=version.version,
-            artifact=version.artifact,
-            contracts=dict(version.outputs),
-            output_versions=target.output_versions,
-            params=params,
-            param_origins=origins,
-            policies=target.policies,
-            tag=file["tag"],
-            on_change="append" if file["on_change"] == "append" else "replace",
-        ),
+        work=Proven(work),  # type: ignore[arg-type]
         queued_at=context.now().wall_us,
     )
 
