@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from casparian_shim.safe import COUNT_MAX, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 
@@ -106,6 +106,20 @@ def _check_part(value: Any, depth: int) -> None:
 
 #: Plain values of any shape that msgpack and JSON can hold.
 Json = Annotated[Any, AfterValidator(_check_json)]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def trusted(model: type[M], values: dict[str, Any]) -> M:
+    """An instance with these values for all its fields, which were checked before. It is several times faster than checking."""
+    instance = model.__new__(model)
+    put = object.__setattr__
+    put(instance, "__dict__", values)
+    put(instance, "__pydantic_fields_set__", set(values))
+    put(instance, "__pydantic_extra__", None)
+    put(instance, "__pydantic_private__", None)
+    return instance
 
 
 def sum_within(counts: Iterable[int], what: str) -> int:

@@ -22,6 +22,7 @@ from casparian_protocol.wire.operations.base import Call, R, Result
 from casparian_protocol.wire.operations.daemon import ParkedCommit
 from casparian_sentinel.core import (
     DropStaging,
+    DropUnpublished,
     Effect,
     KeepUncommitted,
     Promote,
@@ -262,7 +263,7 @@ class LocalSentinel:
     def _perform(self, effect: Effect) -> None:
         """Do file work immediately; workers and plans wait for a daemon."""
         match effect:
-            case Promote() | KeepUncommitted() | DropStaging():
+            case Promote() | KeepUncommitted() | DropStaging() | DropUnpublished():
                 performed = perform(self.home, self._booted.blobs, [effect])
                 for done in performed.done:
                     self._engine.submit(done)

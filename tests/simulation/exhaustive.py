@@ -19,7 +19,7 @@ from functools import partial
 from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
-from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
+from casparian_sentinel.core.decision import DropStaging, DropUnpublished, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.folding import evolve, validate
 from casparian_sentinel.core.handlers import step
 from casparian_sentinel.core.presence import WorkerPresence, after_boot
@@ -144,6 +144,8 @@ class Small:
                     self.send(worker_id, message)
                 case Promote():
                     self.promotions.append((effect.job_id, effect.epoch))
+                case DropUnpublished(attempts=attempts):
+                    self.staging.difference_update(attempts)
                 case DropStaging() | KeepUncommitted():
                     self.staging.discard((effect.job_id, effect.epoch))
                 case _:

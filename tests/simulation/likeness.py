@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
-from casparian_sentinel.core.decision import DropStaging, Effect, KeepUncommitted, Promote, SendToWorker
+from casparian_sentinel.core.decision import DropStaging, DropUnpublished, Effect, KeepUncommitted, Promote, SendToWorker
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import LogRecord
 
@@ -123,6 +123,8 @@ def _of_effect(effect: Effect) -> Iterable[Place]:
             return _of_message(effect.message)
         case Promote() | DropStaging() | KeepUncommitted():
             return [(effect.job_id, effect.epoch)]
+        case DropUnpublished():
+            return effect.attempts
     return ()
 
 
@@ -132,7 +134,7 @@ _KINDS: dict[type, int] = {
         (
             *(m.Assign, m.Welcome, m.Fenced, m.Committed, m.Failed, m.Refused),
             *(c.HelloReceived, c.FinishReceived, c.WantReceived),
-            *(Promote, DropStaging, KeepUncommitted),
+            *(Promote, DropStaging, KeepUncommitted, DropUnpublished),
         ),
         start=20,
     )

@@ -173,6 +173,8 @@ class _Timer:
 
 
 def _report(future: asyncio.Future[T], result: T, error: Exception | None) -> None:
+    if future.cancelled():  # nobody waits for the thread any more; a real loop drops its result too
+        return
     if error is not None:
         future.set_exception(error)
     else:

@@ -55,5 +55,5 @@ def test_in_a_calm_world_the_first_plan_is_enough(tmp_path: Path) -> None:
 
 def test_the_mutant_that_plans_once_whatever_it_hears_meanwhile_is_caught(tmp_path: Path) -> None:
     with planted("planner_hears_once"), pytest.raises(Violated, match="I4"):
-        for seed in range(54, 84):  # the first one catches it, as long as worlds are made in the same way
+        for seed in range(116, 146):  # the first one catches it, as long as worlds are made in the same way
             _play(tmp_path, seed)

@@ -136,6 +136,14 @@ def remove_attempt(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
     _remove_if_empty(fs, home.staging / job_id)
 
 
+def remove_attempts(fs: Fs, home: Home, attempts: Collection[tuple[str, int]]) -> None:
+    """Remove the directories of attempts, most of which have none: listing the names once is cheaper than looking for each."""
+    present = set(fs.names(home.staging))
+    for job_id, epoch in attempts:
+        if staged_by(home, job_id, epoch)[0] in present:
+            remove_attempt(fs, home, job_id, epoch)
+
+
 def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
     """Keep an attempt's staged files as evidence in `quarantine/_damaged/`, durably and where no sweep removes them."""
     staged = home.staging_of(job_id, epoch)

@@ -6,7 +6,7 @@ decision that ends an attempt without a commit also drops its staging.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol, TypeVar
 from zlib import crc32
 
@@ -22,13 +22,14 @@ from casparian_protocol.events import (
     LeaseExpired,
     QuarantineKept,
 )
-from casparian_protocol.jobs import PART_NAMES, JobError, JobState
+from casparian_protocol.jobs import PART_NAMES, JobError, JobState, Manifest
 from casparian_protocol.wire.messages import Cancel, Committed, Failed, Fenced, Held
 from casparian_sentinel.core.breaker import after_failure, after_success
-from casparian_sentinel.core.commands import AbandonAttempt, Kept, Promoted
+from casparian_sentinel.core.commands import SENTINEL, AbandonAttempt, FilesDone, Kept, Promoted
 from casparian_sentinel.core.decision import (
     DecisionBuilder,
     DropStaging,
+    DropUnpublished,
     KeepUncommitted,
     PlanFiles,
     Promote,
@@ -132,16 +133,22 @@ def on_finish(decision: DecisionBuilder, command: FinishReceived) -> None:
     """Commit every item whose epoch is current, repeat earlier answers, and fence the rest."""
     committed: list[Held] = []
     fenced: list[Held] = []
+    unpublished: list[tuple[str, int]] = []
     for item in once(command.items):
-        is_committed = _finish_one(decision, item, command.worker_id)
+        is_committed = _finish_one(decision, item, command.worker_id, unpublished)
         (committed if is_committed else fenced).append(held(item.job_id, item.epoch))
+    if unpublished:
+        decision.do(DropUnpublished(tuple(unpublished)))
     if committed:
         decision.send(command.worker_id, Committed(jobs=committed))
     if fenced:
         decision.send(command.worker_id, Fenced(jobs=fenced))
 
 
-def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -> bool:
+def _finish_one(
+    decision: DecisionBuilder, item: FinishedItem, worker_id: str, unpublished: list[tuple[str, int]]
+) -> bool:
+    """Whether the attempt is committed. Attempts that are complete with their commit are added to `unpublished`."""
     state = decision.state
     job = current_attempt(state, item.job_id, item.epoch, worker_id)
     if job is None:
@@ -157,7 +164,8 @@ def _finish_one(decision: DecisionBuilder, item: FinishedItem, worker_id: str) -
     if problem:
         _fail_without_files(decision, job, own_error("PROTOCOL_ERROR", problem))
         return False
-    _commit(decision, job, item)
+    if _commit(decision, job, item):
+        unpublished.append((job.job_id, job.epoch))
     return True
 
 
@@ -168,7 +176,8 @@ def _drop_if_dead(decision: DecisionBuilder, job_id: str, epoch: int) -> None:
         decision.do(DropStaging(job_id, epoch))
 
 
-def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None:
+def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> bool:
+    """Record the commit, and the completion of a job without files to publish. Returns whether the job is complete."""
     manifest = item.manifest
     targets = job.work.output_versions
     versions: dict[str, int] = {}
@@ -179,6 +188,7 @@ def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None
         quarantined += counts.quarantined
     if not item.manifest_blob and needs_blob(manifest):
         raise ValueError(f"the manifest of job {job.job_id} must be stored as a blob before the core decides")
+    skipped = manifest.skipped_records if manifest.skipped else 0
     counted = manifest.records if manifest.records is not None and manifest.records.is_counted else None
     committed = decision.record(
         JobOutputsCommitted(
@@ -189,7 +199,7 @@ def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None
             versions=versions,
             rows=rows,
             quarantined=quarantined,
-            skipped=manifest.skipped_records if manifest.skipped else 0,
+            skipped=skipped,
             records_given=counted.given if counted is not None else None,
             records_unaccounted=counted.unaccounted if counted is not None else None,
             bytes_accounted=counted.bytes_given + counted.bytes_skipped if counted is not None else None,
@@ -203,7 +213,41 @@ def _commit(decision: DecisionBuilder, job: OpenJob, item: FinishedItem) -> None
             decision.record(aside, cause=committed)
     kind_of(job.work).record_commit(decision, job, job.work, item, committed)
     after_success(decision, job, committed)
-    decision.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
+    if _has_to_publish(decision.state, manifest, versions):
+        decision.do(Promote(job.job_id, job.epoch, manifest, item.manifest_blob, versions))
+        return False
+    completed = JobCompleted(
+        job_id=job.job_id,
+        epoch=job.epoch,
+        status=JobState.PARTIAL_SUCCESS if quarantined else JobState.COMPLETED,
+        rows=rows,
+        quarantined=quarantined,
+        skipped=skipped,
+        seconds=manifest.total_seconds,
+        damaged=(),
+    )
+    decision.record(completed, actor=SENTINEL, cause=committed)
+    return True
+
+
+def _has_to_publish(state: State, manifest: Manifest, versions: Mapping[str, int]) -> bool:
+    """Whether a file has to be put in place, or a first commit has to make its version of an output the current one on disk."""
+    if any(file.is_published for file in manifest.files):
+        return True
+    for output, number in versions.items():
+        owner = state.outputs.get(output)
+        version = owner.versions.get(number) if owner is not None else None
+        if version is None or not version.has_rows:
+            return True
+    return False
+
+
+def on_files_done(decision: DecisionBuilder, command: FilesDone) -> None:
+    for each in command.items:
+        if isinstance(each, Promoted):
+            on_promoted(decision, each)
+        else:
+            on_kept(decision, each)
 
 
 def on_promoted(decision: DecisionBuilder, command: Promoted) -> None:

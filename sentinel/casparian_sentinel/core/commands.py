@@ -100,6 +100,13 @@ class Kept(FromSentinel):
 
 
 @dataclass(frozen=True, slots=True)
+class FilesDone(FromSentinel):
+    """The results of a group of file work."""
+
+    items: tuple[Promoted | Kept, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RedoFileWork(FromSentinel):
     """Sent each minute: repeat file work that is overdue, and sweep the staging of dead attempts."""
 

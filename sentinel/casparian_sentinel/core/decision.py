@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from casparian_protocol.events import Event, JobQueued, JobReplayed
-from casparian_protocol.events.packing import Cause, Fact, fact_of, pack_event
-from casparian_protocol.job_life import may_follow, target_of
-from casparian_protocol.jobs import ENDED, PART_NAMES, JobState, Manifest
+from casparian_protocol.events.packing import Cause, EventPacker, Fact, fact_of
+from casparian_protocol.job_life import target_of
+from casparian_protocol.jobs import ENDED, NEXT, PART_NAMES, JobState, Manifest
 from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.answers import Answer
 from casparian_sentinel.core.commands import Now
@@ -55,6 +55,22 @@ class DropStaging:
 
 
 @dataclass(frozen=True, slots=True)
+class DropUnpublished:
+    """Remove the staging of attempts, (job, epoch) each, that committed and have no file to publish. Most of them staged nothing."""
+
+    attempts: tuple[tuple[str, int], ...]
+
+    @property
+    def job_id(self) -> str:
+        """The first of its jobs, which names it."""
+        return self.attempts[0][0]
+
+    @property
+    def epoch(self) -> int:
+        return self.attempts[0][1]
+
+
+@dataclass(frozen=True, slots=True)
 class KeepUncommitted:
     """Move a failed attempt's quarantine to `quarantine/_uncommitted/<job>/`, drop its staging, then send `Kept`.
 
@@ -86,7 +102,9 @@ class PlanFiles:
     """Files, tags, rules or parsers changed, so pending files may now have work. The shell debounces this."""
 
 
-Effect: TypeAlias = SendToWorker | Promote | DropStaging | KeepUncommitted | Sweep | PublishOutputViews | PlanFiles
+Effect: TypeAlias = (
+    SendToWorker | Promote | DropStaging | DropUnpublished | KeepUncommitted | Sweep | PublishOutputViews | PlanFiles
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +143,8 @@ class Decision:
     def pack(self) -> list[bytes]:
         """Validate every event against its types and bounds, and pack it. Raises `EventRefused`."""
         if len(self.packed) != len(self.events):
-            self.packed = [
-                pack_event(fact, has_text_keys=event.about.has_text_keys)
-                for event, fact in zip(self.events, self.facts(), strict=True)
-            ]
+            packer = EventPacker()
+            self.packed = [packer.pack(event, fact) for event, fact in zip(self.events, self.facts(), strict=True)]
         return self.packed
 
     def facts(self) -> list[Fact]:
@@ -198,7 +214,10 @@ class DecisionBuilder:
         before = moved.get(job_id)
         if before is None and (job := self.state.jobs.get(job_id)) is not None:
             before = job.state
-        is_fit = (before is None or before in ENDED) if is_new else (before is not None and may_follow(before, event))
+        if is_new:
+            is_fit = before is None or before in ENDED
+        else:
+            is_fit = before is not None and NEXT[before].get(target) == event.about.name
         if not is_fit:
             raise ImpossibleStep(f"{event.about.name} of job {job_id}, which is {before or 'not open'}")
         moved[job_id] = target

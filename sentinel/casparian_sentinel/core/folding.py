@@ -54,8 +54,8 @@ from casparian_protocol.events import (
     WorkerLeft,
     WorkerLost,
 )
-from casparian_protocol.job_life import advance, may_follow, target_of
-from casparian_protocol.jobs import ENDED, OPEN, JobState
+from casparian_protocol.job_life import advance, target_of
+from casparian_protocol.jobs import ENDED, NEXT, OPEN, JobState
 from casparian_sentinel.core import breaker
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.registry import fold as registry
@@ -212,7 +212,10 @@ class UnfoldableLog(CasparianError):
 def evolve(state: State, recorded: Recorded) -> None:
     """Fold one record of the log into `state`. Raises `UnfoldableLog`."""
     try:
-        apply(state, recorded.seq, recorded.ts, recorded.decoded())
+        event = recorded.decoded()
+        apply(state, recorded.seq, recorded.ts, event)
+        if isinstance(event, JobQueued | JobReplayed):
+            state.jobs[event.job.job_id].is_checked = False
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
         what = f"{recorded.type} has missing or invalid fields ({type(cause).__name__}: {str(cause)[:100]})"
         raise UnfoldableLog(recorded.seq, what) from cause
@@ -241,7 +244,7 @@ def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
     if target is None:
         advance(job, seq, ts, event)
         return job
-    if not may_follow(before, event):
+    if NEXT[before].get(target) != event.about.name:
         raise UnfoldableLog(seq, f"{event.about.name} cannot move job {job.job_id} from {before} to {target}")
     is_same_lease = target is JobState.RUNNING
     if not is_same_lease and before is not JobState.QUEUED:
@@ -287,6 +290,7 @@ def _queued(state: State, seq: int, ts: int, event: JobQueued | JobReplayed) -> 
         queued_at=spec.queued_at,
         queued_seq=seq,
         last_seq=seq,
+        is_checked=True,
     )
     state.jobs[job.job_id] = job
     state.open_keys[job.key] = job.job_id

@@ -37,6 +37,7 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
     c.AbandonAttempt: attempts.abandon,
     c.Promoted: attempts.on_promoted,
     c.Kept: attempts.on_kept,
+    c.FilesDone: attempts.on_files_done,
     # time, and the daemon itself
     c.Tick: clock.tick,
     c.RedoFileWork: clock.redo_file_work,
@@ -122,6 +123,8 @@ def smaller(command: c.Command) -> Sequence[c.Command]:
             return [
                 w.BeatReceived(worker_id, message.model_copy(update={"jobs": []}))
             ]  # it is alive, whatever its jobs do
+        case c.FilesDone(items=items):
+            return items
         case c.Tick(duty=""):
             return [c.Tick(duty) for duty in clock.DUTIES]
     return []

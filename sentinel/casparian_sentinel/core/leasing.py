@@ -6,6 +6,7 @@ soonest gets no other work until the job has run there.
 
 from __future__ import annotations
 
+from casparian_protocol.bounds import trusted
 from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
@@ -211,12 +212,13 @@ def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at:
     """The assignment, and an upper bound of its packed size."""
     kind = kind_of(job.work)
     briefing = kind.briefing(state, job.work)
-    assignment = Assignment(
-        job=job.spec(),
-        attempt=attempt,
-        epoch=epoch,
-        leased_at=leased_at,
-        briefing=briefing,
-        is_alone=job.runs_alone,
-    )
+    values = {
+        "job": job.spec(),
+        "attempt": attempt,
+        "epoch": epoch,
+        "leased_at": leased_at,
+        "briefing": briefing,
+        "is_alone": job.memory_failures > 0,
+    }
+    assignment = trusted(Assignment, values) if job.is_checked else Assignment(**values)
     return assignment, _FIXED_BYTES + kind.packed_bytes(state, job.work, briefing)

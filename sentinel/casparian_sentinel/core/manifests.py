@@ -59,6 +59,8 @@ _ERROR_IN_EVENT_BYTES = 12 * 1024
 
 def needs_blob(manifest: Manifest) -> bool:
     """Whether the manifest is too large for an event and must be stored as a blob before the core decides."""
+    if not (manifest.outputs or manifest.skipped or manifest.facts) and len(manifest.files) <= _SURELY_SMALL_FILES:
+        return False
     outputs = manifest.outputs.values()
     details = sum(len(o.violations) + len(o.extra_columns) for o in outputs) + len(manifest.skipped)
     if (

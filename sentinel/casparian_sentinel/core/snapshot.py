@@ -36,7 +36,7 @@ from casparian_sentinel.core.state import (
 FORMAT = 6
 #: A part of the state as msgpack stores it: values by field name.
 Dumped: TypeAlias = dict[str, Any]
-_NOT_PLAIN = frozenset({"work", "state", "commit"})
+_NOT_PLAIN = frozenset({"work", "state", "commit", "is_checked"})
 _PLAIN = tuple(name for name in (f.name for f in fields(OpenJob)) if name not in _NOT_PLAIN)
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(f.name for f in fields(kind))

@@ -3,18 +3,18 @@
 Only `folding.apply` writes it, so a replay of the log and the running sentinel agree. It holds open work, not history: a job is
 removed when it ends, and the projection keeps it. Connections, credit and deadlines are in `presence`.
 
-`ReadyQueue` decides which queued job comes next: by priority, then by age. It keeps one heap for each lane (a parser version), so
+`ReadyQueue` decides which queued job comes next: by priority, then by age. It keeps each lane (a parser version) apart, so
 that a million jobs of a paused lane cost nothing. `peek` removes nothing, so that a decision may look.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush, merge
 
-from casparian_protocol.bounds import Json, Scalar
+from casparian_protocol.bounds import Json, Scalar, trusted
 from casparian_protocol.events import Problem, WorkerJoined
 from casparian_protocol.job_life import JobLife
 from casparian_protocol.jobs import PLAIN_PART_NAMES, JobSpec, JobState, Manifest, OutputStatus
@@ -28,6 +28,46 @@ Entry = tuple[int, int, str]
 IsCurrent = Callable[[str, int], bool]
 
 
+class _Lane:
+    """The entries of one lane: `line` in order, where nearly every job is added at the end, and a heap of those that came late."""
+
+    __slots__ = ("heap", "line")
+
+    def __init__(self) -> None:
+        self.line: deque[Entry] = deque()
+        self.heap: list[Entry] = []
+
+    def push(self, entry: Entry) -> None:
+        line = self.line
+        if not line or line[-1] < entry:
+            line.append(entry)
+        else:
+            heappush(self.heap, entry)
+
+    def prune(self, is_current: IsCurrent) -> bool:
+        """Drop stale entries from both tops. Returns whether any entry is left."""
+        line, heap = self.line, self.heap
+        while line and not is_current(line[0][2], line[0][1]):
+            line.popleft()
+        while heap and not is_current(heap[0][2], heap[0][1]):
+            heappop(heap)
+        return bool(line or heap)
+
+    def in_order(self) -> Iterable[Entry]:
+        return merge(self.line, _walk(self.heap)) if self.heap else self.line
+
+
+def _walk(heap: list[Entry]) -> Iterator[Entry]:
+    """The entries of a heap in order, without changing it: take the smallest entry seen, then add its two children."""
+    frontier = [(heap[0], 0)]
+    while frontier:
+        entry, index = heappop(frontier)
+        for child in (2 * index + 1, 2 * index + 2):
+            if child < len(heap):
+                heappush(frontier, (heap[child], child))
+        yield entry
+
+
 class ReadyQueue:
     """The queued jobs of all lanes. `is_current` tells stale entries from current ones."""
 
@@ -35,7 +75,7 @@ class ReadyQueue:
 
     def __init__(self, is_current: IsCurrent) -> None:
         self._is_current = is_current
-        self._lanes: dict[str, list[Entry]] = {}
+        self._lanes: dict[str, _Lane] = {}
 
     def __bool__(self) -> bool:
         """Whether the queue may have entries; stale ones count."""
@@ -44,29 +84,24 @@ class ReadyQueue:
     def push(self, name: str, priority: int, queued_seq: int, job_id: str) -> None:
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = []
-        heappush(lane, (-priority, queued_seq, job_id))
+            lane = self._lanes[name] = _Lane()
+        lane.push((-priority, queued_seq, job_id))
 
     def prune(self, name: str) -> None:
         """Drop stale entries from the top of a lane; O(log n) each."""
         lane = self._lanes.get(name)
-        if lane is None:
-            return
-        is_current = self._is_current
-        while lane and not is_current(lane[0][2], lane[0][1]):
-            heappop(lane)
-        if not lane:
+        if lane is not None and not lane.prune(self._is_current):
             del self._lanes[name]
 
     def load(self, name: str, entries: list[Entry]) -> None:
         """Fill a whole lane at once."""
-        heapify(entries)
-        self._lanes[name] = entries
+        lane = self._lanes[name] = _Lane()
+        lane.line.extend(sorted(entries))
 
     def current(self) -> dict[str, list[Entry]]:
         """Every queued job by lane, in order; O(n log n)."""
         return {
-            name: sorted(entry for entry in lane if self._is_current(entry[2], entry[1]))
+            name: sorted(entry for entry in (*lane.line, *lane.heap) if self._is_current(entry[2], entry[1]))
             for name, lane in self._lanes.items()
         }
 
@@ -80,27 +115,22 @@ class ReadyQueue:
         return found
 
     def _in_order(self, blocked: Collection[str], single: Collection[str]) -> Iterator[Entry]:
-        """Walk the heaps as trees with a frontier: take the smallest entry seen, then add its two children."""
-        named = [(name, lane) for name, lane in self._lanes.items() if lane and name not in blocked]
-        lanes = [lane for _name, lane in named]
-        singles = {number for number, (name, _lane) in enumerate(named) if name in single} if single else set()
-        spent: set[int] = set()
-        frontier: list[tuple[Entry, int, int]] = [(lane[0], number, 0) for number, lane in enumerate(lanes)]
+        lanes = [
+            self._current_of(lane, is_single=name in single)
+            for name, lane in self._lanes.items()
+            if name not in blocked
+        ]
+        return lanes[0] if len(lanes) == 1 else merge(*lanes)
+
+    def _current_of(self, lane: _Lane, *, is_single: bool) -> Iterator[Entry]:
+        is_current = self._is_current
         last: Entry | None = None
-        heapify(frontier)
-        while frontier:
-            entry, number, index = heappop(frontier)
-            if number in spent:
-                continue
-            lane = lanes[number]
-            for child in (2 * index + 1, 2 * index + 2):
-                if child < len(lane):
-                    heappush(frontier, (lane[child], number, child))
-            if entry != last and self._is_current(entry[2], entry[1]):
+        for entry in lane.in_order():
+            if is_current(entry[2], entry[1]) and entry != last:
                 last = entry  # a job taken out of turn leaves its entry behind, which is current again when the job is put back
-                if number in singles:
-                    spent.add(number)
                 yield entry
+                if is_single:
+                    return
 
 
 CLOSED = "closed"
@@ -177,6 +207,8 @@ class OpenJob(JobLife):
     #: Sequence number of the event that queued it, which is its age. A lost lease keeps it, so that the job keeps its place.
     queued_seq: int
     commit: Commit | None = None
+    #: Queued by this process, which checked its work. A job from a log may be of a version with fewer checks.
+    is_checked: bool = field(default=False, compare=False)
 
     @property
     def runs_alone(self) -> bool:
@@ -194,16 +226,17 @@ class OpenJob(JobLife):
         return -self.priority, self.queued_seq
 
     def spec(self) -> JobSpec:
-        """The job as it was queued."""
-        return JobSpec(
-            job_id=self.job_id,
-            key=self.key,
-            work=self.work,
-            priority=self.priority,
-            generation=self.generation,
-            rerun_of=self.rerun_of,
-            queued_at=self.queued_at,
-        )
+        """The job as it was queued. Raises `ValueError` if a version with fewer checks queued it."""
+        values = {
+            "job_id": self.job_id,
+            "key": self.key,
+            "work": self.work,
+            "priority": self.priority,
+            "generation": self.generation,
+            "rerun_of": self.rerun_of,
+            "queued_at": self.queued_at,
+        }
+        return trusted(JobSpec, values) if self.is_checked else JobSpec(**values)
 
 
 @dataclass(slots=True)

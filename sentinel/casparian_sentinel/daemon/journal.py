@@ -1,5 +1,6 @@
 """From a command to a durable decision: `Engine` decides and folds, `GroupCommit` writes and syncs in batches.
 
+A batch is written in a thread, or in the loop while the disk syncs quickly (`SyncPace`).
 A decision is folded into the state at once, but released (sent, answered, performed) only when its events are durable. The shell
 performs what is released; the core decides.
 """
@@ -7,6 +8,7 @@ performs what is released; the core decides.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +46,12 @@ EVENTS_PER_BATCH = 1000
 _FULL_RETRY_SECONDS = 0.5
 #: A lazy event waits this long for other events to share its batch, then gets a batch alone.
 LAZY_SECONDS = 2.0
+#: Syncs that take less than this on average are awaited in the loop. A single one that takes longer than `SLOW_SECONDS` ends that.
+QUICK_SECONDS, SLOW_SECONDS = 0.002, 0.02
+_FIRST_GUESS_SECONDS = 0.01
+_NEWEST_SHARE = 0.2
+#: Larger batches are hashed and written in the thread, while the loop goes on.
+INLINE_BYTES = 1 << 20
 
 
 class StateBroken(CasparianError):
@@ -189,6 +197,22 @@ def batches_of(entries: Sequence[Entry]) -> list[list[bytes]]:
     return [*batches, current] if current else batches
 
 
+class SyncPace:
+    """How long the disk takes to sync, as a moving mean: a quick sync is awaited in the loop, because a thread costs more."""
+
+    def __init__(self) -> None:
+        self._mean_seconds = _FIRST_GUESS_SECONDS
+
+    @property
+    def is_quick(self) -> bool:
+        return self._mean_seconds < QUICK_SECONDS
+
+    def note(self, seconds: float) -> None:
+        """Take in the duration of a sync. A slow one counts at once, so that at most one makes the loop wait."""
+        mean = self._mean_seconds
+        self._mean_seconds = seconds if seconds >= SLOW_SECONDS else mean + _NEWEST_SHARE * (seconds - mean)
+
+
 class GroupCommit:
     """Writes decisions to the log in batches. Call its methods only in the event loop's thread."""
 
@@ -204,6 +228,7 @@ class GroupCommit:
         self._release = release
         self._on_full = on_full
         self._on_failure = on_failure
+        self.pace = SyncPace()
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._pending: list[Entry] = []
@@ -293,26 +318,42 @@ class GroupCommit:
         if not batches:
             self._written(None)
             return
+        if self.pace.is_quick and sum(sum(map(len, batch)) for batch in batches) <= INLINE_BYTES:
+            try:
+                outcome = self._append_and_sync(batches)
+            except Exception as error:  # noqa: BLE001 -- reported as an error in the thread is
+                self._fail(error)
+            else:
+                self._finished(outcome, batches)
+            return
         job = self._loop.run_in_executor(self._thread, self._append_and_sync, batches)
-        job.add_done_callback(lambda done: self._finished(done, batches))
+        job.add_done_callback(lambda done: self._thread_ended(done, batches))
 
     def _append_and_sync(self, batches: list[list[bytes]]) -> Head | _Full:
-        """Append the batches and sync. Runs in the committer thread."""
+        """Append the batches and sync. Runs in the committer thread, or in the loop while syncs are quick."""
         for number, batch in enumerate(batches):
             try:
                 self._log.append_packed(batch)
             except LogFull as full:
                 return _Full(full, number)
-        return self._log.sync()
+        began_s = time.perf_counter()
+        durable = self._log.sync()
+        self.pace.note(time.perf_counter() - began_s)
+        return durable
 
-    def _finished(self, done: asyncio.Future[Head | _Full], batches: list[list[bytes]]) -> None:
+    def _thread_ended(self, done: asyncio.Future[Head | _Full], batches: list[list[bytes]]) -> None:
         error = done.exception()
         if error is not None:
-            self._is_failed = True
-            self._wake()
-            self._on_failure(error)
-            return
-        outcome = done.result()
+            self._fail(error)
+        else:
+            self._finished(done.result(), batches)
+
+    def _fail(self, error: BaseException) -> None:
+        self._is_failed = True
+        self._wake()
+        self._on_failure(error)
+
+    def _finished(self, outcome: Head | _Full, batches: list[list[bytes]]) -> None:
         if not isinstance(outcome, _Full):
             self._written(outcome)
             return

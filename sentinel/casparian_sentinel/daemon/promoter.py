@@ -26,8 +26,17 @@ from casparian_sentinel.commit.promote import (
     promote_group,
     without_manifest,
 )
-from casparian_sentinel.commit.staging import DAMAGED, remove_attempt, sweep
-from casparian_sentinel.core import DropStaging, KeepUncommitted, Kept, Promote, Promoted, Sweep
+from casparian_sentinel.commit.staging import DAMAGED, remove_attempt, remove_attempts, sweep
+from casparian_sentinel.core import (
+    DropStaging,
+    DropUnpublished,
+    FilesDone,
+    KeepUncommitted,
+    Kept,
+    Promote,
+    Promoted,
+    Sweep,
+)
 from casparian_sentinel.ports import Clock
 
 GROUP_LIMIT = 256
@@ -39,7 +48,7 @@ _SAME_MOMENT_SECONDS = 0.05
 logger = logging.getLogger(__name__)
 
 
-FileWork = Promote | KeepUncommitted | DropStaging | Sweep
+FileWork = Promote | KeepUncommitted | DropStaging | DropUnpublished | Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,8 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
                     done.append(keep_uncommitted(fs, home, item.job_id, item.epoch, manifest))
             case DropStaging():
                 remove_attempt(fs, home, item.job_id, item.epoch)
+            case DropUnpublished():
+                remove_attempts(fs, home, item.attempts)
             case Sweep():
                 removed = sweep(fs, home, item.alive, item.upto_epoch)
                 if removed:
@@ -163,7 +174,7 @@ class Promoter:
         blobs: BlobStore,
         clock: Clock,
         *,
-        on_done: Callable[[Promoted | Kept], None],
+        on_done: Callable[[FilesDone], None],
         on_error: Callable[[str, BaseException], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -241,7 +252,8 @@ class Promoter:
             self._park(one)
         for each in performed.done:
             _complain(each)
-            self._on_done(each)
+        if performed.done:
+            self._on_done(FilesDone(tuple(performed.done)))
         self._arm()
         if not self._running and self._waiting and not self._is_closed:
             self._next()

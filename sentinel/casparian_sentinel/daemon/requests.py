@@ -112,7 +112,7 @@ class Requests:
 
     async def _ask(self, step: Ask) -> Rows:
         """Query the projector; if it dies before it answers, ask the next one, because reading twice is harmless."""
-        at_least_seq = self._durable_seq()
+        at_least_seq = self._durable_seq() if step.at_least_seq is None else step.at_least_seq
         try:
             return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
         except ProjectionAway:

@@ -25,6 +25,7 @@ from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
 from casparian_sentinel.core import (
     DropStaging,
+    DropUnpublished,
     Effect,
     KeepUncommitted,
     PlanFiles,
@@ -280,14 +281,14 @@ class Shell:
         match effect:
             case SendToWorker(worker_id=worker_id, message=message):
                 self.outbox.to_worker(worker_id, message)
-            case Promote() | KeepUncommitted() | DropStaging() | Sweep():
+            case Promote() | KeepUncommitted() | DropStaging() | DropUnpublished() | Sweep():
                 self.promoter.add(effect)
             case PlanFiles() if self.options.plans_by_itself:
                 self.planner.want()
             case _:
                 pass  # PublishOutputViews: the projector publishes when it applies the commit's events
 
-    def _on_files_done(self, done: commands.Promoted | commands.Kept) -> None:
+    def _on_files_done(self, done: commands.FilesDone) -> None:
         self.has_published = True
         self.engine.submit(done)
         self.changed.set()

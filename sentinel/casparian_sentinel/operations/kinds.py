@@ -6,7 +6,7 @@ of a kind that is not in the table stays as it was queued.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -38,7 +38,7 @@ class JobAgain(Generic[W]):
         yield from ()
         for old, _work in olds:
             own = {"job_id": context.new_id(), "queued_at": context.now().wall_us}
-            renewed.specs[old.job_id] = old.model_copy(update=own)
+            renewed.specs[old.job_id] = _changed(old, own)
 
     def key(self, fresh: JobSpec, work: W, generation: int) -> str:
         """The key of a rerun of this generation; by default the same in all, so that only one job is open at a time."""
@@ -107,14 +107,19 @@ def next_generation(fresh: JobSpec, old: JobSpec) -> JobSpec:
     """A new job for the input of the old one."""
     generation = old.generation + 1
     key = again_of(fresh.work).key(fresh, fresh.work, generation)
-    return fresh.model_copy(update={"generation": generation, "key": key, "rerun_of": old.job_id})
+    return _changed(fresh, {"generation": generation, "key": key, "rerun_of": old.job_id})
 
 
 def same_job(fresh: JobSpec, old: JobSpec) -> JobSpec:
     """The old job itself, updated to the current registry."""
     key = again_of(fresh.work).key(fresh, fresh.work, old.generation)
     kept = {"job_id": old.job_id, "generation": old.generation, "rerun_of": old.rerun_of, "priority": old.priority}
-    return fresh.model_copy(update={**kept, "key": key})
+    return _changed(fresh, {**kept, "key": key})
+
+
+def _changed(spec: JobSpec, update: Mapping[str, object]) -> JobSpec:
+    """The job with other values, checked as a whole, because a queued job is not checked again before a worker gets it."""
+    return JobSpec(**{**spec.__dict__, **update})
 
 
 def no_version(parser: str, line: ParserLine | None) -> OperationRefused:

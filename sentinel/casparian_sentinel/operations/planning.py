@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from blake3 import blake3
 from packaging.version import Version
@@ -23,7 +23,7 @@ from pydantic import JsonValue
 from casparian_protocol.bounds import Scalar
 from casparian_protocol.contract import QuarantinePolicy, cascade
 from casparian_protocol.jobs import JobSpec
-from casparian_protocol.jobs.kinds import JobInput, ParseWork, ScanWork
+from casparian_protocol.jobs.kinds import ParseWork, Proven, ScanWork, checked_alike, work_of
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
@@ -114,10 +114,18 @@ class Target:
     #: output → the output version that takes the rows.
     output_versions: dict[str, int]
     parameters: FileParameters
+    #: output → contract hash. All jobs of the plan share this map.
+    contracts: dict[str, str]
+    #: One work for each map of parameters (by identity), whose maps all jobs with these parameters share.
+    works: dict[int, ParseWork] = field(default_factory=dict)
 
 
 def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
-    """The operation `queue`: plan the selected parsers, queue what is pending, and report what is skipped and why."""
+    """The operation `queue`: plan the selected parsers, queue what is pending, and report what is skipped and why.
+
+    The tables are read as of the beginning: waiting until they have the jobs that this queues would take as long as their projection.
+    """
+    known_seq = context.durable_seq()
     queued = already = 0
     skipped: list[Skipped] = []
     asked: list[Asked] = []
@@ -127,11 +135,11 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
         if not topics:
             continue
         if not args.dry_run:
-            yield from _recognise(context, line.name, wanted_topics(line, None), actor)
+            known_seq = yield from _recognise(context, line.name, wanted_topics(line, None), actor, known_seq)
         version = line.versions.get(line.current)
         if version is None:
             reason = why_not_runnable(line)
-            waiting = yield from _asked(line.name, topics, args)
+            waiting = yield from _asked(line.name, topics, args, known_seq)
             files = waiting.files - waiting.duplicates - waiting.ended - waiting.open - waiting.cancelled
             if files:
                 skipped.append(Skipped(parser=line.name, reason=reason, files=files))
@@ -139,14 +147,14 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
         policies = yield from in_thread(partial(policies_of, context, line.name, version))
         target = target_of(context, line, version, topics, policies)
         if actor != SENTINEL:  # no one reads the result of automatic planning
-            asked.append((yield from _asked(line.name, topics, args)))
+            asked.append((yield from _asked(line.name, topics, args, known_seq)))
             skipped += _stays_cancelled(asked[-1], args)
         if args.dry_run:
             continue
-        done = yield from _queue_parser(context, target, args, left, actor)
+        done = yield from _queue_parser(context, target, args, left, actor, known_seq)
         queued, already = queued + done.queued, already + done.already
         skipped += done.skipped
-        skipped += yield from _hash_missing(context, target, args, actor)
+        skipped += yield from _hash_missing(context, target, args, actor, known_seq)
         if left is not None:
             left -= done.queued
             if left <= 0:
@@ -154,15 +162,17 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
     return QueueResult(queued=queued, already=already, skipped=skipped, asked=asked, seq=context.durable_seq())
 
 
-def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> Part[None]:
+def _recognise(context: Context, parser: str, topics: list[str], actor: str, known_seq: int) -> Part[int]:
     """Record contents that the parser processed before, at another path or before the file changed back; they need no job.
 
     This is done for all files of the parser before anything is queued: a content that a copy still has must not lose its rows
-    when another file commits.
+    when another file commits. Returns the position that the tables must have reached for the plan: `known_seq`, or what was recorded.
     """
     behind = ""
+    planned_seq = known_seq
     while True:
-        found = yield from ask(RECOGNISED_FILES, parser, topics, behind, FILES_PER_QUERY, limit_rows=FILES_PER_QUERY)
+        meant = (parser, topics, behind, FILES_PER_QUERY)
+        found = yield from ask(RECOGNISED_FILES, *meant, limit_rows=FILES_PER_QUERY, at_least_seq=known_seq)
         files = found.rows
         for on_change in ("replace", "append"):
             pairs = [(file["id"], file["content_hash"]) for file in files if file["on_change"] == on_change]
@@ -170,8 +180,9 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str) -> 
                 yield from _record_recognised(
                     context, RecogniseContents(parser, on_change, found.seq, len(pairs), actor), pairs
                 )
+                planned_seq = context.durable_seq()
         if len(files) < FILES_PER_QUERY:
-            return
+            return planned_seq
         behind = files[-1]["id"]
 
 
@@ -183,8 +194,14 @@ def _record_recognised(context: Context, command: RecogniseContents, pairs: list
         yield Decide(replace(command, blob=blob))
 
 
-def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int | None, actor: str) -> Part[QueueResult]:
-    """Go through the files once, in order of path; a file that is refused does not keep others from being queued."""
+def _queue_parser(
+    context: Context, target: Target, args: QueueArgs, left: int | None, actor: str, known_seq: int
+) -> Part[QueueResult]:
+    """Go through the files once, in order of path; a file that is refused does not keep others from being queued.
+
+    `known_seq` is all that the tables must contain. They need not contain the jobs of earlier pages, because the core knows the keys
+    of all jobs queued after a page's position.
+    """
     queued = already = 0
     reasons: dict[str, int] = {}
     behind = ("", "")
@@ -193,7 +210,7 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
         # Slightly more than may be queued, because some may be refused.
         page = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued + JOBS_PER_DECISION)
         meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, *behind, page)
-        files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY)
+        files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY, at_least_seq=known_seq)
         pending = list(reversed(files.rows))
         while pending and (left is None or queued < left):
             most = JOBS_PER_DECISION if left is None else min(JOBS_PER_DECISION, left - queued)
@@ -221,9 +238,9 @@ def _queue_parser(context: Context, target: Target, args: QueueArgs, left: int |
     return QueueResult(queued=queued, already=already, skipped=skipped)
 
 
-def _asked(parser: str, topics: list[str], args: QueueArgs) -> Part[Asked]:
+def _asked(parser: str, topics: list[str], args: QueueArgs, known_seq: int) -> Part[Asked]:
     """The files that this request selects, counted by what is known about them before it queues any."""
-    (known,) = (yield from ask(COUNT_ASKED, topics, args.path or "", parser)).rows
+    (known,) = (yield from ask(COUNT_ASKED, topics, args.path or "", parser, at_least_seq=known_seq)).rows
     return Asked(
         parser=parser,
         topics=topics,
@@ -245,9 +262,11 @@ def _stays_cancelled(asked: Asked, args: QueueArgs) -> list[Skipped]:
     return [Skipped(parser=asked.parser, reason=reason, files=asked.cancelled, code="CANCELLED")]
 
 
-def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str) -> Part[list[Skipped]]:
+def _hash_missing(
+    context: Context, target: Target, args: QueueArgs, actor: str, known_seq: int
+) -> Part[list[Skipped]]:
     """Wanted files that were never hashed: their directories are scanned again, which hashes them."""
-    found = yield from ask(UNHASHED_ROOTS, target.topics, args.path or "")
+    found = yield from ask(UNHASHED_ROOTS, target.topics, args.path or "", at_least_seq=known_seq)
     if not found.rows:
         return []
     roots_left = [row for row in found.rows if row["root"] and not _was_tried(context, target, row["root"], actor)]
@@ -291,7 +310,8 @@ def target_of(
 ) -> Target:
     """What the jobs of this version have in common now."""
     parameters = FileParameters(context.state, line, version)
-    return Target(line, version, topics, policies, targets_of(context.state, version.outputs), parameters)
+    targets = targets_of(context.state, version.outputs)
+    return Target(line, version, topics, policies, targets, parameters, dict(version.outputs))
 
 
 def why_not_runnable(line: ParserLine) -> str:
@@ -314,22 +334,28 @@ def parse_job(context: Context, target: Target, file: PlannedFile) -> JobSpec:
     """The job that gives one file to the parser. Raises `ParameterRefused` if a parameter does not have its declared type."""
     version = target.version
     params, origins = target.parameters.of(file)
+    given = {"path": file["path"], "file_id": file["id"], "content_hash": file["content_hash"], "size": file["size"]}
+    own = {"input": given, "tag": file["tag"], "on_change": "append" if file["on_change"] == "append" else "replace"}
+    first = target.works.get(id(params))  # `parameters` keeps the map, so that no other one can get its id
+    if first is not None:
+        work = checked_alike(first, own)
+    else:
+        shared = {
+            "kind": ParseWork.kind,
+            "parser": target.line.name,
+            "parser_version": version.version,
+            "artifact": version.artifact,
+            "contracts": target.contracts,
+            "output_versions": target.output_versions,
+            "params": params,
+            "param_origins": origins,
+            "policies": target.policies,
+        }
+        work = target.works[id(params)] = cast(ParseWork, work_of({**shared, **own}))
     return JobSpec(
         job_id=context.new_id(),
         key=job_key(file["content_hash"], version.artifact, version.outputs, params, 0),
-        work=ParseWork(
-            input=JobInput(path=file["path"], file_id=file["id"], content_hash=file["content_hash"], size=file["size"]),
-            parser=target.line.name,
-            parser_version=version.version,
-            artifact=version.artifact,
-            contracts=dict(version.outputs),
-            output_versions=target.output_versions,
-            params=params,
-            param_origins=origins,
-            policies=target.policies,
-            tag=file["tag"],
-            on_change="append" if file["on_change"] == "append" else "replace",
-        ),
+        work=Proven(work),  # type: ignore[arg-type]
         queued_at=context.now().wall_us,
     )
 

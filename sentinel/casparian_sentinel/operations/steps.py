@@ -27,11 +27,12 @@ from casparian_sentinel.projection.queries.planning import RowSelect
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Query the projection as of everything that is durable now. The result is `Rows`."""
+    """Query the projection as of `at_least_seq`, or of everything that is durable now. The result is `Rows`."""
 
     sql: str
     params: tuple[object, ...] = ()
     limit_rows: int = 100_000
+    at_least_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,11 @@ class Context:
         self.uploads = Uploads(self.blobs)
 
 
-def ask(select: RowSelect[RowT], *params: object, limit_rows: int = 100_000) -> Part[Found[RowT]]:
+def ask(
+    select: RowSelect[RowT], *params: object, limit_rows: int = 100_000, at_least_seq: int | None = None
+) -> Part[Found[RowT]]:
     """The step `Ask`, with typed rows."""
-    answer: Rows = yield Ask(select, params, limit_rows)
+    answer: Rows = yield Ask(select, params, limit_rows, at_least_seq)
     rows: list[Any] = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     return Found(answer.seq, rows)
 

@@ -9,7 +9,14 @@ from casparian_protocol.jobs.kinds import ParseBriefing
 from casparian_protocol.settings import RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
-from casparian_sentinel.core.decision import DropStaging, KeepUncommitted, Promote, PublishOutputViews, Rejected
+from casparian_sentinel.core.decision import (
+    DropStaging,
+    DropUnpublished,
+    KeepUncommitted,
+    Promote,
+    PublishOutputViews,
+    Rejected,
+)
 from tests.sentinel.core.play import ANN, Table, assignments, effects, offer, sent, spec, types
 
 
@@ -52,6 +59,31 @@ def test_a_finish_under_the_current_epoch_commits_and_asks_for_promotion(table: 
     assert decision.events[0].to_data()["manifest"] == manifest.model_dump()
     [quarantined] = [file for file in manifest.files if file.kind == "quarantine"]
     assert decision.events[1].to_data()["files"] == [published_path(quarantined, lease.job_id, 1)]
+
+
+def test_a_commit_without_files_is_complete_in_the_same_decision(table: Table) -> None:
+    first, second = table.running(spec(1)), table.running(spec(2))
+    assert types(table.finish(first, offer(valid=0, files=[]))) == ["JobOutputsCommitted"]  # the first commit makes its version current
+    table.do(c.Promoted(first.job_id, first.epoch))
+
+    decision = table.finish(second, offer(valid=0, files=[]))
+
+    assert types(decision) == ["JobOutputsCommitted", "JobCompleted"]
+    assert sent(decision, m.Committed) == [m.Committed(jobs=[second])]
+    assert effects(decision) == [DropUnpublished(((second.job_id, second.epoch),))]
+    committed, completed = table.log[-2:]
+    assert (completed.actor, completed.cause) == (c.SENTINEL, committed.seq)
+    assert not table.state.jobs
+    assert sent(table.finish(second, offer(valid=0, files=[])), m.Committed) == [m.Committed(jobs=[second])]
+
+
+def test_a_group_of_file_work_is_one_decision(table: Table) -> None:
+    leases = [table.running(spec(1)), table.running(spec(2))]
+    for lease in leases:
+        table.finish(lease)
+    decision = table.do(c.FilesDone(tuple(c.Promoted(lease.job_id, lease.epoch) for lease in leases)))
+    assert types(decision) == ["JobCompleted", "JobCompleted"]
+    assert not table.state.jobs
 
 
 def test_a_job_with_quarantined_rows_ends_as_partial_success(table: Table) -> None:

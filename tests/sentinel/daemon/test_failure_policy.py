@@ -23,7 +23,7 @@ from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.operations.daemon import ParkedCommit, Reading
 from casparian_sentinel import core as c
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core import Kept, Promoted, handlers
+from casparian_sentinel.core import FilesDone, Promoted, handlers
 from casparian_sentinel.core.decision import Decision, Promote, Rejected
 from casparian_sentinel.core.folding import UnfoldableLog
 from casparian_sentinel.daemon.bus import FeedPublisher
@@ -295,9 +295,8 @@ def test_one_folder_that_cannot_be_written_parks_its_job_and_all_other_commits_g
         news = asyncio.Event()
         errors: list[object] = []
 
-        def done(one: Promoted | Kept) -> None:
-            assert isinstance(one, Promoted)
-            promoted.append(one)
+        def done(group: FilesDone) -> None:
+            promoted.extend(one for one in group.items if isinstance(one, Promoted))
             news.set()
 
         promoter = Promoter(

@@ -16,6 +16,7 @@ from casparian_sentinel.core.decision import Decision, PlanFiles, Promote, Sweep
 from casparian_sentinel.daemon.journal import (
     EVENTS_PER_BATCH,
     LAZY_SECONDS,
+    SLOW_SECONDS,
     Engine,
     Entry,
     GroupCommit,
@@ -108,6 +109,59 @@ def play(tmp_path: Path, story: Any, fs: RealFs | None = None) -> Journal:
     journal = asyncio.run(life())
     journal.log.close(seal=False)
     return journal
+
+
+def test_a_quick_disk_is_awaited_in_the_loop_and_a_slow_one_in_a_thread(tmp_path: Path) -> None:
+    synced_in: list[str] = []
+
+    class Told(RealFs):
+        def fdatasync(self, descriptor: int) -> None:
+            synced_in.append(threading.current_thread().name)
+            super().fdatasync(descriptor)
+
+    async def story(journal: Journal) -> None:
+        async def write(name: str) -> str:
+            journal.commit.add(Entry(decision(name)))
+            await journal.commit.flush()
+            return synced_in[-1]
+
+        pace = journal.commit.pace
+        assert (await write("a")).startswith("committer")  # nothing is known of the disk
+        for _ in range(40):
+            pace.note(0.0001)
+        assert pace.is_quick
+        assert await write("b") == threading.main_thread().name
+        pace.note(SLOW_SECONDS)
+        assert not pace.is_quick
+        assert (await write("c")).startswith("committer")
+        assert [entry.decision.first_seq for entry in journal.released] == [0, 0, 0]
+        assert journal.batches() == [["a0"], ["b0"], ["c0"]]
+
+    assert not play(tmp_path, story, Told()).failures
+
+
+def test_a_failing_disk_is_reported_from_the_loop_too(tmp_path: Path) -> None:
+    class Failing(RealFs):
+        fails = False
+
+        def fdatasync(self, descriptor: int) -> None:
+            if self.fails:
+                raise OSError(5, "Input/output error")
+            super().fdatasync(descriptor)
+
+    fs = Failing()
+
+    async def story(journal: Journal) -> None:
+        for _ in range(40):
+            journal.commit.pace.note(0.0001)
+        fs.fails = True
+        journal.commit.add(Entry(decision("a")))
+        await journal.commit.flush()
+        assert len(journal.failures) == 1
+        assert not journal.released
+        assert journal.commit.is_closed
+
+    play(tmp_path, story, fs)
 
 
 def test_decisions_of_one_turn_share_a_batch(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from casparian_protocol.home import Home
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.core import KeepUncommitted, Kept, Promote, Promoted
+from casparian_sentinel.core import DropUnpublished, KeepUncommitted, Kept, Promote, Promoted
 from casparian_sentinel.core.decision import Sweep
 from casparian_sentinel.daemon.promoter import FileWork, Performed, perform
 from casparian_sentinel.ports import RealFs
@@ -36,6 +36,18 @@ def test_quarantine_that_cannot_be_kept_now_survives_the_sweep_and_is_kept_later
 
     assert done(home, keep) == Performed([Kept(JOB, EPOCH)], [])
     assert (in_the_way / JOB / NAME).is_file()
+
+
+def test_committed_attempts_without_files_leave_no_directory(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    stage(home, NAME)
+    other = home.staging_of("ffffffffffffffff", 8)
+    other.mkdir(parents=True)
+    nowhere = [(f"{number:016x}", number) for number in range(1, 40)]
+
+    assert done(home, DropUnpublished(((JOB, EPOCH), *nowhere))) == Performed([], [])
+
+    assert list(home.staging.iterdir()) == [other.parent]
 
 
 @pytest.mark.parametrize(

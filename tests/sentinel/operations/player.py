@@ -39,6 +39,8 @@ class Player:
         self.blobs = BlobStore(RealFs(), self.home.blobs)
         self.contract = self.blobs.put(CONTRACT).digest
         self.rows: dict[str, list[Sequence[Mapping[str, object]]]] = {}
+        #: Each SELECT with the position that it asked for.
+        self.asked: list[tuple[str, int | None]] = []
         self.ended: list[EndDaemon] = []
         self.context = Context(
             home=self.home, settings=Settings(), blobs=self.blobs, state=self.table.state, presence=self.table.presence,
@@ -67,7 +69,8 @@ class Player:
 
     def _do(self, step: Step) -> Any:
         match step:
-            case Ask(sql=sql):
+            case Ask(sql=sql, at_least_seq=at_least_seq):
+                self.asked.append((sql, at_least_seq))
                 waiting = self.rows.get(sql, [])
                 rows = waiting.pop(0) if waiting else []
                 return Rows(self.table.state.seq, list(rows[0]) if rows else [], [list(row.values()) for row in rows])

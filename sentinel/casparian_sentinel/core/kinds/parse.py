@@ -6,7 +6,7 @@ from dataclasses import replace
 from operator import attrgetter, is_
 
 from casparian_protocol.jobs import Manifest
-from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work, facts_of_work
+from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work, alike, facts_of_work
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.registry.versions import refusal_of_target
@@ -56,7 +56,7 @@ class Parse(JobKind[ParseWork]):
             if (theirs := _SHARED(other)) == shared:
                 if all(map(is_, theirs, shared)):
                     return work
-                return replace(other, input=work.input, tag=work.tag, on_change=work.on_change)
+                return alike(other, work)
         measured = (work, _bytes_without_file(work))
         state.last_works[work.parser, work.parser_version] = (measured, *known[: _WORKS_REMEMBERED - 1])
         return work
