@@ -15,7 +15,7 @@ from casparian_console.kinds import JobLook, look_of
 from casparian_protocol.bounds import PathText
 from casparian_protocol.home import Home, make_home
 from casparian_protocol.jobs import WORKS, JobSpec, JobState, Manifest, Work
-from casparian_protocol.jobs.kinds import Briefing
+from casparian_protocol.jobs.kinds import Briefing, facts_of_work
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import messages as m
 from casparian_protocol.wire.messages import decode, encode
@@ -168,7 +168,7 @@ def test_a_new_kind_is_queued_leased_run_and_committed_by_its_table_lines_alone(
 def test_a_new_kind_refuses_and_is_shown_by_its_own_words() -> None:
     image = JobSpec(job_id="c" * 16, key="count b", work=CountWork(path="/in/b.png"))
     assert Table().queue(image).answer == c.Queued(0, skipped=(c.SkippedJobs("", "/in/b.png is not text", 1),))
-    assert ROWS["COUNT"].label(image.work) == look_of("COUNT").label("/in/b.png", "") == "/in/b.png"
+    assert ROWS["COUNT"].label(facts_of_work(image.work)) == look_of("COUNT").label("/in/b.png", "") == "/in/b.png"
     assert JobSpec.model_validate_json(image.model_dump_json()) == image
 
 

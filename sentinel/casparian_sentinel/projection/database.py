@@ -65,6 +65,8 @@ _LOCK_POLL_SECONDS = 0.05
 INTERNAL = frozenset({"cf_position", "cf_unsettled_jobs", "cf_settled_jobs"})
 #: The tables and views that a user's query may read.
 STATE_TABLES = tuple(sorted({*re.findall(r"^create (?:table|view) (\w+)", SCHEMA_SQL, re.MULTILINE)} - INTERNAL))
+#: A checkpoint writes the last, incomplete part of every table anew, whatever changed, so it runs rarely.
+_WAL_BYTES = 128 * 1024**2
 #: The most keys that a look-up may find through an index; with more it reads the whole table, which a large batch can afford.
 _LOOKED_UP_KEYS = 2000
 
@@ -178,6 +180,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         "set enable_external_access = false",
         "set threads = 1",  # a batch is many small statements, and dividing them among threads costs a third of their time
         f"set dynamic_or_filter_threshold = {_LOOKED_UP_KEYS}",
+        f"set checkpoint_threshold = '{_WAL_BYTES}B'",
         f"set memory_limit = '{MEMORY_BYTES}B'",  # also for questions, so that they fail before the kernel kills the process
         f"set max_temp_directory_size = '{SPILL_BYTES}B'",
         "set lock_configuration = true",
@@ -215,10 +218,18 @@ def as_json(value: Any) -> str:
     return text.decode()
 
 
-def as_columns(rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Table:
-    """Rows with the same keys in the same order, as a table."""
-    columns = zip(*(row.values() for row in rows), strict=True)
-    return pa.table({name: pa.array(column, types[name]) for name, column in zip(rows[0], columns, strict=True)})
+#: Rows as columns of equal length, by name.
+Columns = Mapping[str, Sequence[Any]]
+
+
+def as_columns(rows: Sequence[Row] | Columns, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Columns, or rows with the same keys in the same order, as a table."""
+    columns = rows if isinstance(rows, Mapping) else by_name(rows)
+    return pa.table({name: pa.array(column, types[name]) for name, column in columns.items()})
+
+
+def by_name(rows: Sequence[Row]) -> Columns:
+    return dict(zip(rows[0], zip(*(row.values() for row in rows), strict=True), strict=True))
 
 
 @contextmanager
@@ -248,18 +259,24 @@ def relation(db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterat
     yield f"(values {values}) {name}({columns})", parameters
 
 
-def insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> None:
-    """Append rows with the same keys in the same order; missing columns are NULL. Times are µs."""
-    if len(rows) > FEW_ROWS:
-        with registered(db, "fresh", as_columns(rows, types)):
+def insert(
+    db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row] | Columns, types: Mapping[str, pa.DataType]
+) -> None:
+    """Append columns, or rows with the same keys in the same order; missing columns are NULL. Times are µs."""
+    columns = rows if isinstance(rows, Mapping) else by_name(rows)
+    count = len(next(iter(columns.values())))
+    if count > FEW_ROWS:
+        with registered(db, "fresh", as_columns(columns, types)):
             db.execute(f"insert into {table} by name select * from fresh")
         return
     # the cost of a statement depends on the columns it names, and most of a job's sixty are NULL
-    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    columns = ", ".join(f'"{name}"' for name in names)
+    names = [name for name, column in columns.items() if any(value is not None for value in column)]
     marks = ", ".join(mark_of(types[name]) for name in names)
-    values = ", ".join(f"({marks})" for _row in rows)
-    db.execute(f"insert into {table} ({columns}) values {values}", [row[name] for row in rows for name in names])
+    values = ", ".join(f"({marks})" for _row in range(count))
+    named = ", ".join(f'"{name}"' for name in names)
+    db.execute(
+        f"insert into {table} ({named}) values {values}", [columns[name][place] for place in range(count) for name in names]
+    )
 
 
 def with_keys(sql: str, keys: Sequence[str]) -> tuple[str, list[object]]:

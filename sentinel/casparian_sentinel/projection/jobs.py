@@ -1,46 +1,46 @@
 """Events of jobs, folded into rows of `cf_processing_queue` and of the tables that belong to it.
 
 A projection repeats decisions and never judges: `casparian_protocol.job_life` folds the state of a job, and this module derives
-the rows from it. Rows of open jobs stay in memory between batches, because later events change them; rows of ended jobs are
-dropped once they are written, so memory depends on open jobs only.
+the rows from it. A job is in memory only while events change it: before a run of events, the jobs that it is about are fetched from
+the tables at once, and of those that stay open a limited number is kept for the next run. So memory does not grow with the queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
-
-import msgpack
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from casparian_protocol.errors import is_parsers_own
 from casparian_protocol.events import (
     Event,
+    EventData,
     JobCancelled,
     JobCancelRequested,
     JobCompleted,
     JobDeadLettered,
     JobDue,
+    JobEvent,
     JobFailed,
     JobLeased,
     JobOutputsCommitted,
     JobProgressed,
-    JobQueued,
     JobReplayed,
     JobRetryScheduled,
     JobStarted,
     LeaseExpired,
     QuarantineRecorded,
 )
+from casparian_protocol.events.base import as_map
 from casparian_protocol.job_life import advance
-from casparian_protocol.jobs import ENDED, JobError, JobState, Manifest
+from casparian_protocol.jobs import ENDED, PENDING, JobError, JobState
 from casparian_sentinel.log import LogRecord
 from casparian_sentinel.projection import job_rows
-from casparian_sentinel.projection.database import Row
-from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
-from casparian_sentinel.projection.kinds import KINDS
+from casparian_sentinel.projection.database import ReadBlob, Row, as_json
+from casparian_sentinel.projection.job_rows import Job, JobChanges, Queued, Succeeded
 from casparian_sentinel.projection.liveness import Committed
 
-_ENDED_NAMES = frozenset(state.value for state in ENDED)
+#: The most jobs that are kept for the next run. The others are fetched again when an event is about them.
+KEPT_JOBS = 10_000
 #: The columns of the previous attempt that a job still shows after a replay, until a newer attempt replaces them.
 _KEPT_BY_A_REPLAY = (
     "attempt",
@@ -54,63 +54,68 @@ _KEPT_BY_A_REPLAY = (
 
 
 class JobFold:
-    """Folds job events; `load` gives it the open rows at the start, and `missing` fetches an ended row that an event changes.
-
-    A row always has all `columns` of its table, in order, so that the store can turn rows into columns without checks.
-    """
+    """Folds job events. `fetch` gives the `FOLDED` columns of open jobs, `missing` all columns of any other job."""
 
     def __init__(
-        self, columns: Iterable[str], missing: Callable[[str], Row | None], blob: Callable[[str], bytes]
+        self,
+        columns: Iterable[str],
+        fetch: Callable[[Sequence[str]], list[Row]],
+        missing: Callable[[str], Row | None],
+        blob: ReadBlob,
     ) -> None:
         self._blank: Row = dict.fromkeys(columns)
-        self._rows: dict[str, Row] = {}
+        self._jobs: dict[str, Job] = {}
         self._with_progress: set[str] = set()
-        self._failing: set[tuple[str, str | None]] = set()
-        #: job → its row (None if it had none) and whether its progress was written, at the time of `begin`.
-        self._before: dict[str, tuple[Row | None, bool]] = {}
-        #: job → its row as last written, for the jobs of this run.
-        self._written: dict[str, Row] = {}
+        self._failing: set[tuple[str | None, str | None]] = set()
+        #: job → whether its progress was written at the time of `begin`.
+        self._progress_before: dict[str, bool] = {}
+        self._fetch = fetch
         self._missing = missing
         self._blob = blob
         self.changes = JobChanges()
 
-    def load(
-        self, rows: Iterable[Row], with_progress: Iterable[str], failing: Iterable[tuple[str, str | None]]
-    ) -> None:
+    def load(self, with_progress: Iterable[str], failing: Iterable[tuple[str, str | None]]) -> None:
         """`failing` has the type and parser of the failed jobs whose failure is open."""
-        self._rows = {row["id"]: row for row in rows}
         self._failing = set(failing)
         self._with_progress = set(with_progress)
 
     def begin(self) -> None:
         """Mark the state that `roll_back` returns to."""
-        self._before, self._written = {}, {}
+        self._progress_before = {}
+
+    def prepare(self, facts: Iterable[tuple[LogRecord, Event]]) -> None:
+        """Fetch the jobs that a run of events is about; jobs of earlier runs are dropped if they are too many."""
+        if len(self._jobs) > KEPT_JOBS:  # those that wait longest are needed last
+            self._jobs = {job_id: job for job_id, job in self._jobs.items() if job.life.state not in PENDING}
+        if len(self._jobs) > KEPT_JOBS:
+            self._jobs = {}
+        queued: set[str] = set()
+        wanted: dict[str, None] = {}
+        for _event, fact in facts:
+            if isinstance(fact, Queued):
+                queued.add(fact.job_id)
+            elif isinstance(fact, JobEvent) and not isinstance(fact, JobReplayed):
+                wanted[fact.job_id] = None  # type: ignore[attr-defined]  # all others have one
+        unknown = [job_id for job_id in wanted if job_id not in queued and job_id not in self._jobs]
+        if unknown:
+            for row in self._fetch(unknown):
+                self._jobs[row["id"]] = job_rows.known_job(row)
 
     def roll_back(self) -> None:
         """Undo what was folded since `begin`, because it was not written."""
-        for job_id, (row, has_progress) in self._before.items():
-            if row is None:
-                self._rows.pop(job_id, None)
-            else:
-                self._rows[job_id] = row
+        for job_id, has_progress in self._progress_before.items():
             (self._with_progress.add if has_progress else self._with_progress.discard)(job_id)
-        self._before, self._written = {}, {}
+        self._jobs = {}
+        self._progress_before = {}
         self.changes = JobChanges()
 
     def take(self) -> JobChanges:
-        """The changes since the last call; ended rows are dropped."""
+        """The changes since the last call, to be written; then call `forget`."""
         taken, self.changes = self.changes, JobChanges()
-        for job_id, row in taken.jobs.items():
-            before = self._written.get(job_id) or self._before[job_id][0]
-            if before is not None and job_id not in taken.new_jobs and job_id not in taken.reopened:
-                taken.altered[job_id] = [name for name, value in row.items() if value != before[name]]
-            if row["status"] in _ENDED_NAMES:
-                self._rows.pop(job_id, None)
-                self._written.pop(job_id, None)
-            else:
-                self._written[job_id] = dict(row)
         for job_id, progress in taken.progress.items():
-            if job_id in self._with_progress:
+            has_progress = job_id in self._with_progress
+            self._progress_before.setdefault(job_id, has_progress)
+            if has_progress:
                 taken.stale_progress.append(job_id)
             if progress is None:
                 self._with_progress.discard(job_id)
@@ -118,222 +123,197 @@ class JobFold:
                 self._with_progress.add(job_id)
         return taken
 
+    def forget(self, written: JobChanges) -> None:
+        """Drop jobs that ended; note that the others are written."""
+        for job_id, job in written.jobs.items():
+            if job.life.state in ENDED:
+                del self._jobs[job_id]
+            else:
+                job.queued = job.whole = None
+                job.changed = {}
+                if job.spec.__class__ is dict:
+                    job.spec = as_json(job.spec)
+
     def may_close_failures(self, succeeded: Succeeded) -> bool:
         """Whether the job's parser may have an open failure."""
         return (succeeded.job_type, succeeded.plugin_name) in self._failing
 
-    def is_open(self, job_id: str) -> bool:
-        return job_id in self._rows
+    def is_pending(self, job_id: str) -> bool:
+        """Whether changes of the job are not written yet."""
+        return job_id in self.changes.jobs
 
     def apply(self, event: LogRecord, fact: Event) -> bool:
         """Fold one event; returns False if it is not about a job."""
-        handler = _HANDLERS.get(type(fact))
+        handler = _HANDLERS.get(fact.__class__)
         if handler is None:
             return False
         handler(self, event, fact)
         return True
 
-    # --- the row of a job
+    # --- the job
 
-    def _row(self, event: LogRecord, fact: Any) -> Row:
-        """The row that the event is about, with the state after the event."""
+    def _job(self, event: LogRecord, fact: Any) -> Job:
+        """The job that the event is about, with its state after the event."""
         job_id: str = fact.job_id
-        self._remember(job_id)
-        row = self._rows.get(job_id)
-        if row is None:
-            row = self._missing(job_id)
-            self.changes.reopened.add(job_id)
-            if row is None:  # the start of the log was cut off; the job is known from here on
-                row = {**self._blank, "id": job_id, "status": JobState.QUEUED.value}
-            self._rows[job_id] = row
-        row["updated_at"] = event.ts
-        row["sequence"] = event.seq
-        life = job_rows.life_of(row)
-        advance(life, event.seq, event.ts, fact)
-        row.update(job_rows.standing(life))
-        self.changes.jobs[job_id] = row
-        return row
+        job = self._jobs.get(job_id)
+        if job is None:
+            whole = self._missing(job_id)
+            if whole is None:  # the start of the log was cut off; the job is known from here on
+                whole = {**self._blank, "id": job_id, "status": JobState.QUEUED.value}
+            job = self._jobs[job_id] = job_rows.known_job(whole)
+            job.whole = whole
+        job.updated_at, job.sequence = event.ts, event.seq
+        advance(job.life, event.seq, event.ts, fact)
+        self.changes.jobs[job_id] = job
+        return job
 
-    def _remember(self, job_id: str) -> None:
-        if job_id not in self._before:
-            row = self._rows.get(job_id)
-            self._before[job_id] = (None if row is None else dict(row), job_id in self._with_progress)
-
-    def _put(self, row: Row) -> None:
-        self._rows[row["id"]] = row
-        self.changes.jobs[row["id"]] = row
-        self._mark_file(row, "queued")
+    def _put(self, event: LogRecord, row: Row, spec: EventData) -> Job:
+        job = job_rows.new_job(event, row, spec)
+        self._jobs[job.id] = self.changes.jobs[job.id] = job
+        self._mark_file(job, "queued")
+        return job
 
     # --- one method for each event
 
-    def _queued(self, event: LogRecord, fact: JobQueued) -> None:
-        self._remember(fact.job.job_id)
-        self.changes.new_jobs.add(fact.job.job_id)
-        self._put({**self._blank, **job_rows.queued(event, fact)})
+    def _queued(self, event: LogRecord, fact: Queued) -> None:
+        row = job_rows.queued(event, fact.job, fact.spec_json)
+        self._put(event, row, fact.job).queued = row
 
     def _replayed(self, event: LogRecord, fact: JobReplayed) -> None:
-        job_id = fact.job.job_id
-        self._remember(job_id)
-        self.changes.reopened.add(job_id)
-        before = self.changes.jobs.get(job_id) or self._missing(job_id) or self._blank
+        """The caller wrote everything before: the row of the earlier attempts is in the tables, if it is anywhere."""
+        spec = as_map(fact.job)
+        before = self._missing(fact.job.job_id) or self._blank
+        row = job_rows.queued(event, spec, as_json(event.data["job"]))
         kept = {name: before[name] for name in _KEPT_BY_A_REPLAY}
-        self._put({**self._blank, **job_rows.queued(event, fact), **kept, "replayed_at": event.ts})
-        dead = self.changes.dead.pop(job_id, None)
-        if dead is not None:
-            dead["replayed_at"] = event.ts
-        else:
-            self.changes.replayed[job_id] = event.ts
+        job = self._put(event, row, spec)
+        job.life.attempt, job.error_message = kept["attempt"] or 0, kept["error_message"]
+        job.whole = {**self._blank, **row, **kept, "replayed_at": event.ts}
+        job.replayed_at = event.ts
+        self.changes.replayed[job.id] = event.ts
 
     def _leased(self, event: LogRecord, fact: JobLeased) -> None:
-        row = self._row(event, fact)
-        row["sandbox"] = fact.sandbox
-        self._mark_file(row, "processing")
+        job = self._job(event, fact)
+        job.changed["sandbox"] = fact.sandbox
+        self._mark_file(job, "processing")
 
     def _progressed(self, event: LogRecord, fact: JobProgressed) -> None:
-        row, progress = self._row(event, fact), fact.progress
+        job, progress = self._job(event, fact), fact.progress
         done, total = progress.items_done, progress.items_total
-        row.update(
-            items_processed=done, items_total=total, progress_pct=round(100 * done / total, 2) if total else None
-        )
-        self.changes.progress[row["id"]] = job_rows.progress(row, fact)
+        job.changed["items_processed"] = done
+        job.changed["items_total"] = total
+        job.changed["progress_pct"] = round(100 * done / total, 2) if total else None
+        self.changes.progress[job.id] = job_rows.progress(job, fact)
 
     def _committed(self, event: LogRecord, fact: JobOutputsCommitted) -> None:
-        row, manifest = self._row(event, fact), self._manifest(fact)
-        self.changes.streaks[job_rows.version_of(row)] = (0, True)
-        row.update(job_rows.accounted(manifest, dict(fact.versions)))
-        if row["replayed_at"]:
-            self.changes.recount(row["id"], "")
-        self._note_commit(row, event, manifest)
-        self.changes.append("cf_output_parts", *job_rows.parts(row, event, fact, manifest))
+        job, manifest = self._job(event, fact), job_rows.manifest_of(event, fact, self._blob)
+        self.changes.streaks[job.version] = (0, True)
+        counted = job_rows.accounted(manifest, dict(fact.versions))
+        job.changed.update(counted)
+        if job.replayed_at:
+            self.changes.recount(job.id, "")
+        if (content_hash := job.content_hash or manifest["source_hash"]) and job.publishes_contents:
+            self._note_commit(job, event, content_hash, counted)
+        self.changes.append("cf_output_parts", *job_rows.parts(job, event, fact, manifest))
 
-    def _note_commit(self, row: Row, event: LogRecord, manifest: Manifest) -> None:
-        content_hash = row["content_hash"] or manifest.source_hash
-        spec = job_rows.spec_of(row)
-        if spec is None or not KINDS[spec.work.kind].publishes_contents or not content_hash:
-            return
-        change = Committed(
-            seq=event.seq,
-            ts=event.ts,
-            job_id=row["id"],
-            parser=row["plugin_name"] or "",
-            file_id=row["file_version_id"] or row["input_file"] or "",
-            content_hash=content_hash,
-            queued_seq=row["queued_seq"] or 0,
-            keeps_earlier=getattr(spec.work, "on_change", "replace") == "append",
+    def _note_commit(self, job: Job, event: LogRecord, content_hash: str, counted: Row) -> None:
+        file_id = job.file_version_id or job.input_file or ""
+        keeps_earlier = (job.facts or {})["work"].get("on_change") == "append"
+        parser = job.plugin_name or ""
+        self.changes.liveness.append(
+            Committed(event.seq, event.ts, job.id, parser, file_id, content_hash, job.queued_seq, keeps_earlier)
         )
-        self.changes.liveness.append(change)
-        self.changes.commits[row["id"]] = {
-            "job_id": row["id"],
-            "parser": change.parser,
-            "parser_version": row["parser_version"],
-            "file_id": change.file_id,
-            "input_file": row["input_file"],
-            "content_hash": content_hash,
-            "generation": spec.generation,
-            "rows": manifest.valid_rows,
-            "quarantined": manifest.quarantined_rows,
-            "committed_at": event.ts,
-            "sequence": event.seq,
-        }
-
-    def _manifest(self, fact: JobOutputsCommitted) -> Manifest:
-        if fact.manifest_blob:
-            return Manifest.model_validate(msgpack.unpackb(self._blob(fact.manifest_blob)))
-        return cast(Manifest, fact.manifest)
+        self.changes.commits[job.id] = job_rows.commit(job, event, content_hash, file_id, counted)
 
     def _completed(self, event: LogRecord, fact: JobCompleted) -> None:
-        row = self._row(event, fact)
-        row.update(job_rows.damaged(fact.damaged))
-        inputs = (row[name] for name in ("job_type", "plugin_name", "input_file", "file_version_id", "content_hash"))
-        self.changes.succeeded.append(Succeeded(row["id"], event.seq, event.ts, *inputs))
-        self._end(row, "processed")
-        self._count_run(row, event, failure=None)
-        spec = job_rows.spec_of(row)
-        if spec is not None and KINDS[spec.work.kind].publishes_contents:
-            self.changes.append("cf_processing_history", job_rows.history(row, event, spec))
+        job = self._job(event, fact)
+        job.changed.update(job_rows.damaged(fact.damaged))
+        inputs = (job.job_type or "", job.plugin_name, job.input_file, job.file_version_id, job.content_hash)
+        self.changes.succeeded.append(Succeeded(job.id, event.seq, event.ts, *inputs))
+        self._end(job, "processed")
+        self._count_run(job, event, is_good=True)
+        if job.facts is not None and job.publishes_contents:
+            self.changes.append("cf_processing_history", job_rows.history(job, event, job.facts))
 
     def _failed(self, event: LogRecord, fact: JobFailed) -> None:
-        row = self._row(event, fact)
-        self._record_error(row, event, fact.error)
-        self._end(row, "failed")
-        self._count_run(row, event, failure=fact.error.message)
+        job = self._job(event, fact)
+        self._record_error(job, event, fact.error)
+        self._end(job, "failed")
+        self._count_run(job, event)
 
     def _retry_scheduled(self, event: LogRecord, fact: JobRetryScheduled) -> None:
-        row = self._row(event, fact)
-        self._record_error(row, event, fact.error)
-        self._leave_attempt(row)
+        job = self._job(event, fact)
+        self._record_error(job, event, fact.error)
+        self._end(job, "queued")
 
     def _dead_lettered(self, event: LogRecord, fact: JobDeadLettered) -> None:
-        row = self._row(event, fact)
-        self._failing.add((row["job_type"], row["plugin_name"]))
+        job = self._job(event, fact)
+        self._failing.add((job.job_type, job.plugin_name))
         if fact.error is not None:
-            self._record_error(row, event, fact.error)
-        self._end(row, "failed")
-        self._count_run(row, event, failure=row["error_message"])
+            self._record_error(job, event, fact.error)
+        self._end(job, "failed")
+        self._count_run(job, event)
         dead = {
-            "original_job_id": row["id"],
-            "plugin_name": row["plugin_name"],
-            "error_message": row["error_message"],
+            "original_job_id": job.id,
+            "plugin_name": job.plugin_name,
+            "error_message": job.error_message,
             "retry_count": fact.retry_count,
             "moved_at": event.ts,
             "reason": fact.reason,
             "replayed_at": None,
         }
         self.changes.append("cf_dead_letter", dead)
-        self.changes.dead[row["id"]] = dead
 
     def _cancelled(self, event: LogRecord, fact: JobCancelled) -> None:
-        self._end(self._row(event, fact), "cancelled")
+        self._end(self._job(event, fact), "cancelled")
 
     def _lease_expired(self, event: LogRecord, fact: LeaseExpired) -> None:
-        self._leave_attempt(self._row(event, fact))
+        self._end(self._job(event, fact), "queued")
 
     def _quarantined(self, event: LogRecord, fact: QuarantineRecorded) -> None:
-        row = self._row(event, fact)
-        if row["replayed_at"]:  # an earlier attempt may have counted the same rows
-            self.changes.recount(row["id"], fact.output)
-        self.changes.append("cf_quarantine_counts", *job_rows.violations(row, event, fact))
+        job = self._job(event, fact)
+        if job.replayed_at:  # an earlier attempt may have counted the same rows
+            self.changes.recount(job.id, fact.output)
+        self.changes.append("cf_quarantine_counts", *job_rows.violations(job, event, fact))
 
     def _touched(self, event: LogRecord, fact: Event) -> None:
-        self._row(event, fact)
+        self._job(event, fact)
 
     # --- shared by several events
 
-    def _end(self, row: Row, file_status: str) -> None:
-        self.changes.progress[row["id"]] = None
-        self._mark_file(row, file_status)
+    def _end(self, job: Job, file_status: str) -> None:
+        """The attempt ended."""
+        if job.id in self._with_progress or job.id in self.changes.progress:
+            self.changes.progress[job.id] = None
+        self._mark_file(job, file_status)
 
-    def _leave_attempt(self, row: Row) -> None:
-        self._end(row, "queued")
+    def _mark_file(self, job: Job, status: str) -> None:
+        if job.file_version_id:
+            self.changes.file_status[job.file_version_id, job.content_hash] = status
 
-    def _mark_file(self, row: Row, status: str) -> None:
-        if row["file_version_id"]:
-            self.changes.file_status[row["file_version_id"], row["content_hash"]] = status
-
-    def _record_error(self, row: Row, event: LogRecord, error: JobError) -> None:
-        self._failing.add((row["job_type"], row["plugin_name"]))
-        row.update(job_rows.errors_of(error))
-        self.changes.append("cf_failures", job_rows.failure(row, event, error))
+    def _record_error(self, job: Job, event: LogRecord, error: JobError) -> None:
+        self._failing.add((job.job_type, job.plugin_name))
+        job.error_message = error.message
+        job.changed.update(job_rows.errors_of(error))
+        self.changes.append("cf_failures", job_rows.failure(job, event, error))
         if is_parsers_own(error.origin, error.code):
-            version = job_rows.version_of(row)
-            failures, is_reset = self.changes.streaks.get(version, (0, False))
-            self.changes.streaks[version] = (failures + 1, is_reset)
+            failures, is_reset = self.changes.streaks.get(job.version, (0, False))
+            self.changes.streaks[job.version] = (failures + 1, is_reset)
 
-    def _count_run(self, row: Row, event: LogRecord, failure: str | None) -> None:
-        parser = row["plugin_name"]
+    def _count_run(self, job: Job, event: LogRecord, *, is_good: bool = False) -> None:
+        parser = job.plugin_name
         if not parser:
             return
         health = self.changes.health.setdefault(parser, {"runs": 0, "good": 0, "failure": None, "at": 0})
         health["runs"] += 1
         health["at"] = event.ts
-        if failure is None:
+        if is_good:
             health["good"] += 1
         else:
-            health["failure"] = failure
+            health["failure"] = job.error_message
 
 
 _HANDLERS: dict[type[Event], Callable[[JobFold, LogRecord, Any], None]] = {
-    JobQueued: JobFold._queued,
+    Queued: JobFold._queued,
     JobReplayed: JobFold._replayed,
     JobLeased: JobFold._leased,
     JobStarted: JobFold._touched,

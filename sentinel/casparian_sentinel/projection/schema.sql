@@ -18,8 +18,8 @@ create table scout_sources (
 
 -- status: pending, tagged, queued, processing, processed, failed, cancelled or vanished.
 create table scout_files (
-    id varchar, source_id varchar, path varchar, rel_path varchar, size bigint, mtime bigint, device ubigint,
-    inode ubigint, content_hash varchar, status varchar, tag varchar, tag_source varchar, rule_id varchar, kind varchar,
+    id varchar using compression uncompressed, source_id varchar using compression uncompressed, path varchar using compression uncompressed, rel_path varchar, size bigint, mtime bigint, device ubigint,
+    inode ubigint, content_hash varchar using compression uncompressed, status varchar using compression uncompressed, tag varchar, tag_source varchar, rule_id varchar, kind varchar,
     path_fields varchar, first_seen timestamp, last_changed timestamp, last_scan_id varchar, content_seq ubigint
 );
 
@@ -76,17 +76,17 @@ create table cf_quarantine_policies (parser varchar, output varchar, policy_json
 -- still change (open ones, and failures that are not closed) are few, and their rows are replaced; settled ones (completed,
 -- cancelled, or failed and closed) are appended, and changed again only by a retry.
 create table cf_unsettled_jobs (
-    id varchar, job_type varchar, plugin_name varchar, parser_version varchar, file_version_id varchar,
-    input_file varchar, status varchar, priority integer, retry_count integer, not_before timestamp, lease_epoch ubigint,
-    worker_id varchar, queued_at timestamp, claim_time timestamp, end_time timestamp, progress_pct double,
+    id varchar using compression uncompressed, job_type varchar using compression uncompressed, plugin_name varchar using compression uncompressed, parser_version varchar using compression uncompressed, file_version_id varchar using compression uncompressed,
+    input_file varchar using compression uncompressed, status varchar using compression uncompressed, priority integer, retry_count integer, not_before timestamp, lease_epoch ubigint,
+    worker_id varchar using compression uncompressed, queued_at timestamp, claim_time timestamp, end_time timestamp, progress_pct double,
     items_total bigint, items_processed bigint, items_failed bigint, quarantine_rows bigint, output_path varchar,
-    output_size_bytes bigint, error_code varchar, error_message varchar, error_fingerprint varchar,
+    output_size_bytes bigint, error_code varchar, error_message varchar using compression uncompressed, error_fingerprint varchar,
     pipeline_run_id varchar, logical_date timestamp, selection_snapshot_hash varchar, backtest_data varchar,
     updated_at timestamp,
-    content_hash varchar, job_key varchar, artifact_hash varchar, topic varchar, attempt integer, losses integer,
+    content_hash varchar using compression uncompressed, job_key varchar, artifact_hash varchar using compression uncompressed, topic varchar, attempt integer, losses integer,
     rows_valid bigint, rows_skipped bigint, rows_received bigint, rows_without_source_row bigint, seconds double,
     error_exception varchar, error_trace varchar, error_context varchar, sandbox varchar, source_hash varchar,
-    accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar, reason varchar,
+    accounting_json varchar, skipped_json varchar, damaged_json varchar, spec_json varchar using compression uncompressed, reason varchar using compression uncompressed,
     rerun_of varchar, sequence ubigint, queued_seq ubigint, replayed_at timestamp, closed_at timestamp,
     closed_by varchar, close_reason varchar, records_given bigint, records_unaccounted bigint, records_json varchar,
     started_at timestamp, data_bytes bigint
@@ -116,13 +116,13 @@ create table cf_output_parts (
 -- Which rows are live (docs/explanation/which-rows-are-live.md): one row for each commit of a PARSE job, and the contents with
 -- which each file was last processed.
 create table cf_commits (
-    job_id varchar, parser varchar, parser_version varchar, file_id varchar, input_file varchar, content_hash varchar,
+    job_id varchar using compression uncompressed, parser varchar using compression uncompressed, parser_version varchar, file_id varchar, input_file varchar, content_hash varchar using compression uncompressed,
     generation integer, rows bigint, quarantined bigint, committed_at timestamp, sequence ubigint, is_live boolean,
-    live_since timestamp, live_since_seq ubigint, superseded_by varchar, superseded_at timestamp, superseded_seq ubigint
+    live_since timestamp, live_since_seq ubigint, superseded_by varchar using compression uncompressed, superseded_at timestamp, superseded_seq ubigint
 );
 
 create table cf_processed_contents (
-    parser varchar, file_id varchar, content_hash varchar, job_id varchar, as_of_seq ubigint, since_seq ubigint
+    parser varchar using compression uncompressed, file_id varchar using compression uncompressed, content_hash varchar using compression uncompressed, job_id varchar using compression uncompressed, as_of_seq ubigint, since_seq ubigint
 );
 
 create table cf_quarantine_counts (
@@ -150,6 +150,7 @@ create table cf_audit (
     seq ubigint, ts timestamp, type varchar, actor varchar, subject varchar, cause_seq ubigint, request varchar, data varchar
 );
 
+create index unsettled_jobs_by_id on cf_unsettled_jobs (id);
 create index settled_jobs_by_id on cf_settled_jobs (id);
 create index files_by_id on scout_files (id);
 create index files_by_content on scout_files (content_hash);

@@ -34,7 +34,6 @@ from casparian_protocol.events import (
     QuarantineKept,
     SourceAdded,
     SourceRemoved,
-    decode,
 )
 from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import Query, RowT
@@ -42,7 +41,7 @@ from casparian_sentinel.log import Head, LogRecord, Position
 from casparian_sentinel.projection import database, files, liveness, poison, registry
 from casparian_sentinel.projection.answers import rows_of, table_of
 from casparian_sentinel.projection.database import PositionFile, Row
-from casparian_sentinel.projection.job_rows import Succeeded
+from casparian_sentinel.projection.job_rows import FOLDED, Succeeded, fact_of
 from casparian_sentinel.projection.jobs import JobFold
 from casparian_sentinel.projection.liveness import Change
 from casparian_sentinel.projection.queries.planning import RowSelect
@@ -54,7 +53,7 @@ _MOVE = """
 update cf_position set seq = ?, batch_no = ?, segment = ?, byte_offset = ?, sha256 = ?, applied_seq = ?
 """
 _FAILING = "select distinct job_type, plugin_name from cf_unsettled_jobs where status in ('FAILED', 'DEAD_LETTER')"
-_OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
+_OPEN_STATES = frozenset(state.value for state in OPEN)
 #: Events that change the file index; commits before them are folded with the index as it was before.
 _BEFORE_FILES = (FilesObserved, FilesRevised, SourceAdded, SourceRemoved)
 #: Events whose statements change rows that earlier jobs wrote.
@@ -169,7 +168,8 @@ class Projection:
 
     def _apply_whole(self, events: Sequence[LogRecord], head: Head | None) -> None:
         with self._transaction(events, head):
-            facts = [(event, decode(event.type, event.v, event.data)) for event in events]
+            facts = [(event, fact_of(event)) for event in events]
+            self._jobs.prepare(facts)
             self._fetch_replayed(facts)
             for event, fact in facts:
                 self._apply_one(event, fact)
@@ -218,6 +218,8 @@ class Projection:
         if isinstance(fact, _BEFORE_FILES):
             self._flush_jobs()
             self._fold_contents()
+        elif isinstance(fact, JobReplayed) and self._jobs.is_pending(fact.job.job_id):
+            self._flush_jobs()
         if self._jobs.apply(event, fact) and not isinstance(fact, JobCompleted):
             self.outputs_changed |= _left_rows(fact)
             return
@@ -252,6 +254,9 @@ class Projection:
     def _flush_jobs(self) -> None:
         taken = self._jobs.take()
         self._tables.write(taken)
+        self._jobs.forget(taken)
+        for job_id in taken.jobs:
+            self._fetched.pop(job_id, None)
         self._liveness += taken.liveness
         self._commits.update(taken.commits)
         self._succeeded += taken.succeeded
@@ -328,9 +333,8 @@ class Projection:
         return self.head.seq if self.head is not None else 0
 
     def _loaded_fold(self) -> JobFold:
-        fold = JobFold(self._types["cf_unsettled_jobs"], self._ended_row, self._read_blob)
+        fold = JobFold(self._types["cf_unsettled_jobs"], self._open_rows, self._whole_row, self._read_blob)
         fold.load(
-            self._rows(f"select * from cf_unsettled_jobs where status in ({_OPEN_STATES})"),
             self.query("select job_id from cf_job_progress").column(0).to_pylist(),
             self._db.execute(_FAILING).fetchall(),
         )
@@ -339,11 +343,15 @@ class Projection:
     def _fetch_replayed(self, facts: Iterable[tuple[LogRecord, Event]]) -> None:
         """Fetch the rows of ended jobs that are replayed, possibly very many, with one query."""
         ids = [fact.job.job_id for _event, fact in facts if isinstance(fact, JobReplayed)]
-        wanted = [job_id for job_id in ids if not self._jobs.is_open(job_id)]
         sql = "select * from cf_processing_queue where id in (select unnest(?::varchar[]))"
-        self._fetched = {row["id"]: row for row in self._rows(sql, (wanted,))} if wanted else {}
+        self._fetched = {row["id"]: row for row in self._rows(sql, (ids,))} if ids else {}
 
-    def _ended_row(self, job_id: str) -> Row | None:
+    def _open_rows(self, ids: Sequence[str]) -> list[Row]:
+        """The open ones of these jobs, with the columns that the fold needs."""
+        sql, keys = database.with_keys(f"select {FOLDED} from cf_unsettled_jobs where id in $keys", ids)
+        return [row for row in self._rows(sql, keys) if row["status"] in _OPEN_STATES]
+
+    def _whole_row(self, job_id: str) -> Row | None:
         if (fetched := self._fetched.pop(job_id, None)) is not None:
             return fetched
         rows = self._rows("select * from cf_processing_queue where id = ?", (job_id,))

@@ -1,6 +1,6 @@
 """Writing the changes of a run of events into the tables of jobs and the tables that belong to them.
 
-A job that may still change is in `cf_unsettled_jobs`, whose rows are replaced; a settled job is appended to `cf_settled_jobs`.
+A job that may still change is in `cf_unsettled_jobs`, whose columns are altered; a settled job is moved to `cf_settled_jobs`.
 The cost of a batch depends on what it changes: tables that grow with history are only appended to, or looked up by an index.
 `jobs` defines what the events mean, and `store` decides when this is written and in which transaction.
 """
@@ -20,6 +20,7 @@ from casparian_sentinel.projection.database import (
     FEW_ROWS,
     Row,
     Types,
+    as_columns,
     as_json,
     insert,
     mark_of,
@@ -27,7 +28,7 @@ from casparian_sentinel.projection.database import (
     relation,
     with_keys,
 )
-from casparian_sentinel.projection.job_rows import JobChanges, Succeeded
+from casparian_sentinel.projection.job_rows import JobChanges, Queued, Succeeded
 
 #: Only a retry changes a job in one of these states; a failure is settled once it is closed.
 _SETTLED = frozenset({JobState.COMPLETED.value, JobState.PARTIAL_SUCCESS.value, JobState.CANCELLED.value})
@@ -142,40 +143,68 @@ class Tables:
 
     def audit(self, events: Sequence[tuple[LogRecord, Event]]) -> None:
         """Add events to the audit table as they are in the log; `subject` is what a person would search for."""
-        rows = [
-            {
-                "seq": event.seq,
-                "ts": event.ts,
-                "type": event.type,
-                "actor": event.actor,
-                "subject": fact.subject,
-                "cause_seq": event.cause if isinstance(event.cause, int) and event.cause else None,
-                "request": event.cause if isinstance(event.cause, str) else None,
-                "data": as_json(event.data),
-            }
-            for event, fact in events
-        ]
-        self.append("cf_audit", rows)
+        if not events:
+            return
+        seqs, times, types, _versions, actors, _data, causes = zip(*[event for event, _fact in events], strict=True)
+        columns: dict[str, Sequence[object]] = {
+            "seq": seqs,
+            "ts": times,
+            "type": types,
+            "actor": actors,
+            "subject": [fact.subject for _event, fact in events],
+            "cause_seq": [cause if cause.__class__ is int and cause else None for cause in causes],
+            "request": [cause if cause.__class__ is str else None for cause in causes],
+            "data": [_json_of(event, fact) for event, fact in events],
+        }
+        insert(self._db, "cf_audit", columns, self._types["cf_audit"])
 
     def _write_jobs(self, changes: JobChanges) -> None:
-        rows = changes.jobs
-        if len(changes.altered) <= FEW_ROWS:  # faster than writing whole rows of sixty columns
-            altered = {job: names for job, names in changes.altered.items() if not is_settled(rows[job])}
-            for job_id, names in altered.items():
-                self._alter(rows[job_id], names)
-            rows = {job_id: row for job_id, row in rows.items() if job_id not in altered}
-        self._forget("cf_unsettled_jobs", "id", [job for job in rows if job not in changes.new_jobs])
-        self._forget("cf_settled_jobs", "id", sorted(changes.reopened))
-        self.append("cf_unsettled_jobs", [row for row in rows.values() if not is_settled(row)])
-        self.append("cf_settled_jobs", [row for row in rows.values() if is_settled(row)])
+        """Insert new jobs whole, alter open ones where they are, move those that are settled, and write reopened ones anew.
 
-    def _alter(self, row: Row, names: Sequence[str]) -> None:
-        """Update these columns of a job in the unsettled table."""
-        if names:
-            types = self._types["cf_unsettled_jobs"]
+        Jobs of which the same columns changed are written in one statement; the events of a batch leave few such groups.
+        """
+        groups: dict[tuple[object, ...], list[Row]] = {}
+        reopened = []
+        for job in changes.jobs.values():
+            if job.whole is not None:
+                reopened.append(job.id)
+            fixed = job.whole or job.queued
+            row = {**(fixed or {"id": job.id}), **job.standing(), **job.changed}
+            key = (fixed is None, is_settled(row), "lease_epoch" in row, job.whole is None, *job.changed)
+            groups.setdefault(key, []).append(row)
+        for table in ("cf_unsettled_jobs", "cf_settled_jobs"):
+            self._forget(table, "id", reopened)
+        for (is_known, is_settled_, *_), rows in groups.items():
+            if not is_known:
+                self.append("cf_settled_jobs" if is_settled_ else "cf_unsettled_jobs", rows)
+            elif is_settled_:
+                self._move(rows)
+            else:
+                self._alter(rows)
+
+    def _alter(self, rows: Sequence[Row]) -> None:
+        """Update these columns of open jobs."""
+        names = [name for name in rows[0] if name != "id"]
+        types = self._types["cf_unsettled_jobs"]
+        if len(rows) <= FEW_ROWS:
             sets = ", ".join(f"{name} = {mark_of(types[name])}" for name in names)
-            values = [row[name] for name in names]
-            self._db.execute(f"update cf_unsettled_jobs set {sets} where id = ?", (*values, row["id"]))
+            for row in rows:
+                self._db.execute(f"update cf_unsettled_jobs set {sets} where id = ?", [*(row[name] for name in names), row["id"]])
+            return
+        sets = ", ".join(f"{name} = c.{name}" for name in names)
+        with registered(self._db, "changed", as_columns(rows, types)):
+            self._db.execute(f"update cf_unsettled_jobs set {sets} from changed c where cf_unsettled_jobs.id = c.id")
+
+    def _move(self, rows: Sequence[Row]) -> None:
+        """Append open jobs to the settled ones with these columns changed."""
+        types = self._types["cf_unsettled_jobs"]
+        replaced = ", ".join(f"c.{name} as {name}" for name in rows[0] if name != "id")
+        with registered(self._db, "changed", as_columns(rows, types)):
+            self._db.execute(
+                f"insert into cf_settled_jobs select q.* replace ({replaced}) from cf_unsettled_jobs q"
+                " join changed c on c.id = q.id"
+            )
+        self._forget("cf_unsettled_jobs", "id", [row["id"] for row in rows])
 
     def _write_progress(self, changes: JobChanges) -> None:
         self._forget("cf_job_progress", "job_id", changes.stale_progress)
@@ -220,4 +249,11 @@ class Tables:
 
 def is_settled(row: Row) -> bool:
     """Whether only a retry can change this job."""
-    return row["status"] in _SETTLED or (row["closed_at"] is not None and row["status"] in ("FAILED", "DEAD_LETTER"))
+    return row["status"] in _SETTLED or (row.get("closed_at") is not None and row["status"] in ("FAILED", "DEAD_LETTER"))
+
+
+def _json_of(event: LogRecord, fact: Event) -> str:
+    """The data of an event as JSON; that of a queued job was made for its row."""
+    if isinstance(fact, Queued) and len(event.data) == 1:
+        return f'{{"job":{fact.spec_json}}}'
+    return as_json(event.data)
