@@ -3,7 +3,7 @@
 There is one `Outputs` per job. `running` sorts what a parser yields into dict rows and tables first. A batch is sent when it is
 full, or when a second has passed since the last one, so that the rows of a slow parser are visible while it runs. The clock is
 read in the parser's own thread: at each of the first rows of a batch and then at each eighth, at each table, rejected row and
-progress report. Rows wait while the parser does none of these.
+progress report. Rows wait while the parser does none of these. The parts that a reader gives are small, so they are joined.
 The docstring of the package `frames` has the rules for numbering and for rejected rows.
 """
 

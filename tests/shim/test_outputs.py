@@ -13,15 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casparian_shim.arrow.batches import BATCH_ROWS_MAX, ColumnNameNotText, RowTooLarge
+from casparian_shim.arrow.batches import (
+    BATCH_ROWS_MAX,
+    ColumnNameNotText,
+    ColumnWithoutName,
+    RowTooLarge,
+    RowWithoutColumns,
+)
 from casparian_shim.context import Context
 from casparian_shim.emitting import (
     FLUSH_SECONDS,
     UNDECLARED_OUTPUT,
-    ColumnWithoutName,
     Outputs,
     OutputUnknown,
-    RowWithoutColumns,
     _row_id,
 )
 from casparian_shim.errors import CasparianError, ErrorCode

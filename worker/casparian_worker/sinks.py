@@ -331,7 +331,7 @@ def _row_sizes(column: pa.Array) -> pa.Int64Array:
 
 
 class _OpenFile:
-    """One Parquet file being written. Dictionaries are a matter of its pages: whoever reads it gets plain columns."""
+    """One Parquet file being written. Dictionaries are in its pages only: its readers get plain columns."""
 
     def __init__(self, sink: StagedSink, first: pa.Table, settings: WriterSettings) -> None:
         """`first` has the first rows of the file, from which the encoding of its text columns is chosen."""

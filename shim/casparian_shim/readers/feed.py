@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from operator import itemgetter, length_hint
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -125,12 +125,12 @@ class Feed:
     def row_iterators(self) -> Iterator[Iterable[Any]]:
         """Iterators over rows, one for each stretch without a bad record."""
         for piece in self._pieces:
-            *lists, row_ids = map(listed, piece.columns.values())
-            self._row_ids = iter(row_ids)
+            self._row_ids = iter(_numbers(piece.columns[ROW_ID]))
             if piece.groups:
                 rows = _rows_of_groups(piece.groups, self._row_ids)
             else:
-                rows = _rows([*piece.columns], zip(*lists, self._row_ids, strict=False))
+                columns = [values for name, values in piece.columns.items() if name != ROW_ID]
+                rows = _rows([*piece.columns], _values_of_rows(columns, self._row_ids, piece.row_count))
             given = 0
             for bad in piece.bad:
                 if bad.rows_before > given:
@@ -352,6 +352,26 @@ def _with_cut(blocks: Iterator[Block], input: Input) -> Iterator[Block]:
         is_told = is_told or (input.cut is not None and any(input.cut in each.reason for each in last.rejects))
     if input.cut is not None and not is_told:
         yield emptied(last, [Reject(row + 1, end + 1, input.cut)])
+
+
+def _numbers(row_ids: Values) -> Sequence[object]:
+    """The row numbers, which usually follow one another."""
+    if isinstance(row_ids, pa.Array) and len(row_ids):
+        first = row_ids[0].as_py()
+        if row_ids.equals(pa.arange(first, first + len(row_ids))):
+            return range(first, first + len(row_ids))
+    return listed(row_ids)
+
+
+def _values_of_rows(
+    columns: Sequence[Values], row_ids: Iterator[object], row_count: int
+) -> Iterator[tuple[object, ...]]:
+    """The values of each row. Those of the first are listed by themselves: often the parser sees no other (`Records`)."""
+    return chain.from_iterable(
+        zip(*(listed(values[first:last]) for values in columns), row_ids, strict=False)
+        for first, last in ((0, 1), (1, row_count))
+        if length_hint(row_ids)  # unless the rest was taken in parts
+    )
 
 
 def _rows(names: Sequence[str], values: Iterable[Sequence[object]]) -> Iterator[Any]:

@@ -57,7 +57,7 @@ from casparian_worker.staging import StagingDirectory
 
 _FIRST_LINE_CHARACTERS = 100
 #: The limit for the waiting rows of all outputs of an attempt together.
-_ROW_GROUPS_BYTES = 128 * 1024 * 1024
+_ROW_GROUPS_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

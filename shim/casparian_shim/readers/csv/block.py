@@ -81,6 +81,8 @@ class Ordinary:
         columns = self._parsed(pa.py_buffer(data), quote, bad)
         if len(columns[0]) + len(bad) != stop - start or (quote and any(quote.decode() in text for _, text in bad)):
             return None
+        if _has_empty(columns[0]) and lines.has_blank_line:  # pyarrow makes a row without a value of it
+            return None
         quotes = self._enclosed(lines, data, columns, quote, line_end, bad) if quote else Quotes(False, 0)
         if quotes is None:
             return None
@@ -153,14 +155,12 @@ class Ordinary:
         return None if texts.null_count else (_ended(_joined(texts), b"\n"), b"\n")
 
     def _has_marks(self, lines: LineBlock, start: int, stop: int, data: bytes, line_end: bytes) -> bool:
-        """Whether a line may be blank or a comment, or has an escape or something that pyarrow would take for a mark."""
+        """Whether a line may be a comment, or has an escape or something that pyarrow would take for a mark."""
         marks = [mark.encode() for mark in (self.dialect.escape, self.comment) if mark is not None]
         marks += [b"\r"] if line_end == b"\n" else []
         if data.startswith(_MARK) or any(mark in data for mark in marks):
             return True
         if self._delimiter is _STAND_IN and _STAND_IN in data:
-            return True
-        if lines.has_blank_line:
             return True
         return bool(self.others) and any(map(self._is_other, lines.texts.slice(start, stop - start).to_pylist()))
 
@@ -348,6 +348,10 @@ def _before(end: int, is_good: pa.BooleanArray, has_quotes: pa.BooleanArray | No
 def _ended(data: bytes, line_end: bytes) -> bytes:
     """Without a line end pyarrow takes an empty last field for one in quotes."""
     return data if data.endswith(line_end) else data + line_end
+
+
+def _has_empty(column: pa.StringArray) -> bool:
+    return bool(column.null_count) or pc.min(pc.binary_length(column)).as_py() == 0
 
 
 def _content(column: pa.StringArray) -> bytes:
