@@ -18,6 +18,7 @@ from casparian_protocol.contract import Contract
 from casparian_protocol.contract.model import UNBUILT_KEYS, Column, ContractInvalid, QuarantinePolicy
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_protocol.jobs import JobInput, JobSpec, ParseWork
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.parsers import read_metadata
 from casparian_protocol.parsers.source import METADATA_FIELDS
@@ -64,12 +65,10 @@ _BRIEFING = {"kind": "PARSE", "entry": "p.py"}
 
 
 def _work() -> dict[str, Any]:
-    from casparian_protocol.jobs import JobInput, ParseWork
-
     made = ParseWork(
         input=JobInput(path="/data/x", content_hash="0" * 64), parser="p", parser_version="1.0", params={"a": 1}
     )
-    spec = m.JobSpec(job_id="0" * 16, key="k", work=made)
+    spec = JobSpec(job_id="0" * 16, key="k", work=made)
     work: dict[str, Any] = spec.model_dump()["work"]
     return work
 

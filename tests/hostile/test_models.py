@@ -159,7 +159,7 @@ def tables(tmp_path: Path) -> Iterator[Tables]:
     made.projection.close()
 
 
-def _as_command(worker_id: str, message: m.Message) -> c.Command | None:
+def as_command(worker_id: str, message: m.Message) -> c.Command | None:
     """As the inbox makes it, but that no file is looked at."""
     match message:
         case m.Hello():
@@ -201,7 +201,7 @@ def _try_messages(kind: str, tables: Tables) -> tuple[int, int]:
         if message is None:
             continue
         try:
-            command = _as_command("w1", message)
+            command = as_command("w1", message)
         except MalformedMessage:
             continue
         assert command is not None
