@@ -52,7 +52,7 @@ def every(is_whole: bool, share: int) -> int:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _body(kind: str) -> Any:
+def body_of(kind: str) -> Any:
     """The body of a message of this kind as it is sent, with every field filled."""
     example = example_of(m.KINDS[kind])
     if kind == "assign":
@@ -76,7 +76,7 @@ def _work() -> dict[str, Any]:
 @pytest.mark.parametrize("is_whole", SHARES)
 @pytest.mark.parametrize("kind", m.KINDS)
 def test_a_message_is_read_as_it_was_sent_or_refused_by_the_word_for_that(kind: str, is_whole: bool) -> None:
-    for what, body in spoiled(_body(kind), every=every(is_whole, 7)):
+    for what, body in spoiled(body_of(kind), every=every(is_whole, 7)):
         try:
             frame = pack(body)
         except (TypeError, ValueError, OverflowError):  # the wire cannot carry it
