@@ -48,7 +48,7 @@ from casparian_shim.process import ensure_room
 from casparian_shim.readers.feed import Part, part_of
 from casparian_shim.readers.reading import Records
 from casparian_shim.readers.tape import Entries
-from casparian_shim.safe import INT64_MAX, INT64_MIN
+from casparian_shim.safe import COLUMN_NAME_MAX, INT64_MAX, INT64_MIN
 from casparian_shim.sideband import FrameSender
 
 UNDECLARED_OUTPUT = "output"
@@ -98,15 +98,16 @@ class RowWithoutColumns(CasparianError):
 
 
 class ColumnWithoutName(CasparianError):
-    """A column has an empty name, such as the last one of a header that ends with a delimiter."""
+    """A column has an empty name, such as the last one of a header that ends with a delimiter, or one that is too long."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
     def __init__(self, output: str, names: Sequence[str]) -> None:
-        place = list(names).index("") + 1
+        place, bad = next((place, name) for place, name in enumerate(names, 1) if not 0 < len(name) <= COLUMN_NAME_MAX)
         listed = ", ".join(repr(name[:40]) for name in names[:20])
+        what = f"a name of {len(bad):,} characters, more than {COLUMN_NAME_MAX}" if bad else "no name"
         super().__init__(
-            f"Column {place} of output {output} has no name; the columns are {listed}.",
+            f"Column {place} of output {output} has {what}; the columns are {listed}.",
             remedy="Does the header end with a delimiter? Drop that column, or read with read_csv(…, columns=[…]).",
         )
 
@@ -398,7 +399,7 @@ class Outputs:
         if kind is not OutputKind.RECORDS:
             self.before_rows()
             names = [name for name, _, _ in columns]
-            if not all(names):
+            if not all(0 < len(name) <= COLUMN_NAME_MAX for name in names):
                 raise ColumnWithoutName(output, names)
             if kind is OutputKind.ROWS:
                 self._send_nameless(output, names)
