@@ -50,7 +50,7 @@ from casparian_shim.process import ensure_room
 from casparian_shim.readers.feed import Part, part_of
 from casparian_shim.readers.reading import Records
 from casparian_shim.readers.tape import Entries
-from casparian_shim.safe import INT64_MAX, INT64_MIN
+from casparian_shim.safe import COLUMN_NAME_MAX, INT64_MAX, INT64_MIN
 from casparian_shim.sideband import FrameSender
 
 UNDECLARED_OUTPUT = "output"
@@ -401,7 +401,7 @@ class Outputs:
         if kind is not OutputKind.RECORDS:
             self.before_rows()
             names = [name for name, _, _ in columns]
-            if not all(names):
+            if not all(0 < len(name) <= COLUMN_NAME_MAX for name in names):
                 raise ColumnWithoutName(output, names)
             if kind is OutputKind.ROWS:
                 self._send_nameless(output, names)

@@ -17,6 +17,8 @@ from decimal import Decimal
 COUNT_MAX = 2**53 - 1
 #: The source rows of an archive's members begin so far apart: line 5 of the third member is 20,000,000,005.
 MEMBER_ROWS = 10_000_000_000
+#: The longest name of a column, in characters.
+COLUMN_NAME_MAX = 255
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 # C0, DEL, C1, soft hyphen, combining grapheme joiner, Arabic letter mark, Mongolian vowel separator,

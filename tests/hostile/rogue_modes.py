@@ -13,15 +13,21 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from casparian_shim.errors import ErrorCode, ErrorReport
 from casparian_shim.frames import (
+    Hello,
     OutputEnd,
     OutputKind,
     OutputStart,
+    Progress,
     encode_batch_header,
     encode_end_of_stream,
+    encode_failure,
+    encode_hello,
     encode_log,
     encode_output_end,
     encode_output_start,
+    encode_progress,
 )
 from casparian_shim.frames.kinds import FAILURE, HELLO, LOG, OUTPUT_END, OUTPUT_START, PROGRESS, LogLevel
 
@@ -99,31 +105,39 @@ WRONG = {
     "a name of escapes": '{"\\u001b[31m\\n\\u202e": 1}',
 }
 
-_GOOD = {
-    "progress": {"done": 1, "total": 2, "unit": "rows", "skips": {"a": 1}, "rejects": {"rows": 1}, "metrics": {"m": 1}},
-    "error": {
-        "code": "INVALID_DATA", "exception": "E", "message": "m", "trace": "t", "context": {"k": 1}, "retryable": False,
-    },
-    "output start": {"index": 0, "name": "rows", "kind": "rows"},
-    "hello": {"protocol": 1, "token": TOKEN, "pid": 1, "python": "3"},
-}  # fmt: skip
+
+def sent(frame: bytes) -> dict[str, object]:
+    """The JSON of a frame that begins with its header and a length."""
+    fields: dict[str, object] = json.loads(frame[8 : 8 + struct.unpack(">I", frame[4:8])[0]])
+    return fields
+
+
+_REPORT = ErrorReport(ErrorCode.INVALID_DATA, "E", "m", trace="t", context={"k": 1}, retryable=False)
+#: As the shim sends them, with every field filled.
+GOOD = {
+    "progress": sent(encode_progress(Progress(1, 2, "rows", {"a": 1}, {"rows": 1}, {"m": 1}))),
+    "error": sent(encode_failure(_REPORT)),
+    "output start": sent(start()),
+    "hello": sent(encode_hello(Hello(1, TOKEN, 1, "3"))),
+}
 _HEADERS = {"progress": PROGRESS, "error": FAILURE, "output start": OUTPUT_START, "hello": HELLO}
 
 
 def _edited(frame: str, name: str, text: str) -> bytes:
     """The frame's JSON with this text as the value of one field."""
-    fields = {key: json.dumps(value) for key, value in _GOOD[frame].items()} | {name: text}
+    fields = {key: json.dumps(value) for key, value in GOOD[frame].items()} | {name: text}
     return ("{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in fields.items()) + "}").encode()
 
 
 def fields_gone_wrong() -> Iterator[Mode]:
     """Every field of every frame with JSON, with every wrong value."""
-    for frame, fields in _GOOD.items():
+    for frame, fields in GOOD.items():
         for name, (label, text) in itertools.product([*fields, "an unknown field"], WRONG.items()):
             said = _edited(frame, name, text)
             title = f"{frame}: {name} is {label}"
             if frame == "hello":
-                yield Mode(title, frame_of(HELLO, said) + EOS, BREACH | {""}, {"hello": "none"})
+                codes = BREACH | {"", "SANDBOX_UNAVAILABLE"}
+                yield Mode(title, frame_of(HELLO, said) + EOS, codes, {"hello": "none"})
             elif frame == "error":
                 yield Mode(title, frame_of(FAILURE, said), REPORTED)
             elif frame == "output start":
@@ -187,7 +201,7 @@ def orders_gone_wrong() -> Iterator[Mode]:
     """All sequences of up to three frames; good ones are those that a shim could send."""
     frames = {
         "start": start(), "batch": batch(), "end": end(2), "eos": EOS, "log": LINE,
-        "failure": frame_of(FAILURE, json.dumps(_GOOD["error"]).encode()),
+        "failure": frame_of(FAILURE, json.dumps(GOOD["error"]).encode()),
     }  # fmt: skip
     for count in (1, 2, 3):
         for names in itertools.product(frames, repeat=count):
@@ -206,7 +220,7 @@ def orders_gone_wrong() -> Iterator[Mode]:
     yield Mode("no hello", WHOLE, BREACH, {"hello": "none"})
     yield Mode("a flood of lines", LINE * 60_000 + EOS, frozenset())
     yield Mode(
-        "a flood of progress", frame_of(PROGRESS, json.dumps(_GOOD["progress"]).encode()) * 5_000 + EOS, frozenset()
+        "a flood of progress", frame_of(PROGRESS, json.dumps(GOOD["progress"]).encode()) * 5_000 + EOS, frozenset()
     )
     yield Mode(
         "a flood of starts",

@@ -18,6 +18,7 @@ from casparian_protocol.contract import Contract
 from casparian_protocol.contract.model import UNBUILT_KEYS, Column, ContractInvalid, QuarantinePolicy
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_protocol.jobs import JobInput, JobSpec, ParseWork
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.parsers import read_metadata
 from casparian_protocol.parsers.source import METADATA_FIELDS
@@ -51,7 +52,7 @@ def every(is_whole: bool, share: int) -> int:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _body(kind: str) -> Any:
+def body_of(kind: str) -> Any:
     """The body of a message of this kind as it is sent, with every field filled."""
     example = example_of(m.KINDS[kind])
     if kind == "assign":
@@ -64,12 +65,10 @@ _BRIEFING = {"kind": "PARSE", "entry": "p.py"}
 
 
 def _work() -> dict[str, Any]:
-    from casparian_protocol.jobs import JobInput, ParseWork
-
     made = ParseWork(
         input=JobInput(path="/data/x", content_hash="0" * 64), parser="p", parser_version="1.0", params={"a": 1}
     )
-    spec = m.JobSpec(job_id="0" * 16, key="k", work=made)
+    spec = JobSpec(job_id="0" * 16, key="k", work=made)
     work: dict[str, Any] = spec.model_dump()["work"]
     return work
 
@@ -77,7 +76,7 @@ def _work() -> dict[str, Any]:
 @pytest.mark.parametrize("is_whole", SHARES)
 @pytest.mark.parametrize("kind", m.KINDS)
 def test_a_message_is_read_as_it_was_sent_or_refused_by_the_word_for_that(kind: str, is_whole: bool) -> None:
-    for what, body in spoiled(_body(kind), every=every(is_whole, 7)):
+    for what, body in spoiled(body_of(kind), every=every(is_whole, 7)):
         try:
             frame = pack(body)
         except (TypeError, ValueError, OverflowError):  # the wire cannot carry it

@@ -260,6 +260,11 @@ def test_of_one_declared_output_no_name_is_needed() -> None:
             ColumnWithoutName,
             "Column 2 of output o has no name",
         ),
+        (
+            lambda outputs: outputs.rows_into("o")({"a": 1, "x" * 300: 2}),
+            ColumnWithoutName,
+            "Column 2 of output o has a name of 300 characters, more than 255",
+        ),
     ],
 )
 def test_a_column_without_a_name_is_refused(give: Any, error: type[CasparianError], words: str) -> None:

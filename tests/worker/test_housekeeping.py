@@ -14,6 +14,7 @@ from casparian_protocol.settings import JobLogSettings
 from casparian_worker.execute.files import Housekeeping, check_scratch
 from casparian_worker.reports import UsageMeter
 from casparian_worker.validation import LimitExceeded
+from tests.worker.attempts import Desk
 
 
 def test_a_heartbeat_says_what_is_used_and_asks_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +55,32 @@ def test_scratch_of_a_worker_that_died_goes_and_what_is_in_use_stays(tmp_path: P
     os.utime(left, (0, 0))
     Housekeeping(home, JobLogSettings()).clean_up()
     assert sorted(path.name for path in home.scratch.iterdir()) == [fresh.name]
+
+
+HOARD = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+def parse(path, ctx):
+    kept = []
+    for number in range(8):
+        file = os.open(str(number), os.O_CREAT | os.O_RDWR)
+        os.unlink(str(number))
+        os.write(file, bytes(1 << 20))
+        kept.append({keep})
+    time.sleep(60)
+    yield {{}}
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees what other processes keep open")
+@pytest.mark.parametrize(
+    "keep", ["file", "(libc.mmap(None, 4096, 1, 2, file, 0), os.close(file))"], ids=["open", "mapped"]
+)
+def test_what_a_guest_has_removed_and_keeps_counts_as_scratch(tmp_path: Path, keep: str) -> None:
+    desk = Desk(tmp_path)
+    desk.limits = {"scratch_bytes": 4 << 20, "wall_seconds": 30.0}
+    error = desk.failed(HOARD.format(keep=keep)).error
+    assert (error.code, "scratch" in error.message) == ("LIMIT_EXCEEDED", True), error
 
 
 def test_directories_that_move_hide_nothing_from_the_limits_of_scratch(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ are those that the sentinel registered, and it verified the signature then.
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from casparian_protocol.trees import remove_tree
 from casparian_protocol.wire.messages import Fetch, Message
 
 logger = logging.getLogger(__name__)
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 #: How long to wait for a blob.
@@ -172,7 +174,7 @@ class Artifacts:
         return is_new
 
     def _get(self, what: str, digest: str, missing: ErrorCode) -> bytes:
-        blob = self._fetch(digest)
+        blob = self._fetch(digest) if _DIGEST.fullmatch(digest) else None  # it is also the name of a directory
         if blob is None:
             raise BlobMissing(what, digest, missing)
         if blake3_of(blob) != digest:

@@ -20,13 +20,14 @@ from pydantic import (
 )
 
 from casparian_protocol.errors import CasparianError, ErrorCode
+from casparian_shim.safe import COLUMN_NAME_MAX
 
 RESERVED_PREFIX = "_cf_"
 ROW_ID_COLUMN = "__cf_row_id"
 RAW_COLUMN = "_cf_raw"
 RAW_ENCODING_COLUMN = "_cf_raw_encoding"
 FOR_PARSERS = frozenset({ROW_ID_COLUMN, RAW_COLUMN, RAW_ENCODING_COLUMN})
-MAX_COLUMN_NAME_CHARS = 255
+MAX_COLUMN_NAME_CHARS = COLUMN_NAME_MAX
 
 _OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

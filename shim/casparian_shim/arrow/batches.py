@@ -18,6 +18,7 @@ import pyarrow as pa
 from casparian_shim.arrow.columns import FALLBACK_METADATA, column_of_values, plain_array
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.kinds import BATCH_BYTES_MAX
+from casparian_shim.safe import COLUMN_NAME_MAX
 
 Column = tuple[str, Any, bool]  # name, array, whether it is mixed: each value with its kind
 
@@ -240,15 +241,16 @@ class RowWithoutColumns(CasparianError):
 
 
 class ColumnWithoutName(CasparianError):
-    """A column has an empty name, such as the last one of a header that ends with a delimiter."""
+    """A column has an empty name, such as the last one of a header that ends with a delimiter, or one that is too long."""
 
     code = ErrorCode.SCHEMA_MISMATCH
 
     def __init__(self, output: str, names: Sequence[str]) -> None:
-        place = list(names).index("") + 1
+        place, bad = next((place, name) for place, name in enumerate(names, 1) if not 0 < len(name) <= COLUMN_NAME_MAX)
         listed = ", ".join(repr(name[:40]) for name in names[:20])
+        what = f"a name of {len(bad):,} characters, more than {COLUMN_NAME_MAX}" if bad else "no name"
         super().__init__(
-            f"Column {place} of output {output} has no name; the columns are {listed}.",
+            f"Column {place} of output {output} has {what}; the columns are {listed}.",
             remedy="Does the header end with a delimiter? Drop that column, or read with read_csv(…, columns=[…]).",
         )
 

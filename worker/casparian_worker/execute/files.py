@@ -151,12 +151,35 @@ _MEASUREMENTS_MAX = 8
 _NEW_SECONDS = 60.0
 
 
-def check_scratch(scratch: Path, bytes_max: int) -> None:
-    """Raise `LimitExceeded` for too many bytes (as allocated on disk) or too many entries.
+def removed_bytes(pid: int, directory: Path) -> int:
+    """The space of files on the directory's file system that a process keeps open or mapped though their names are removed.
+
+    0 if this process may not look, as it may if it is root.
+    """
+    found: dict[int, int] = {}
+    try:
+        device = directory.stat().st_dev
+        opened = [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            gone = [line for line in maps if line.endswith(" (deleted)\n")]
+    except OSError:
+        return 0
+    for name in (*opened, *(f"/proc/{pid}/map_files/{line.partition(' ')[0]}" for line in gone)):
+        try:
+            status = os.stat(name)
+        except OSError:  # closed meanwhile, or this process may not follow it
+            continue
+        if not status.st_nlink and status.st_dev == device and stat.S_ISREG(status.st_mode):
+            found[status.st_ino] = status.st_blocks * 512
+    return sum(found.values())
+
+
+def check_scratch(scratch: Path, bytes_max: int, removed: int = 0) -> None:
+    """Raise `LimitExceeded` for too many bytes (as allocated on disk, and those of `removed` files) or too many entries.
 
     Directories that move while they are measured hide others, so it is measured again; one that moves each time is refused.
     """
-    total_bytes = entries = 0
+    total_bytes, entries = removed, 0
 
     def count(status: os.stat_result) -> None:
         nonlocal total_bytes, entries
@@ -168,8 +191,10 @@ def check_scratch(scratch: Path, bytes_max: int) -> None:
             raise LimitExceeded("Bytes in the scratch directory", total_bytes, bytes_max)
 
     for _ in range(_MEASUREMENTS_MAX):
-        total_bytes = entries = 0
+        total_bytes, entries = removed, 0
         if measure_tree(scratch, count):
+            if total_bytes > bytes_max:
+                raise LimitExceeded("Bytes in the scratch directory", total_bytes, bytes_max)
             return
     what = "Times that a directory moved while the scratch directory was measured"
     raise LimitExceeded(what, _MEASUREMENTS_MAX, _MEASUREMENTS_MAX - 1)

@@ -36,7 +36,7 @@ from casparian_shim.frames import (
 )
 from casparian_shim.frames.reader import FRAME_DEADLINE_SECONDS
 from casparian_worker.execute.failures import TimeIsUp, error_of_exit
-from casparian_worker.execute.files import Origin, check_scratch
+from casparian_worker.execute.files import Origin, check_scratch, removed_bytes
 from casparian_worker.execute.outputs import BatchConsumer
 from casparian_worker.execute.records import SourceRecords
 from casparian_worker.execute.run import CancelToken, StreamCounters
@@ -114,6 +114,7 @@ class Watchdog:
         *,
         start_seconds: float,
         has_ended: Callable[[], bool] = lambda: False,
+        guest_pid: int | None = None,
     ) -> None:
         """Without `limits` (dev mode) only requests to stop count. `has_ended` tells whether the guest's process has ended."""
         self._stop = stop
@@ -122,6 +123,7 @@ class Watchdog:
         self._log = log
         self._start_seconds = start_seconds
         self.has_ended = has_ended
+        self._guest_pid = guest_pid
         self._began_s = time.monotonic()
         self._next_tick_s = self._began_s + TICK_SECONDS
         self._next_scratch_s = self._began_s + _SCRATCH_SECONDS
@@ -141,7 +143,8 @@ class Watchdog:
         if now_s - self._began_s > self._limits.wall_seconds:
             raise TimeIsUp("wall clock time", self._limits.wall_seconds)
         if self._scratch is not None and now_s >= self._next_scratch_s:
-            check_scratch(self._scratch, self._limits.scratch_bytes)
+            removed = removed_bytes(self._guest_pid, self._scratch) if self._guest_pid is not None else 0
+            check_scratch(self._scratch, self._limits.scratch_bytes, removed)
             self._next_scratch_s = time.monotonic() + _SCRATCH_SECONDS
 
 

@@ -199,6 +199,7 @@ class _Attempt:
                 log,
                 start_seconds=self.context.start_seconds,
                 has_ended=guest.has_ended,
+                guest_pid=guest.pid,
             )
             stream = GuestStream(
                 guest.stream,
