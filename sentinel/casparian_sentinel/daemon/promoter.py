@@ -26,7 +26,7 @@ from casparian_sentinel.commit.promote import (
     promote_group,
     without_manifest,
 )
-from casparian_sentinel.commit.staging import DAMAGED, remove_attempt, sweep
+from casparian_sentinel.commit.staging import DAMAGED, remove_attempts, sweep
 from casparian_sentinel.core import DropStaging, KeepUncommitted, Kept, Promote, Promoted, Sweep
 from casparian_sentinel.ports import Clock
 
@@ -118,7 +118,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
                 else:
                     done.append(keep_uncommitted(fs, home, item.job_id, item.epoch, manifest))
             case DropStaging():
-                remove_attempt(fs, home, item.job_id, item.epoch)
+                remove_attempts(fs, home, [(item.job_id, item.epoch)])
             case Sweep():
                 removed = sweep(fs, home, item.alive, item.upto_epoch)
                 if removed:

@@ -166,7 +166,10 @@ class Guest:
         on_output: OnOutput,
         is_contained: bool,
     ) -> None:
-        """`pipes` are read by whoever waits for the guest, here or for its stream (`beside`). A guest that is not contained keeps the user's terminal and its own children."""
+        """`pipes` are read by whoever waits for the guest, here or for its stream (`beside`).
+
+        A guest that is not contained keeps the user's terminal and its own children.
+        """
         self.stream = stream
         #: The level that the guest has put on, as it reported and as this process checked; "none" before its hello.
         self.level: Level = "none"
