@@ -102,7 +102,7 @@ _REHEARSED = b'id,word,amount\n1,"left\nmore",1.5\n2,right,\n'
 def _rehearse() -> None:
     """Run a parser of our own on a file of our own: what is used for the first time costs more, and each guest would pay that.
 
-    Nothing of it is left but what the libraries keep. Nobody reads the frames, which fit into the buffer of the connection.
+    Nothing of it is left but what the libraries keep. No one reads the frames, which fit into the buffer of the connection.
     """
     from casparian_shim.readers.feed import use_route
     from casparian_shim.readers.tape import use_tape
