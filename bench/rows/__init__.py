@@ -7,9 +7,8 @@ from bench.rows.frames import FRAMES
 from bench.rows.jobs import DISPATCH, LATENCY
 from bench.rows.readers import READERS
 from bench.rows.scale import SCALE
+from bench.rows.scan import SCAN
 from bench.rows.validation import VALIDATION
 
-BENCHMARKS: dict[str, Benchmark] = {
-    each.name: each
-    for each in (DISPATCH, LATENCY, TINY_FILES, FRAMES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS)
-}
+_ALL = (DISPATCH, LATENCY, TINY_FILES, FRAMES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
+BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}

@@ -276,7 +276,7 @@ class WarmSpawner:
 
     @contextmanager
     def _wanted(self, environment: Environment) -> Iterator[WarmProcess | None]:
-        """The process to fork from, which nobody ends meanwhile: neither `tidy`, nor a job that finds it worn out."""
+        """The process to fork from, which does not end meanwhile, even if it is retired."""
         with self._lock:
             process = self._process_for(environment)
             if process is not None:
