@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -202,14 +202,14 @@ def _without_nanoseconds(table: pa.Table) -> pa.Table:
     return table
 
 
-def _observed(staged: Path, manifest: Manifest) -> Observed:
+def _observed(path_of: Callable[[str], Path], manifest: Manifest) -> Observed:
     """The staged rows, as a query would return them."""
     import pyarrow.parquet as pq
 
     rows: dict[str, list[Mapping[str, object]]] = {output: [] for output in manifest.outputs}
     for file in manifest.files:
         if file.kind == "data":
-            rows[file.output] += _without_nanoseconds(pq.read_table(staged / file.name)).to_pylist()
+            rows[file.output] += _without_nanoseconds(pq.read_table(path_of(file.name))).to_pylist()
     quarantined = {output: counted.quarantined for output, counted in manifest.outputs.items()}
     return Observed(rows, quarantined, manifest.skipped_records)
 

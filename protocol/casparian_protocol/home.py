@@ -161,8 +161,9 @@ class Home:
     def query_endpoint(self) -> str:
         return f"ipc://{self.sockets / 'query.sock'}"
 
-    def staging_of(self, job_id: str, epoch: int) -> Path:
-        return self.staging / job_id / str(epoch)
+    def staged(self, job_id: str, epoch: int, name: str) -> Path:
+        """A staged file of an attempt."""
+        return self.staging / staged_name(job_id, epoch, name)
 
     def output_version(self, output: str, version: int) -> Path:
         return self.outputs / output / f"v{version}"
@@ -172,6 +173,18 @@ class Home:
 
     def blob(self, digest: str) -> Path:
         return self.blobs / digest[:2] / digest
+
+
+def staged_name(job_id: str, epoch: int, name: str) -> str:
+    """The name of a staged file in `.staging/`. All attempts share that directory, and no two attempts a name."""
+    return f"{job_id}.{epoch}.{name}"
+
+
+def attempt_of(staged: str) -> tuple[str, int] | None:
+    """The job and epoch of the attempt that a staged file belongs to, by its name; None if it belongs to none."""
+    job_id, _, rest = staged.partition(".")
+    epoch, _, name = rest.partition(".")
+    return (job_id, int(epoch)) if job_id and name and epoch.isascii() and epoch.isdecimal() else None
 
 
 def home_from(given: str | os.PathLike[str] | None, environment: dict[str, str]) -> Home:

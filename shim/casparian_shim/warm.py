@@ -10,6 +10,7 @@ which it does not know, and a guest keeps only `DESCRIPTORS`. What it also copie
 guests of one warm process have these in common, and nothing else.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -74,7 +75,7 @@ def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]
 
 
 def warm_up(sys_paths: Sequence[str]) -> set[str]:
-    """Import what a guest imports before its parser, and the library of parsers, and use Arrow once.
+    """Import what a guest imports before its parser, and the library of parsers, and use them.
 
     Returns the names of packages and modules that a guest which starts by itself has not imported when it imports its parser. A
     module of the parser with such a name would not be found in a forked guest.
@@ -90,13 +91,16 @@ def warm_up(sys_paths: Sequence[str]) -> set[str]:
     before = set(sys.modules)
     for name in casparian_shim.__all__:
         getattr(casparian_shim, name)
-    for _ in range(10):
-        _rehearse()
+    with contextlib.suppress(OSError):  # no such file may be made here: guests are slower
+        for _ in range(_REHEARSALS):
+            _rehearse()
     gc.collect()
     gc.freeze()  # a collection in a guest would copy every page that holds an object
     return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow", "encodings"}
 
 
+#: After some of them, Python has made the quick form of its code.
+_REHEARSALS = 8
 _REHEARSED = b'id,word,amount\n1,"left\nmore",1.5\n2,right,\n'
 
 
@@ -116,6 +120,8 @@ def _rehearse() -> None:
         run_parser(job, FrameSender(theirs), lambda _job: _rehearsed)
     use_tape(None)
     use_route(None)
+    if sys.modules.get("dateutil", sys) is None:  # remembered as absent, which a parser's own directory decides
+        del sys.modules["dateutil"]
 
 
 def _rehearsed(path: str, ctx: "Context") -> Iterator[object]:
@@ -123,15 +129,15 @@ def _rehearsed(path: str, ctx: "Context") -> Iterator[object]:
 
     from casparian_shim import read_csv
 
-    slow = {"empty": "text", "quoted_empty": "null"}  # read without pyarrow's reader, which starts a thread
     yield (
         "others",
         {"number": 1, "text": "a", "share": 0.5, "is": True, "raw": b"", "none": None, "day": date(2000, 1, 1)},
     )
     yield "others", [{"number": 2}]
-    for row in read_csv(path, **slow):
+    # With these options it is read without pyarrow's reader, which starts a thread.
+    for row in read_csv(path, empty="text", quoted_empty="null"):
         yield "rows", row
-    yield "rows", read_csv(path, **slow)
+    yield "rows", read_csv(path, empty="text", quoted_empty="null")
     ctx.progress(1, 1, "rows")
 
 

@@ -548,12 +548,19 @@ def job_socket() -> socket.socket:
 
 @attack
 def turns_its_socket_around(world: World) -> object:
-    job_socket().connect(("127.0.0.1", world["port"]))
+    address = struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", world["port"], bytes((127, 0, 0, 1)))
+    mine = job_socket()
+    call("connect", mine.fileno(), address, len(address))
+
+
+@attack
+def turns_its_socket_to_a_name(world: World) -> object:
+    job_socket().connect(b"\0somebody")
 
 
 @attack
 def connects_by_sending(world: World) -> object:
-    return job_socket().sendto(b"x", 0x20000000, ("127.0.0.1", world["port"]))
+    return job_socket().sendto(b"x", 0x20000000, b"\0somebody")
 
 
 @attack

@@ -135,6 +135,7 @@ _NETWORK = [
         "EPERM",
     ),
     Attack("+", "turns_its_socket_around", "connects the job's socket elsewhere", "L, S", "EPERM"),
+    Attack("+", "turns_its_socket_to_a_name", "connects the job's socket to another socket here", "L, S", "EPERM"),
     Attack("+", "connects_by_sending", "connects by sending (TCP fast open)", "S", "EPERM"),
     Attack("+", "listens_on_its_socket", "listens on the job's socket", "S", "EPERM"),
     Attack("+", "sets_an_option_of_its_socket", "sets options of the job's socket", "S", "EPERM"),

@@ -67,8 +67,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     desk.way = request.param
     desk.contracts = {"attackers": {"columns": [{"name": name, "type": kind} for name, kind in OUTCOMES.items()]}}
     others = desk.home.scratch / "fedcba9876543210-1"
-    staging = desk.home.staging / "fedcba9876543210" / "1"
-    for folder in (others, staging, tmp_path / ".ssh"):
+    for folder in (others, tmp_path / ".ssh"):
         folder.mkdir(parents=True, mode=0o700)
     files = {
         "key": tmp_path / ".ssh" / "id_ed25519",
@@ -77,7 +76,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
         "log": desk.home.log / "0.log",
         "neighbour": tmp_path / "neighbour.txt",
         "others_scratch": others / "part",
-        "others_staging": staging / "data.rows.0.parquet",
+        "others_staging": desk.home.staged("fedcba9876543210", 1, "data.rows.0.parquet"),
     }
     for path in files.values():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     params: dict[str, object] = {
         **{key: str(each) for key, each in files.items()},
         "home": str(desk.home.root),
-        "staging": str(staging),
+        "staging": str(desk.home.staging),
         "parents_environ": f"/proc/{os.getpid()}/environ",
         "parents_memory": f"/proc/{os.getpid()}/mem",
         "shared_tmp": str(shared[0]),
@@ -152,7 +151,7 @@ def test_an_attack_comes_to_what_the_table_says_and_touches_nothing(world: World
     assert world.seen() == before
     assert world.desk.input.read_text() == "a\nb\n"
     assert {path.name for path in world.desk.home.scratch.iterdir()} == {"fedcba9876543210-1"}
-    assert not list((world.desk.home.staging / "fedcba9876543210" / "1").glob("planted"))
+    assert not list(world.desk.home.staging.glob("*planted*"))
     assert world.decoy.poll() is None
     state = Path(f"/proc/{world.decoy.pid}/status").read_text()
     assert "\nState:\tS" in state and "TracerPid:\t0\n" in state

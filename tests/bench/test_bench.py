@@ -22,6 +22,7 @@ SMALLEST = {
     "dispatch": ["--jobs", "20"],
     "latency": ["--jobs", "3"],
     "tiny-files": ["--files", "4", "--peer-files", "3"],
+    "frames": ["--batches", "1", "--times", "2"],
     "validation": ["--rows", "2000"],
     "end-to-end": ["--files", "2", "--rows", "1000"],
     "fix": ["--files", "2", "--messages", "400"],

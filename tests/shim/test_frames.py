@@ -1,6 +1,7 @@
 """Frames survive any chunking, and everything a hostile guest may send is refused by name and offset."""
 
 import json
+import os
 import socket
 import struct
 import threading
@@ -236,6 +237,42 @@ def test_large_batches_are_received_into_memory_of_the_callers_choice() -> None:
     assert asked == [200_000, 200_000]
     ours.close()
     theirs.close()
+
+
+def test_descriptors_that_come_with_the_frames_are_not_kept() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reader, before = FrameReader(ours), set(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            socket.send_fds(theirs, [encode_log(LogLevel.INFO, "take these")], [0, theirs.fileno()])
+            assert reader.next_frame(idle_seconds=5) == Log(LogLevel.INFO, "take these")
+        assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_beside_the_stream_is_served_while_a_reader_waits_and_left_when_it_ends() -> None:
+    ours, theirs = socket.socketpair()
+    reading, writing = os.pipe()
+    served: list[bytes] = []
+
+    def serve() -> bool:
+        served.append(os.read(reading, 100))
+        if served[-1] == b"go on":
+            theirs.sendall(encode_log(LogLevel.INFO, "one"))
+            os.close(writing)
+        elif not served[-1]:
+            theirs.sendall(encode_log(LogLevel.INFO, "two"))
+        return bool(served[-1])
+
+    with ours, theirs:
+        reader = FrameReader(ours, beside={reading: serve})
+        os.write(writing, b"go on")
+        assert [reader.next_frame(idle_seconds=5) for _ in range(2)] == [
+            Log(LogLevel.INFO, text) for text in ("one", "two")
+        ]
+        os.close(reading)
+        assert served == [b"go on", b""]
+        with pytest.raises(TimeoutError):
+            reader.next_frame(idle_seconds=0.01)
 
 
 def test_a_frame_that_stalls_is_a_breach_and_an_idle_guest_is_not() -> None:

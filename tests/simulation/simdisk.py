@@ -15,11 +15,8 @@ class SimDisk:
     def open_directory(self, path: Path) -> int:
         return self.fs.open_directory(path)
 
-    def open_below(self, directory: int, name: str) -> int:
-        return self.fs.open_at(directory, name)
-
-    def make_below(self, directory: int, name: str) -> None:
-        self.fs.make_at(directory, name)
+    def names(self, path: Path) -> list[str]:
+        return self.fs.names(path)
 
     def create(self, directory: int, name: str) -> int:
         return self.fs.create_at(directory, name)
@@ -35,9 +32,3 @@ class SimDisk:
 
     def close(self, descriptor: int) -> None:
         self.fs.close(descriptor)
-
-    def remove_tree(self, path: Path) -> None:
-        self.fs.remove_tree(path)
-
-    def remove_directory(self, path: Path) -> None:
-        self.fs.remove_directory(path)

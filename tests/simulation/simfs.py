@@ -515,18 +515,6 @@ class SimFs:
 
     # --- what a worker's staging asks for (`casparian_worker.staging.Disk`), by open directories
 
-    def open_at(self, directory: int, name: str) -> int:
-        self._try("open", name)
-        node = self._opened_directory(directory).entries.get(name)
-        if node is None:
-            raise FileNotFoundError(errno.ENOENT, "no such directory", name)
-        if not isinstance(node, Directory):
-            raise NotADirectoryError(errno.ENOTDIR, "not a directory", name)
-        return self._descriptor(node)
-
-    def make_at(self, directory: int, name: str) -> None:
-        self._new_at(directory, name, Directory())
-
     def create_at(self, directory: int, name: str) -> int:
         file = File()
         self._new_at(directory, name, file)

@@ -26,9 +26,9 @@ NAME = "data.orders.0.parquet"
 def staged(fs: SimFs) -> Promotion:
     """A synced attempt on a quiet disk."""
     content = b"rows"
-    for directory in (HOME.outputs, HOME.quarantine, HOME.staging_of(JOB, EPOCH)):
+    for directory in (HOME.outputs, HOME.quarantine, HOME.staging):
         fs.make_directory(directory)
-    write_all(fs, fs.create(HOME.staging_of(JOB, EPOCH) / NAME), content, 0)
+    write_all(fs, fs.create(HOME.staged(JOB, EPOCH, NAME)), content, 0)
     fs.sync_everything()
     digest = blake3(content).hexdigest()
     file = StagedFile(name=NAME, kind="data", output="orders", rows=1, bytes=len(content), digest=digest)
@@ -80,5 +80,5 @@ def test_a_disk_that_does_not_let_us_look_blames_no_worker() -> None:
     with pytest.raises(OSError, match="Input/output"):
         problem_of_files(fs, HOME, JOB, EPOCH, manifest)
     assert problem_of_files(fs, HOME, JOB, EPOCH, manifest) == ""
-    fs.unlink(HOME.staging_of(JOB, EPOCH) / NAME)
+    fs.unlink(HOME.staged(JOB, EPOCH, NAME))
     assert NAME in problem_of_files(fs, HOME, JOB, EPOCH, manifest)

@@ -329,7 +329,7 @@ class SimWorker:
             self._remove_if_staged(attempt)
         else:
             home = self.world.home
-            remove_attempt(home.staging, home.staging_of(*key), self.world.staging_disk)
+            remove_attempt(home.staging, *key, self.world.staging_disk)
 
 
 def _accounting(contract: str, files: Sequence[StagedFile], output: str, has_much_to_say: bool) -> OutputAccounting:

@@ -116,7 +116,7 @@ class Desk:
         return outcome
 
     def staged(self, name: str) -> Path:
-        return self.home.staging_of(JOB_ID, EPOCH) / name
+        return self.home.staged(JOB_ID, EPOCH, name)
 
     def table(self, name: str) -> pa.Table:
         return pq.ParquetFile(self.staged(name)).read()

@@ -57,13 +57,13 @@ def test_a_job_is_fetched_run_offered_until_answered_and_forgotten(sentinel: Sma
         manifest = offer.jobs[0].manifest
         assert manifest is not None
         assert (manifest.valid_rows, [file.name for file in manifest.files]) == (1, ["data.rows.0.parquet"])
-        assert (sentinel.home.staging_of(job.job.job_id, 5) / "data.rows.0.parquet").stat().st_size > 0
+        assert sentinel.home.staged(job.job.job_id, 5, "data.rows.0.parquet").stat().st_size > 0
         assert sentinel.hear(Finish).jobs[0].epoch == 5  # not answered, said again
         sentinel.send(Committed(jobs=[held(job)]))
         sentinel.send(Drain())
         sentinel.hear(Bye)
         assert worker.process.wait(10) == 0
-        assert (sentinel.home.staging_of(job.job.job_id, 5) / "data.rows.0.parquet").exists()
+        assert sentinel.home.staged(job.job.job_id, 5, "data.rows.0.parquet").exists()
         reports = [said.sinks for said in sentinel.heard if isinstance(said, Sinks)]
         assert 1 <= len(reports) <= 2  # what changed, not with every heartbeat
         (written,) = reports[-1]
@@ -160,7 +160,7 @@ def test_a_fenced_finish_is_deleted(sentinel: SmallSentinel, tmp_path: Path) -> 
         sentinel.send(Drain())
         sentinel.hear(Bye)
         assert worker.process.wait(10) == 0
-        assert not sentinel.home.staging_of(job.job.job_id, 5).exists()
+        assert not list(sentinel.home.staging.iterdir())
 
 
 def test_a_new_sentinel_is_told_what_is_held_and_offered_it_again(sentinel: SmallSentinel, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from casparian_worker.execute import CancelToken, Failed, StopCause, Stopped
 from casparian_worker.guest import probe
 from casparian_worker.kinds.parse import execute
-from tests.worker.attempts import BARE, EPOCH, JOB_ID, LEASED_AT, ROWS, WAYS, Desk
+from tests.worker.attempts import BARE, JOB_ID, LEASED_AT, ROWS, WAYS, Desk
 
 ANY = {"columns": [{"name": "a", "type": "string"}]}
 
@@ -65,7 +65,7 @@ def test_an_empty_file_and_a_silent_parser_leave_no_data_and_no_files(desk: Desk
     outcome = desk.finished("def parse(path):\n    return None\n")
     assert outcome.manifest.files == []
     assert outcome.manifest.outputs["rows"].status == "no_data"
-    assert not desk.home.staging_of(JOB_ID, EPOCH).exists()
+    assert not list(desk.home.staging.iterdir())
 
 
 def test_prints_and_what_is_written_past_the_shim_are_in_the_log_made_harmless(desk: Desk) -> None:

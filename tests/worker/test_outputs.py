@@ -98,7 +98,7 @@ def quarantined(rows: list[tuple[bool, dict[str, Any]]], cuts: list[int]) -> tup
                 judged.take(text_batch(given_rows), OutputKind.ROWS)
         judged.finish()
         files = [file for file in writer.close() if file.kind == "quarantine"]
-        tables = [pq.ParquetFile(directory.path / file.name).read().to_pylist() for file in files]
+        tables = [pq.ParquetFile(directory.path(file.name)).read().to_pylist() for file in files]
         directory.remove()
         return [row for table in tables for row in table], [file.digest for file in files]
 

@@ -255,7 +255,7 @@ class Agent:
         if result is not None and not isinstance(result.outcome, Stopped) and result.outcome.staging is not None:
             self._disk.submit(result.outcome.staging.remove)
         else:
-            self._disk.submit(remove_attempt, self._home.staging, self._home.staging_of(*key))
+            self._disk.submit(remove_attempt, self._home.staging, *key)
 
     def _leave(self, leave: Leave) -> None:
         if leave.refused:

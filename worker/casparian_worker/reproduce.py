@@ -25,6 +25,7 @@ from casparian_protocol.values import plain_rows
 from casparian_worker.artifacts import Artifacts
 from casparian_worker.execute import CancelToken, Failed, WorkerContext
 from casparian_worker.kinds.parse import ParseTask, execute
+from casparian_worker.staging import StagingDirectory
 
 _SLICE_ROWS = 65_536
 #: Columns about quarantined rows that older versions did not write.
@@ -108,11 +109,10 @@ def reproduce(
         if isinstance(outcome, Failed):
             altered = tuple(file for file in (_untouched(home, published) for published in job.files) if file)
             return Reproduction(job.job_id, altered, f"{outcome.error.code}: {outcome.error.message}")
-        staged = apart.staging_of(job.job_id, job.epoch)
-        return Reproduction(job.job_id, tuple(_compared(job, home, outcome.manifest, staged)))
+        return Reproduction(job.job_id, tuple(_compared(job, home, outcome.manifest, outcome.staging)))
 
 
-def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) -> Iterator[ComparedFile]:
+def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: StagingDirectory) -> Iterator[ComparedFile]:
     paths = {published_path(file, job.job_id, job.work.output_versions[file.output]): file for file in manifest.files}
     fresh = {_place_of(path): (path, file) for path, file in paths.items()}
     for published in job.files:
@@ -125,7 +125,7 @@ def _compared(job: RecordedJob, home: Home, manifest: Manifest, staged: Path) ->
         elif made.digest == published.digest:
             yield ComparedFile(published.path, "identical")
         else:
-            yield _rows_compared(published.path, home.root / published.path, staged / made.name)
+            yield _rows_compared(published.path, home.root / published.path, staged.path(made.name))
     for path, file in fresh.values():
         yield ComparedFile(path, "not_published", f"the job now also creates this file, with {file.rows:,} rows")
 

@@ -161,7 +161,7 @@ class StagedParquet:
         again = StagedParquet(self._directory, self._output, self._kind, self._settings, self._meters)
         again._schema, again._is_again = self._schema, True
         with ExitStack() as opened:
-            files = [opened.enter_context((self._directory.path / sink.name).open("rb")) for sink in sinks]
+            files = [opened.enter_context(self._directory.path(sink.name).open("rb")) for sink in sinks]
             for sink in sinks:
                 self._directory.drop(sink)  # its name is free again, and the open file stays readable
             for file in files:

@@ -1,4 +1,7 @@
-"""The directory of one attempt, `.staging/<job>/<epoch>/`: accessed through descriptors, without following links.
+"""The staged files of one attempt, `.staging/<job>.<epoch>.<name>`: accessed through descriptors, without following links.
+
+All attempts share one directory: making and removing one for each costs more than a small file. The epoch in the name keeps them
+apart, since no two attempts of a job have the same, and a file is never opened that exists already.
 
 A file is hashed while it is written; a small one stays in memory until it is complete. Syncing makes files and directories
 durable; before that an attempt counts for nothing. All access goes through the port `Disk`, for which the simulation has a disk
@@ -12,14 +15,13 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 from blake3 import blake3
 
-from casparian_protocol.trees import remove_tree
+from casparian_protocol.home import attempt_of, staged_name
 from casparian_protocol.wire import Histogram
 from casparian_protocol.wire.messages import COUNT_LIMIT, OTHER_SINKS, SINKS_LIMIT, SinkCounts
 
@@ -125,11 +127,8 @@ class Disk(Protocol):
 
     def open_directory(self, path: Path) -> int: ...
 
-    def open_below(self, directory: int, name: str) -> int:
-        """Open a directory in this one."""
-
-    def make_below(self, directory: int, name: str) -> None:
-        """Create a directory in this one; it must not exist."""
+    def names(self, path: Path) -> list[str]:
+        """The names in a directory."""
 
     def create(self, directory: int, name: str) -> int:
         """Create a file in this directory; it must not exist."""
@@ -145,21 +144,13 @@ class Disk(Protocol):
 
     def close(self, descriptor: int) -> None: ...
 
-    def remove_tree(self, path: Path) -> None: ...
-
-    def remove_directory(self, path: Path) -> None:
-        """Remove an empty directory."""
-
 
 class RealDisk:
     def open_directory(self, path: Path) -> int:
         return os.open(path, _DIRECTORY)
 
-    def open_below(self, directory: int, name: str) -> int:
-        return os.open(name, _DIRECTORY, dir_fd=directory)
-
-    def make_below(self, directory: int, name: str) -> None:
-        os.mkdir(name, 0o700, dir_fd=directory)
+    def names(self, path: Path) -> list[str]:
+        return os.listdir(path)
 
     def create(self, directory: int, name: str) -> int:
         return os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
@@ -176,12 +167,6 @@ class RealDisk:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
-    def remove_tree(self, path: Path) -> None:
-        remove_tree(path)
-
-    def remove_directory(self, path: Path) -> None:
-        path.rmdir()
-
 
 _REAL_DISK = RealDisk()
 
@@ -192,9 +177,13 @@ _REAL_DISK = RealDisk()
 class StagedSink:
     """A file that is written front to back and hashed. To Arrow it looks like a Python file."""
 
-    def __init__(self, name: str, directory: int, meter: SinkMeter, disk: Disk) -> None:
+    def __init__(self, name: str, file_name: str, directory: int, meter: SinkMeter, disk: Disk) -> None:
+        """`name` is its name among the files of the attempt, and `file_name` that in the directory."""
         self._disk = disk
         self.name = name
+        self.file_name = file_name
+        #: Whether there is such a file.
+        self.is_made = False
         self.meter = meter
         self.closed = False
         self._is_discarded = False
@@ -268,52 +257,51 @@ class StagedSink:
         byte_count, self._held_bytes = self._held_bytes, 0
         with self.meter.call(byte_count):
             if self._descriptor is None:
-                self._descriptor = self._disk.create(self._directory, self.name)
+                self._descriptor = self._disk.create(self._directory, self.file_name)
+                self.is_made = True
             rest = memoryview(b"".join(pieces))
             while rest:
                 rest = rest[self._disk.append(self._descriptor, rest) :]
 
 
 class StagingDirectory:
-    """One attempt's directory, created on first use, so that an attempt without rows leaves none."""
+    """What one attempt stages. The directory is opened on first use."""
 
     def __init__(self, root: Path, job_id: str, epoch: int, disk: Disk = _REAL_DISK) -> None:
         self.disk = disk
-        self.path = root / job_id / str(epoch)
-        self._root = root
-        self._is_made = False
-        self._descriptors: list[int] = []
+        self.root = root
+        self._attempt = job_id, epoch
+        self._directory: int | None = None
         self._sinks: list[StagedSink] = []
+
+    def path(self, name: str) -> Path:
+        """The path of a staged file."""
+        return self.root / staged_name(*self._attempt, name)
 
     def create(self, name: str, meter: SinkMeter | None = None) -> StagedSink:
         """Create a file; it must not exist. `meter` counts what is written to it."""
         meter = meter or SinkMeter("", "")
-        if not self._descriptors:
+        if self._directory is None:
             try:
-                self._open()
+                self._directory = self.disk.open_directory(self.root)
             except OSError:
                 meter.refused()
                 raise
-        sink = StagedSink(name, self._descriptors[-1], meter, self.disk)
+        sink = StagedSink(name, staged_name(*self._attempt, name), self._directory, meter, self.disk)
         self._sinks.append(sink)
         return sink
 
     def drop(self, sink: StagedSink) -> None:
         """Delete one of these files, so that its name can be used again."""
+        assert self._directory is not None
         sink.release()
         self._sinks.remove(sink)
-        self.disk.remove_below(self._descriptors[-1], sink.name)
+        self.disk.remove_below(self._directory, sink.file_name)
 
     def sync_files(self) -> None:
-        """Make all files durable, and the names that lead to them, except those in the root."""
+        """Make the content of all files durable; their names are durable once the directory is synced."""
         for sink in self._sinks:
             sink.sync()
-        try:
-            for descriptor in reversed(self._descriptors[1:]):
-                self.disk.sync(descriptor)
-        except OSError:
-            self.count_refusal()
-            raise
 
     def count_refusal(self) -> None:
         """Count a failed sync that all files here depend on."""
@@ -324,51 +312,44 @@ class StagingDirectory:
         """Close descriptors; staged files stay."""
         for sink in self._sinks:
             sink.release()
-        for descriptor in self._descriptors:
-            self.disk.close(descriptor)
-        self._descriptors.clear()
+        if self._directory is not None:
+            self.disk.close(self._directory)
+            self._directory = None
 
     def remove(self) -> None:
-        """Delete the attempt's directory, and the job's if this was its last; nothing that existed before is deleted."""
+        """Delete the attempt's files; nothing that existed before is deleted."""
         self.close()
-        if self._is_made:
-            remove_attempt(self._root, self.path, self.disk)
+        made = [sink.file_name for sink in self._sinks if sink.is_made]
+        self._sinks.clear()
+        if made:
+            _remove_files(self.root, made, self.disk)
 
     @property
     def has_files(self) -> bool:
         return bool(self._sinks)
 
-    def _open(self) -> None:
-        """Create the directory. The job's directory may vanish at this moment, when another attempt of the job is removed."""
-        while not self._descriptors:
-            self._descriptors.append(self.disk.open_directory(self._root))
-            try:
-                self._descend()
-            except FileNotFoundError:
-                self.close()
 
-    def _descend(self) -> None:
-        for name in (self.path.parent.name, self.path.name):
-            parent = self._descriptors[-1]
-            try:
-                self.disk.make_below(parent, name)
-            except FileExistsError:
-                if name == self.path.name:  # no other attempt has this epoch
-                    raise
-            else:
-                self._is_made |= name == self.path.name
-            self._descriptors.append(self.disk.open_below(parent, name))
-
-
-def remove_attempt(root: Path, path: Path, disk: Disk = _REAL_DISK) -> None:
+def remove_attempt(root: Path, job_id: str, epoch: int, disk: Disk = _REAL_DISK) -> None:
     """Delete what an attempt staged; does nothing if it is already gone."""
-    if path.parent.parent != root:
-        raise ValueError(f"{path} is not the directory of an attempt")
-    for remove in (partial(disk.remove_tree, path), partial(disk.remove_directory, path.parent)):
-        try:
-            remove()
-        except OSError:  # already gone, or other attempts use it; the sentinel sweeps the rest
-            continue
+    try:
+        names = disk.names(root)
+    except OSError:  # the sentinel sweeps
+        return
+    _remove_files(root, [name for name in names if attempt_of(name) == (job_id, epoch)], disk)
+
+
+def _remove_files(root: Path, names: Sequence[str], disk: Disk) -> None:
+    """Delete files in the staging directory; what cannot be deleted, the sentinel sweeps."""
+    try:
+        directory = disk.open_directory(root)
+    except OSError:
+        return
+    try:
+        for name in names:
+            with suppress(OSError):  # already gone
+                disk.remove_below(directory, name)
+    finally:
+        disk.close(directory)
 
 
 def sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | None]:
@@ -403,7 +384,7 @@ def _sync_together(directories: Sequence[StagingDirectory]) -> list[OSError | No
 
 
 def _sync_root(of: StagingDirectory) -> None:
-    descriptor = of.disk.open_directory(of.path.parent.parent)
+    descriptor = of.disk.open_directory(of.root)
     try:
         of.disk.sync(descriptor)
     finally:

@@ -38,7 +38,7 @@ class _Model(BaseModel):
 
 
 class StagedFile(_Model):
-    """One file under `.staging/<job>/<epoch>/`."""
+    """One staged file, `.staging/<job>.<epoch>.<name>`."""
 
     name: Annotated[str, Field(max_length=128, pattern=rf"^{_STAGED}$")]  # pydantic searches
     kind: Literal["data", "quarantine", "changes"]

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 
 from pydantic import ValidationError
 
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, staged_name
 from casparian_protocol.jobs import CHANGES, Manifest, StagedFile
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
 from casparian_sentinel.blobs import BlobStore
-from casparian_sentinel.commit.staging import directory_below, opened_regular, pieces_of, staged_by
+from casparian_sentinel.commit.staging import directory_below, opened_regular, pieces_of
 from casparian_sentinel.core import FailReceived, FinishedItem, FinishReceived, State, current_attempt, needs_blob
 from casparian_sentinel.ports import Fs
 
@@ -42,9 +42,9 @@ def problem_of_files(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
         if not file.fits_its_name:
             return f"the file name {file.name!r} does not fit its kind and output"
     try:
-        with directory_below(fs, home.staging, *staged_by(home, job_id, epoch)) as directory:
+        with directory_below(fs, home.staging) as directory:
             for file in manifest.files:
-                if problem := _problem_of_file(fs, file, directory):
+                if problem := _problem_of_file(fs, file, directory, staged_name(job_id, epoch, file.name)):
                     return problem
     except OSError as cause:
         if cause.errno not in _NOT_AS_OFFERED:
@@ -53,9 +53,9 @@ def problem_of_files(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
     return ""
 
 
-def _problem_of_file(fs: Fs, file: StagedFile, directory: int) -> str:
+def _problem_of_file(fs: Fs, file: StagedFile, directory: int, staged: str) -> str:
     try:
-        with opened_regular(fs, directory, file.name) as descriptor:
+        with opened_regular(fs, directory, staged) as descriptor:
             size_bytes = fs.size(descriptor)
             if size_bytes != file.bytes:
                 return f"{file.name} has {size_bytes} bytes, {file.bytes} were declared"
@@ -152,10 +152,9 @@ class _Vanished(Exception):
 def _keep_changes(home: Home, blobs: BlobStore, job: FinishedJob) -> str:
     with ExitStack() as stack:
         try:
-            directory = stack.enter_context(
-                directory_below(blobs.fs, home.staging, *staged_by(home, job.job_id, job.epoch))
-            )
-            descriptor = stack.enter_context(opened_regular(blobs.fs, directory, CHANGES))
+            directory = stack.enter_context(directory_below(blobs.fs, home.staging))
+            staged = staged_name(job.job_id, job.epoch, CHANGES)
+            descriptor = stack.enter_context(opened_regular(blobs.fs, directory, staged))
         except OSError as cause:
             if cause.errno not in _NOT_AS_OFFERED:
                 raise

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, staged_name
 from casparian_protocol.jobs import PART_NAMES, Manifest, StagedFile, part_at, published_path
 from casparian_sentinel.commit.staging import (
     digest_of,
     directory_below,
     make_directories_durably,
-    remove_attempt,
+    remove_attempts,
     set_aside,
-    staged_by,
     swap_link,
 )
 from casparian_sentinel.core import Kept, Promoted
@@ -75,8 +74,9 @@ def promote_group(fs: Fs, home: Home, group: Sequence[Promotion]) -> list[Promot
         for directory in sorted(touched):
             fs.fsync_directory(directory)
         for result in results:
-            dispose = set_aside if result.damaged else remove_attempt
-            dispose(fs, home, result.job_id, result.epoch)
+            if result.damaged:
+                set_aside(fs, home, result.job_id, result.epoch)
+        remove_attempts(fs, home, {(result.job_id, result.epoch) for result in results})
     except OSError as cause:
         raise PromotionStopped(cause) from cause
     return results
@@ -115,7 +115,7 @@ def _put_in_place(
     """Whether the file with the committed content is in place."""
     with directory_below(fs, home.root, *place.parts) as target:
         if _moved_from_staging(fs, home, (promotion.job_id, promotion.epoch), file, place, target):
-            touched.add(home.staging_of(promotion.job_id, promotion.epoch))
+            touched.add(home.staging)
         elif _digest_or_none(fs, target, place.name) != file.digest:
             return False
         touched.add(place.directory)  # an earlier rename may not be durable yet
@@ -130,17 +130,18 @@ def _moved_from_staging(
     If other content has the name, it belongs to no commit, because the name is unique to this file. It is moved aside.
     """
     try:
-        with directory_below(fs, home.staging, *staged_by(home, *attempt)) as source:
-            fs.complete_rename(source, file.name, target, place.name)
-            if _digest_or_none(fs, source, file.name) != file.digest:
+        with directory_below(fs, home.staging) as source:
+            staged = staged_name(*attempt, file.name)
+            fs.complete_rename(source, staged, target, place.name)
+            if _digest_or_none(fs, source, staged) != file.digest:
                 return False
             try:
-                fs.rename_new(source, file.name, target, place.name)
+                fs.rename_new(source, staged, target, place.name)
             except FileExistsError:
                 if _digest_or_none(fs, target, place.name) == file.digest:
                     return False
                 move_aside(fs, home, ["/".join((*place.parts, place.name))])
-                fs.rename_new(source, file.name, target, place.name)
+                fs.rename_new(source, staged, target, place.name)
             return True
     except FileNotFoundError:
         return False
@@ -184,7 +185,10 @@ def keep_uncommitted(fs: Fs, home: Home, job_id: str, epoch: int, manifest: Mani
                 if _digest_or_none(fs, target, file.name) != file.digest:
                     missing.append("/".join((*parts, file.name)))
         fs.fsync_directory(directory)
-        (set_aside if missing else remove_attempt)(fs, home, job_id, epoch)
+        if missing:
+            set_aside(fs, home, job_id, epoch)
+        else:
+            remove_attempts(fs, home, [(job_id, epoch)])
     except OSError as cause:
         raise PromotionStopped(cause) from cause
     return Kept(job_id, epoch, tuple(missing))

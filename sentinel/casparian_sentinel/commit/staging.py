@@ -1,7 +1,8 @@
 """Staged files, and the file operations of a commit: none follows a link, and none replaces a file.
 
-A staged attempt is in `.staging/<job>/<epoch>/`. This module opens it, removes it, keeps it as evidence, and sweeps it when
-neither a lease nor a commit refers to it; the caller says which attempts are alive.
+The files of all attempts are in `.staging/`, each named by its job, epoch and own name, so that no attempt can touch those of
+another. This module removes them, keeps them as evidence, and sweeps them when neither a lease nor a commit refers to their
+attempt; the caller says which attempts are alive.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.home import Home
+from casparian_protocol.home import Home, attempt_of
 from casparian_sentinel.ports import Fs, keep_aside
 
 READ_BYTES = 1 << 20
@@ -38,12 +39,6 @@ class _Opened:
 def directory_below(fs: Fs, root: Path, *parts: str) -> _Opened:
     """For a `with` block: a descriptor of the directory `root/parts…`; no part may be a symbolic link."""
     return _Opened(fs, fs.open_directory(root, *parts))
-
-
-def staged_by(home: Home, job_id: str, epoch: int) -> tuple[str, str]:
-    """The directory of an attempt's files, relative to `.staging`; each attempt has one, so that outputs do not mix."""
-    path = home.staging_of(job_id, epoch)
-    return path.parent.name, path.name
 
 
 def opened_regular(fs: Fs, directory: int, name: str) -> _Opened:
@@ -130,50 +125,64 @@ def check_one_file_system(fs: Fs, home: Home) -> None:
             raise StagingElsewhere(home, tree)
 
 
-def remove_attempt(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
-    """Remove an attempt's directory with its content, and the job's directory if this was the last attempt."""
-    _remove(fs, home.staging_of(job_id, epoch))
-    _remove_if_empty(fs, home.staging / job_id)
-
-
 def remove_attempts(fs: Fs, home: Home, attempts: Collection[tuple[str, int]]) -> None:
-    """Remove the directories of attempts, most of which have none: listing the names once is cheaper than looking for each."""
-    present = set(fs.names(home.staging))
-    for job_id, epoch in attempts:
-        if staged_by(home, job_id, epoch)[0] in present:
-            remove_attempt(fs, home, job_id, epoch)
+    """Remove everything that these attempts have staged. Most of them staged nothing: one listing tells for all."""
+    for name in _staged_by(fs, home, attempts):
+        _remove(fs, home.staging / name)
 
 
 def set_aside(fs: Fs, home: Home, job_id: str, epoch: int) -> None:
     """Keep an attempt's staged files as evidence in `quarantine/_damaged/`, durably and where no sweep removes them."""
-    staged = home.staging_of(job_id, epoch)
-    if not fs.is_directory(staged):
+    names = _staged_by(fs, home, [(job_id, epoch)])
+    if not names:
         return
-    aside = make_directories_durably(fs, home.root, (home.quarantine.name, DAMAGED), set())
-    fs.rename(staged, unused_name(fs, aside, f"{job_id}-{epoch}"))
+    parts = (home.quarantine.name, DAMAGED, f"{job_id}-{epoch}")
+    aside = make_directories_durably(fs, home.root, parts, set())
+    for name in names:
+        fs.rename(home.staging / name, unused_name(fs, aside, _own_name(name)))
     fs.fsync_directory(aside)
-    fs.fsync_directory(staged.parent)
-    _remove_if_empty(fs, home.staging / job_id)
+    fs.fsync_directory(home.staging)
 
 
 def set_unknown_aside(fs: Fs, home: Home, last_seq: int) -> list[str]:
-    """Move attempts whose leases are not in this log (it ends at `last_seq`) to `quarantine/_orphans/`; returns their names.
+    """Move files of attempts whose leases are not in this log (it ends at `last_seq`) to `quarantine/_orphans/`; returns the
+    attempts.
 
-    An epoch is the sequence number of its lease, so directories with higher epochs come from a longer log than this one. The same
+    An epoch is the sequence number of its lease, so files with higher epochs come from a longer log than this one. The same
     epochs will be given again, to attempts that must not find these files.
     """
-    moved: list[str] = []
-    for job in fs.names(home.staging):
-        if not fs.is_directory(home.staging / job):
+    moved: dict[str, None] = {}
+    for name in fs.names(home.staging):
+        attempt = attempt_of(name)
+        if attempt is None or attempt[1] <= last_seq:
             continue
-        for name in fs.names(home.staging / job):
-            if name.isascii() and name.isdecimal() and int(name) > last_seq:
-                aside = home.orphans / home.staging.name
-                fs.make_directory(aside)
-                fs.rename(home.staging / job / name, unused_name(fs, aside, f"{job}-{name}"))
-                moved.append(f"{job}/{name}")
-        _remove_if_empty(fs, home.staging / job)
-    return moved
+        job_id, epoch = attempt
+        aside = home.orphans / home.staging.name / f"{job_id}-{epoch}"
+        fs.make_directory(aside)
+        fs.rename(home.staging / name, unused_name(fs, aside, _own_name(name)))
+        moved[f"{job_id}/{epoch}"] = None
+    return list(moved)
+
+
+def take_over(fs: Fs, home: Home) -> None:
+    """Rename what a version staged that had a directory for each attempt, `.staging/<job>/<epoch>/`: commits may refer to it."""
+    for job_id in fs.names(home.staging):
+        if not fs.is_directory(home.staging / job_id):
+            continue
+        for epoch in fs.names(home.staging / job_id):
+            folder = home.staging / job_id / epoch
+            if epoch.isascii() and epoch.isdecimal() and fs.is_directory(folder):
+                for name in fs.names(folder):
+                    fs.rename(folder / name, home.staged(job_id, int(epoch), name))
+
+
+def _staged_by(fs: Fs, home: Home, attempts: Collection[tuple[str, int]]) -> list[str]:
+    return [name for name in fs.names(home.staging) if attempt_of(name) in attempts]
+
+
+def _own_name(staged: str) -> str:
+    """The name of a staged file among those of its attempt."""
+    return staged.split(".", 2)[2]
 
 
 def unused_name(fs: Fs, folder: Path, stem: str) -> Path:
@@ -185,24 +194,17 @@ def unused_name(fs: Fs, folder: Path, stem: str) -> Path:
 
 
 def sweep(fs: Fs, home: Home, alive: Collection[tuple[str, int]], upto_epoch: int) -> list[str]:
-    """Remove directories of attempts that are not `alive`; epochs after `upto_epoch` are newer than that list.
+    """Remove files of attempts that are not `alive`, and return their names. Epochs after `upto_epoch` are newer than that list.
 
     Names that belong to no attempt are removed too, because only the sentinel and its workers write here.
     """
     removed: list[str] = []
-    for job in fs.names(home.staging):
-        directory = home.staging / job
-        if not fs.is_directory(directory):
-            fs.unlink(directory)
-            removed.append(job)
+    for name in fs.names(home.staging):
+        attempt = attempt_of(name)
+        if attempt is not None and (attempt[1] > upto_epoch or attempt in alive):
             continue
-        for name in fs.names(directory):
-            is_epoch = name.isascii() and name.isdecimal()
-            if is_epoch and (int(name) > upto_epoch or (job, int(name)) in alive):
-                continue
-            _remove(fs, directory / name)
-            removed.append(f"{job}/{name}")
-        _remove_if_empty(fs, directory)
+        _remove(fs, home.staging / name)
+        removed.append(name)
     return removed
 
 
@@ -215,11 +217,3 @@ def _remove(fs: Fs, path: Path) -> None:
             fs.unlink(path)
     except FileNotFoundError:
         pass  # its worker removed it at the same moment
-
-
-def _remove_if_empty(fs: Fs, directory: Path) -> None:
-    try:
-        fs.remove_directory(directory)
-    except OSError as cause:
-        if cause.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            raise

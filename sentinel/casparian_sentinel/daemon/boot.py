@@ -25,7 +25,7 @@ from casparian_protocol.jobs import part_at
 from casparian_protocol.settings import Settings
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.promote import published_parts
-from casparian_sentinel.commit.staging import check_one_file_system, set_unknown_aside
+from casparian_sentinel.commit.staging import check_one_file_system, set_unknown_aside, take_over
 from casparian_sentinel.core import RecordStart, RecordTornTail, State
 from casparian_sentinel.daemon.snapshots import (
     Document,
@@ -93,6 +93,7 @@ def boot_home(home: Home, settings: Settings, fs: Fs, ask_tables: AskTables | No
         )
         try:
             state, folded_events = fold(fs, home.log, log, snapshot_of(document))
+            take_over(fs, home)
             moved = set_unknown_aside(fs, home, log.end.seq)
         except BaseException:
             log.close(seal=False)

@@ -26,7 +26,7 @@ from casparian_sentinel.commit.promote import (
     promote_group,
     without_manifest,
 )
-from casparian_sentinel.commit.staging import DAMAGED, remove_attempt, remove_attempts, sweep
+from casparian_sentinel.commit.staging import DAMAGED, remove_attempts, sweep
 from casparian_sentinel.core import (
     DropStaging,
     DropUnpublished,
@@ -127,7 +127,7 @@ def _perform(home: Home, blobs: BlobStore, work: Collection[FileWork]) -> list[P
                 else:
                     done.append(keep_uncommitted(fs, home, item.job_id, item.epoch, manifest))
             case DropStaging():
-                remove_attempt(fs, home, item.job_id, item.epoch)
+                remove_attempts(fs, home, [(item.job_id, item.epoch)])
             case DropUnpublished():
                 remove_attempts(fs, home, item.attempts)
             case Sweep():

@@ -10,7 +10,7 @@ and its values are sent as text.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -80,7 +80,7 @@ def plain_array(array: Any) -> Any | None:
     """`array` in its plain type, or None if there is none."""
     target = plain_type(array.type)
     if target is None or array.type == target:
-        return None if target is None else array
+        return None if target is None else _with_offsets(array)
     if isinstance(array.type, pa.BaseExtensionType):
         return plain_array(array.storage)
     if pa.types.is_dictionary(array.type):
@@ -97,6 +97,30 @@ def plain_array(array: Any) -> Any | None:
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
             pass
     return pa.array(_python_values(array), type=target)
+
+
+def _with_offsets(array: Any) -> Any:
+    """The same values; an array inside without rows has its one offset, which some libraries leave out and the worker demands."""
+    if not pa.types.is_nested(array.type) or all(map(_has_offsets, _arrays_inside(array))):
+        return array
+    return array.take(pa.array(range(len(array)), pa.int64()))
+
+
+def _arrays_inside(array: Any) -> Iterator[Any]:
+    yield array
+    if pa.types.is_list(array.type):
+        yield from _arrays_inside(array.values)
+    elif pa.types.is_struct(array.type):
+        for place in range(array.type.num_fields):
+            yield from _arrays_inside(array.field(place))
+
+
+def _has_offsets(array: Any) -> bool:
+    kind = array.type
+    if len(array) or not (pa.types.is_list(kind) or pa.types.is_string(kind) or pa.types.is_binary(kind)):
+        return True
+    offsets = array.buffers()[1]
+    return array.offset > 0 or (offsets is not None and bytes(offsets[:4]) == bytes(4))
 
 
 def _python_values(array: Any) -> list[object]:

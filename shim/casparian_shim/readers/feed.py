@@ -165,7 +165,7 @@ class Feed:
     def take_back(self) -> bool:
         """Give the row that was given out last again, with the rest. Returns whether it can be: it is no repaired one.
 
-        For a caller that knows that nobody has looked at it.
+        For a caller that knows that it is untouched.
         """
         self._held = int(self._piece is not None and not self._judged)
         return bool(self._held)

@@ -40,9 +40,7 @@ def finished(**more: object) -> FinishedJob:
 
 def scanned(home: Home, content: bytes, digest: str = "") -> Manifest:
     """The manifest of a scan whose changes are these."""
-    directory = home.staging_of(JOB, EPOCH)
-    directory.mkdir(parents=True)
-    (directory / CHANGES).write_bytes(content)
+    home.staged(JOB, EPOCH, CHANGES).write_bytes(content)
     file = StagedFile(
         name=CHANGES, kind="changes", output="", rows=1, bytes=len(content), digest=digest or blake3_of(content)
     )
@@ -79,7 +77,7 @@ def test_only_files_of_a_current_lease_are_looked_at(home: Home, blobs: BlobStor
     assert offers.current_epochs(table.state, "w1", [current]) == {lease.job_id}
 
     missing = stage(home, "data.orders.0.parquet").model_copy()
-    (home.staging_of(JOB, EPOCH) / "data.orders.0.parquet").unlink()
+    home.staged(JOB, EPOCH, "data.orders.0.parquet").unlink()
     (late,) = offers.prepare_finish(home, blobs, "w1", [(finished(), missing)], frozenset()).items
     (looked_at,) = offers.prepare_finish(home, blobs, "w1", [(finished(), missing)], frozenset({JOB})).items
     assert late.problem == ""
@@ -145,7 +143,7 @@ def test_changes_that_go_away_after_their_check_are_the_workers_fault(
     home: Home, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = scanned(home, changes("new", FILE))
-    (home.staging_of(JOB, EPOCH) / CHANGES).unlink()
+    home.staged(JOB, EPOCH, CHANGES).unlink()
     monkeypatch.setattr(offers, "problem_of_files", lambda *_checked: "")
     (item,) = offers.prepare_finish(home, blobs, "w1", [(finished(), manifest)], frozenset({JOB})).items
     assert item.problem == "changes.arrow: No such file or directory"
@@ -154,7 +152,7 @@ def test_changes_that_go_away_after_their_check_are_the_workers_fault(
 def test_an_offer_that_the_disk_cannot_check_does_not_delay_the_others(home: Home) -> None:
     class BadSector(RealFs):
         def open_regular(self, directory: int, name: str) -> int:
-            if name == "data.orders.1.parquet":
+            if name.endswith(".data.orders.1.parquet"):
                 raise OSError(errno.EIO, "Input/output error")
             return super().open_regular(directory, name)
 

@@ -21,7 +21,13 @@ from casparian_sentinel.commit.promote import (
     promote_group,
     published_parts,
 )
-from casparian_sentinel.commit.staging import StagingElsewhere, check_one_file_system, set_unknown_aside, sweep
+from casparian_sentinel.commit.staging import (
+    StagingElsewhere,
+    check_one_file_system,
+    set_unknown_aside,
+    sweep,
+    take_over,
+)
 from casparian_sentinel.core import Kept, Promoted
 from casparian_sentinel.ports import RealFs
 
@@ -37,12 +43,10 @@ def home(tmp_path: Path) -> Home:
 
 
 def stage(home: Home, *names: str, job: str = JOB, epoch: int = EPOCH, content: bytes = b"") -> Manifest:
-    directory = home.staging_of(job, epoch)
-    directory.mkdir(parents=True)
     staged = []
     for name in names:
         written = content or f"{job} {name}".encode()
-        (directory / name).write_bytes(written)
+        home.staged(job, epoch, name).write_bytes(written)
         kind, output = name.split(".")[:2]
         digest = blake3(written).hexdigest()
         staged.append(
@@ -146,7 +150,7 @@ def _fail(*_arguments: object, **_more: object) -> None:
 
 def test_a_missing_file_is_damaged_and_named(home: Home) -> None:
     manifest = stage(home, "data.orders.0.parquet", "data.orders.1.parquet")
-    (home.staging_of(JOB, EPOCH) / "data.orders.1.parquet").unlink()
+    home.staged(JOB, EPOCH, "data.orders.1.parquet").unlink()
 
     [result] = promote_group(FS, home, [promotion(manifest)])
 
@@ -214,16 +218,35 @@ def test_only_parts_are_found_and_only_where_outputs_are_published(home: Home) -
 
 def test_staging_of_leases_that_the_log_never_gave_is_moved_aside(home: Home) -> None:
     for epoch in (5, 6):
-        home.staging_of(JOB, epoch).mkdir(parents=True)
-        (home.staging_of(JOB, epoch) / "data.orders.0.parquet").write_bytes(b"x")
+        for name in ("data.orders.0.parquet", "quarantine.orders.0.parquet"):
+            home.staged(JOB, epoch, name).write_bytes(b"x")
     assert set_unknown_aside(FS, home, last_seq=5) == [f"{JOB}/6"]
-    assert [path.name for path in (home.staging / JOB).iterdir()] == ["5"]
-    assert (home.orphans / ".staging" / f"{JOB}-6" / "data.orders.0.parquet").is_file()
+    assert {path.name.split(".")[1] for path in home.staging.iterdir()} == {"5"}
+    for name in ("data.orders.0.parquet", "quarantine.orders.0.parquet"):
+        assert (home.orphans / ".staging" / f"{JOB}-6" / name).is_file()
+
+
+def test_what_an_earlier_version_staged_can_be_published(home: Home) -> None:
+    """It had a directory for each attempt."""
+    manifest = stage(home, "data.orders.0.parquet", "quarantine.orders.0.parquet")
+    folder = home.staging / JOB / str(EPOCH)
+    folder.mkdir(parents=True)
+    for file in manifest.files:
+        home.staged(JOB, EPOCH, file.name).rename(folder / file.name)
+
+    for _again in range(2):
+        take_over(FS, home)
+    [result] = promote_group(FS, home, [promotion(manifest)])
+
+    assert not result.damaged
+    assert len(published(home)) == 2
+    sweep(FS, home, (), upto_epoch=EPOCH)
+    assert not list(home.staging.iterdir())
 
 
 def test_content_that_is_not_what_was_committed_is_not_published(home: Home) -> None:
     manifest = stage(home, "data.orders.0.parquet")
-    (home.staging_of(JOB, EPOCH) / "data.orders.0.parquet").write_bytes(b"x" * manifest.files[0].bytes)
+    home.staged(JOB, EPOCH, "data.orders.0.parquet").write_bytes(b"x" * manifest.files[0].bytes)
 
     [result] = promote_group(FS, home, [promotion(manifest)])
 
@@ -234,7 +257,7 @@ def test_content_that_is_not_what_was_committed_is_not_published(home: Home) -> 
 @pytest.mark.parametrize("trick", ["symlink", "hard link", "directory", "fifo", "missing", "longer"])
 def test_the_check_refuses_all_but_regular_files_with_one_link_and_the_declared_size(home: Home, trick: str) -> None:
     manifest = stage(home, "data.orders.0.parquet")
-    path = home.staging_of(JOB, EPOCH) / "data.orders.0.parquet"
+    path = home.staged(JOB, EPOCH, "data.orders.0.parquet")
     assert problem_of_files(FS, home, JOB, EPOCH, manifest) == ""
     aside = path.with_name("aside")
     if trick == "longer":
@@ -253,11 +276,9 @@ def test_the_check_refuses_all_but_regular_files_with_one_link_and_the_declared_
     assert "data.orders.0.parquet" in problem_of_files(FS, home, JOB, EPOCH, manifest)
 
 
-def test_a_staging_directory_that_is_a_link_is_refused(home: Home, tmp_path: Path) -> None:
+def test_without_a_staging_directory_nothing_is_accepted(home: Home, tmp_path: Path) -> None:
     manifest = stage(home, "data.orders.0.parquet")
-    real = home.staging_of(JOB, EPOCH)
-    real.rename(tmp_path / "elsewhere")
-    real.symlink_to(tmp_path / "elsewhere")
+    home.staging.rename(tmp_path / "elsewhere")
 
     assert "cannot be opened" in problem_of_files(FS, home, JOB, EPOCH, manifest)
 
@@ -274,7 +295,7 @@ def test_quarantine_of_a_failed_attempt_is_kept_apart(home: Home) -> None:
 def test_quarantine_that_is_not_what_its_manifest_says_is_set_aside_and_not_deleted(home: Home) -> None:
     name = "quarantine.orders.0.parquet"
     manifest = stage(home, name)
-    (home.staging_of(JOB, EPOCH) / name).write_bytes(b"something else")
+    home.staged(JOB, EPOCH, name).write_bytes(b"something else")
 
     assert keep_uncommitted(FS, home, JOB, EPOCH, manifest) == Kept(
         JOB, EPOCH, (f"quarantine/_uncommitted/{JOB}/{name}",)
@@ -291,8 +312,12 @@ def test_the_sweep_spares_what_is_alive_or_younger(home: Home) -> None:
 
     removed = sweep(FS, home, {("aaaaaaaaaaaaaaaa", 4)}, upto_epoch=10)
 
-    assert removed == ["aaaaaaaaaaaaaaaa/3", "link", "not-a-job"]
-    assert sorted(p.name for p in home.staging.iterdir()) == ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"]
+    (home.staging / "aaaaaaaaaaaaaaaa").mkdir()
+
+    assert removed == ["aaaaaaaaaaaaaaaa.3.data.orders.0.parquet", "link", "not-a-job"]
+    assert sweep(FS, home, {("aaaaaaaaaaaaaaaa", 4)}, upto_epoch=10) == ["aaaaaaaaaaaaaaaa"]
+    left = ["aaaaaaaaaaaaaaaa.4.data.orders.0.parquet", "bbbbbbbbbbbbbbbb.11.data.orders.0.parquet"]
+    assert sorted(path.name for path in home.staging.iterdir()) == left
     assert home.outputs.is_dir()
 
 

@@ -141,7 +141,7 @@ def test_a_manifest_that_lies_about_its_file_fails_the_job(home: Home, tmp_path:
         worker.connect()
         assignment = worker.take()
         manifest = worker.stage(assignment)
-        path = home.staging_of(assignment.job.job_id, assignment.epoch) / "data.orders.0.parquet"
+        path = home.staged(assignment.job.job_id, assignment.epoch, "data.orders.0.parquet")
         path.rename(path.with_name("elsewhere"))
         path.symlink_to(path.with_name("elsewhere"))
         worker.finish(assignment, manifest)
@@ -298,9 +298,7 @@ def test_nobody_answers_after_the_end(home: Home) -> None:
 
 
 def test_staging_of_dead_attempts_is_swept_at_the_start(home: Home) -> None:
-    dead = home.staging_of("00112233aabbccdd", 1)
-    dead.mkdir(parents=True)
-    (dead / "data.orders.0.parquet").write_bytes(b"left over")
+    home.staged("00112233aabbccdd", 1, "data.orders.0.parquet").write_bytes(b"left over")
     with running(home):
         until(lambda: not list(home.staging.iterdir()), "the staging is swept")
 

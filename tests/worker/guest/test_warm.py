@@ -134,6 +134,16 @@ def test_a_parser_whose_module_has_the_name_of_one_that_is_loaded_already_import
     assert desk.values(source) == [f"{os.getpid()} ours"]
 
 
+def test_a_parser_may_have_a_module_that_the_process_did_not_find(desk: WarmDesk) -> None:
+    """What is remembered as absent in a rehearsal may be in the directory of a parser."""
+    (desk.folder / "bundle" / "dateutil.py").write_text("answer = 'found'\n")
+
+    first = desk.who()
+    assert desk.values(
+        "import os, dateutil\ndef parse(path):\n    yield {'a': f'{dateutil.answer} {os.getppid()}'}\n"
+    ) == [f"found {first.parent}"]
+
+
 def test_a_guest_has_no_descriptor_but_its_own(desk: WarmDesk, tmp_path: Path) -> None:
     """While another one runs, and after others have run; and if the worker has hundreds of files open."""
     listing = (

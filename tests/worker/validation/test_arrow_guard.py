@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -156,3 +163,109 @@ def test_random_bytes_are_refused(noise: bytes) -> None:
         read_batch(noise, PLAIN.schema)
     with pytest.raises(CasparianError):
         read_schema(noise)
+
+
+#: Every layout: bits, values, offsets, nested; and an array inside without rows, which still has an offset.
+LAYOUTS = pa.record_batch(
+    {
+        "flag": pa.array([True, None, False]),
+        "amount": pa.array([Decimal("1.5"), None, Decimal("-2.0")], pa.decimal128(18, 4)),
+        "text": pa.array(["a", None, "ccc"]),
+        "none": pa.array([[], None, []], pa.list_(pa.string())),
+        "deep": pa.array([[[{"a": 1, "b": "x"}], None], [], None]),
+    }
+)
+LAYOUT_MESSAGE = LAYOUTS.serialize().to_pybytes()
+(METADATA_BYTES,) = struct.unpack_from("<i", LAYOUT_MESSAGE, 4)
+
+
+#: The places of the buffers in it: flag has a byte that says what is NULL, and a byte of bits.
+BUFFERS_AT = LAYOUT_MESSAGE.index(struct.pack("<qqqq", 0, 1, 8, 1))
+
+
+def changed(buffer: int, *, offset: int | None = None, length: int | None = None) -> bytes:
+    """The message with another place of one of its buffers."""
+    message = bytearray(LAYOUT_MESSAGE)
+    for place, value in ((BUFFERS_AT + 16 * buffer, offset), (BUFFERS_AT + 16 * buffer + 8, length)):
+        if value is not None:
+            struct.pack_into("<q", message, place, value)
+    return bytes(message)
+
+
+#: The offsets of the array without rows: flag 0 and 1, amount 2 and 3, text 4 to 6, none 7 and 8, its items 9 to 11.
+NO_ROWS = 10
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda: changed(NO_ROWS, length=0), "too short"),  # Arrow reads it all the same
+        (lambda: changed(NO_ROWS, offset=1 << 40), "outside of the body|overlap"),
+        (lambda: changed(3, length=16), "too short"),
+        (lambda: changed(3, offset=4), "overlap or are not aligned"),
+        (lambda: changed(1, offset=-8), "overlap or are not aligned"),
+        (lambda: changed(0, length=0), "which of 3 rows are NULL"),
+    ],
+)
+def test_buffers_that_are_not_where_the_schema_needs_them_are_refused(change: Callable[[], bytes], why: str) -> None:
+    schema = read_schema(LAYOUTS.schema.serialize().to_pybytes())
+    assert read_batch(LAYOUT_MESSAGE, schema).equals(LAYOUTS)
+    with pytest.raises(ArrowRefused, match=why):
+        read_batch(change(), schema)
+
+
+def test_an_offset_without_rows_is_0() -> None:
+    """Arrow does not check it, and looks for the text that begins there."""
+    schema = read_schema(LAYOUTS.schema.serialize().to_pybytes())
+    (offset,) = struct.unpack_from("<q", LAYOUT_MESSAGE, BUFFERS_AT + 16 * NO_ROWS)
+    message = bytearray(LAYOUT_MESSAGE)
+    struct.pack_into("<i", message, 8 + METADATA_BYTES + offset, 1 << 24)
+    with pytest.raises(ArrowRefused, match="an offset without rows"):
+        read_batch(bytes(message), schema)
+
+
+def test_a_scale_that_no_decimal_has_is_refused() -> None:
+    """Arrow takes it for the place in a table."""
+    with pytest.raises(ArrowRefused, match="scale"):
+        read_schema(schema_message(("amount", pa.decimal128(18, 268_435_460))))
+
+
+def test_names_that_are_not_utf_8_are_refused() -> None:
+    for schema in (pa.schema([("zone", pa.timestamp("us", "Zone"))]), pa.schema([("Zone", pa.int64())])):
+        with pytest.raises(ArrowRefused, match="UTF-8"):
+            read_schema(schema.serialize().to_pybytes().replace(b"Zone", b"Zon\xff"))
+
+
+ODD = (0, 1, 7, 255, 1 << 15, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 8)
+
+
+def attack(first: int, count: int) -> None:
+    """Read messages in which numbers were replaced, and use what is not refused."""
+    messages = LAYOUTS.schema.serialize().to_pybytes(), LAYOUT_MESSAGE, LAYOUTS.slice(0, 0).serialize().to_pybytes()
+    accepted = 0
+    for seed in range(first, first + count):
+        dice = random.Random(seed)
+        schema, *batches = map(bytearray, messages)
+        batch = dice.choice(batches)
+        for _ in range(dice.choice((1, 1, 2, 4))):
+            size = dice.choice((1, 2, 4, 8))
+            target = schema if dice.random() < 0.15 else batch
+            place = dice.randrange(0, (len(target) - size) // size) * size
+            old = int.from_bytes(target[place : place + size], "little")
+            new = dice.choice(ODD) if dice.random() < 0.7 else old + dice.choice((-8, -1, 1, 8))
+            target[place : place + size] = (new % (1 << 8 * size)).to_bytes(size, "little")
+        try:
+            read = read_batch(bytes(batch), read_schema(bytes(schema)))
+        except CasparianError:
+            continue
+        accepted += 1
+        assert read.nbytes >= 0
+        pa.concat_batches([read, read]).take(pa.array(range(read.num_rows), pa.int64())).validate(full=True)
+    assert accepted, "no message was read"
+
+
+def test_no_number_in_a_message_ends_the_process_that_reads_it() -> None:
+    code = "from tests.worker.validation.test_arrow_guard import attack; attack(0, 2_000)"
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])

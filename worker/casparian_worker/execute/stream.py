@@ -166,7 +166,10 @@ class GuestStream:
         beside: Mapping[int, Callable[[], bool]] | None = None,
         rows_wanted: int | None = None,
     ) -> None:
-        """`greet` checks what a valid hello says. `beside`: what is read while the stream is silent (`FrameReader`). `rows_wanted` stops after this many rows (dev mode); None reads to the end."""
+        """`greet` checks what a valid hello says. `beside`: what is read while the stream is silent (`FrameReader`).
+
+        `rows_wanted` stops after this many rows (dev mode); None reads to the end.
+        """
         deadline = min(FRAME_DEADLINE_SECONDS, limits.wall_seconds) if limits else FRAME_DEADLINE_SECONDS
         self.reader = FrameReader(
             sock,

@@ -167,7 +167,10 @@ class Guest:
         on_output: OnOutput,
         is_contained: bool,
     ) -> None:
-        """`pipes` are read by whoever waits for the guest, here or for its stream (`beside`). A guest that is not contained keeps the user's terminal and its own children."""
+        """`pipes` are read by whoever waits for the guest, here or for its stream (`beside`).
+
+        A guest that is not contained keeps the user's terminal and its own children.
+        """
         self.stream = stream
         #: The level that the guest has put on, as it reported and as this process checked; "none" before its hello.
         self.level: Level = "none"
@@ -423,5 +426,5 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a connection. It has no address: the guest inherits its end, and nobody else can connect."""
+    """(worker's end, guest's end) of a connection. It has no address: the guest inherits its end, and no other process can connect."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

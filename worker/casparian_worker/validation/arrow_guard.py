@@ -268,6 +268,8 @@ def _check_field(column: str, field: pa.Field) -> None:
     kind = field.type
     if isinstance(kind, pa.BaseExtensionType) or (field.metadata and _EXTENSION_KEY in field.metadata):
         raise ArrowRefused(f"column {column[:80]!r} has an extension type")
+    if pt.is_timestamp(kind):
+        _ = kind.tz  # raises for a name that is not UTF-8
     if pt.is_decimal(kind) and abs(kind.scale) > MAX_DECIMAL_DIGITS:  # Arrow looks it up in a table without asking
         raise ArrowRefused(f"column {column[:80]!r} has decimals of the scale {kind.scale}")
     if pt.is_struct(kind):
