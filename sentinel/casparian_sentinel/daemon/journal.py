@@ -50,7 +50,7 @@ LAZY_SECONDS = 2.0
 QUICK_SECONDS, SLOW_SECONDS = 0.002, 0.02
 _FIRST_GUESS_SECONDS = 0.01
 _NEWEST_SHARE = 0.2
-#: Larger batches are hashed and written in the thread, while the loop goes on.
+#: Larger batches are hashed and written in the thread, so that the loop does not wait.
 INLINE_BYTES = 1 << 20
 
 
