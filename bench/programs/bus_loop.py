@@ -1,8 +1,9 @@
 """A measured program: a bare ZeroMQ ROUTER that appends each message to a file and syncs it before it answers.
 
 It does only the physical work of row 1, without state, leases, recovery or a projection. It writes three records for each job
-(queued, leased, done), with one fdatasync for all messages that arrived together. Arguments: `{"way", "jobs", "directory"}`, for latency also `gap_seconds`;
-`role` is added for the processes that this one starts.
+(queued, leased, done), with one fdatasync for all messages that arrived together.
+
+Arguments: `{"way", "jobs", "directory"}`, and `gap_seconds` for latency; `role` is added for the processes that this one starts.
 """
 
 from __future__ import annotations

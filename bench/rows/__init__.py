@@ -11,5 +11,5 @@ from bench.rows.validation import VALIDATION
 
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
-    for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS)  # fmt: skip
+    for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS)
 }
