@@ -103,11 +103,11 @@ class EventPacker:
 
     def pack(self, event: Event, fact: Fact) -> bytes:
         """The bytes of the event whose fact this is. Raises `EventTooLarge` or `EventUnfit`."""
-        if not event.about.has_text_keys or len(fact) != 6 or not fact[0] >= 0:
-            return pack_event(fact, has_text_keys=event.about.has_text_keys)
+        if not event.about.has_text_keys or len(fact) != 6:
+            return pack_event(fact, has_text_keys=event.about.has_text_keys, pack=self._pack)
         ts, name, version, actor, data, cause = fact
-        if ts.__class__ is not int or actor.__class__ is not str or cause.__class__ not in (int, str):
-            return pack_event(fact)
+        if ts.__class__ is not int or ts < 0 or actor.__class__ is not str or cause.__class__ not in (int, str):
+            return pack_event(fact, has_text_keys=True)  # it says what is wrong
         try:  # its keys are the names of its fields, and the types of its values were checked when it was made a fact
             packed: bytes = self._pack((ts, name, version, actor, {**data, CAUSE_KEY: cause}))
         except (TypeError, ValueError, OverflowError, RecursionError) as unfit:
