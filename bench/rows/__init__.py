@@ -7,9 +7,14 @@ from bench.rows.jobs import DISPATCH, LATENCY
 from bench.rows.log import LOG
 from bench.rows.readers import READERS
 from bench.rows.scale import SCALE
+from bench.rows.scan import SCAN
 from bench.rows.validation import VALIDATION
 
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
+<<<<<<< HEAD
     for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS)
+=======
+    for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
+>>>>>>> main
 }
