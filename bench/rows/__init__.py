@@ -12,9 +12,5 @@ from bench.rows.validation import VALIDATION
 
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
-<<<<<<< HEAD
-    for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS)
-=======
-    for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
->>>>>>> main
+    for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
 }
