@@ -24,7 +24,7 @@ ASSIGN_BYTES = 48 * 1024
 #: How long a job leased ahead may wait behind another job while a worker is idle.
 AHEAD_SECONDS = 2.0
 #: The size of an assignment without its work and its key: field names, ids and numbers.
-_FIXED_BYTES = 350
+FIXED_BYTES = 350
 
 
 def dispatch(decision: DecisionBuilder, command: Dispatch) -> None:
@@ -194,7 +194,7 @@ def _assign(
             _fail_unfit(decision, job, epoch, unfit)
             continue
         kind = kind_of(job.work)
-        job_bytes = _FIXED_BYTES + len(job.key)
+        job_bytes = FIXED_BYTES + 4 * len(job.key)
         if before is not None and kind.shares(job.work, before.work):
             job_bytes += kind.own_bytes(job.work)
         else:
