@@ -1,8 +1,9 @@
 """A measured program: a bare ZeroMQ ROUTER that appends each message to a file and syncs it before it answers.
 
 It does only the physical work of row 1, without state, leases, recovery or a projection. It writes three records for each job
-(queued, leased, done), with one fdatasync for all messages that arrived together. Arguments: `{"way", "jobs", "directory"}`;
-`role` is added for the processes that this one starts.
+(queued, leased, done), with one fdatasync for all messages that arrived together.
+
+Arguments: `{"way", "jobs", "directory"}`, and `gap_seconds` for latency; `role` is added for the processes that this one starts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ _PAYLOAD = b"x" * 180
 _DRAIN_MESSAGES = 2000
 _FILE_BYTES = 64 << 20
 _PATIENCE_SECONDS = 300.0
-_GAP_SECONDS = 0.002
 _WARM_JOBS = 1000
 
 Socket = zmq.Socket[bytes]
@@ -124,7 +124,7 @@ def rate(socket: Socket, committed: Stamps, _bodies: Stamps, jobs: int) -> dict[
     return {"seconds": committed.wait(jobs, _PATIENCE_SECONDS) - began}
 
 
-def latency(socket: Socket, committed: Stamps, bodies: Stamps, jobs: int) -> dict[str, Any]:
+def latency(socket: Socket, committed: Stamps, bodies: Stamps, jobs: int, gap_seconds: float) -> dict[str, Any]:
     message = msgpack.packb(["queue", _PAYLOAD])
     started, ended = [], []
     for number in range(jobs):
@@ -133,7 +133,7 @@ def latency(socket: Socket, committed: Stamps, bodies: Stamps, jobs: int) -> dic
         ended.append((committed.wait(number + 1, _PATIENCE_SECONDS) - began) * 1000)
         started.append((bodies.read()[1] - began) * 1000)
         socket.recv()
-        time.sleep(_GAP_SECONDS)
+        time.sleep(gap_seconds)
     shares = (("p50", 0.5), ("p99", 0.99))
     return {
         "body": {name: percentile(started, share) for name, share in shares},
@@ -176,8 +176,8 @@ def drive(given: dict[str, Any], directory: Path) -> None:
         socket = _dealer(given["endpoint"])
         rate(socket, committed, bodies, _WARM_JOBS)
         committed.rebase()
-        measure = {"rate": rate, "latency": latency}[given["way"]]
-        print(json.dumps(measure(socket, committed, bodies, given["jobs"])))
+        arguments = (socket, committed, bodies, given["jobs"])
+        print(json.dumps(rate(*arguments) if given["way"] == "rate" else latency(*arguments, given["gap_seconds"])))
     finally:
         for child in running:
             child.kill()

@@ -5,6 +5,7 @@ from bench.rows.console import CONSOLE
 from bench.rows.files import END_TO_END, FIX, TINY_FILES
 from bench.rows.frames import FRAMES
 from bench.rows.jobs import DISPATCH, LATENCY
+from bench.rows.log import LOG
 from bench.rows.readers import READERS
 from bench.rows.scale import SCALE
 from bench.rows.scan import SCAN
@@ -12,3 +13,7 @@ from bench.rows.validation import VALIDATION
 
 _ALL = (DISPATCH, LATENCY, TINY_FILES, FRAMES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
 BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}
+BENCHMARKS: dict[str, Benchmark] = {
+    each.name: each
+    for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
+}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+from pydantic import ValidationError
 
 from casparian_protocol.errors import CasparianError
 
@@ -61,6 +62,12 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
     if b"\xff" in raw and _TIMESTAMP.search(raw) is not None:  # no text has the byte
         _refuse_timestamps(value)
     return value
+
+
+def first_fault(invalid: ValidationError) -> str:
+    """The first fault: its field, and what is wrong."""
+    first = invalid.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
 
 
 def _refuse_timestamps(value: Any) -> None:

@@ -20,7 +20,8 @@ from bench.rows import BENCHMARKS
 
 SMALLEST = {
     "dispatch": ["--jobs", "20"],
-    "latency": ["--jobs", "3"],
+    "latency": ["--jobs", "3", "--sources", "2", "--gap", "1"],
+    "log": ["--events", "1024", "--group", "128"],
     "tiny-files": ["--files", "4", "--peer-files", "3"],
     "frames": ["--batches", "1", "--times", "2"],
     "validation": ["--rows", "2000"],

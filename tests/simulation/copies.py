@@ -59,8 +59,8 @@ def copied_state(state: State) -> State:
         if value or not isinstance(value, dict):  # what is empty is empty in a new state too
             setattr(copy, name, _copied_map(value) if isinstance(value, dict) else value)
     for name in _QUEUES:
-        for lane, entries in getattr(state, name)._lanes.items():
-            getattr(copy, name).load(lane, entries.copy())
+        for name_of_lane, lane in getattr(state, name)._lanes.items():
+            getattr(copy, name).load(name_of_lane, [*lane.line, *lane.heap])
     return copy
 
 

@@ -19,7 +19,14 @@ from functools import partial
 from casparian_protocol.settings import LivenessSettings, RetrySettings
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
-from casparian_sentinel.core.decision import DropStaging, DropUnpublished, Effect, KeepUncommitted, Promote, SendToWorker
+from casparian_sentinel.core.decision import (
+    DropStaging,
+    DropUnpublished,
+    Effect,
+    KeepUncommitted,
+    Promote,
+    SendToWorker,
+)
 from casparian_sentinel.core.folding import evolve, validate
 from casparian_sentinel.core.handlers import step
 from casparian_sentinel.core.presence import WorkerPresence, after_boot

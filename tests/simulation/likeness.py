@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
-from casparian_sentinel.core.decision import DropStaging, DropUnpublished, Effect, KeepUncommitted, Promote, SendToWorker
+from casparian_sentinel.core.decision import (
+    DropStaging,
+    DropUnpublished,
+    Effect,
+    KeepUncommitted,
+    Promote,
+    SendToWorker,
+)
 from casparian_sentinel.core.state import State
 from casparian_sentinel.log.format import LogRecord
 

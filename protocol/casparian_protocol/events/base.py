@@ -313,7 +313,7 @@ def _writer_of(hint: Any) -> Read | None:
     if issubclass(kind, BaseModel):
         return as_map
     if issubclass(kind, StrEnum):
-        return lambda value: value.value
+        return str.__str__
     return list
 
 
@@ -331,7 +331,7 @@ def as_map(model: BaseModel) -> EventData:
     data = dict(model.__dict__)
     for name, write in writers:
         value = data[name]
-        if value is not None:
+        if value or value.__class__ is tuple:  # nothing in it has to be written otherwise
             data[name] = write(value)
     return data
 

@@ -9,7 +9,7 @@ step in `STEPS` uses no other event, and is never changed after its release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgpack
@@ -71,13 +71,19 @@ def fact_of(ts: int, event: Event, actor: str, cause: Cause = 0) -> Fact:
     )
 
 
-def pack_event(fact: Fact, *, has_text_keys: bool = False) -> bytes:
+def pack_events(facts: Iterable[Fact]) -> list[bytes]:
+    """The bytes of each event. Raises `EventTooLarge` or `EventUnfit`, naming the first that cannot be stored."""
+    pack = msgpack.Packer().pack  # cheaper than a packer for each event; used in this thread alone
+    return [pack_event(fact, pack=pack) for fact in facts]
+
+
+def pack_event(fact: Fact, *, has_text_keys: bool = False, pack: Callable[[Any], Any] = msgpack.packb) -> bytes:
     """The event's bytes. Raises `EventTooLarge` or `EventUnfit`. `has_text_keys`: the field types guarantee text keys."""
     try:
         if len(fact) == 6:
             ts, name, version, actor, data, cause = fact
             fact = (ts, name, version, actor, {**data, CAUSE_KEY: cause})
-        packed: bytes = msgpack.packb(fact)
+        packed: bytes = pack(fact)
         check_shape(fact)
         if not has_text_keys and not _FLAT_TYPES.issuperset(map(type, fact[4].values())):
             # Nested maps may have keys that could be written but not read back.
@@ -97,11 +103,11 @@ class EventPacker:
 
     def pack(self, event: Event, fact: Fact) -> bytes:
         """The bytes of the event whose fact this is. Raises `EventTooLarge` or `EventUnfit`."""
-        if not event.about.has_text_keys or len(fact) != 6 or not fact[0] >= 0:
-            return pack_event(fact, has_text_keys=event.about.has_text_keys)
+        if not event.about.has_text_keys or len(fact) != 6:
+            return pack_event(fact, has_text_keys=event.about.has_text_keys, pack=self._pack)
         ts, name, version, actor, data, cause = fact
-        if ts.__class__ is not int or actor.__class__ is not str or cause.__class__ not in (int, str):
-            return pack_event(fact)
+        if ts.__class__ is not int or ts < 0 or actor.__class__ is not str or cause.__class__ not in (int, str):
+            return pack_event(fact, has_text_keys=True)  # it says what is wrong
         try:  # its keys are the names of its fields, and the types of its values were checked when it was made a fact
             packed: bytes = self._pack((ts, name, version, actor, {**data, CAUSE_KEY: cause}))
         except (TypeError, ValueError, OverflowError, RecursionError) as unfit:

@@ -12,19 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Literal, Never, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Never, TypeAlias, cast, get_type_hints
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    TypeAdapter,
-    WithJsonSchema,
-    create_model,
-)
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
 
 from casparian_protocol.bounds import (
     Count,
@@ -241,8 +231,7 @@ class Proven:
 def work_of(value: object) -> Work:
     """The work of a map, checked. Raises `ValueError`."""
     if value.__class__ is Proven:
-        assert isinstance(value, Proven) and isinstance(value.part, Work)
-        return value.part
+        return cast(Work, value.part)
     work: Work = _checked(_kind_of(value), value)
     return work
 
@@ -268,8 +257,7 @@ def _parts_of(kind: str) -> tuple[tuple[str, type[Checked]], ...]:
 def briefing_of(value: object) -> Briefing:
     """The briefing of a map, of its kind's type. Raises `ValueError`."""
     if value.__class__ is Proven:
-        assert isinstance(value, Proven) and isinstance(value.part, Briefing)
-        return value.part
+        return cast(Briefing, value.part)
     model = _kind_of(value).briefing
     if model is None:
         raise ValueError("this kind of job has no briefing")
@@ -287,144 +275,32 @@ def _kind_of(value: object) -> type[Work]:
 
 def facts_of_work(part: Work | Briefing) -> JobFacts:
     """The work, or a briefing, as a map; the maps inside are shared, not copied."""
-    return _writer_of(part.__class__)(part)
+    kind: Any = part.__class__
+    return writer_of(kind)(part)
 
 
 @cache
-def _writer_of(kind: type[Checked]) -> Callable[[Any], JobFacts]:
-    return _compiled(kind, kind.names(), f"'kind': {kind.kind!r}" if issubclass(kind, Work | Briefing) else "")
+def writer_of(kind: Any) -> Callable[[Any], JobFacts]:
+    """A function from an instance of this checked dataclass to its map."""
+    return compiled(kind, kind.names(), f"'kind': {kind.kind!r}" if issubclass(kind, Work | Briefing) else "")
 
 
-def _compiled(kind: type[Checked], names: Iterable[str], first: str = "") -> Callable[[Any], JobFacts]:
-    """A function compiled for this class, as dataclasses compile their `__init__`, because every queued job goes through it."""
+def compiled(kind: type[Checked], names: Iterable[str], first: str = "") -> Callable[[Any], JobFacts]:
+    """A function from an instance to a map of these fields, compiled because every queued job goes through it."""
     hints = get_type_hints(kind)
-    known: dict[str, Any] = {}
+    known: JobFacts = {}
     entries = [first] if first else []
     for name in names:
         value = f"part.{name}"
         hint = hints[name]
         if isinstance(hint, type) and issubclass(hint, Checked):
-            known[f"write_{name}"] = _writer_of(hint)
+            part: Any = hint
+            known[f"write_{name}"] = writer_of(part)
             value = f"write_{name}({value})"
         entries.append(f"{name!r}: {value}")
     exec(f"def write(part):\n    return {{{', '.join(entries)}}}", known)  # noqa: S102 -- made of our own field names
     made: Callable[[Any], JobFacts] = known["write"]
     return made
-
-
-# --- what many jobs share, written once -------------------------------------------------------------------------------
-
-
-class SharedWorks:
-    """Writes works for one message: `rows` has what works share, and each work is the number of its row and its own fields."""
-
-    def __init__(self) -> None:
-        self.rows: list[JobFacts] = []
-        self._known: list[tuple[type[Work], tuple[Any, ...], Briefing | None]] = []
-
-    def add(self, work: Work, briefing: Briefing | None) -> tuple[int, JobFacts]:
-        """The number of the row with the shared fields and the briefing, and the work's own fields."""
-        kind = work.__class__
-        shared_of, write_shared, write_own = _split(kind)
-        shared = shared_of(work)
-        for number, known in enumerate(self._known):
-            if known[0] is kind and known[1] == shared and known[2] == briefing:
-                return number, write_own(work)
-        self._known.append((kind, shared, briefing))
-        row = {"work": {"kind": work.kind, **write_shared(work)}}
-        self.rows.append(row if briefing is None else {**row, "briefing": facts_of_work(briefing)})
-        return len(self._known) - 1, write_own(work)
-
-
-class LoadedWorks:
-    """Reads what `SharedWorks` wrote. Everything is checked; the maps of a row are shared by all works that refer to it."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-        self._known: dict[int, tuple[Work, Proven | None]] = {}
-
-    def read(self, number: object, own: object) -> tuple[Proven, Proven | None]:
-        """A work and its briefing. Raises `ValueError`."""
-        if number.__class__ is not int or not 0 <= number < len(self._rows):  # type: ignore[operator]
-            raise ValueError(f"{str(number)[:20]} is not the number of a shared work")
-        if not isinstance(own, dict):
-            raise ValueError("the fields of a work are not a map")
-        first, briefing = self._known.get(number, (None, None))  # type: ignore[call-overload]
-        if first is None:
-            row = self._rows[number]  # type: ignore[call-overload]
-            if not isinstance(row, dict) or not isinstance(row.get("work"), dict):
-                raise ValueError("a shared work is not a map")
-            work = work_of({**row["work"], **own})
-            briefing = Proven(briefing_of(row["briefing"])) if row.get("briefing") is not None else None
-            self._known[number] = (work, briefing)  # type: ignore[index]
-            return Proven(work), briefing
-        return Proven(checked_alike(first, own)), briefing
-
-
-W = TypeVar("W", bound=Work)
-
-
-def checked_alike(first: W, own: JobFacts) -> W:
-    """A work that has its shared fields from another, which was checked, and its own ones from a map. Raises `ValueError`."""
-    kind = first.__class__
-    work: W = _maker_of(kind)(first, _own_fields(kind).model_validate(own).__dict__)
-    return work
-
-
-def alike(first: W, other: W) -> W:
-    """The second work, with the shared fields of the first, which are equal: a map is then one object in many works."""
-    work: W = _maker_of(first.__class__)(first, {name: getattr(other, name) for name in first.own})
-    return work
-
-
-@cache
-def _maker_of(kind: type[Work]) -> Callable[[Work, JobFacts], Any]:
-    """A function compiled for this class. It sets the slots directly: the generated `__init__` of a frozen class is slow."""
-    known: dict[str, Any] = {"new": object.__new__, "kind": kind}
-    lines = ["def make(first, own):", "    work = new(kind)"]
-    for name in kind.names():
-        slots = next(each.__dict__ for each in kind.__mro__ if name in getattr(each, "__slots__", ()))
-        known[f"set_{name}"] = slots[name].__set__
-        lines.append(f"    set_{name}(work, {f'own[{name!r}]' if name in kind.own else f'first.{name}'})")
-    exec("\n".join([*lines, "    return work"]), known)  # noqa: S102 -- made of our own field names
-    made: Callable[[Work, JobFacts], Any] = known["make"]
-    return made
-
-
-@cache
-def _shared_names(kind: type[Work]) -> tuple[str, ...]:
-    return tuple(name for name in kind.names() if name not in kind.own)
-
-
-@cache
-def _own_fields(kind: type[Work]) -> type[BaseModel]:
-    """A model of the fields that differ from job to job, which checks them as the whole work does."""
-    hints = get_type_hints(kind, include_extras=True)
-    own: dict[str, Any] = {
-        each.name: (hints[each.name], ... if each.default is dataclasses.MISSING else each.default)
-        for each in dataclasses.fields(kind)
-        if each.name in kind.own
-    }
-    return create_model(f"Own{kind.__name__}", __config__=ConfigDict(strict=True, extra="ignore"), **own)
-
-
-@cache
-def _split(
-    kind: type[Work],
-) -> tuple[Callable[[Work], tuple[Any, ...]], Callable[[Work], JobFacts], Callable[[Work], JobFacts]]:
-    """Functions of a work: its shared fields, and maps of the shared fields and of its own."""
-    names = _shared_names(kind)
-    getter = attrgetter(*names)
-    whole = _writer_of(kind)
-
-    def shared(work: Work) -> JobFacts:
-        facts = whole(work)
-        return {name: facts[name] for name in names}
-
-    if kind.own:
-        own_names = tuple(name for name in kind.names() if name in kind.own)
-        return getter, shared, _compiled(kind, own_names)
-    return getter, shared, lambda work: {}
 
 
 #: Types for fields of messages and events; the `kind` in the value selects the class.

@@ -32,8 +32,9 @@ from casparian_protocol.bounds import (
 )
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.jobs import JobError, JobSpec, Manifest
-from casparian_protocol.jobs.kinds import AnyBriefing, LoadedWorks, SharedWorks
-from casparian_protocol.packing import MalformedMessage, pack, unpack
+from casparian_protocol.jobs.alike import packed_assign, unpacked_assign
+from casparian_protocol.jobs.kinds import AnyBriefing
+from casparian_protocol.packing import MalformedMessage, first_fault, pack, unpack
 from casparian_protocol.wire.heartbeats import BUCKET_COUNT, Progress
 
 PROTOCOL_VERSION = 3
@@ -386,61 +387,13 @@ class MessageTooLarge(CasparianError):
 
 def encode(message: Message, attachments: Sequence[bytes] = ()) -> list[bytes]:
     """The frames of one message. Raises `MessageTooLarge` if the body exceeds 64 KiB or an attachment 64 MiB."""
-    body = pack(_packed_assign(message) if isinstance(message, Assign) else message.model_dump())
+    body = pack(packed_assign(message.jobs) if isinstance(message, Assign) else message.model_dump())
     if len(body) > BODY_LIMIT_BYTES:
         raise MessageTooLarge(message.kind, len(body), BODY_LIMIT_BYTES)
     for attachment in attachments:
         if len(attachment) > ATTACHMENT_LIMIT_BYTES:
             raise MessageTooLarge(message.kind, len(attachment), ATTACHMENT_LIMIT_BYTES)
     return [message.kind.encode("ascii"), body, *attachments]
-
-
-def _packed_assign(message: Assign) -> dict[str, Any]:
-    """The body of an `assign`: its works once, and fields that have their defaults left out."""
-    works = SharedWorks()
-    jobs = []
-    for each in message.jobs:
-        job = each.job
-        like, own = works.add(job.work, each.briefing)
-        spec = {"job_id": job.job_id, "key": job.key, "queued_at": job.queued_at}
-        if job.priority:
-            spec["priority"] = job.priority
-        if job.generation:
-            spec["generation"] = job.generation
-        if job.rerun_of:
-            spec["rerun_of"] = job.rerun_of
-        given = {
-            "like": like, "own": own, "job": spec, "attempt": each.attempt, "epoch": each.epoch, "leased_at": each.leased_at
-        }  # fmt: skip
-        if each.is_alone:
-            given["is_alone"] = True
-        jobs.append(given)
-    return {"works": works.rows, "jobs": jobs}
-
-
-def _unpacked_assign(body: Any) -> Any:
-    """The body with the whole work in each job; the works are checked, and the rest is checked by the model."""
-    if not isinstance(body, dict) or not isinstance(body.get("jobs"), list) or not isinstance(body.get("works"), list):
-        raise MalformedMessage("jobs and works: expected lists")
-    works = LoadedWorks(body["works"])
-    for number, given in enumerate(body["jobs"]):
-        if not isinstance(given, dict) or not isinstance(given.get("job"), dict):
-            raise MalformedMessage(f"jobs.{number}: expected a map with a job")
-        try:
-            work, briefing = works.read(given.get("like"), given.get("own"))
-        except ValidationError as invalid:
-            raise MalformedMessage(f"jobs.{number}.own.{_first_of(invalid)}") from invalid
-        except ValueError as invalid:
-            raise MalformedMessage(f"jobs.{number}: {invalid}") from invalid
-        given["job"]["work"] = work
-        given["briefing"] = briefing
-    return body
-
-
-def _first_of(invalid: ValidationError) -> str:
-    """The first fault: its field, and what is wrong."""
-    first = invalid.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
 
 
 def decode(frames: Sequence[bytes]) -> tuple[Message, Sequence[bytes]]:
@@ -459,9 +412,9 @@ def decode(frames: Sequence[bytes]) -> tuple[Message, Sequence[bytes]]:
     try:
         body = unpack(frames[1], limit_bytes=BODY_LIMIT_BYTES)
         if model is Assign:
-            body = _unpacked_assign(body)
+            body = unpacked_assign(body)
         return model.model_validate(body), attachments
     except MalformedMessage as malformed:
         raise MalformedMessage(malformed.reason, of_kind=kind) from malformed
     except ValidationError as invalid:
-        raise MalformedMessage(_first_of(invalid), of_kind=kind) from invalid
+        raise MalformedMessage(first_fault(invalid), of_kind=kind) from invalid

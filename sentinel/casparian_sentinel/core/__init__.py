@@ -5,9 +5,9 @@ effects. The state is what the events say, so replaying the log is calling `evol
 nothing, and no module keeps state between calls: anything needed later is in `State`.
 
 Start reading at `commands` and `worker_commands` (the inputs), then `handlers` (one for each command), `decision` and `answers`
-(the outputs), `state` and `folding` (what events mean) and `presence` (what no event holds). `attempts`, `leasing`, `jobs`,
-`breaker` and `clock` decide about jobs, `workers` about workers, `files` about files, `registry` about parsers; `kinds` holds
-what differs between kinds of jobs.
+(the outputs), `state` and `folding` (what events mean) and `presence` (what no event holds). `attempts`, `commits`, `leasing`,
+`jobs`, `breaker` and `clock` decide about jobs, `workers` about workers, `files` about files, `registry` about parsers.
+`ready` is the queue of jobs, and `kinds` holds what differs between kinds of jobs.
 """
 
 from __future__ import annotations

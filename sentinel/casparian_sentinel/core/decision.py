@@ -56,7 +56,7 @@ class DropStaging:
 
 @dataclass(frozen=True, slots=True)
 class DropUnpublished:
-    """Remove the staging of attempts, (job, epoch) each, that committed and have no file to publish. Most of them staged nothing."""
+    """Remove the staging of attempts, (job, epoch) each, that committed and have no file to publish: most staged nothing."""
 
     attempts: tuple[tuple[str, int], ...]
 

@@ -58,16 +58,15 @@ from casparian_protocol.job_life import advance, target_of
 from casparian_protocol.jobs import ENDED, NEXT, OPEN, JobState
 from casparian_sentinel.core import breaker
 from casparian_sentinel.core.kinds import kind_of
+from casparian_sentinel.core.ready import Entry, ReadyQueue
 from casparian_sentinel.core.registry import fold as registry
 from casparian_sentinel.core.state import (
     ANSWERED_LIMIT,
     COMMITTED,
     FAILED,
     Commit,
-    Entry,
     Keeping,
     OpenJob,
-    ReadyQueue,
     Source,
     State,
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from casparian_protocol.events.packing import Cause
-from casparian_sentinel.core import attempts, clock, files, jobs, leasing, workers
+from casparian_sentinel.core import attempts, clock, commits, files, jobs, leasing, workers
 from casparian_sentinel.core import commands as c
 from casparian_sentinel.core import worker_commands as w
 from casparian_sentinel.core.decision import Decision, DecisionBuilder
@@ -31,13 +31,13 @@ _HANDLERS: dict[type, Callable[[DecisionBuilder, Any], None]] = {
     c.WorkerGone: workers.on_gone,
     c.Dispatch: leasing.dispatch,
     w.JobsStarted: attempts.on_started,
-    w.FinishReceived: attempts.on_finish,
+    w.FinishReceived: commits.on_finish,
     w.FailReceived: attempts.on_fail,
     w.ReleaseReceived: attempts.on_released,
     c.AbandonAttempt: attempts.abandon,
-    c.Promoted: attempts.on_promoted,
-    c.Kept: attempts.on_kept,
-    c.FilesDone: attempts.on_files_done,
+    c.Promoted: commits.on_promoted,
+    c.Kept: commits.on_kept,
+    c.FilesDone: commits.on_files_done,
     # time, and the daemon itself
     c.Tick: clock.tick,
     c.RedoFileWork: clock.redo_file_work,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from casparian_protocol.bounds import trusted
 from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
+from casparian_protocol.jobs.kinds import JobFacts
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.attempts import give_back, held, internal_error
 from casparian_sentinel.core.commands import Dispatch
@@ -22,8 +23,8 @@ ASSIGN_JOBS = 100
 ASSIGN_BYTES = 48 * 1024
 #: How long a job leased ahead may wait behind another job while a worker is idle.
 AHEAD_SECONDS = 2.0
-#: The size of an assignment without its work: field names, ids and numbers.
-_FIXED_BYTES = 600
+#: The size of an assignment without its work and its key: field names, ids and numbers.
+FIXED_BYTES = 350
 
 
 def dispatch(decision: DecisionBuilder, command: Dispatch) -> None:
@@ -182,17 +183,26 @@ def ask_after_leases(decision: DecisionBuilder, worker: ConnectedWorker) -> None
 def _assign(
     decision: DecisionBuilder, worker: ConnectedWorker, given: list[tuple[OpenJob, int]], leased_at: int
 ) -> None:
+    state = decision.state
     assignments: list[Assignment] = []
     size_bytes = 0
+    before: OpenJob | None = None
     for job, epoch in given:
         try:
-            assignment, job_bytes = _assignment(decision.state, job, job.next_attempt, epoch, leased_at)
+            assignment = _assignment(state, job, epoch, leased_at)
         except ValueError as unfit:  # queued by a version with fewer checks; it must not block the other jobs
             _fail_unfit(decision, job, epoch, unfit)
             continue
+        kind = kind_of(job.work)
+        job_bytes = FIXED_BYTES + 4 * len(job.key)
+        if before is not None and kind.shares(job.work, before.work):
+            job_bytes += kind.own_bytes(job.work)
+        else:
+            job_bytes += kind.packed_bytes(state, job.work, assignment.briefing)
         if assignments and (len(assignments) >= ASSIGN_JOBS or size_bytes + job_bytes > ASSIGN_BYTES):
             decision.send(worker.worker_id, Assign(jobs=assignments))
             assignments, size_bytes = [], 0
+        before = job
         assignments.append(assignment)
         size_bytes += job_bytes
     if assignments:
@@ -208,17 +218,14 @@ def _fail_unfit(decision: DecisionBuilder, job: OpenJob, epoch: int, unfit: Valu
         decision.do(DropStaging(job.job_id, epoch))
 
 
-def _assignment(state: State, job: OpenJob, attempt: int, epoch: int, leased_at: int) -> tuple[Assignment, int]:
-    """The assignment, and an upper bound of its packed size."""
-    kind = kind_of(job.work)
-    briefing = kind.briefing(state, job.work)
-    values = {
+def _assignment(state: State, job: OpenJob, epoch: int, leased_at: int) -> Assignment:
+    """The job as its worker gets it. Raises `ValueError` for a job that does not fit the message."""
+    values: JobFacts = {
         "job": job.spec(),
-        "attempt": attempt,
+        "attempt": job.next_attempt,
         "epoch": epoch,
         "leased_at": leased_at,
-        "briefing": briefing,
-        "is_alone": job.memory_failures > 0,
+        "briefing": kind_of(job.work).briefing(state, job.work),
+        "is_alone": job.runs_alone,
     }
-    assignment = trusted(Assignment, values) if job.is_checked else Assignment(**values)
-    return assignment, _FIXED_BYTES + kind.packed_bytes(state, job.work, briefing)
+    return trusted(Assignment, values) if job.is_checked else Assignment(**values)

@@ -46,11 +46,11 @@ EVENTS_PER_BATCH = 1000
 _FULL_RETRY_SECONDS = 0.5
 #: A lazy event waits this long for other events to share its batch, then gets a batch alone.
 LAZY_SECONDS = 2.0
-#: Syncs that take less than this on average are awaited in the loop. A single one that takes longer than `SLOW_SECONDS` ends that.
+#: Syncs that take less than this on average are awaited in the loop. A single one beyond `SLOW_SECONDS` ends that.
 QUICK_SECONDS, SLOW_SECONDS = 0.002, 0.02
 _FIRST_GUESS_SECONDS = 0.01
 _NEWEST_SHARE = 0.2
-#: Larger batches are hashed and written in the thread, while the loop goes on.
+#: Larger batches are hashed and written in the thread, so that the loop does not wait.
 INLINE_BYTES = 1 << 20
 
 

@@ -28,7 +28,8 @@ import msgpack
 
 from casparian_protocol import events
 from casparian_protocol.events import VERSIONS, EventData
-from casparian_protocol.events.packing import CAUSE_KEY, Cause, Fact, check_shape, pack_event, upcast
+from casparian_protocol.events.packing import CAUSE_KEY, Cause, Fact, check_shape, upcast
+from casparian_protocol.events.packing import pack_events as pack_all
 from casparian_sentinel.log.errors import BatchTooLarge, BrokenChain, DamagedBatch, LogTooNew
 
 FORMAT_VERSION = 1
@@ -75,7 +76,7 @@ class LogRecord(NamedTuple):
 
 def pack_events(facts: Sequence[Fact]) -> bytes:
     """The body of a batch. Raises `EventTooLarge` or `EventUnfit`, naming the first event that cannot be stored."""
-    return body_of([pack_event(fact) for fact in facts])
+    return body_of(pack_all(facts))
 
 
 def body_of(packed: Sequence[bytes]) -> bytes:

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, TypeVar
 
-from casparian_protocol.events.packing import Fact, pack_event
+from casparian_protocol.events.packing import Fact, pack_events
 from casparian_sentinel.log.errors import HomeReadOnly, LogBroken, LogFull, LogInUse
 from casparian_sentinel.log.format import (
     CHAIN_ID_BYTES,
@@ -240,7 +240,7 @@ class LogWriter:
 
         Raises `EventRefused` (nothing was written), `LogFull` (nothing was written; may be repeated) or `LogBroken`.
         """
-        return self.append_packed([pack_event(fact) for fact in facts])
+        return self.append_packed(pack_events(facts))
 
     def append_packed(self, events: Sequence[bytes]) -> Appended:
         """Like `append`, for events that `pack_event` has packed."""

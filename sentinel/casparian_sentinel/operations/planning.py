@@ -23,7 +23,8 @@ from pydantic import JsonValue
 from casparian_protocol.bounds import Scalar
 from casparian_protocol.contract import QuarantinePolicy, cascade
 from casparian_protocol.jobs import JobSpec
-from casparian_protocol.jobs.kinds import ParseWork, Proven, ScanWork, checked_alike, work_of
+from casparian_protocol.jobs.alike import checked_alike
+from casparian_protocol.jobs.kinds import ParseWork, Proven, ScanWork, work_of
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
 from casparian_protocol.settings import QuarantineSettings
@@ -118,12 +119,14 @@ class Target:
     contracts: dict[str, str]
     #: One work for each map of parameters (by identity), whose maps all jobs with these parameters share.
     works: dict[int, ParseWork] = field(default_factory=dict)
+    #: The end of the keys of its jobs, also for each map of parameters.
+    key_tails: dict[int, bytes] = field(default_factory=dict)
 
 
 def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
     """The operation `queue`: plan the selected parsers, queue what is pending, and report what is skipped and why.
 
-    The tables are read as of the beginning: waiting until they have the jobs that this queues would take as long as their projection.
+    The tables are read as of the beginning. Otherwise planning would wait until they have the jobs that it queues.
     """
     known_seq = context.durable_seq()
     queued = already = 0
@@ -166,7 +169,7 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str, kno
     """Record contents that the parser processed before, at another path or before the file changed back; they need no job.
 
     This is done for all files of the parser before anything is queued: a content that a copy still has must not lose its rows
-    when another file commits. Returns the position that the tables must have reached for the plan: `known_seq`, or what was recorded.
+    when another file commits. Returns the position that the tables must have reached for the plan.
     """
     behind = ""
     planned_seq = known_seq
@@ -199,8 +202,8 @@ def _queue_parser(
 ) -> Part[QueueResult]:
     """Go through the files once, in order of path; a file that is refused does not keep others from being queued.
 
-    `known_seq` is all that the tables must contain. They need not contain the jobs of earlier pages, because the core knows the keys
-    of all jobs queued after a page's position.
+    `known_seq` is all that the tables must contain. They need not contain the jobs of earlier pages, because the core knows the
+    keys of all jobs queued after a page's position.
     """
     queued = already = 0
     reasons: dict[str, int] = {}
@@ -262,9 +265,7 @@ def _stays_cancelled(asked: Asked, args: QueueArgs) -> list[Skipped]:
     return [Skipped(parser=asked.parser, reason=reason, files=asked.cancelled, code="CANCELLED")]
 
 
-def _hash_missing(
-    context: Context, target: Target, args: QueueArgs, actor: str, known_seq: int
-) -> Part[list[Skipped]]:
+def _hash_missing(context: Context, target: Target, args: QueueArgs, actor: str, known_seq: int) -> Part[list[Skipped]]:
     """Wanted files that were never hashed: their directories are scanned again, which hashes them."""
     found = yield from ask(UNHASHED_ROOTS, target.topics, args.path or "", at_least_seq=known_seq)
     if not found.rows:
@@ -352,9 +353,12 @@ def parse_job(context: Context, target: Target, file: PlannedFile) -> JobSpec:
             "policies": target.policies,
         }
         work = target.works[id(params)] = cast(ParseWork, work_of({**shared, **own}))
+    tail = target.key_tails.get(id(params))
+    if tail is None:
+        tail = target.key_tails[id(params)] = _key_tail(version.artifact, version.outputs, params, 0)
     return JobSpec(
         job_id=context.new_id(),
-        key=job_key(file["content_hash"], version.artifact, version.outputs, params, 0),
+        key=_key_of(file["content_hash"], tail),
         work=Proven(work),  # type: ignore[arg-type]
         queued_at=context.now().wall_us,
     )
@@ -375,8 +379,17 @@ def job_key(
     content_hash: str, artifact: str, contracts: Mapping[str, str], params: Mapping[str, JsonValue], generation: int
 ) -> str:
     """A key that is equal for equal work."""
-    parts = [content_hash, artifact, sorted(contracts.items()), sorted(params.items()), generation]
-    return blake3(pack(parts)).hexdigest()[:32]
+    return _key_of(content_hash, _key_tail(artifact, contracts, params, generation))
+
+
+def _key_tail(artifact: str, contracts: Mapping[str, str], params: Mapping[str, JsonValue], generation: int) -> bytes:
+    parts = (artifact, sorted(contracts.items()), sorted(params.items()), generation)
+    return b"".join(map(pack, parts))
+
+
+def _key_of(content_hash: str, tail: bytes) -> str:
+    """The hash of a packed list of five parts, as keys in logs were computed."""
+    return blake3(b"\x95" + pack(content_hash) + tail).hexdigest()[:32]
 
 
 def policies_of(context: Context, parser: str, version: ParserVersion) -> Policies:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian_protocol.jobs import JobInput, ParseWork
+from casparian_protocol.jobs import JobInput, JobSpec, ParseWork
 from casparian_protocol.jobs.kinds import ParseBriefing, facts_of_work
 from casparian_protocol.packing import pack
+from casparian_protocol.wire import messages as m
 from casparian_sentinel.core.kinds import kind_of
+from casparian_sentinel.core.leasing import FIXED_BYTES
 from casparian_sentinel.core.state import State
 
 maps = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
@@ -46,3 +48,45 @@ def test_the_size_of_a_work_is_never_estimated_too_low(first: ParseWork, second:
             <= kind_of(work).packed_bytes(state, work, briefing)
             <= packed + 4 * len(work.input.path + work.tag) + 512
         )
+
+
+plain_texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=100)
+inputs = st.builds(
+    JobInput, path=plain_texts, file_id=st.just("f" * 64), content_hash=st.just("a" * 64), size=st.just(2**53 - 1)
+)
+alike_works = st.builds(
+    ParseWork,
+    parser=st.just("advice"),
+    input=inputs,
+    tag=plain_texts,
+    on_change=st.sampled_from(["replace", "append"]),
+    params=st.just({"limit": 3}),
+)
+
+
+@given(alike_works, alike_works, st.text(max_size=255))
+def test_the_size_of_one_more_job_is_never_estimated_too_low(first: ParseWork, second: ParseWork, key: str) -> None:
+    state = State()
+    before, work = (kind_of(each).folded(state, each) for each in (first, second))
+    kind = kind_of(work)
+    assert kind.shares(work, before)
+    given = [
+        m.Assignment(
+            job=JobSpec(
+                job_id="f" * 16,
+                key=key,
+                work=each,
+                priority=2**31 - 1,
+                generation=2**31 - 1,
+                rerun_of="f" * 16,
+                queued_at=253_402_300_799_000_000,
+            ),
+            attempt=2**31 - 1,
+            epoch=2**53 - 1,
+            leased_at=253_402_300_799_000_000,
+            is_alone=True,
+        )
+        for each in (before, work)
+    ]
+    alone, both = (len(m.encode(m.Assign(jobs=jobs))[1]) for jobs in (given[:1], given))
+    assert both - alone <= FIXED_BYTES + 4 * len(key) + kind.own_bytes(work)

@@ -63,7 +63,9 @@ def test_a_finish_under_the_current_epoch_commits_and_asks_for_promotion(table: 
 
 def test_a_commit_without_files_is_complete_in_the_same_decision(table: Table) -> None:
     first, second = table.running(spec(1)), table.running(spec(2))
-    assert types(table.finish(first, offer(valid=0, files=[]))) == ["JobOutputsCommitted"]  # the first commit makes its version current
+    assert types(table.finish(first, offer(valid=0, files=[]))) == [
+        "JobOutputsCommitted"
+    ]  # the first commit makes its version current
     table.do(c.Promoted(first.job_id, first.epoch))
 
     decision = table.finish(second, offer(valid=0, files=[]))

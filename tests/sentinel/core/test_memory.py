@@ -8,8 +8,9 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
 from casparian_sentinel.core.folding import evolve
+from casparian_sentinel.core.ready import ReadyQueue
 from casparian_sentinel.core.snapshot import dump, load
-from casparian_sentinel.core.state import ReadyQueue, State
+from casparian_sentinel.core.state import State
 from tests.sentinel.core.play import Table, assignments, spec, types
 
 FIRST, SECOND, THIRD, FOURTH, FIFTH = (spec(number) for number in range(1, 6))

@@ -182,9 +182,19 @@ def test_many_jobs_are_assigned_in_messages_of_bounded_size(table: Table) -> Non
     table.hello()
     messages = sent(table.want(250), m.Assign)
 
-    assert sum(len(message.jobs) for message in messages) == 250
+    assert [len(message.jobs) for message in messages] == [100, 100, 50]
     for message in messages:
-        assert len(m.Assign.model_dump_json(message)) < m.BODY_LIMIT_BYTES
+        assert len(m.encode(message)[1]) < m.BODY_LIMIT_BYTES
+
+
+def test_what_jobs_do_not_share_counts_for_each_of_them(table: Table) -> None:
+    table.queue(*(spec(n, params={"text": f"{n:04}" * 1000}) for n in range(30)))
+    table.hello()
+    messages = sent(table.want(30), m.Assign)
+
+    assert sum(len(message.jobs) for message in messages) == 30
+    for message in messages:
+        assert len(m.encode(message)[1]) < m.BODY_LIMIT_BYTES
 
 
 def test_jobs_of_a_paused_parser_stay_queued_and_hold_up_nobody(table: Table) -> None:

@@ -132,9 +132,7 @@ def test_no_more_jobs_are_queued_than_were_asked_for(player: Player) -> None:
     assert player.rows[PLAN_FILES] == []
 
 
-def test_no_page_of_a_plan_waits_for_the_jobs_of_earlier_ones(
-    player: Player, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_page_of_a_plan_waits_for_the_jobs_of_earlier_ones(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "FILES_PER_QUERY", 2)
     player.with_parser("1.0", topics=("advice",))
     began = player.table.state.seq
@@ -142,7 +140,10 @@ def test_no_page_of_a_plan_waits_for_the_jobs_of_earlier_ones(
 
     result = player.request("queue")
 
-    assert (result.queued, result.already) == (3, 1)  # the second page was read before the tables knew the first one's jobs
+    assert (result.queued, result.already) == (
+        3,
+        1,
+    )  # the second page was read before the tables knew the first one's jobs
     assert player.table.state.seq == began + 3
     assert {at_least_seq for _sql, at_least_seq in player.asked} == {began}
 

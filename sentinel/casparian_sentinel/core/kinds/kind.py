@@ -38,6 +38,14 @@ class JobKind(ABC, Generic[W]):
         """What the worker needs in addition to the work."""
         return None
 
+    def shares(self, work: W, other: Work) -> bool:
+        """Whether an assignment of both works has their common fields, and the briefing, only once."""
+        return False
+
+    def own_bytes(self, work: W) -> int:
+        """The packed size of the fields that differ from job to job, or a slightly larger number."""
+        return 0
+
     def packed_bytes(self, state: State, work: W, briefing: Briefing | None) -> int:
         """The packed size of the work and its briefing, or a slightly larger number."""
         return len(pack([facts_of_work(work), facts_of_work(briefing) if briefing is not None else None]))

@@ -6,7 +6,8 @@ from dataclasses import replace
 from operator import attrgetter, is_
 
 from casparian_protocol.jobs import Manifest
-from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work, alike, facts_of_work
+from casparian_protocol.jobs.alike import alike
+from casparian_protocol.jobs.kinds import Briefing, JobInput, ParseBriefing, ParseWork, Work, facts_of_work
 from casparian_protocol.packing import pack
 from casparian_sentinel.core.kinds.kind import JobKind
 from casparian_sentinel.core.registry.versions import refusal_of_target
@@ -68,9 +69,16 @@ class Parse(JobKind[ParseWork]):
 
     def packed_bytes(self, state: State, work: ParseWork, briefing: Briefing | None) -> int:
         """Estimate the size from maps that jobs of one plan share; they are measured at the first fold, not at every lease."""
-        file, entry = work.input, briefing.entry if isinstance(briefing, ParseBriefing) else ""
-        own = (file.path, file.file_id, file.content_hash, work.tag, entry)
-        return _measured(state, work) + sum(len(text) if text.isascii() else 4 * len(text) for text in own)
+        entry = briefing.entry if isinstance(briefing, ParseBriefing) else ""
+        return _measured(state, work) + 4 * len(entry) + self.own_bytes(work)
+
+    def shares(self, work: ParseWork, other: Work) -> bool:
+        return isinstance(other, ParseWork) and all(map(is_, _SHARED(work), _SHARED(other)))
+
+    def own_bytes(self, work: ParseWork) -> int:
+        file = work.input
+        texts = f"{file.path}{file.file_id}{file.content_hash}{work.tag}"
+        return _OWN_BYTES + (len(texts) if texts.isascii() else 4 * len(texts))
 
     def problem(self, state: State, work: ParseWork, item: FinishedItem) -> str:
         return _problem_of(item.manifest, work) or refusal_of_target(state, work.contracts, work.output_versions)
