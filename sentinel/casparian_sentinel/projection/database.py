@@ -284,7 +284,8 @@ def insert(
     values = ", ".join(f"({marks})" for _row in range(count))
     named = ", ".join(f'"{name}"' for name in names)
     db.execute(
-        f"insert into {table} ({named}) values {values}", [columns[name][place] for place in range(count) for name in names]
+        f"insert into {table} ({named}) values {values}",
+        [columns[name][place] for place in range(count) for name in names],
     )
 
 
