@@ -6,6 +6,7 @@ from bench.rows.files import END_TO_END, FIX, TINY_FILES
 from bench.rows.frames import FRAMES
 from bench.rows.jobs import DISPATCH, LATENCY
 from bench.rows.log import LOG
+from bench.rows.projection import PROJECTION
 from bench.rows.readers import READERS
 from bench.rows.scale import SCALE
 from bench.rows.scan import SCAN
@@ -16,4 +17,5 @@ BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
     for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
+    for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, PROJECTION, READERS)
 }

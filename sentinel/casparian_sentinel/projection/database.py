@@ -119,6 +119,7 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
         try:
             row = db.execute("select schema_fingerprint, boot_id, is_clean from cf_position").fetchone()
             if row and row[0] == SCHEMA_FINGERPRINT and (row[1] == boot_id or row[2]):
+                _read_open_jobs(db, path)
                 db.execute("update cf_position set boot_id = ?, is_clean = false", (boot_id,))
                 return db
             reason = "the machine crashed while it was open" if row else "it is empty"
@@ -132,6 +133,14 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
         db.close()
     _log.warning("rebuilding %s from the log: %s", path.name, reason)
     return create(path, boot_id)
+
+
+def _read_open_jobs(db: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Raise if the file ends before its tables do. Looks at the open jobs only, because opening must not grow with history."""
+    sql = "select (max(block_id) + 1) * any_value(block_size) from pragma_storage_info('cf_unsettled_jobs'), pragma_database_size()"
+    wanted = db.execute(sql).fetchall()[0][0]
+    if wanted is not None and path.stat().st_size < wanted:
+        raise duckdb.IOException(f"it has only {path.stat().st_size} of at least {wanted} bytes")
 
 
 def create(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
@@ -275,7 +284,8 @@ def insert(
     values = ", ".join(f"({marks})" for _row in range(count))
     named = ", ".join(f'"{name}"' for name in names)
     db.execute(
-        f"insert into {table} ({named}) values {values}", [columns[name][place] for place in range(count) for name in names]
+        f"insert into {table} ({named}) values {values}",
+        [columns[name][place] for place in range(count) for name in names],
     )
 
 

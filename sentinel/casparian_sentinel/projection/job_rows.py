@@ -1,8 +1,8 @@
 """The rows that events of jobs produce: a job as queued, what later events change in it, and the rows added by its events.
 
 Rows are maps with the columns of `schema.sql`; times are µs UTC. The two largest events, the queued job and the manifest of a
-commit, are read as the maps that they are in the log: the sentinel checked them before it recorded them, and building their models
-again would take longer than all the rest. `jobs` decides which row an event is about and when it is written.
+commit, are read as the maps that they are in the log: the sentinel checked them before it recorded them, and building their
+models again would take longer than all the rest. `jobs` decides which row an event is about and when it is written.
 """
 
 from __future__ import annotations

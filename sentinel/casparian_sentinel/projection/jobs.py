@@ -1,8 +1,9 @@
 """Events of jobs, folded into rows of `cf_processing_queue` and of the tables that belong to it.
 
 A projection repeats decisions and never judges: `casparian_protocol.job_life` folds the state of a job, and this module derives
-the rows from it. A job is in memory only while events change it: before a run of events, the jobs that it is about are fetched from
-the tables at once, and of those that stay open a limited number is kept for the next run. So memory does not grow with the queue.
+the rows from it. A job is in memory only while events change it: before a run of events, the jobs that it is about are fetched
+from the tables at once, and of those that stay open a limited number is kept for the next run. So memory does not grow with the
+queue.
 """
 
 from __future__ import annotations

@@ -13,10 +13,8 @@ import math
 import os
 import signal
 import socket
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,12 +24,11 @@ import zmq
 
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home, follow
-from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
 from casparian_sentinel import output_views
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.log import LogCorrupt, LogReader, Position
 from casparian_sentinel.ports import RealFs
-from casparian_sentinel.projection import LoopState, Report, Watermark
+from casparian_sentinel.projection import Report, Watermark
 from casparian_sentinel.projection.answers import (
     BadQuestion,
     Pending,
@@ -44,6 +41,7 @@ from casparian_sentinel.projection.answers import (
 from casparian_sentinel.projection.database import PositionFile, boot_id, discard, is_failed_write
 from casparian_sentinel.projection.lanes import WAITING_LIMIT, WORKING_EVERY_SECONDS, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import BREAKS, StartAgain
+from casparian_sentinel.projection.pulse import Pulse, rest_seconds
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 
@@ -60,9 +58,6 @@ _WRITE_AGAIN_SECONDS = 1.0
 #: The garbage collector visits every live object, and a fold creates many objects but keeps few, so it runs rarely.
 _COLLECT_AFTER_OBJECTS = 100_000
 _CONTROL_MESSAGE_BYTES = 4096
-_BEAT_SECONDS = 1.0
-#: A long turn with at least this much CPU time is working; the thread that sends beats uses far less.
-_AT_WORK_SECONDS = 0.02
 _QUESTIONS_A_TURN = 200
 #: The most waiting questions of all askers together; each may take 128 KiB.
 _WAITING_OF_ALL = 1000
@@ -112,50 +107,6 @@ def publish_output_views(projection: Projection, home: Home) -> None:
     projection.outputs_changed = left.is_waiting
 
 
-class Pulse:
-    """Reports the state of the loop from a separate thread, to distinguish a long batch, a hang and a stopped process."""
-
-    def __init__(
-        self,
-        say: Callable[[Report], object],
-        now: Callable[[], float] = time.monotonic,
-        cpu: Callable[[], float] = time.process_time,
-    ) -> None:
-        self._send_report, self._now, self._cpu = say, now, cpu
-        self._turn_began_s = now()
-        self._was_long_s: float | None = None
-        self._worked_s, self._cpu_then = self._turn_began_s, cpu()
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._is_over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def turn(self) -> None:
-        """Note that the loop begins another turn."""
-        now = self._now()
-        if now - self._turn_began_s > LONG_TURN_SECONDS:
-            self._was_long_s = now
-        self._turn_began_s = now
-
-    def beat(self) -> LoopState:
-        now, cpu = self._now(), self._cpu()
-        is_long = now - self._turn_began_s > LONG_TURN_SECONDS
-        if not is_long or cpu - self._cpu_then >= _AT_WORK_SECONDS:
-            self._worked_s, self._cpu_then = now, cpu
-        busy_ago = 0.0 if is_long else None if self._was_long_s is None else now - self._was_long_s
-        return LoopState(busy_ago=busy_ago, idle=now - self._worked_s)
-
-    def _run(self) -> None:
-        while not self._is_over.wait(_BEAT_SECONDS):
-            self._send_report(Report(beat=self.beat()))
-
-
 class Projector:
     """The main loop: read the watermark, apply batches, answer questions, publish the catalog."""
 
@@ -182,6 +133,9 @@ class Projector:
         self._not_written = ""
         self._write_again_at_s = -math.inf
         self._is_ready = False
+        #: The watermark up to which events are being applied, and since when (monotonic); None between two applications.
+        self._applying: tuple[Position, float] | None = None
+        self._apply_at_s = -math.inf
         self._pulse = Pulse(lambda report: _send_report(control, report))
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -220,12 +174,22 @@ class Projector:
 
     def _idle_milliseconds(self) -> int:
         if self._is_behind() and not self._not_written:
-            return 0
+            wait_seconds = 0.0 if self._is_due() else self._apply_at_s - time.monotonic()
+            return min(max(0, math.ceil(wait_seconds * 1000)), 50)
         if self._lanes.is_busy:
             return 50
         if self._waiting or self._projection.outputs_changed:
             return 100
         return 50 if self._reported != self._projection.seq else 1000
+
+    def _is_due(self) -> bool:
+        """Whether events are applied now, and not a little later together with more of them."""
+        return (
+            not self._is_ready
+            or self._applying is not None
+            or time.monotonic() >= self._apply_at_s
+            or any(pending.question.at_least_seq > self._projection.seq for pending in self._waiting)
+        )
 
     def _read_watermark(self) -> bool:
         """Read the latest watermark; returns False if the sentinel is gone."""
@@ -244,10 +208,12 @@ class Projector:
 
     def _advance(self) -> None:
         """Apply durable events. On a full disk the tables stay as they are and answer, and this tries again each second."""
-        if self._watermark is None or time.monotonic() < self._write_again_at_s:
+        now = time.monotonic()
+        if self._watermark is None or now < self._write_again_at_s or (self._is_behind() and not self._is_due()):
             return
+        watermark, began_s = self._applying = self._applying or (self._watermark, now)
         try:
-            self._apply_durable(self._watermark)
+            self._apply_durable(watermark)
         except (duckdb.Error, OSError) as cause:
             if not is_failed_write(cause) or isinstance(cause, BREAKS):
                 raise
@@ -258,6 +224,8 @@ class Projector:
                 _send_report(self._control, Report(error=words))
             self._not_written = words
             return
+        if self._is_at(watermark):
+            self._applying, self._apply_at_s = None, began_s + rest_seconds(time.monotonic() - began_s)
         if self._not_written:
             self._not_written = ""
             _log.warning("the tables can be written again")
@@ -300,8 +268,12 @@ class Projector:
             )
 
     def _is_behind(self) -> bool:
+        return self._watermark is not None and not self._is_at(self._watermark)
+
+    def _is_at(self, watermark: Position) -> bool:
+        """Whether everything before this place is in the tables."""
         head = self._projection.head
-        return self._watermark is not None and (head is None or head.position < self._watermark)
+        return head is not None and head.position >= watermark
 
     def _take_questions(self, bus: zmq.Socket[bytes]) -> None:
         """Read a limited number of questions, so that a busy asker does not keep events and answers waiting."""

@@ -189,7 +189,9 @@ class Tables:
         if len(rows) <= FEW_ROWS:
             sets = ", ".join(f"{name} = {mark_of(types[name])}" for name in names)
             for row in rows:
-                self._db.execute(f"update cf_unsettled_jobs set {sets} where id = ?", [*(row[name] for name in names), row["id"]])
+                self._db.execute(
+                    f"update cf_unsettled_jobs set {sets} where id = ?", [*(row[name] for name in names), row["id"]]
+                )
             return
         sets = ", ".join(f"{name} = c.{name}" for name in names)
         with registered(self._db, "changed", as_columns(rows, types)):
@@ -249,7 +251,9 @@ class Tables:
 
 def is_settled(row: Row) -> bool:
     """Whether only a retry can change this job."""
-    return row["status"] in _SETTLED or (row.get("closed_at") is not None and row["status"] in ("FAILED", "DEAD_LETTER"))
+    return row["status"] in _SETTLED or (
+        row.get("closed_at") is not None and row["status"] in ("FAILED", "DEAD_LETTER")
+    )
 
 
 def _json_of(event: LogRecord, fact: Event) -> str:

@@ -8,7 +8,7 @@ from casparian_protocol import client
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
 from casparian_sentinel.daemon.projector import Beat
-from casparian_sentinel.projection.projector import Pulse
+from casparian_sentinel.projection.pulse import Pulse
 
 HUNG, BUSY, READY = ProjectorPhase.HUNG, ProjectorPhase.BUSY, ProjectorPhase.READY
 

@@ -183,23 +183,28 @@ _CATALOGUE = """
     coalesce(t.tags, []::varchar[]) as tags, coalesce(t.rules, []::varchar[]) as tag_rule_ids, f.tag_source, f.rule_id,
     from_json(coalesce(f.path_fields, '{}'), '"map(varchar, varchar)"') as path_fields
 """
-_TAGS_OF_FILE = """
+#: The tags of the files of `page` only: a scan asks for page after page, and lists of all tags would be made for each of them.
+_TAGS_OF_PAGE = """
 left join (select file_id, list(tag order by tagged_at, tag) as tags, list(rule_id order by tagged_at, tag) as rules
-           from scout_file_tags group by file_id) t on t.file_id = f.id
+           from scout_file_tags where file_id in (select id from page) group by file_id) t on t.file_id = f.id
 """
 _KNOWN = f"""
+with page as materialized (
+    select * from scout_files f
+    where (f.path = $root or starts_with(f.path, $root || '/'))
+        and ($is_gone is null or (f.status = 'vanished') = $is_gone) and (f.path, f.id) > ($after, $after_id)
+    order by f.path, f.id limit coalesce($limit, 1000000000)
+)
 select f.id, f.path, case when f.path = $root then f.rel_path else substr(f.path, length($root) + 2) end as rel_path,
     f.source_id, {_CATALOGUE}, f.status = 'vanished' as is_gone
-from scout_files f {_TAGS_OF_FILE}
-where (f.path = $root or starts_with(f.path, $root || '/'))
-    and ($is_gone is null or (f.status = 'vanished') = $is_gone) and (f.path, f.id) > ($after, $after_id)
-order by f.path, f.id limit coalesce($limit, 1000000000)
+from page f {_TAGS_OF_PAGE} order by f.path, f.id
 """
 _ALL = f"""
-select f.id, f.path, f.rel_path, f.source_id, {_CATALOGUE}, false as is_gone from scout_files f {_TAGS_OF_FILE}
-where f.status <> 'vanished'
-    and ($unhashed_tag is null or (f.content_hash is null and list_contains(t.tags, $unhashed_tag)))
-order by f.path
+with page as materialized (
+    select * from scout_files f where f.status <> 'vanished' and ($unhashed_tag is null or (f.content_hash is null
+        and f.id in (select file_id from scout_file_tags where tag = $unhashed_tag)))
+)
+select f.id, f.path, f.rel_path, f.source_id, {_CATALOGUE}, false as is_gone from page f {_TAGS_OF_PAGE} order by f.path
 """
 
 
