@@ -12,10 +12,7 @@ from bench.rows.scale import SCALE
 from bench.rows.scan import SCAN
 from bench.rows.validation import VALIDATION
 
-_ALL = (DISPATCH, LATENCY, TINY_FILES, FRAMES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
+_ALL = (
+    DISPATCH, LATENCY, LOG, PROJECTION, TINY_FILES, FRAMES, VALIDATION, END_TO_END, FIX, SCAN, CONSOLE, SCALE, READERS,
+)  # fmt: skip
 BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}
-BENCHMARKS: dict[str, Benchmark] = {
-    each.name: each
-    for each in (DISPATCH, LATENCY, LOG, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
-    for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, PROJECTION, READERS)
-}

@@ -239,7 +239,7 @@ def test_integers_are_stored_as_differences_and_read_as_they_were(tmp_path: Path
     writer.write(rows)
     (file,) = writer.close()
     assert sync_together([directory]) == [None]
-    path = directory.path / file.name
+    path = directory.path(file.name)
     read = pq.ParquetFile(path)
     assert read.read().select([*columns]).to_batches()[0].equals(rows)
     assert read.schema_arrow.metadata == read.schema_arrow.field("n").metadata == {b"cf.parser": b"p 1"}
@@ -266,7 +266,7 @@ def test_lineage_that_is_a_dictionary_is_stored_and_read_as_text(tmp_path: Path)
             writer.write(lineage.valid(batch, batch["n"], None))
         (file,) = writer.close()
         assert sync_together([directory]) == [None]
-        return directory.path / file.name
+        return directory.path(file.name)
 
     plain, encoded = staged("plain", has_dictionaries=False), staged("encoded", has_dictionaries=True)
     assert encoded.read_bytes() == plain.read_bytes()

@@ -38,16 +38,16 @@ def test_quarantine_that_cannot_be_kept_now_survives_the_sweep_and_is_kept_later
     assert (in_the_way / JOB / NAME).is_file()
 
 
-def test_committed_attempts_without_files_leave_no_directory(tmp_path: Path) -> None:
+def test_committed_attempts_without_files_leave_nothing_staged(tmp_path: Path) -> None:
     home = new_home(tmp_path)
     stage(home, NAME)
-    other = home.staging_of("ffffffffffffffff", 8)
-    other.mkdir(parents=True)
+    other = home.staged("ffffffffffffffff", 8, NAME)
+    other.touch()
     nowhere = [(f"{number:016x}", number) for number in range(1, 40)]
 
     assert done(home, DropUnpublished(((JOB, EPOCH), *nowhere))) == Performed([], [])
 
-    assert list(home.staging.iterdir()) == [other.parent]
+    assert list(home.staging.iterdir()) == [other]
 
 
 @pytest.mark.parametrize(
