@@ -113,19 +113,6 @@ def lists_the_workers_descriptors(world: World) -> object:
 
 
 @attack
-def lists_processes_by_their_groups(world: World) -> object:
-    found = [
-        os.path.join(folder, "cgroup.procs")
-        for folder, _, names in os.walk("/sys/fs/cgroup")
-        if "cgroup.procs" in names
-    ]
-    if not found:
-        return os.listdir("/sys/fs/cgroup")
-    with open(found[0], "rb") as file:
-        return len(file.read())
-
-
-@attack
 def reads_past_python(world: World) -> object:
     descriptor = _libc.open(b"/etc/passwd", os.O_RDONLY)
     if descriptor < 0:

@@ -44,7 +44,6 @@ _FILES = [
     Attack("2", "finds_secrets_in_its_environment", "looks for secrets in its environment", "scrub", "absent"),
     Attack("2", "reads_the_workers_environment", "reads /proc/PPID/environ", "L", "EACCES", OPEN),
     Attack("+", "lists_processes", "lists all processes in /proc", "L", "EACCES", OPEN),
-    Attack("+", "lists_processes_by_their_groups", "lists all processes in /sys/fs/cgroup", "L", "EACCES", OPEN),
     Attack("+", "lists_the_workers_descriptors", "lists /proc/PPID/fd", "L", "EACCES", OPEN),
     Attack("+", "reads_another_root", "reads through /proc/1/root", "L", "EACCES", OPEN),
     Attack("+", "follows_its_own_proc_root", "reads through /proc/self/root", "L", "EACCES", OPEN),

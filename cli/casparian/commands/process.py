@@ -221,15 +221,13 @@ def _on_interrupt(interrupts: _Interrupts) -> Iterator[None]:
 def _daemon(app: App, options: Sequence[str]) -> Iterator[subprocess.Popen[bytes] | None]:
     """None when a daemon is running; otherwise one that this command starts and stops."""
     child = _started(app, options)
-    if child is None:
-        yield None
-        return
     try:
         yield child
     finally:
-        if child.poll() is None:
-            child.terminate()
-        child.wait()
+        if child is not None:
+            if child.poll() is None:
+                child.terminate()
+            child.wait()
 
 
 def _started(app: App, options: Sequence[str]) -> subprocess.Popen[bytes] | None:

@@ -294,6 +294,11 @@ class Contract(BaseModel):
             contract = cls.model_validate(literal, context=STORED if is_stored else None)
         except ValidationError as faults:
             raise ContractInvalid(say(faults, literal), place=place) from faults
+        try:
+            contract.canonical_json().encode()
+        except UnicodeEncodeError as fault:
+            found = fault.object[fault.start : fault.end]
+            raise ContractInvalid([f"a text contains {found!a}, which is half a character"], place=place) from fault
         if not is_stored and (unbuilt := unbuilt_keys(contract.quarantine)):
             raise ContractInvalid(
                 [f"quarantine.{key}: not implemented yet, so it would have no effect; leave it out" for key in unbuilt],

@@ -22,7 +22,7 @@ _TRUNCATE_SINCE_ABI = 3
 _SYSTEM = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/mime.types",
     "/etc/apache2/mime.types", "/usr/share/zoneinfo", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero",
-    "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/sys/devices/system/cpu",
+    "/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/sys/devices/system/cpu", "/sys/fs/cgroup",
 )  # fmt: skip
 
 

@@ -52,6 +52,17 @@ def parse(path, ctx):
     yield {"a": "good", "n": os.cpu_count(), "__cf_row_id": 1}
     yield {"a": "good", "n": 2, "__cf_row_id": 2}
 """
+#: The database asks the machine for its control groups, and reserves no space.
+DUCKDB = """
+import duckdb
+def parse(path, ctx):
+    memory = duckdb.connect()
+    memory.sql(f"copy (select range as a from range(100000)) to '{ctx.scratch}/t.parquet'")
+    ((count,),) = memory.sql(f"select count(*) from '{ctx.scratch}/t.parquet'").fetchall()
+    with duckdb.connect(ctx.scratch + "/d.duckdb") as file:
+        file.sql("create table t as select range as a from range(100000)")
+    yield {"a": "good", "n": count, "__cf_row_id": 1}
+"""
 FRAMES = """
 import numpy, openpyxl, pandas, polars
 def parse(path, ctx):
@@ -82,6 +93,14 @@ def test_the_standard_library_and_pyarrow_work(tmp_path: Path, level: str) -> No
     desk.machine = LEVELS[level]
     desk.finished(STANDARD)
     assert desk.table("data.rows.0.parquet")["a"].to_pylist() == ["good"] * 2
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_duckdb_works(tmp_path: Path, level: str) -> None:
+    desk = Desk(tmp_path)
+    desk.machine = LEVELS[level]
+    desk.finished(DUCKDB)
+    assert desk.table("data.rows.0.parquet")["n"].to_pylist() == [100_000]
 
 
 @pytest.mark.parametrize("level", LEVELS)
