@@ -59,8 +59,8 @@ class FrameReader:
     ) -> None:
         """`has_ended` tells whether the sender has ended. Then only received data counts: a child may hold the connection.
 
-        `also_read` are descriptors to be served while nothing arrives here: each function is called when its descriptor is readable,
-        and returns whether to continue with it.
+        `also_read` are descriptors to be served while nothing arrives here: each function is called when its descriptor is
+        readable, and returns whether to continue with it.
         """
         self._sock = sock
         self._frame_deadline_seconds = frame_deadline_seconds

@@ -424,5 +424,5 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a connection. It has no address: the guest inherits its end, and no other process can connect."""
+    """(worker's end, guest's end) of a connection without an address: the guest inherits its end, and nothing else can connect."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
