@@ -424,5 +424,5 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a connection without an address: the guest inherits its end, and nothing else can connect."""
+    """(worker's end, guest's end) of a connection without an address: nothing can connect to it but what inherits an end."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
