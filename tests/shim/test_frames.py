@@ -249,7 +249,7 @@ def test_descriptors_that_come_with_the_frames_are_not_kept() -> None:
         assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_is_beside_the_stream_is_served_while_a_reader_waits_and_left_when_it_ends() -> None:
+def test_other_descriptors_are_served_while_a_reader_waits_and_left_when_it_ends() -> None:
     ours, theirs = socket.socketpair()
     reading, writing = os.pipe()
     served: list[bytes] = []
@@ -264,7 +264,7 @@ def test_what_is_beside_the_stream_is_served_while_a_reader_waits_and_left_when_
         return bool(served[-1])
 
     with ours, theirs:
-        reader = FrameReader(ours, beside={reading: serve})
+        reader = FrameReader(ours, also_read={reading: serve})
         os.write(writing, b"go on")
         assert [reader.next_frame(idle_seconds=5) for _ in range(2)] == [
             Log(LogLevel.INFO, text) for text in ("one", "two")

@@ -55,12 +55,12 @@ class FrameReader:
         frame_deadline_seconds: float = FRAME_DEADLINE_SECONDS,
         allocate: Callable[[int], memoryview] = _allocate,
         has_ended: Callable[[], bool] = lambda: False,
-        beside: Mapping[int, Callable[[], bool]] | None = None,
+        also_read: Mapping[int, Callable[[], bool]] | None = None,
     ) -> None:
         """`has_ended` tells whether the sender has ended. Then only received data counts: a child may hold the connection.
 
-        `beside` are descriptors to be served while nothing arrives here: each function is called when its descriptor is readable,
-        and returns whether to go on with it.
+        `also_read` are descriptors to be served while nothing arrives here: each function is called when its descriptor is
+        readable, and returns whether to continue with it.
         """
         self._sock = sock
         self._frame_deadline_seconds = frame_deadline_seconds
@@ -68,10 +68,10 @@ class FrameReader:
         self._has_ended = has_ended
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
-        self._beside = dict(beside or {})
+        self._also_read = dict(also_read or {})
         self._any_readable = select.poll()
         self._number = sock.fileno()
-        for descriptor in (self._number, *self._beside):
+        for descriptor in (self._number, *self._also_read):
             self._any_readable.register(descriptor, select.POLLIN)
         self._place = Place()
         self._buffer = memoryview(bytearray(_BIG_BYTES))
@@ -175,12 +175,12 @@ class FrameReader:
                 return False
 
     def _serve(self, timeout_seconds: float) -> bool:
-        """Wait for anything, and serve what is beside the stream; returns whether the stream is readable."""
+        """Wait for anything, and serve the other descriptors; returns whether the stream is readable."""
         ready = {descriptor for descriptor, _event in self._any_readable.poll(timeout_seconds * 1000)}
-        for descriptor in self._beside.keys() & ready:
-            if not self._beside[descriptor]():
+        for descriptor in self._also_read.keys() & ready:
+            if not self._also_read[descriptor]():
                 self._any_readable.unregister(descriptor)
-                del self._beside[descriptor]
+                del self._also_read[descriptor]
         return self._number in ready
 
     def _cut(self, *, is_inside: bool) -> StreamCut:

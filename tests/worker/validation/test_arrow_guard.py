@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,18 @@ def test_an_offset_without_rows_is_0() -> None:
     struct.pack_into("<i", message, 8 + METADATA_BYTES + offset, 1 << 24)
     with pytest.raises(ArrowRefused, match="an offset without rows"):
         read_batch(bytes(message), schema)
+
+
+@pytest.mark.parametrize("text", ["abcdefgh", "abcd\u00e9fg"])
+def test_texts_whose_offsets_go_back_are_refused_whatever_their_bytes(text: str) -> None:
+    batch = pa.record_batch({"text": [text, "middle", text]})
+    message = batch.serialize().to_pybytes()
+    offsets = struct.pack("<iiii", *pa.compute.cumulative_sum(pa.array([0, 8, 6, 8], pa.int32())).to_pylist())
+    assert offsets in message
+    assert read_batch(message, batch.schema).equals(batch)
+    broken = message.replace(offsets, struct.pack("<iiii", 0, 20, 14, 22))
+    with pytest.raises(ArrowRefused, match="broken"):
+        read_batch(broken, batch.schema)
 
 
 def test_a_scale_that_no_decimal_has_is_refused() -> None:

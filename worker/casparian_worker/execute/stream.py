@@ -163,10 +163,10 @@ class GuestStream:
         limits: LimitSettings | None,
         records: SourceRecords,
         greet: Callable[[Hello], None],
-        beside: Mapping[int, Callable[[], bool]] | None = None,
+        also_read: Mapping[int, Callable[[], bool]] | None = None,
         rows_wanted: int | None = None,
     ) -> None:
-        """`greet` checks what a valid hello says. `beside`: what is read while the stream is silent (`FrameReader`).
+        """`greet` checks what a valid hello says. `also_read`: what is read while the stream is silent (`FrameReader`).
 
         `rows_wanted` stops after this many rows (dev mode); None reads to the end.
         """
@@ -176,7 +176,7 @@ class GuestStream:
             frame_deadline_seconds=deadline,
             allocate=_arrow_memory,
             has_ended=watchdog.has_ended,
-            beside=beside,
+            also_read=also_read,
         )
         self.state = StreamState(token=token)
         self.counters = counters

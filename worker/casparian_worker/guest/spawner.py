@@ -167,7 +167,7 @@ class Guest:
         on_output: OnOutput,
         is_contained: bool,
     ) -> None:
-        """`pipes` are read by whoever waits for the guest, here or for its stream (`beside`).
+        """`pipes` are read by the thread that waits for the guest, here or for its stream (`also_read`).
 
         A guest that is not contained keeps the user's terminal and its own children.
         """
@@ -206,7 +206,7 @@ class Guest:
             return
 
     @property
-    def beside(self) -> dict[int, Callable[[], bool]]:
+    def also_read(self) -> dict[int, Callable[[], bool]]:
         """The pipes of its descriptors 1 and 2, to be read as soon as something is in them: each function reads it, and returns
         whether more may come."""
         return {descriptor: partial(self._drain, descriptor) for descriptor in self._pipes}
@@ -426,5 +426,5 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a connection. It has no address: the guest inherits its end, and no other process can connect."""
+    """(worker's end, guest's end) of a connection without an address: nothing can connect to it but what inherits an end."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -211,7 +211,7 @@ class _Attempt:
                 limits=limits,
                 records=self.records,
                 greet=partial(self._greeted, guest),
-                beside=guest.beside,
+                also_read=guest.also_read,
             )
             try:
                 failure = stream.read()
