@@ -72,9 +72,12 @@ def target_of(event: Event) -> JobState | None:
     return leads_to[0] if leads_to else None
 
 
-def may_follow(state: JobState, event: Event) -> bool:
-    """Whether this event may move a job that is in this state: the table of states names both, event and target."""
-    target = target_of(event)
+def may_follow(state: JobState, event: Event, target: JobState | None = None) -> bool:
+    """Whether this event may move a job that is in this state: the table of states names both, event and target.
+
+    `target` is `target_of(event)`, for a caller that knows it.
+    """
+    target = target or target_of(event)
     return target is not None and NEXT[state].get(target) == event.about.name
 
 

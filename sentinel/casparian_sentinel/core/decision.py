@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from casparian_protocol.events import Event, JobQueued, JobReplayed
 from casparian_protocol.events.packing import Cause, EventPacker, Fact, fact_of
-from casparian_protocol.job_life import target_of
-from casparian_protocol.jobs import ENDED, NEXT, PART_NAMES, JobState, Manifest
+from casparian_protocol.job_life import may_follow, target_of
+from casparian_protocol.jobs import ENDED, PART_NAMES, JobState, Manifest
 from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.answers import Answer
 from casparian_sentinel.core.commands import Now
@@ -214,10 +214,9 @@ class DecisionBuilder:
         before = moved.get(job_id)
         if before is None and (job := self.state.jobs.get(job_id)) is not None:
             before = job.state
-        if is_new:
-            is_fit = before is None or before in ENDED
-        else:
-            is_fit = before is not None and NEXT[before].get(target) == event.about.name
+        is_fit = (
+            before is None or before in ENDED if is_new else before is not None and may_follow(before, event, target)
+        )
         if not is_fit:
             raise ImpossibleStep(f"{event.about.name} of job {job_id}, which is {before or 'not open'}")
         moved[job_id] = target

@@ -54,8 +54,8 @@ from casparian_protocol.events import (
     WorkerLeft,
     WorkerLost,
 )
-from casparian_protocol.job_life import advance, target_of
-from casparian_protocol.jobs import ENDED, NEXT, OPEN, JobState
+from casparian_protocol.job_life import advance, may_follow, target_of
+from casparian_protocol.jobs import ENDED, OPEN, JobState
 from casparian_sentinel.core import breaker
 from casparian_sentinel.core.kinds import kind_of
 from casparian_sentinel.core.ready import Entry, ReadyQueue
@@ -243,7 +243,7 @@ def _turned(state: State, seq: int, ts: int, event: OfJob) -> OpenJob:
     if target is None:
         advance(job, seq, ts, event)
         return job
-    if NEXT[before].get(target) != event.about.name:
+    if not may_follow(before, event, target):
         raise UnfoldableLog(seq, f"{event.about.name} cannot move job {job.job_id} from {before} to {target}")
     is_same_lease = target is JobState.RUNNING
     if not is_same_lease and before is not JobState.QUEUED:

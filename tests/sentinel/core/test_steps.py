@@ -13,8 +13,11 @@ from casparian_protocol.jobs import JobError, JobState
 from casparian_protocol.wire import messages as m
 from casparian_sentinel import core as c
 from casparian_sentinel.core.decision import Decision, DecisionBuilder, DropStaging, ImpossibleStep
+from casparian_sentinel.core.folding import evolve
 from casparian_sentinel.core.leasing import AHEAD_SECONDS
 from casparian_sentinel.core.presence import PresenceDraft
+from casparian_sentinel.core.snapshot import dump, load
+from casparian_sentinel.core.state import State
 from tests.sentinel.core.play import Table, assignments, effects, offer, sent, spec, types
 
 
@@ -153,3 +156,17 @@ def _hello(leases: list[m.Held]) -> m.Hello:
         protocol=m.PROTOCOL_VERSION, worker_id="w1", host="here", pid=7, slots=4, version="0", sandbox="none",
         holding=leases,
     )  # fmt: skip
+
+
+def test_a_job_of_a_log_or_a_snapshot_is_checked_again_before_a_worker_gets_it() -> None:
+    table = Table().with_parser()
+    table.queue(spec(1))
+    assert table.job().is_checked
+    folded = State()
+    for record in table.log:
+        evolve(folded, record)
+    loaded = load(dump(table.state))
+    for state in (folded, loaded):
+        assert not state.jobs[spec(1).job_id].is_checked
+        assert state.jobs[spec(1).job_id] == table.job()
+        assert state.jobs[spec(1).job_id].spec() == spec(1)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from casparian_sentinel.commit import offers
-from casparian_sentinel.core import attempts, workers
+from casparian_sentinel.core import attempts, commits, workers
 from casparian_sentinel.core.state import OpenJob, State
 
 
@@ -19,6 +19,6 @@ def _any_attempt(state: State, job_id: str, epoch: int, worker_id: str) -> OpenJ
 @contextmanager
 def mutated() -> Iterator[None]:
     with ExitStack() as patches:
-        for module in (attempts, offers, workers):
+        for module in (attempts, commits, offers, workers):
             patches.enter_context(patch.object(module, "current_attempt", _any_attempt))
         yield
