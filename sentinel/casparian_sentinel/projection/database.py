@@ -137,8 +137,8 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
 
 def _read_open_jobs(db: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Raise if the file ends before its tables do. Looks at the open jobs only, because opening must not grow with history."""
-    sql = "select (max(block_id) + 1) * any_value(block_size) from pragma_storage_info('cf_unsettled_jobs'), pragma_database_size()"
-    wanted = db.execute(sql).fetchall()[0][0]
+    blocks = "pragma_storage_info('cf_unsettled_jobs'), pragma_database_size()"
+    wanted = db.execute(f"select (max(block_id) + 1) * any_value(block_size) from {blocks}").fetchall()[0][0]
     if wanted is not None and path.stat().st_size < wanted:
         raise duckdb.IOException(f"it has only {path.stat().st_size} of at least {wanted} bytes")
 

@@ -151,7 +151,7 @@ class Tables:
             "ts": times,
             "type": types,
             "actor": actors,
-            "subject": [fact.subject for _event, fact in events],
+            "subject": [getattr(fact, "job_id", "") or fact.subject for _event, fact in events],
             "cause_seq": [cause if cause.__class__ is int and cause else None for cause in causes],
             "request": [cause if cause.__class__ is str else None for cause in causes],
             "data": [_json_of(event, fact) for event, fact in events],
