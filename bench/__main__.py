@@ -1,4 +1,4 @@
-"""`python -m bench NAME [--runs N] [--json FILE] [sizes]`; `python -m bench list` names them all."""
+"""`python -m bench NAME [--runs N] [--json FILE] [--plots DIR] [sizes]`; `python -m bench list` names them all."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bench import measure
 from bench.children import PeerEnvironment
 from bench.compare import CannotCompare, compare
 from bench.measure import Benchmark, Setting, described, run
+from bench.plots import bars
 from bench.rows import BENCHMARKS
 
 
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given.name == "compare":
         return _compare(given)
+    if given.name == "draw":
+        return _draw_file(given.results, given.directory)
     wanted = list(BENCHMARKS.values()) if given.name == "all" else [BENCHMARKS[given.name]]
     documents: list[dict[str, Any]] = []
     for benchmark in wanted:
@@ -39,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.json is not None:  # after each benchmark, so that a later failure loses no results
             content = documents if given.name == "all" else documents[0]
             given.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        if benchmark.plot is not None and given.plot is not None and "failed" not in documents[-1]:
-            given.plot.write_text(benchmark.plot(documents[-1]), encoding="utf-8")
+    if given.plots is not None:
+        _draw(documents, given.plots)
     return int(any(_problems(document) for document in documents))
 
 
@@ -70,6 +73,28 @@ def _measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(scratch)
 
 
+def _draw(documents: Sequence[dict[str, Any]], directory: Path) -> None:
+    """Draw every result that has figures as `directory/NAME.svg`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for document in documents:
+        if "failed" not in document:
+            draw = BENCHMARKS[document["benchmark"]].plot or bars
+            (directory / f"{document['benchmark']}.svg").write_text(draw(document), encoding="utf-8")
+
+
+def _draw_file(results: Path, directory: Path) -> int:
+    try:
+        content = json.loads(results.read_text(encoding="utf-8"))
+        documents = content if isinstance(content, list) else [content]
+        if not all(document["benchmark"] in BENCHMARKS for document in documents):
+            raise ValueError("it names a benchmark that is not known here")
+        _draw(documents, directory)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        print(f"draw: {results} is not a result of `bench NAME --json`: {described(problem)}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _compare(given: argparse.Namespace) -> int:
     benchmark = BENCHMARKS[given.benchmark]
     arguments = [benchmark.name, *(["--no-peers"] if given.no_peers else [])]
@@ -93,10 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name every benchmark and its sizes")
     _add_benchmarks(commands)
     _add_common(commands.add_parser("all", help="one after another, with default sizes"))
-    for name in (*(each.name for each in BENCHMARKS.values() if each.plot is not None), "all"):
+    for name in (*BENCHMARKS, "all"):
         commands.choices[name].add_argument(
-            "--plot", type=Path, metavar="FILE", help="draw the growth as an SVG (scale only)"
+            "--plots", type=Path, metavar="DIR", help="draw each result as DIR/NAME.svg: cases as bars, growth as lines"
         )
+    drawing = commands.add_parser("draw", help="draw the results of an earlier --json")
+    drawing.add_argument("results", type=Path, metavar="FILE")
+    drawing.add_argument("directory", type=Path, metavar="DIR")
     comparing = commands.add_parser("compare", help="one benchmark on the code of two commits, in turns")
     comparing.add_argument("before", metavar="A", help="a commit, as git names it")
     comparing.add_argument("after", metavar="B", help="another one")

@@ -6,7 +6,7 @@ other load on a machine
 only adds time. `a hundred` is a hundred complete jobs in one batch, `boot` is recovery from a log of that many jobs with its
 snapshot, `groups` is
 the first query of the console: the fastest of three. `memory` is DuckDB's memory, `file` the size of the tables on disk. Tables
-are filled by SQL with the rows that the fold would write; logs are written event by event. `--plot` draws the figures over the
+are filled by SQL with the rows that the fold would write; logs are written event by event. `--plots` draws the figures over the
 number of jobs.
 """
 

@@ -20,6 +20,7 @@ from casparian_app.jobs import JobDetails
 from casparian_app.texts import count, size, when
 from casparian_protocol import wording
 from casparian_protocol.contract import ViolationCode
+from casparian_protocol.jobs import SUCCEEDED, JobState
 from casparian_protocol.queries.jobs import JobCommit, JobRow
 
 _VIOLATIONS_SHOWN = 20
@@ -212,7 +213,8 @@ def print_job(app: App, found: JobDetails) -> None:
     events = [(e["seq"], when(e["ts"]), e["type"], e["actor"]) for e in found.history]
     section(app, ("seq", "when", "event", "by"), events, right=("seq",))
     if row["error_code"]:
-        print(f"\n{cell(row['error_code'])}: {cell(row['error_message'])}", file=app.out)
+        earlier = "An earlier attempt failed: " if JobState(row["status"]) in SUCCEEDED else ""
+        print(f"\n{earlier}{cell(row['error_code'])}: {cell(row['error_message'])}", file=app.out)
         for line in (row["error_trace"] or "").splitlines():
             print(f"  {cell(line)}", file=app.out)
 
@@ -256,6 +258,7 @@ def _print_job_params(app: App, found: JobDetails) -> None:
 
 def _job_fields(found: JobRow) -> list[tuple[str, Any]]:
     parser = f"{found['plugin_name']} {found['parser_version']}" if found["plugin_name"] else None
+    has_succeeded = JobState(found["status"]) in SUCCEEDED
     pairs = [
         ("job", found["id"]),
         ("status", found["status"]),
@@ -265,14 +268,17 @@ def _job_fields(found: JobRow) -> list[tuple[str, Any]]:
         ("content", found["content_hash"]),
         ("artifact", found["artifact_hash"]),
         ("tag", found["topic"]),
-        ("attempt", f"{found['attempt']} ({found['retry_count']} retries, {found['losses']} lost)"),
+        (
+            "attempt",
+            f"{found['attempt']} ({count(found['retry_count'] or 0, 'retry', 'retries')}, {found['losses']} lost)",
+        ),
         ("worker", found["worker_id"]),
         ("sandbox", found["sandbox"]),
         ("queued", when(found["queued_at"])),
         ("started", when(found["started_at"])),
         ("ended", when(found["end_time"])),
         ("seconds", None if found["seconds"] is None else f"{found['seconds']:.3f}"),
-        ("error", found["error_code"]),
+        ("earlier error" if has_succeeded else "error", found["error_code"]),
         ("fingerprint", found["error_fingerprint"] and f"ERR-{found['error_fingerprint']}"),
         ("reason", found["reason"]),
         ("closed", found["closed_at"] and f"{when(found['closed_at'])} by {found['closed_by']}"),

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from bench.__main__ import main
 from bench.children import ROOT, ChildFailed, Unavailable, own_environment, require_counts, run_own
 from bench.measure import BEST_PEER, Benchmark, Case, Figure, Outcome, Sample, Target, judge, ratios
+from bench.plots import bars
 from bench.rows import BENCHMARKS
 
 SMALLEST = {
@@ -27,6 +29,7 @@ SMALLEST = {
     "scale": ["--jobs", "50"],
     "projection": ["--jobs", "200"],
     "readers": ["--files", "20", "--megabytes", "1", "--huge-megabytes", "1", "--line-megabytes", "70"],
+    "scan": ["--files", "20"],
 }
 
 
@@ -45,7 +48,7 @@ def test_a_benchmark_runs_and_tells_what_it_measured(name: str, tmp_path: Path) 
     told = tmp_path / "told.json"
     options = ["--runs", "1", "--no-peers", "--scratch", str(tmp_path), "--json", str(told)]
 
-    assert main([name, *SMALLEST[name], *options]) == 0
+    assert main([name, *SMALLEST[name], *options, "--plots", str(tmp_path / "plots")]) == 0
 
     document = json.loads(told.read_text())
     assert (document["format"], document["benchmark"], document["runs"]) == (1, name, 1)
@@ -53,7 +56,34 @@ def test_a_benchmark_runs_and_tells_what_it_measured(name: str, tmp_path: Path) 
     ours = [case for case in document["cases"] if case["kind"] == "casparian"]
     assert ours and all(any(case["median"].values()) for case in ours if "unavailable" not in case)
     assert all(case.get("unavailable") or case["samples"] for case in document["cases"])
-    assert [path.name for path in tmp_path.iterdir()] == ["told.json"]  # nothing is left behind
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plots", "told.json"]  # nothing is left behind
+    picture = tmp_path / "plots" / f"{name}.svg"
+    assert "casparian" in picture.read_text() or name == "scale"
+    assert main(["draw", str(told), str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / picture.name).read_bytes() == picture.read_bytes()
+
+
+def test_bars_are_as_long_as_their_medians_and_names_are_escaped() -> None:
+    def case(name: str, kind: str, *values: float) -> dict[str, Any]:
+        samples = [{"figures": {"rate": value}} for value in values]
+        return {"name": name, "kind": kind, "median": {"rate": values[len(values) // 2]}, "samples": samples}
+
+    cases = [case("casparian", "casparian", 10, 20, 40), case("a < b", "peer", 10), {"name": "c", "kind": "bare"}]
+    figures = [{"name": "rate", "unit": "jobs/s", "is_higher_better": True}]
+    root = ElementTree.fromstring(bars({"benchmark": "one", "figures": figures, "cases": cases}))
+    svg = "{http://www.w3.org/2000/svg}"
+    lengths = [float(bar.attrib["width"]) for bar in root.iter(f"{svg}rect") if bar.attrib["height"] == "18"]
+    assert lengths[0] == pytest.approx(2 * lengths[1])
+    assert {"a < b", "20 (10..40)", "10", "one: rate, jobs/s (more is better)"} <= {
+        each.text for each in root.iter(f"{svg}text")
+    }
+
+
+@pytest.mark.parametrize("content", ["", "[]x", "3", "[3]", '{"benchmark": "unknown"}', '{"benchmark": "fix"}'])
+def test_what_is_no_result_is_not_drawn(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "told.json").write_text(content)
+    assert main(["draw", str(tmp_path / "told.json"), str(tmp_path / "plots")]) == 1
+    assert "is not a result of `bench NAME --json`" in capsys.readouterr().err
 
 
 # --- the harness

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from casparian import reports
 from casparian.app import App
 from casparian.render import (
     PIPE_CELLS,
@@ -32,6 +33,7 @@ from casparian.render import (
 )
 from casparian_app.jobs import Changed
 from casparian_app.names import UnknownName
+from casparian_protocol.queries.jobs import JobRow
 
 
 class Terminal(io.StringIO):
@@ -285,3 +287,14 @@ def test_an_empty_answer_names_its_columns() -> None:
     assert said(made) == ""
     assert isinstance(made.err, io.StringIO)
     assert made.err.getvalue() == "No rows.\nColumns: id, name, tags\n"
+
+
+@pytest.mark.parametrize(("status", "label"), [("COMPLETED", "earlier error"), ("RETRY_WAIT", "error")])
+def test_an_error_of_a_job_that_succeeded_is_an_earlier_one(status: str, label: str) -> None:
+    row: Any = {
+        **dict.fromkeys(JobRow.__annotations__),
+        "id": "3f2a91c0", "status": status, "retry_count": 1, "losses": 0, "attempt": 2, "error_code": "OOM_RISK",
+    }  # fmt: skip
+    told = dict(reports._job_fields(row))
+    assert told[label] == "OOM_RISK"
+    assert told["attempt"] == "2 (1 retry, 0 lost)"

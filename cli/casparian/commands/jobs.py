@@ -30,7 +30,7 @@ from casparian_app.jobs import (
 )
 from casparian_app.names import count_open_jobs, exact_pattern, find_job, find_job_or_file
 from casparian_app.texts import NoDaemon, UsageProblem, count, when_short
-from casparian_protocol.jobs import ENDED, OPEN, PENDING, WORKS, JobState
+from casparian_protocol.jobs import ENDED, OPEN, PENDING, SUCCEEDED, WORKS, JobState
 from casparian_protocol.queries.jobs import JobRow
 from casparian_protocol.wire.operations.jobs import CANCEL, CLOSE, RETRY
 from casparian_protocol.wording import command_line
@@ -110,7 +110,8 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
         as_json(app, found)
         return
     shows_type = len({job["type"] for job in found}) > 1 or not all(job["parser"] for job in found)
-    shows_error = any(job["error_code"] for job in found)
+    errors = ["" if JobState(job["status"]) in SUCCEEDED else job["error_code"] or "" for job in found]
+    shows_error = any(errors)
     rows = [
         (
             job["id"][:8],
@@ -121,10 +122,10 @@ def _print_jobs(app: App, gateway: Gateway, chosen: JobFilter, limit: int) -> No
             Path(job["input"] or "").name,
             job["rows"],
             job["quarantined"],
-            *((job["error_code"],) if shows_error else ()),
+            *((error_code,) if shows_error else ()),
             when_short(job["ended_at"] or job["started_at"] or job["queued_at"]),
         )
-        for job in found
+        for job, error_code in zip(found, errors, strict=True)
     ]
     kind, error = ("type",) if shows_type else (), ("error",) if shows_error else ()
     status = "gave up" if chosen.is_dead else "status"

@@ -256,9 +256,11 @@ def _started(app: App, workers: int | None) -> subprocess.Popen[bytes] | None:
 
 
 def _say_queued(app: App, done: QueueResult, lost: Sequence[Unclaimed], without_tag: int) -> None:
+    before = sum(one.open for one in done.asked)
+    waiting = f"; waiting for {count(before, 'job')} queued before" if before else ""
     for line in (
         *_asked_lines(done.asked, [], []),
-        f"{count(done.queued, 'job')} queued",
+        f"{count(done.queued, 'job')} queued{waiting}",
         *_asked_lines([], done.skipped, lost),
     ):
         app.say(line)

@@ -87,6 +87,8 @@ PENDING = frozenset({JobState.QUEUED, JobState.LEASED, JobState.RETRY_WAIT})
 IN_PROGRESS = frozenset({JobState.RUNNING, JobState.COMMITTED})
 OPEN = PENDING | IN_PROGRESS
 ENDED = frozenset(JobState) - OPEN
+#: Ended with rows published; an error that such a job has is that of an earlier attempt.
+SUCCEEDED = frozenset({JobState.COMPLETED, JobState.PARTIAL_SUCCESS})
 
 #: Words that users may use in filters, besides the names of the states.
 FILTERS: dict[str, frozenset[JobState]] = {

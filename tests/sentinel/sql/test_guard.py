@@ -76,9 +76,9 @@ def test_the_refusal_shows_no_control_characters() -> None:
     ids=["sum", "unions", "columns", "joins", "ctes"],
 )
 def test_a_long_query_is_judged_in_little_time(sql: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     check(sql, KNOWN)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 @settings(max_examples=300, deadline=None)

@@ -257,6 +257,51 @@ def test_a_process_that_no_job_needs_ends(tmp_path: Path) -> None:
         each.spawner.close()
 
 
+def test_a_process_that_is_about_to_fork_is_not_ended_by_the_one_who_tidies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = WarmDesk(tmp_path, idle_seconds=0.001)
+    fork = WarmProcess.fork
+    chosen: list[int] = []
+
+    def fork_late(process: WarmProcess, *order: Any) -> int:
+        chosen.append(process.pid)
+        idle = time.monotonic() - process.used_s
+        assert idle >= 0.001  # it took longer to start
+        desk.spawner.tidy()
+        return fork(process, *order)
+
+    monkeypatch.setattr(WarmProcess, "fork", fork_late)
+    assert [desk.who().parent] == chosen
+    desk.spawner.close()
+
+
+@pytest.mark.parametrize("is_retired", [True, False])
+def test_a_process_whose_fork_failed_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_retired: bool
+) -> None:
+    desk = WarmDesk(tmp_path, idle_seconds=0.001)
+    processes: list[WarmProcess] = []
+
+    def fail(process: WarmProcess, *_order: Any) -> int:
+        processes.append(process)
+        if is_retired:
+            process.retire()
+            assert is_there(process.pid)
+        raise WarmGone("it may not")
+
+    monkeypatch.setattr(WarmProcess, "fork", fail)
+    desk.who()  # cold
+
+    def are_gone() -> bool:
+        desk.spawner.tidy()
+        return not any(is_there(each.pid) for each in processes)
+
+    wait_until(are_gone)
+    assert processes
+    desk.spawner.close()
+
+
 def test_a_process_that_grows_is_replaced(desk: WarmDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = desk.who().parent
     assert desk.who().parent == parent

@@ -18,8 +18,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -66,6 +66,7 @@ class WarmProcess:
     def __init__(self, environment: Environment) -> None:
         self._lock = threading.Lock()
         self._running: set[int] = set()
+        self._wanted = 0
         self._is_retired = False
         self._is_gone = False
         self.jobs = 0
@@ -87,6 +88,16 @@ class WarmProcess:
             except BaseException:
                 self._end(is_killed=True)
                 raise
+
+    def want(self) -> None:
+        """Keep it for a guest that is about to be forked; it does not end before `unwant`."""
+        with self._lock:
+            self._wanted += 1
+
+    def unwant(self) -> None:
+        with self._lock:
+            self._wanted -= 1
+            self._end_if_unused()
 
     def fork(self, order: warm.Order, descriptors: Sequence[int]) -> int:
         """Start a guest with these descriptors; returns its process id. Raises `WarmGone`."""
@@ -110,8 +121,7 @@ class WarmProcess:
                 children.forget(pid)
                 self._running.discard(pid)
                 self.used_s = time.monotonic()
-                if self._is_retired and not self._running:
-                    self._end()
+                self._end_if_unused()
 
     @property
     def has_grown(self) -> bool:
@@ -120,7 +130,7 @@ class WarmProcess:
     def is_idle(self, seconds: float) -> bool:
         """Whether nothing runs, and nothing did for so long."""
         with self._lock:
-            return not self._running and time.monotonic() - self.used_s >= seconds
+            return not self._running and not self._wanted and time.monotonic() - self.used_s >= seconds
 
     def has_ended(self) -> bool:
         with self._lock:
@@ -130,10 +140,13 @@ class WarmProcess:
         """Fork no more; the process ends with its last guest."""
         with self._lock:
             self._is_retired = True
-            if not self._running:
-                self._end()
+            self._end_if_unused()
 
     # --- with the lock held
+
+    def _end_if_unused(self) -> None:
+        if self._is_retired and not self._running and not self._wanted:
+            self._end()
 
     def _ask(self, message: bytes, descriptors: Sequence[int] = ()) -> dict[str, Any]:
         if self._is_gone:
@@ -237,11 +250,10 @@ class WarmSpawner:
         problem = ""
         for _ in range(2 if _can_be_forked(spec, environment) else 0):  # a process may have ended since the last job
             try:
-                with self._lock:
-                    process = self._process_for(environment)
-                if process is None or _has_namesake(spec, process.modules):
-                    break
-                guest = self._start(process, spec, environment, on_output)
+                with self._wanted(environment) as process:
+                    if process is None or _has_namesake(spec, process.modules):
+                        break
+                    guest = self._start(process, spec, environment, on_output)
                 self._logged = ""
                 return guest
             except WarmGone as gone:
@@ -261,6 +273,19 @@ class WarmSpawner:
         with self._lock:
             for environment in list(self._processes):
                 self._retire(environment)
+
+    @contextmanager
+    def _wanted(self, environment: Environment) -> Iterator[WarmProcess | None]:
+        """The process to fork from, which does not end meanwhile, even if it is retired."""
+        with self._lock:
+            process = self._process_for(environment)
+            if process is not None:
+                process.want()
+        try:
+            yield process
+        finally:
+            if process is not None:
+                process.unwant()
 
     def _process_for(self, environment: Environment) -> WarmProcess | None:
         """The process to fork from; None while there should be none. Raises `WarmGone` if a new one does not start."""
