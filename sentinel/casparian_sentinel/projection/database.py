@@ -65,7 +65,7 @@ _LOCK_POLL_SECONDS = 0.05
 INTERNAL = frozenset({"cf_position", "cf_unsettled_jobs", "cf_settled_jobs"})
 #: The tables and views that a user's query may read.
 STATE_TABLES = tuple(sorted({*re.findall(r"^create (?:table|view) (\w+)", SCHEMA_SQL, re.MULTILINE)} - INTERNAL))
-#: A checkpoint writes the last, incomplete part of every table anew, whatever changed, so it runs rarely.
+#: A checkpoint writes the last, incomplete part of every table again, whatever changed, so it runs rarely.
 _WAL_BYTES = 128 * 1024**2
 #: The most keys that a look-up may find through an index; with more it reads the whole table, which a large batch can afford.
 _LOOKED_UP_KEYS = 2000

@@ -47,7 +47,7 @@ from casparian_sentinel.projection.store import Projection, chunked
 
 _log = logging.getLogger("casparian.projector")
 
-#: While the tables are rebuilt nobody reads them, and larger transactions cost less for each event.
+#: No question is answered while the tables are rebuilt, and larger transactions cost less for each event.
 _REBUILD_FACTOR = 4
 _VIEWS_EVERY_SECONDS = 1.0
 #: A catalog of many files takes long to write, so it is written less often: for at most a twentieth of the time.

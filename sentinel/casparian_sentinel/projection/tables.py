@@ -159,7 +159,7 @@ class Tables:
         insert(self._db, "cf_audit", columns, self._types["cf_audit"])
 
     def _write_jobs(self, changes: JobChanges) -> None:
-        """Insert new jobs whole, alter open ones where they are, move those that are settled, and write reopened ones anew.
+        """Insert new jobs whole, alter open ones where they are, move those that are settled, and write reopened ones again.
 
         Jobs of which the same columns changed are written in one statement; the events of a batch leave few such groups.
         """
