@@ -12,6 +12,17 @@ from bench.rows.validation import VALIDATION
 
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
-    for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, PROJECTION, READERS)
-    for each in (DISPATCH, LATENCY, TINY_FILES, VALIDATION, END_TO_END, FIX, CONSOLE, SCALE, READERS, SCAN)
+    for each in (
+        DISPATCH,
+        LATENCY,
+        TINY_FILES,
+        VALIDATION,
+        END_TO_END,
+        FIX,
+        CONSOLE,
+        SCALE,
+        PROJECTION,
+        READERS,
+        SCAN,
+    )  # fmt: skip
 }
