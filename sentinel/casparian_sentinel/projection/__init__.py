@@ -4,8 +4,8 @@
 kinds of jobs), `files`, `registry` and `liveness` (which rows are live) fold events. `tables` writes the rows of jobs, and
 `store` writes everything that a batch changes, with its position in the log, in one transaction. `poison` describes events that
 must be set aside. `queries` has every SELECT by name. `projector` is the process that owns all this while a sentinel runs, in the
-rhythm of `pulse`; it reads questions with `answers` and runs them in `lanes`. `past` folds a log from its beginning, for `--as-of`
-and for comparisons.
+rhythm of `pulse`; it reads questions with `answers` and runs them in `lanes`. `past` folds a log from its beginning, for
+`--as-of` and for comparisons.
 Nothing here makes decisions and dispatch does not depend on it, so the projector may be killed at any time.
 """
 

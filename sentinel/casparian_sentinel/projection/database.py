@@ -65,7 +65,7 @@ _LOCK_POLL_SECONDS = 0.05
 INTERNAL = frozenset({"cf_position", "cf_unsettled_jobs", "cf_settled_jobs"})
 #: The tables and views that a user's query may read.
 STATE_TABLES = tuple(sorted({*re.findall(r"^create (?:table|view) (\w+)", SCHEMA_SQL, re.MULTILINE)} - INTERNAL))
-#: A checkpoint writes the last, incomplete part of every table anew, whatever changed, so it runs rarely.
+#: A checkpoint writes the last, incomplete part of every table again, whatever changed, so it runs rarely.
 _WAL_BYTES = 128 * 1024**2
 #: The most keys that a look-up may find through an index; with more it reads the whole table, which a large batch can afford.
 _LOOKED_UP_KEYS = 2000
@@ -137,9 +137,8 @@ def open_database(path: Path, boot_id: str) -> duckdb.DuckDBPyConnection:
 
 def _read_open_jobs(db: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Raise if the file ends before its tables do. Looks at the open jobs only, because opening must not grow with history."""
-    stored, size = "pragma_storage_info('cf_unsettled_jobs')", "pragma_database_size()"
-    sql = f"select (max(block_id) + 1) * any_value(block_size) from {stored}, {size}"
-    wanted = db.execute(sql).fetchall()[0][0]
+    blocks = "pragma_storage_info('cf_unsettled_jobs'), pragma_database_size()"
+    wanted = db.execute(f"select (max(block_id) + 1) * any_value(block_size) from {blocks}").fetchall()[0][0]
     if wanted is not None and path.stat().st_size < wanted:
         raise duckdb.IOException(f"it has only {path.stat().st_size} of at least {wanted} bytes")
 

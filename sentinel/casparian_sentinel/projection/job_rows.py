@@ -111,7 +111,7 @@ class Job:
     spec: EventData | str | None = None
     #: The columns as queued, until they are written.
     queued: Row | None = None
-    #: All columns, of a job whose row is written anew because it had ended.
+    #: All columns, of a job whose row is written again because it had ended.
     whole: Row | None = None
     #: The columns that events changed since the last writing, besides `standing`.
     changed: Row = field(default_factory=dict)

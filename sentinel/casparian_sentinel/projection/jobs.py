@@ -184,7 +184,7 @@ class JobFold:
         """The caller wrote everything before: the row of the earlier attempts is in the tables, if it is anywhere."""
         spec = as_map(fact.job)
         before = self._missing(fact.job.job_id) or self._blank
-        row = job_rows.queued(event, spec, as_json(event.data["job"]))
+        row = job_rows.queued(event, spec, as_json(spec))
         kept = {name: before[name] for name in _KEPT_BY_A_REPLAY}
         job = self._put(event, row, spec)
         job.life.attempt, job.error_message = kept["attempt"] or 0, kept["error_message"]
@@ -330,3 +330,5 @@ _HANDLERS: dict[type[Event], Callable[[JobFold, LogRecord, Any], None]] = {
     LeaseExpired: JobFold._lease_expired,
     QuarantineRecorded: JobFold._quarantined,
 }
+#: The events that `JobFold.apply` folds.
+FOLDED: frozenset[type[Event]] = frozenset(_HANDLERS)

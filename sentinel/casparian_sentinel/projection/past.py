@@ -27,7 +27,7 @@ from casparian_sentinel.projection.poison import StartAgain
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 
-_BATCH_EVENTS = 5_000
+_BATCH_EVENTS = 20_000
 #: Tables of live readings, and the position itself, which is compared separately.
 EPHEMERAL = frozenset({"cf_position", "cf_workers", "cf_job_metrics", "cf_sink_stats"})
 #: Tables that are halves of a view; a difference is reported under the name of the view.

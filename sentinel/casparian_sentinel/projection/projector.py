@@ -47,6 +47,8 @@ from casparian_sentinel.projection.store import Projection, chunked
 
 _log = logging.getLogger("casparian.projector")
 
+#: No question is answered while the tables are rebuilt, and larger transactions cost less for each event.
+_REBUILD_FACTOR = 4
 _VIEWS_EVERY_SECONDS = 1.0
 #: A catalog of many files takes long to write, so it is written less often: for at most a twentieth of the time.
 _VIEWS_REST = 20
@@ -235,13 +237,14 @@ class Projector:
     def _apply_durable(self, watermark: Position) -> None:
         """Apply events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
         until = time.monotonic() + self._batch_seconds
+        batch_events = self._batch_events if self._is_ready else self._batch_events * _REBUILD_FACTOR
         seq_before = self._projection.seq
         try:
             try:
-                _apply(self._projection, self._reader, watermark, self._batch_events, until)
+                _apply(self._projection, self._reader, watermark, batch_events, until)
             except duckdb.OutOfMemoryException:  # memory of questions is released first, because events have priority
                 self._lanes.interrupt_all("The query was stopped: the tables needed its memory.")
-                _apply(self._projection, self._reader, watermark, self._batch_events, until)
+                _apply(self._projection, self._reader, watermark, batch_events, until)
         except LogCorrupt:
             if self._projection.head is None:
                 raise

@@ -38,7 +38,7 @@ from casparian_protocol.events import (
 from casparian_protocol.jobs import OPEN
 from casparian_protocol.queries import Query, RowT
 from casparian_sentinel.log import Head, LogRecord, Position
-from casparian_sentinel.projection import database, files, liveness, poison, registry
+from casparian_sentinel.projection import database, files, jobs, liveness, poison, registry
 from casparian_sentinel.projection.answers import rows_of, table_of
 from casparian_sentinel.projection.database import PositionFile, Row
 from casparian_sentinel.projection.job_rows import FOLDED, Succeeded, fact_of
@@ -61,6 +61,8 @@ _AFTER_JOBS = (JobCompleted, ParserResumed)
 #: Events that change what the catalog shows.
 _SHOWN = (JobCompleted, QuarantineKept, ContractApproved, ContentsRecognised)
 
+#: Events that only change jobs; nearly all events are of these kinds.
+_OF_JOBS = jobs.FOLDED - {JobReplayed, JobCompleted, JobFailed}
 #: Events that become statements for small tables.
 _HANDLERS = {**files.HANDLERS, **registry.HANDLERS}
 
@@ -171,8 +173,12 @@ class Projection:
             facts = [(event, fact_of(event)) for event in events]
             self._jobs.prepare(facts)
             self._fetch_replayed(facts)
+            fold = self._jobs.apply
             for event, fact in facts:
-                self._apply_one(event, fact)
+                if fact.__class__ in _OF_JOBS:
+                    fold(event, fact)
+                else:
+                    self._apply_one(event, fact)
             self._flush_jobs()
             self._close_failures()
             self._fold_contents()
@@ -220,6 +226,10 @@ class Projection:
             self._fold_contents()
         elif isinstance(fact, JobReplayed) and self._jobs.is_pending(fact.job.job_id):
             self._flush_jobs()
+        elif isinstance(fact, JobCompleted) and not fact.damaged and not fact.damaged_left_out:
+            self._jobs.apply(event, fact)
+            self.outputs_changed = True
+            return
         if self._jobs.apply(event, fact) and not isinstance(fact, JobCompleted):
             self.outputs_changed |= _left_rows(fact)
             return

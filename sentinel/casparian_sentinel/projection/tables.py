@@ -151,7 +151,7 @@ class Tables:
             "ts": times,
             "type": types,
             "actor": actors,
-            "subject": [fact.subject for _event, fact in events],
+            "subject": [getattr(fact, "job_id", "") or fact.subject for _event, fact in events],
             "cause_seq": [cause if cause.__class__ is int and cause else None for cause in causes],
             "request": [cause if cause.__class__ is str else None for cause in causes],
             "data": [_json_of(event, fact) for event, fact in events],
@@ -159,7 +159,7 @@ class Tables:
         insert(self._db, "cf_audit", columns, self._types["cf_audit"])
 
     def _write_jobs(self, changes: JobChanges) -> None:
-        """Insert new jobs whole, alter open ones where they are, move those that are settled, and write reopened ones anew.
+        """Insert new jobs whole, alter open ones where they are, move those that are settled, and write reopened ones again.
 
         Jobs of which the same columns changed are written in one statement; the events of a batch leave few such groups.
         """

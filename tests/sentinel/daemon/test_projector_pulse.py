@@ -1,4 +1,4 @@
-"""What the daemon concludes from the projector's beats: ready, busy, or hung."""
+"""What the daemon concludes from the projector's beats (ready, busy, or hung), and how often it applies events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from casparian_protocol import client
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
 from casparian_sentinel.daemon.projector import Beat
-from casparian_sentinel.projection.pulse import Pulse
+from casparian_sentinel.projection.pulse import Pulse, rest_seconds
 
 HUNG, BUSY, READY = ProjectorPhase.HUNG, ProjectorPhase.BUSY, ProjectorPhase.READY
 
@@ -90,3 +90,13 @@ def test_a_client_outwaits_two_turns_that_do_not_count_as_long(clocks: Clocks, p
     assert clocks.now_s - 100.0 < client._SILENCE_SECONDS == 3 * LONG_TURN_SECONDS
     clocks.pass_(LONG_TURN_SECONDS + 0.01)
     assert pulse.beat()["busy_ago"] == 0.0
+
+
+def test_events_are_applied_together_and_the_tables_never_fall_behind_for_good() -> None:
+    assert rest_seconds(0.001) == rest_seconds(0.02) == 0.1  # seconds: the lag under ordinary load
+    assert rest_seconds(0.2) == pytest.approx(0.8)
+    for share in (0.2, 0.5, 0.9):  # of the time, for the events that arrive in it
+        took = 0.01
+        for _ in range(200):
+            took = share * max(rest_seconds(took), took)
+        assert took <= share / (1 - share) + 0.01, share

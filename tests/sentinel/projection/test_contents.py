@@ -13,6 +13,7 @@ import pytest
 from casparian_protocol.queries.files import FilesBySource
 from casparian_protocol.queries.registry import SourcesListed
 from casparian_sentinel.log.format import Head, LogRecord, Position
+from casparian_sentinel.projection import jobs
 from casparian_sentinel.projection.liveness import Committed, Recognised
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection
@@ -247,3 +248,17 @@ def test_files_that_were_scanned_before_their_directory_became_a_source_are_the_
     projection.apply(story.events[4:], Head(Position(1, 6), 6, 6, b"\0" * 32))
     assert projection.ask(FilesBySource()) == [{"source_id": "src3", "root": None, "files": 4}]
     projection.close()
+
+
+def test_which_jobs_are_kept_between_runs_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(7)
+    story.run(110)
+    found = []
+    for kept in (10_000, 3, 0):
+        monkeypatch.setattr(jobs, "KEPT_JOBS", kept)
+        lengths = iter([1 + n % 19 for n in range(len(story.events))])
+        with projected(tmp_path / f"{kept}.duckdb", story, lengths) as projection:
+            found.append(tables_of(projection))
+            projection._jobs.prepare([])
+            assert len(projection._jobs._jobs) <= kept
+    assert found[0] == found[1] == found[2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -99,3 +101,22 @@ def test_pages_of_what_a_scan_compares_are_the_whole_index_below_its_root(
         found += page
         key = page[-1]["path"], page[-1]["id"]
     assert found == whole
+
+
+def test_a_file_of_a_page_costs_the_same_however_many_files_have_tags(tmp_path: Path) -> None:
+    files = "select 'f' || i as id, '/d/' || lpad(i::varchar, 8, '0') as path, 't' || i as rel_path, 'tagged' as status"
+    with Projection(tmp_path / "state.duckdb", lambda _digest: b"", "boot") as tables:
+        spent, first = [], 0
+        for count in (6_000, 60_000):
+            tables._db.execute(f"insert into scout_files by name {files} from range({first}, {count}) t(i)")
+            tags = f"select 'f' || i as file_id, 'x' as tag from range({first}, {count}) t(i)"
+            tables._db.execute(f"insert into scout_file_tags by name {tags}")
+            first = count
+            tables.table(KnownFiles("/d", False, "", "", 3_000))  # once beforehand: the first time reads more
+            began, seen, key = time.thread_time(), 0, ("", "")
+            while (page := tables.table(KnownFiles("/d", False, *key, 3_000))).num_rows:
+                seen += page.num_rows
+                key = page.column("path")[-1].as_py(), page.column("id")[-1].as_py()
+            spent.append((time.thread_time() - began) / seen)
+            assert seen == count
+        assert spent[1] < 2.5 * spent[0]  # 5 times as much when each page listed the tags of all files
