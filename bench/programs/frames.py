@@ -1,6 +1,6 @@
 """A measured program: Arrow batches from one process to another, over the guest's frames, bare frames, or Arrow Flight.
 
-`{"way": "casparian" | "bare" | "bare tcp" | "flight", "path", "times"}`: the batches of an Arrow file are sent so many times by
+`{"way": "casparian" | "bare" | "bare unix" | "flight", "path", "times"}`: the batches of an Arrow file are sent so many times by
 a process that is forked from this one. The clock runs from the fork to the last batch. `casparian` sends with the shim's code and
 reads with the worker's, which checks every frame and validates every batch. The bare loops send a length and a message for each
 batch, which is received into one buffer that is used again; nothing is checked. Flight checks nothing either. Bytes are those of
@@ -120,13 +120,8 @@ def _fill(connection: socket.socket, target: memoryview) -> None:
         filled += count
 
 
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        theirs = socket.create_connection(server.getsockname())
-        ours, _address = server.accept()
-    for end in (ours, theirs):
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return ours, theirs
+def unix_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 # --- one measurement --------------------------------------------------------------------------------------------------
@@ -227,8 +222,8 @@ def main() -> None:
             answer = over_socket(connected_pair(), send_as_guest, receive_as_worker, batches, times)
         case "bare":
             answer = over_socket(connected_pair(), send_bare, receive_bare, batches, times)
-        case "bare tcp":
-            answer = over_socket(tcp_pair(), send_bare, receive_bare, batches, times)
+        case "bare unix":
+            answer = over_socket(unix_pair(), send_bare, receive_bare, batches, times)
         case _:
             answer = over_flight(batches, times)
     used_cpu = time.process_time() - began_cpu

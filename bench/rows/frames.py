@@ -34,7 +34,12 @@ def _prepare(setting: Setting) -> Sequence[Case]:
         Case(
             _BARE, "bare", lambda: run("bare"), "the same kind of socket, one buffer used again, nothing is validated"
         ),
-        Case("bare frames over TCP", "bare", lambda: run("bare tcp"), "the loopback instead"),
+        Case(
+            "bare frames, Unix sockets",
+            "bare",
+            lambda: run("bare unix"),
+            "a pair of Unix sockets instead of the loopback",
+        ),
     ]
 
 

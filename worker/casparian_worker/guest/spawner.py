@@ -67,6 +67,7 @@ _DRAIN_SECONDS = 0.05
 #: How long the remaining output in the pipes of an ended guest is read.
 _LAST_DRAIN_SECONDS = 1.0
 _READ_BYTES = 64 * 1024
+_ACCEPT_SECONDS = 5.0
 OnOutput = Callable[[LogLevel, bytes], None]
 
 
@@ -426,5 +427,25 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a connection without an address: nothing can connect to it but what inherits an end."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    """(worker's end, guest's end) of a TCP connection on the loopback. Both ends are made here and the guest inherits its own, so
+    that it needs no right to connect.
+
+    The listener is closed before this returns; a connection from elsewhere that came first is closed.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
+        listener.settimeout(_ACCEPT_SECONDS)
+        theirs = socket.create_connection(listener.getsockname(), timeout=_ACCEPT_SECONDS)
+        expected = theirs.getsockname()
+        try:
+            while True:
+                ours, peer = listener.accept()
+                if peer == expected:
+                    break
+                ours.close()
+        except BaseException:
+            theirs.close()
+            raise
+    for end in (ours, theirs):
+        end.setblocking(True)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # by the worker: a guest may set no options
+    return ours, theirs
