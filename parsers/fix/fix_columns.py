@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fix_cutting import Fields, cut, line_sums
 from fix_messages import CHECKSUM_TEXTS, DATA_FIELD_OF, byte_sum
 from fix_tables import Batch, Plan, Rows
 
@@ -39,6 +38,12 @@ _LENGTHS = pa.array([b"%d" % length for length in range(_LENGTH_MAX + 1)], pa.bi
 _CHECKSUMS = pa.array(CHECKSUM_TEXTS, pa.binary())
 # By CheckSum: its value plus the sum of its own digits, which the sum over a line includes.
 _SUMS = pa.array([(value + sum(text)) & 255 for value, text in enumerate(CHECKSUM_TEXTS)], pa.uint8())
+
+# For sums of bytes, eight at a time. In a longer line a lane of 16 bits might overflow.
+_WORDS_LINE_MAX = 1_000
+_LANES = pa.scalar(0x00FF_00FF_00FF_00FF, pa.uint64())
+_FIRST_BYTES = pa.array([(1 << 8 * count) - 1 for count in range(8)], pa.uint64())
+_THREE, _SEVEN = pa.scalar(3, pa.int32()), pa.scalar(7, pa.int32())
 
 
 class _Shape(NamedTuple):
@@ -73,13 +78,15 @@ class _Lines(NamedTuple):
     separator: bytes
     sizes: pa.Int32Array
     ends: pa.Int64Array
-    fields: Fields
+    #: All fields of all lines, and where those of each line begin.
+    fields: pa.BinaryArray
+    first_fields: pa.Int32Array
     #: The sum of each line's bytes modulo 256; None if nothing is verified.
     sums: pa.UInt8Array | None
 
     def columns(self, rows: pa.Array, places: Sequence[int]) -> list[pa.BinaryArray]:
         """The fields at these places of these lines."""
-        first = self.fields.first.take(rows)
+        first = self.first_fields.take(rows)
         return self.fields_at([pc.add(first, pa.scalar(place, pa.int32())) for place in places], len(rows))
 
     def fields_at(self, places: Sequence[pa.Int32Array], count: int) -> list[pa.BinaryArray]:
@@ -91,7 +98,7 @@ class _Lines(NamedTuple):
         for start in range(0, count, _LINES_AT_ONCE):
             size = min(_LINES_AT_ONCE, count - start)
             at = pa.concat_arrays([each.slice(start, size) for each in places])
-            taken = pc.take(self.fields.texts, at, boundscheck=False)  # each place is within the fields of its line
+            taken = pc.take(self.fields, at, boundscheck=False)  # each place is within the fields of its line
             pieces.append([taken.slice(number * size, size) for number in range(len(places))])
         return [pa.concat_arrays(parts) for parts in zip(*pieces, strict=True)] if len(pieces) > 1 else pieces[0]
 
@@ -114,8 +121,8 @@ class WideLane:
         self._checksums = checksums
         self._shapes: dict[tuple[bytes, ...], _Shape | None] = {}
 
-    def take(self, texts: pa.StringArray, ends: pa.Int64Array, data: bytes | None = None) -> "Taken":
-        """Take what this lane can of some lines, `texts`, which end at `ends`; `data` are the same lines, each with an LF."""
+    def take(self, texts: pa.StringArray, ends: pa.Int64Array) -> "Taken":
+        """Take what this lane can of some lines, `texts`, which end at `ends`."""
         heads = Counter(
             (head.start(), head[1])
             for head in map(_HEAD.search, texts.slice(0, _LOOKED_AT).view(pa.binary()).to_pylist())
@@ -125,17 +132,18 @@ class WideLane:
             return Taken([], pa.arange(0, len(texts)), texts)
         ((prefix_size, separator), _), *_ = heads.most_common(1)
         messages = _without_prefix(texts, prefix_size) if prefix_size else texts
-        messages_data = None if prefix_size else data
-        rows, places = self._take(messages.view(pa.binary()), ends, separator, messages_data)
+        rows, places = self._take(messages.view(pa.binary()), ends, separator)
         return Taken(rows, places, messages)
 
     def _take(
-        self, texts: pa.BinaryArray, ends: pa.Int64Array, separator: bytes, data: bytes | None
+        self, texts: pa.BinaryArray, ends: pa.Int64Array, separator: bytes
     ) -> tuple[list[tuple[Batch, Rows]], pa.Array]:
-        fields = cut(texts, separator, data)
-        sums = None if self._checksums == "ignore" else line_sums(texts)
-        lines = _Lines(separator, pc.binary_length(texts), ends, fields, sums)
-        keys = pc.add(pc.multiply(fields.counts, pa.scalar(2, pa.int32())), fields.is_ended.cast(pa.int32()))
+        fields = pc.split_pattern(texts, separator)
+        counts = pc.list_value_length(fields)
+        is_ended = pc.ends_with(texts, separator)
+        sums = None if self._checksums == "ignore" else _line_sums(texts)
+        lines = _Lines(separator, pc.binary_length(texts), ends, fields.values, fields.offsets, sums)
+        keys = pc.add(pc.multiply(counts, 2), is_ended.cast(counts.type))
         order = pc.sort_indices(keys)
         sizes = sorted((each["values"], each["counts"]) for each in pc.value_counts(keys).to_pylist())
         groups = []
@@ -163,11 +171,12 @@ class WideLane:
         rows, width = group.rows, group.width
         rare_count = 0
         while width > 3 and len(rows) >= _FEW and rare_count < _RARE_MAX:
-            fields = lines.fields.of_line(rows[len(rows) // 2].as_py(), width)  # its shape is likely a common one
+            first = lines.first_fields[rows[len(rows) // 2].as_py()].as_py()
+            fields = lines.fields.slice(first, width).to_pylist()  # of a line whose shape is likely a common one
             shape = self._shape_of(fields)
             places = list(range(width)) if shape is None else shape.framing
             columns = lines.columns(rows, places)
-            fits = _fitting(columns, fields, places, lines.fields.end)
+            fits = _fitting(columns, fields, places)
             mine = rows
             if fits is not None:
                 mine = rows.filter(fits)
@@ -228,11 +237,11 @@ class WideLane:
         is_ended: bool,
     ) -> pa.BooleanArray:
         """Which messages have a CheckSum of three digits, and a BodyLength and CheckSum that hold if they are verified."""
-        checks = lines.fields.values(checksums, b"10=")
+        checks = _values(checksums, b"10")
         told = pc.index_in(checks, _CHECKSUMS)
         if lines.sums is None:
             return told.is_valid()
-        length_texts = lines.fields.values(body_lengths, b"9=")
+        length_texts = _values(body_lengths, b"9")
         separator, separator_sum = lines.separator, byte_sum(lines.separator)
         count = len(shape.tags) - 1  # of separators before CheckSum
         end_size = len(separator) * is_ended
@@ -261,7 +270,7 @@ def _take_columns(lines: _Lines, found: list[_Found], taken: list[tuple[Batch, R
     if len(found) > 1:
         order = pc.sort_indices(rows)
         rows, numbers = rows.take(order), numbers.take(order)
-    first = lines.fields.first.take(rows)
+    first = lines.first_fields.take(rows)
     constants = {
         "begin_string": [shape.begin_string for shape in shapes],
         "msg_type": [shape.msg_type for shape in shapes],
@@ -281,7 +290,7 @@ def _take_columns(lines: _Lines, found: list[_Found], taken: list[tuple[Batch, R
         if is_tag.false_count:
             is_tag = pc.fill_null(is_tag, True)
             fits = is_tag if fits is None else pc.and_(fits, is_tag)
-        columns[name] = lines.fields.values(column, tag)
+        columns[name] = pc.binary_slice(column, len(tag), _STOP)
     others = []
     if fits is not None:
         for number, each in enumerate(found):
@@ -298,18 +307,61 @@ def _take_columns(lines: _Lines, found: list[_Found], taken: list[tuple[Batch, R
     return others
 
 
-def _fitting(
-    columns: list[pa.BinaryArray], fields: list[bytes], places: list[int], end: bytes
-) -> pa.BooleanArray | None:
+def _fitting(columns: list[pa.BinaryArray], fields: list[bytes], places: list[int]) -> pa.BooleanArray | None:
     """Which lines have the shape of the line with these fields, as far as these places tell; None if all have."""
     fits = None
     for place, column in zip(places, columns, strict=True):
         field = fields[place]
         is_whole = place in (0, 2)  # BeginString and MsgType
-        each = pc.equal(column, field + end) if is_whole else pc.starts_with(column, field[: field.find(b"=") + 1])
+        each = pc.equal(column, field) if is_whole else pc.starts_with(column, field[: field.find(b"=") + 1])
         if each.false_count:
             fits = each if fits is None else pc.and_(fits, each)
     return fits
+
+
+def _values(column: pa.BinaryArray, tag: bytes) -> pa.BinaryArray:
+    return pc.binary_slice(column, len(tag) + 1, _STOP)
+
+
+def _line_sums(texts: pa.BinaryArray) -> pa.UInt8Array:
+    """The sum of each text's bytes modulo 256, as the difference of two running sums."""
+    _, offsets, data = texts.buffers()
+    places = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, offsets], offset=texts.offset)
+    start, stop = places[0].as_py(), places[len(texts)].as_py()
+    is_short = (pc.max(pc.binary_length(texts)).as_py() or 0) <= _WORDS_LINE_MAX
+    if start % 8 == 0 and is_short and len(texts) and len(texts[-1].as_buffer()) >= 8:
+        places = pc.subtract(places, pa.scalar(start, pa.int32())).slice(0, len(texts))
+        last = pa.array([byte_sum(texts[-1].as_py()) & 255], pa.uint8())
+        return pa.concat_arrays([_sums_by_words(data.slice(start, stop - start), places), last])
+    given = pa.Array.from_buffers(pa.uint8(), stop - start, [None, data], offset=start)
+    running = pa.concat_arrays([pa.array([0], pa.uint8()), pc.cumulative_sum(given)])  # wraps around
+    upto = running.take(pc.subtract(places, start))
+    return pc.subtract(upto.slice(1), upto.slice(0, len(texts)))
+
+
+def _sums_by_words(data: pa.Buffer, places: pa.Int32Array) -> pa.UInt8Array:
+    """The same between these places, eight bytes at a time; the last place is in a whole word.
+
+    The even and the odd bytes of a word are summed apart, each in a lane of 16 bits, in which a short line cannot overflow.
+    Running sums do, but the difference of two is right, because words wrap around.
+    """
+    words = pa.Array.from_buffers(pa.uint64(), data.size // 8, [None, data])
+    place, beside = pc.shift_right(places, _THREE), pc.bit_wise_and(places, _SEVEN)
+    begun = pc.bit_wise_and(words.take(place), _FIRST_BYTES.take(beside))
+    all_bytes = _sums_upto(words, place, begun)
+    even = _sums_upto(pc.bit_wise_and(words, _LANES), place, pc.bit_wise_and(begun, _LANES))
+    odd = pc.shift_right(pc.subtract(all_bytes, even), pa.scalar(8, pa.uint64()))
+    sums = pc.bit_wise_and(pc.add(even, odd), _LANES)
+    for half in (32, 16):
+        sums = pc.add(sums, pc.shift_right(sums, pa.scalar(half, pa.uint64())))
+    return pc.bit_wise_and(sums, pa.scalar(255, pa.uint64())).cast(pa.uint8())
+
+
+def _sums_upto(words: pa.UInt64Array, place: pa.Int32Array, begun: pa.UInt64Array) -> pa.UInt64Array:
+    """The sum of the words between each place and the next, of which `begun` has the beginning of the word at each place."""
+    running = pc.cumulative_sum(words)  # wraps around
+    upto = pc.add(pc.subtract(running.take(place), words.take(place)), begun)
+    return pc.subtract(upto.slice(1), upto.slice(0, len(upto) - 1))
 
 
 def _without_prefix(texts: pa.StringArray, size: int) -> pa.StringArray:

@@ -217,12 +217,9 @@ class _Reader:
             is_plain = [line.isascii() for line in raws.to_pylist()]
         else:
             try:
-                texts = raws.cast(pa.string())
+                return self._wide_lane.take(raws.cast(pa.string()), lines.ends)
             except pa.ArrowInvalid:
                 is_plain = [_is_utf8(line) for line in raws.to_pylist()]
-            else:
-                is_whole = lines.separator == b"\n" and lines.data.endswith(b"\n")
-                return self._wide_lane.take(texts, lines.ends, lines.data if is_whole else None)
         plain = pc.if_else(pa.array(is_plain), raws, b"")  # the wide lane leaves empty lines
         return self._wide_lane.take(plain.cast(pa.string()), lines.ends)
 

@@ -342,13 +342,15 @@ class Outputs:
         size = sum(array.nbytes for _, array, _ in columns)
         with self._rows_in_hand():
             self._pivot(output, gathering)
-            is_full = gathering.part_rows + row_count > BATCH_ROWS_MAX
-            if is_full or gathering.part_bytes + size > min(JOINED_BYTES_MAX, self._target_bytes):
+            most_bytes = min(JOINED_BYTES_MAX, self._target_bytes)
+            if gathering.part_rows + row_count > BATCH_ROWS_MAX or gathering.part_bytes + size > most_bytes:
                 self._flush_rows(output, gathering)
             gathering.parts.append(columns)
-        gathering.part_rows += row_count
-        gathering.part_bytes += size
-        gathering.received_count += row_count
+            gathering.part_rows += row_count
+            gathering.part_bytes += size
+            gathering.received_count += row_count
+            if size > most_bytes:
+                self._flush_rows(output, gathering)
 
     def _pivot(self, output: str, gathering: _Gathering) -> None:
         """Make columns of the rows."""

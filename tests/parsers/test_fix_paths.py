@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import fix_columns
-import fix_cutting
 import fix_parser
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -240,4 +239,4 @@ BYTES = st.binary(max_size=300) | st.sampled_from([b"\xff" * 1_000, b"\xff" * 1_
 def test_sums_of_lines_are_the_sums_of_their_bytes(texts: list[bytes], before: bytes, cut: int) -> None:
     column = pa.array([before, *texts], pa.binary()).slice(1)[cut:]
 
-    assert fix_cutting.line_sums(column).to_pylist() == [sum(text) & 255 for text in texts[cut:]]
+    assert fix_columns._line_sums(column).to_pylist() == [sum(text) & 255 for text in texts[cut:]]
