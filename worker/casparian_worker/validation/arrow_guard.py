@@ -155,7 +155,7 @@ def read_batch(
 
 
 def _validate_values(column: pa.Array) -> None:
-    """As `validate(full=True)`, which reads text by text. If all bytes are ASCII, as they mostly are, only offsets are checked so."""
+    """As `validate(full=True)`, which reads text by text; where all bytes are ASCII, which most are, only the offsets are."""
     if pt.is_string(column.type) and _is_ascii(column.buffers()[2]):
         column = pa.Array.from_buffers(pa.binary(), len(column), column.buffers(), column.null_count, column.offset)
     column.validate(full=True)
