@@ -24,5 +24,5 @@ BENCHMARKS: dict[str, Benchmark] = {
         PROJECTION,
         READERS,
         SCAN,
-    )  # fmt: skip
+    )
 }
