@@ -173,12 +173,8 @@ class Projection:
             facts = [(event, fact_of(event)) for event in events]
             self._jobs.prepare(facts)
             self._fetch_replayed(facts)
-            fold = self._jobs.apply
             for event, fact in facts:
-                if fact.__class__ in _OF_JOBS:
-                    fold(event, fact)
-                else:
-                    self._apply_one(event, fact)
+                self._apply_one(event, fact)
             self._flush_jobs()
             self._close_failures()
             self._fold_contents()
@@ -221,6 +217,9 @@ class Projection:
         self._liveness, self._commits, self._succeeded = [], {}, []
 
     def _apply_one(self, event: LogRecord, fact: Event) -> None:
+        if fact.__class__ in _OF_JOBS:
+            self._jobs.apply(event, fact)
+            return
         if isinstance(fact, _BEFORE_FILES):
             self._flush_jobs()
             self._fold_contents()
