@@ -16,19 +16,3 @@ _ALL = (
     DISPATCH, LATENCY, LOG, PROJECTION, TINY_FILES, FRAMES, VALIDATION, END_TO_END, FIX, SCAN, CONSOLE, SCALE, READERS,
 )  # fmt: skip
 BENCHMARKS: dict[str, Benchmark] = {each.name: each for each in _ALL}
-BENCHMARKS: dict[str, Benchmark] = {
-    each.name: each
-    for each in (
-        DISPATCH,
-        LATENCY,
-        TINY_FILES,
-        VALIDATION,
-        END_TO_END,
-        FIX,
-        CONSOLE,
-        SCALE,
-        PROJECTION,
-        READERS,
-        SCAN,
-    )
-}
