@@ -64,10 +64,17 @@ def unpack(data: bytes | memoryview, *, limit_bytes: int) -> Any:
     return value
 
 
-def first_fault(invalid: ValidationError) -> str:
-    """The first fault: its field, and what is wrong."""
+def fault_of(invalid: ValidationError) -> tuple[str, str]:
+    """The field of the first fault (empty: the whole), and what is wrong with it, without pydantic's names for alternatives."""
     first = invalid.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
+    place = [str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    return ".".join(place), first["msg"].removeprefix("Value error, ")
+
+
+def first_fault(invalid: ValidationError) -> str:
+    """The first fault in words: its field, and what is wrong."""
+    field, reason = fault_of(invalid)
+    return f"{field or 'body'}: {reason}"
 
 
 def _refuse_timestamps(value: Any) -> None:

@@ -9,7 +9,7 @@ The docstring of the package `frames` has the rules for numbering and for reject
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from casparian_shim.arrow.batches import (
     ColumnWithoutName,
     Row,
     RowWithoutColumns,
+    SeveralOutputs,
     aligned,
     batch_of_columns,
     columns_of_rejects,
@@ -75,18 +76,6 @@ class OutputUnknown(CasparianError):
         super().__init__(
             f"{what}; the parser declares {', '.join(declared)}.",
             remedy="Yield (output, data) or Output(output, data) with a declared name.",
-        )
-
-
-class SeveralOutputs(CasparianError):
-    """A reader that gives rows of several outputs was given to one output by name."""
-
-    code = ErrorCode.SCHEMA_MISMATCH
-
-    def __init__(self, name: str, outputs: Collection[str]) -> None:
-        super().__init__(
-            f"The parser gave a reader to the output {name[:80]}, but its rows belong to {', '.join(sorted(outputs))}.",
-            remedy="Yield the reader itself: its rows say which output they belong to.",
         )
 
 

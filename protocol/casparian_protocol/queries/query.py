@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from casparian_protocol.packing import first_fault
+
 RowT = TypeVar("RowT")
 
 #: All queries by name.
@@ -69,8 +71,7 @@ def query_of(name: str, parameters: dict[str, object]) -> Query[Any]:
     try:
         made: Query[Any] = TypeAdapter(kind).validate_python(parameters)
     except ValidationError as cause:
-        first = cause.errors(include_url=False)[0]
-        raise UnknownQuery(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from cause
+        raise UnknownQuery(f"{name}: {first_fault(cause)}") from cause
     return made
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from casparian_protocol.home import Home, staged_name
 from casparian_protocol.jobs import CHANGES, Manifest, StagedFile
-from casparian_protocol.packing import MalformedMessage, pack, unpack
+from casparian_protocol.packing import MalformedMessage, first_fault, pack, unpack
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, Fail, Finish, FinishedJob
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.commit.staging import directory_below, opened_regular, pieces_of
@@ -78,9 +78,7 @@ def _attached(job: FinishedJob, number: int, attachments: Sequence[bytes]) -> Ma
     try:
         return Manifest.model_validate(unpack(attachments[place], limit_bytes=ATTACHMENT_LIMIT_BYTES))
     except ValidationError as invalid:
-        first = invalid.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise MalformedMessage(f"jobs.{number}.manifest.{field}: {first['msg']}", of_kind="finish") from invalid
+        raise MalformedMessage(f"jobs.{number}.manifest.{first_fault(invalid)}", of_kind="finish") from invalid
 
 
 def needs_thread(manifests: Sequence[Manifest]) -> bool:

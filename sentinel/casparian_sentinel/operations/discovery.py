@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from casparian_protocol.packing import first_fault
 from casparian_protocol.tagging import TagRule, check_rule, check_tag
 from casparian_protocol.wire.operations.base import Done
 from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
@@ -156,10 +157,8 @@ def add_rule(context: Context, args: AddRuleArgs, actor: str) -> Steps:
     try:
         rule = check_rule(TagRule.model_validate({"id": context.new_id(), **args.rule}))
     except ValidationError as invalid:
-        first = invalid.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
         raise OperationRefused(
-            f"rule.{field}: {first['msg']}.", f"A rule has {', '.join(TagRule.model_fields)}.", "BAD_RULE"
+            f"rule.{first_fault(invalid)}.", f"A rule has {', '.join(TagRule.model_fields)}.", "BAD_RULE"
         ) from invalid
     added = yield from decide(AddRule(rule, actor), RuleNamed)
     return RuleResult(rule_id=added.rule_id, name=added.name, seq=context.durable_seq())

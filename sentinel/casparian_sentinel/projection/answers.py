@@ -23,7 +23,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from casparian_protocol.bounds import Json
-from casparian_protocol.packing import MalformedMessage, unpack
+from casparian_protocol.packing import MalformedMessage, first_fault, unpack
 from casparian_protocol.queries import Query, UnknownQuery, query_of
 from casparian_protocol.values import plain_values
 from casparian_protocol.wire.messages import ATTACHMENT_LIMIT_BYTES, BODY_LIMIT_BYTES
@@ -94,8 +94,7 @@ def read_question(frames: list[bytes]) -> Pending:
     except MalformedMessage as cause:
         raise BadQuestion(cause.reason) from cause
     except ValidationError as cause:
-        first = cause.errors(include_url=False)[0]
-        raise BadQuestion(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from cause
+        raise BadQuestion(first_fault(cause)) from cause
     now = time.monotonic()
     return Pending(frames[0], question, frames[1] == b"catalog", now + WAIT_SECONDS)
 

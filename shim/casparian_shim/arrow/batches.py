@@ -10,7 +10,7 @@ become floats. A batch has at most 64k rows and about 16 MiB, and never exceeds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -226,6 +226,18 @@ class ColumnsChanged(CasparianError):
         super().__init__(
             f"Output {output} began with the columns {_listed(expected)} and now has {_listed(actual)}.",
             remedy="Give each column its own name.",
+        )
+
+
+class SeveralOutputs(CasparianError):
+    """A reader that gives rows of several outputs was given to one output by name."""
+
+    code = ErrorCode.SCHEMA_MISMATCH
+
+    def __init__(self, name: str, outputs: Collection[str]) -> None:
+        super().__init__(
+            f"The parser gave a reader to the output {name[:80]}, but its rows belong to {', '.join(sorted(outputs))}.",
+            remedy="Yield the reader itself: its rows say which output they belong to.",
         )
 
 

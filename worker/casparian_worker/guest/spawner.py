@@ -427,8 +427,7 @@ def _start(spec: GuestSpec, plan: Plan, python: str, description: int, inherited
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """(worker's end, guest's end) of a TCP connection on the loopback. Both ends are made here and the guest inherits its own, so
-    that it needs no right to connect.
+    """(worker's end, guest's end) of a TCP connection on the loopback: the guest inherits its end and needs no right to connect.
 
     The listener is closed before this returns; a connection from elsewhere that came first is closed.
     """
@@ -437,15 +436,12 @@ def connected_pair() -> tuple[socket.socket, socket.socket]:
         theirs = socket.create_connection(listener.getsockname(), timeout=_ACCEPT_SECONDS)
         expected = theirs.getsockname()
         try:
-            while True:
-                ours, peer = listener.accept()
-                if peer == expected:
-                    break
-                ours.close()
+            while (accepted := listener.accept())[1] != expected:
+                accepted[0].close()
         except BaseException:
             theirs.close()
             raise
-    for end in (ours, theirs):
+    for end in (ours := accepted[0], theirs):
         end.setblocking(True)
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # by the worker: a guest may set no options
     return ours, theirs

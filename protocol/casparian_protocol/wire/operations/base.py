@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from casparian_protocol.bounds import Count, Identifier, IdentifierOrNone
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.packing import MalformedMessage
+from casparian_protocol.packing import MalformedMessage, fault_of
 
 ParserName = Identifier
 OutputOrAll = IdentifierOrNone
@@ -52,14 +52,9 @@ class BadArguments(CasparianError):
     """The arguments do not fit the operation's model; the message names the first invalid field."""
 
     def __init__(self, op: str, invalid: ValidationError) -> None:
-        self.field, reason = _first_fault(invalid, "args")
+        field, reason = fault_of(invalid)
+        self.field = field or "args"
         super().__init__(f"{op}: {self.field}: {reason}.", remedy="docs/protocol.md lists each operation's arguments.")
-
-
-def _first_fault(invalid: ValidationError, whole: str) -> tuple[str, str]:
-    """The first invalid field, or `whole`, and the reason."""
-    first = invalid.errors(include_url=False, include_input=False)[0]
-    return ".".join(str(part) for part in first["loc"]) or whole, first["msg"]
 
 
 P = ParamSpec("P")
@@ -103,8 +98,8 @@ class Operation(Generic[P, R]):
         try:
             return self.result.model_validate(result)
         except ValidationError as invalid:
-            field, reason = _first_fault(invalid, "result")
-            raise MalformedMessage(f"{self.name}: {field}: {reason}", of_kind="reply") from invalid
+            field, reason = fault_of(invalid)
+            raise MalformedMessage(f"{self.name}: {field or 'result'}: {reason}", of_kind="reply") from invalid
 
 
 @dataclass(frozen=True, slots=True)
