@@ -135,6 +135,8 @@ def run_worker(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     return run(arguments, tell)
 
 
+#: `status` waits for tables that are so little behind, and otherwise shows them as they are.
+_NEAR_EVENTS = 5_000
 #: A function that answers a named query with its rows.
 RowsOf = Callable[[Query[Any]], list[Any]]
 
@@ -178,9 +180,11 @@ def status(home: Home) -> Status:
         found = client.perform(STATUS())
         queue, waiting = found.queue.model_dump(), None
         if found.projection.phase in (ProjectorPhase.READY, ProjectorPhase.BUSY):
+            is_near = found.seq - found.projection.seq <= _NEAR_EVENTS
+            as_of = found.seq if is_near else 0
             try:
-                waiting = find_waiting_files(lambda query: client.ask(query).rows)
-                queue |= open_failures(lambda query: client.ask(query).rows)
+                waiting = find_waiting_files(lambda query: client.ask(query, at_least_seq=as_of).rows)
+                queue |= open_failures(lambda query: client.ask(query, at_least_seq=as_of).rows)
             except (RequestRefused, NoSentinel):
                 waiting = None  # `status` also works without the tables
         return Status(found, True, queue, waiting, count_orphans(home), found.projection.poison_events)

@@ -535,19 +535,19 @@ def job_socket() -> socket.socket:
 
 @attack
 def turns_its_socket_around(world: World) -> object:
-    address = struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", world["port"], bytes((127, 0, 0, 1)))
+    job_socket().connect(("127.0.0.1", world["port"]))
+
+
+@attack
+def turns_its_socket_to_a_name(world: World) -> object:
+    address = struct.pack("=H", socket.AF_UNIX) + b"\0somebody"
     mine = job_socket()
     call("connect", mine.fileno(), address, len(address))
 
 
 @attack
-def turns_its_socket_to_a_name(world: World) -> object:
-    job_socket().connect(b"\0somebody")
-
-
-@attack
 def connects_by_sending(world: World) -> object:
-    return job_socket().sendto(b"x", 0x20000000, b"\0somebody")
+    return job_socket().sendto(b"x", 0x20000000, ("127.0.0.1", world["port"]))
 
 
 @attack

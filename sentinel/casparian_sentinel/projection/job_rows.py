@@ -133,9 +133,9 @@ class Job:
         return self.plugin_name or "", self.parser_version or ""
 
     def standing(self) -> Row:
-        """The columns that describe its state. Those of the last lease remain after the lease has ended."""
+        """The columns that describe its state, but for those of its last lease, which remain when the lease has ended."""
         life = self.life
-        row: Row = {
+        return {
             "updated_at": self.updated_at,
             "sequence": self.sequence,
             "status": life.state.value,
@@ -148,9 +148,6 @@ class Job:
             "not_before": life.not_before or None,
             "reason": life.reason or None,
         }
-        if life.epoch:
-            row["lease_epoch"], row["claim_time"] = life.epoch, life.leased_at
-        return row
 
 
 @dataclass(slots=True)

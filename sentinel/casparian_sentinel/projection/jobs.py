@@ -195,6 +195,7 @@ class JobFold:
     def _leased(self, event: LogRecord, fact: JobLeased) -> None:
         job = self._job(event, fact)
         job.changed["sandbox"] = fact.sandbox
+        job.changed["lease_epoch"], job.changed["claim_time"] = job.life.epoch, job.life.leased_at
         self._mark_file(job, "processing")
 
     def _progressed(self, event: LogRecord, fact: JobProgressed) -> None:

@@ -170,7 +170,7 @@ class Tables:
                 reopened.append(job.id)
             fixed = job.whole or job.queued
             row = {**(fixed or {"id": job.id}), **job.standing(), **job.changed}
-            key = (fixed is None, is_settled(row), "lease_epoch" in row, job.whole is None, *job.changed)
+            key = (fixed is None, is_settled(row), job.whole is None, *job.changed)
             groups.setdefault(key, []).append(row)
         for table in ("cf_unsettled_jobs", "cf_settled_jobs"):
             self._forget(table, "id", reopened)

@@ -143,10 +143,15 @@ class History:
             "contracts": {"advice": self.contract_hash}, "params": {"b": 1, "a": 2}, "topic": "advice", "queued_at": _START_US,
         }  # fmt: skip
         self._add("JobQueued", job=spec)
-        ending = self.random.choice(["complete"] * 4 + ["partial", "fail", "retry", "dead", "cancel", "lost", "open"])
+        ending = self.random.choice(
+            ["complete"] * 4 + ["partial", "fail", "retry", "dead", "cancel", "lost", "open", "given back", "waiting"]
+        )
         if ending == "open":
             return
         epoch = self._leased(job_id)
+        if ending == "given back":
+            self._add("LeaseExpired", job_id=job_id, epoch=epoch, worker_id="w1", reason="shutdown", is_loss=False)
+            return
         if ending == "lost":
             self._add("LeaseExpired", job_id=job_id, epoch=epoch, worker_id="w1", reason="lost", is_loss=True)
             epoch = self._leased(job_id)
@@ -159,8 +164,10 @@ class History:
             "origin": "parser",
         }
         failed = {"job_id": job_id, "epoch": epoch, "error": {**error, "fingerprint": "f" * 16}}
-        if ending == "retry":
+        if ending in ("retry", "waiting"):
             self._add("JobRetryScheduled", **failed, retry_count=1, not_before=_START_US + 9, delay_seconds=1.0)
+            if ending == "waiting":
+                return
             self._add("JobDue", job_id=job_id)
             epoch = self._leased(job_id)
         if ending == "fail":
@@ -242,14 +249,16 @@ def open_writer(home: Home, *, segment_bytes: int = 1 << 26) -> LogWriter:
 
 
 def write_history(
-    home: Home, jobs: int = 60, *, seed: int = 1, batch_jobs: int = 7, segment_bytes: int = 1 << 26
+    home: Home, jobs: int = 60, *, seed: int = 1, batch_events: int = 25, segment_bytes: int = 1 << 26
 ) -> Position:
-    """A whole history in the home's log; the durable end."""
+    """A whole history in the home's log, in batches of up to so many events, which begin anywhere in a life; the durable end."""
     history, writer = History(home, seed), open_writer(home, segment_bytes=segment_bytes)
-    writer.append(history.opening())
-    for _ in range(0, jobs, batch_jobs):
-        writer.append(history.jobs(batch_jobs))
-    writer.append(history.closing())
+    facts = [*history.opening(), *history.jobs(jobs), *history.closing()]
+    cuts = random.Random(seed)
+    while facts:
+        size = cuts.randint(1, batch_events)
+        writer.append(facts[:size])
+        facts = facts[size:]
     writer.close(seal=False)
     return writer.durable.position
 

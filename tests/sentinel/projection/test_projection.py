@@ -81,7 +81,7 @@ def test_a_job_counts_once_with_the_state_it_ended_in(home: Home) -> None:
         projector.catch_up(projection, home, end, 50)
         assert rows(projection, "select count(*) - count(distinct id) from cf_processing_queue") == [(0,)]
         states = {state for (state,) in rows(projection, "select distinct status from cf_processing_queue")}
-        assert states == {"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "CANCELLED", "QUEUED"}
+        assert states == {"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "CANCELLED", "QUEUED", "RETRY_WAIT"}
         assert rows(projection, "select count(*) from cf_job_progress") == [(0,)]
         assert rows(
             projection,

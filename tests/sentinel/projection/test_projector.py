@@ -329,7 +329,7 @@ def test_the_end_of_the_control_socket_ends_it_even_in_the_middle_of_a_question(
 
 
 def test_a_rebuild_still_hears_that_the_sentinel_is_gone(home: Home) -> None:
-    end = write_history(home, jobs=3000, batch_jobs=100)
+    end = write_history(home, jobs=3000, batch_events=1000)
     with running(home, batch_events=10) as projector:
         projector.tell(end, 0)
         projector.hear("applied")
