@@ -36,7 +36,7 @@ class JobLife:
     """A job's state, and the counts of its attempts. Times are µs UTC, 0 = not (yet)."""
 
     state: JobState = JobState.QUEUED
-    #: The number of the latest attempt; 0 before the first.
+    #: The number of the latest attempt that counts; 0 before the first.
     attempt: int = 0
     retry_count: int = 0
     memory_failures: int = 0
@@ -154,6 +154,7 @@ def _due(life: JobLife, seq: int, ts: int, event: JobDue) -> None:
 def _lease_expired(life: JobLife, seq: int, ts: int, event: LeaseExpired) -> None:
     life.state = JobState.QUEUED
     life.losses += event.is_loss
+    life.attempt = life.next_attempt - 1
     _leave_attempt(life)
 
 
