@@ -5,6 +5,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import settings
 from casparian_shim.process import remember_absent
 
 remember_absent("dateutil")  # as guests and workers do: pyarrow would look for it at each scalar
-os.environ.pop("PYTHONUNBUFFERED", None)  # our processes buffer what they print, as a user's do
+for _name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(_name, None)  # our processes buffer what they print and compile a module once, as a user's do
+sys.dont_write_bytecode = False
 
 for _number in (signal.SIGINT, signal.SIGQUIT):  # a shell starts what it puts into the background with both ignored
     if signal.getsignal(_number) is signal.SIG_IGN:
