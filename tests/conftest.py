@@ -3,6 +3,7 @@
 `--hypothesis-profile=searching` draws new examples instead; `-n 0` runs everything in one process.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,15 @@ _TESTS = Path(__file__).parent
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("searching", deadline=None)
 settings.load_profile("repeatable")
+
+
+gc.disable()  # until all tests are collected: they stay, and there is no garbage among them worth looking for
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # else each collection during a test would walk over ten thousand tests
+    gc.enable()
 
 
 #: Where single files take longest. They come first, so that at the end no process waits for one file of another.
