@@ -258,7 +258,7 @@ def test_a_committed_job_has_counted_its_records_and_a_replayed_one_still_shows_
 
 def test_every_content_of_a_file_is_a_version_of_it(folded: Projection) -> None:
     assert rows(folded, "select path, content_hash, is_present, jobs from cf_file_version where file_id = 'file3'") == [
-        ("/data/file3", "hfile3", True, 3)
+        ("/data/file3", "hfile3", True, 5)
     ]
 
 
