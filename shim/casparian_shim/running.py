@@ -107,7 +107,7 @@ def flushed_by_timer(outputs: Outputs) -> Iterator[None]:
     """Send the rows that wait also while the parser computes or waits between two of them.
 
     A signal interrupts the parser in its own thread, so no lock is needed. A parser that takes the signal for itself, or that
-    stays inside one call of a library, keeps its rows until it goes on.
+    is inside one long call of a library, keeps its rows until its next row.
     """
     if threading.current_thread() is not threading.main_thread():  # no signals there
         yield
