@@ -1,7 +1,8 @@
 """Automatic planning: pending files become jobs soon after a change, and polled sources are scanned when they changed.
 
 `Planner` runs one plan at a time; changes during a plan lead to one more. `operations.planning` owns what a plan does. `Polls`
-compares a digest of a polled source's tree with that of its last scan, and queues a scan if they differ. Polling leaves no event,
+compares a digest of a polled source's tree with that of its last scan, and queues a scan if they differ. `Planner` also keeps the
+memory that plans are made from loaded (`operations.file_memory`). Polling leaves no event,
 job or row, so it costs nothing in the log. After a start each source is scanned once. A scan that failed is repeated a few times
 for the same tree, then waits for a change. A tree whose digest cannot be computed is scanned a few times, then once an hour.
 """
@@ -138,6 +139,10 @@ def _may_scan_unseen(poll: _Poll, now_us: int) -> bool:
 
 DEBOUNCE_SECONDS = 0.2
 _RETRY_SECONDS = 2.0
+#: After the memory was loaded, how long it is not loaded again: at least so long, and so many times as long as it took.
+_LOADED_REST_SECONDS, _LOADED_REST = 1.0, 20
+#: A home whose files do not fit into the memory is looked at again after this.
+_TOO_LARGE_SECONDS = 600.0
 _INTERNAL_RETRY_SECONDS = 30.0
 
 
@@ -156,6 +161,8 @@ class Planner:
         self._is_closed = False
         self._has_planned = False
         self.polls = Polls(engine.state, tasks, self._queue_scan)
+        self._loading: asyncio.Task[None] | None = None
+        self._load_at_s = float("-inf")
 
     @property
     def is_idle(self) -> bool:
@@ -176,8 +183,28 @@ class Planner:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._running is not None:
-            self._running.cancel()
+        for task in (self._running, self._loading):
+            if task is not None:
+                task.cancel()
+
+    def load_memory(self) -> None:
+        """Load the memory if a plan wanted it and it was forgotten, but not too often."""
+        is_due = self._requests.context.memory.is_wanted and self._loop.time() >= self._load_at_s
+        if is_due and self._loading is None and not self._is_closed:
+            self._loading = self._tasks.run("loading the memory", self._load_memory())
+
+    async def _load_memory(self) -> None:
+        began_s = self._loop.time()
+        fits = True
+        try:
+            fits = await self._requests.run(planning.remember(self._requests.context))
+        except (CasparianError, OSError) as error:  # the projector is away, and plans ask it when it is back
+            logger.info("The files are not in memory yet: %s", error)
+        finally:
+            self._loading = None
+            now_s = self._loop.time()
+            rest_seconds = max(_LOADED_REST_SECONDS, _LOADED_REST * (now_s - began_s))
+            self._load_at_s = now_s + (rest_seconds if fits else _TOO_LARGE_SECONDS)
 
     def scan_due_sources(self) -> None:
         """Look at the sources that are due, and queue a SCAN job for each one that changed."""

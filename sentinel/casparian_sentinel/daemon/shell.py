@@ -23,6 +23,7 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
+from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import (
     DropStaging,
     DropUnpublished,
@@ -50,6 +51,7 @@ from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSearch, Upkeep
 from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.daemon import queue_counts, readings
+from casparian_sentinel.operations.file_memory import FileMemory
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
 
@@ -149,6 +151,7 @@ class Shell:
             local_workers=self.options.workers,
             flags=self.options.flags,
             local_pids=lambda: self.workers.pids,
+            memory=FileMemory(lambda digest: _few_changes(booted.blobs, digest)),
         )
 
     def _make_wires(self, clock: Clock, output: int) -> None:
@@ -261,6 +264,8 @@ class Shell:
     def _on_durable(self, entries: Sequence[Entry]) -> None:
         """Publish, perform and answer decisions that became durable, in order. A failure in one does not stop the others."""
         for entry in entries:
+            decision = entry.decision
+            self._guarded("remembering", self.context.memory.note, decision.events, decision.first_seq)
             self._guarded("publishing to the feed", self.feed.publish, entry.decision)
             self._guarded("listing failures in the log", self.failure_lines.list_failures, entry.decision)
             for effect in entry.decision.effects:
@@ -404,6 +409,7 @@ class Shell:
         self.engine.submit(commands.Tick())
         self._dispatch()
         self.projector.send_watermark()
+        self._guarded("loading the memory", self.planner.load_memory)
         if self._ticks % _EACH_SECOND == 0:
             self.intake.look()
             self._guarded("scanning what is due", self.planner.scan_due_sources)
@@ -442,3 +448,11 @@ class Shell:
             except TimeoutError:
                 return condition()
         return True
+
+
+def _few_changes(blobs: BlobStore, digest: str) -> list[dict[str, Any]] | None:
+    from casparian_sentinel.projection.files import (
+        few_changes,  # it imports pyarrow, which is done once there is a memory
+    )
+
+    return few_changes(blobs, digest)

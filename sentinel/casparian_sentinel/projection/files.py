@@ -163,6 +163,9 @@ UNPACKED_BYTES_MAX = 2 * 1024**3
 #: The most memory of one batch: the sentinel reads one at a time.
 BATCH_BYTES_MAX = 512 * 1024**2
 _BATCHES_MAX = 100_000
+#: The limits of a blob that is read in the sentinel's event loop, and the columns that are read there.
+_FEW_BYTES, _FEW_ROWS, _FEW_UNPACKED_BYTES = 64 * 1024, 500, 512 * 1024
+_PLANNED = ("change", "id", "path", "rel_path", "size", "content_hash", "kind", "tags")
 _MAGIC_BYTES = 8
 
 
@@ -202,14 +205,26 @@ def check_changes(content: bytes) -> Counter[str]:
     return kinds
 
 
+def few_changes(blobs: BlobStore, digest: str) -> list[dict[str, Any]] | None:
+    """The changes that a small blob lists, or None if it is not so small that it can be read in the event loop."""
+    try:
+        if blobs.size(digest) > _FEW_BYTES:
+            return None
+        batches = list(_changes(blobs.get(digest), _FEW_ROWS, _FEW_UNPACKED_BYTES))
+    except (CasparianError, OSError):  # it is damaged or large, or the disk is; those who must read it will report it
+        return None
+    rows: list[dict[str, Any]] = pa.Table.from_batches(batches, pa.schema(COLUMNS)).select(_PLANNED).to_pylist()
+    return rows
+
+
 def read_changes(content: bytes) -> pa.Table:
     """The changes that a scan found, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
     return pa.Table.from_batches(list(_changes(content)), pa.schema(COLUMNS))
 
 
-def _changes(content: bytes) -> Iterator[pa.RecordBatch]:
+def _changes(content: bytes, rows_max: int = ROWS_MAX, bytes_max: int = UNPACKED_BYTES_MAX) -> Iterator[pa.RecordBatch]:
     ids: list[pa.Array] = []
-    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS)):
+    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS), rows_max, bytes_max):
         _check_values(batch, _CHANGES, _REQUIRED)
         if strange := set(batch.column("change").unique()[: len(_KINDS) + 1].to_pylist()) - set(_KINDS):
             raise NotChanges(_CHANGES, f"{min(strange)[:40]!r} is not a kind of change")
@@ -249,7 +264,12 @@ def _tagged(content: bytes, tag: str) -> Iterator[pa.RecordBatch]:
 
 
 def _batches(
-    content: bytes, what: str, check: Callable[[pa.Schema], None], wanted: Set[str]
+    content: bytes,
+    what: str,
+    check: Callable[[pa.Schema], None],
+    wanted: Set[str],
+    rows_max: int = ROWS_MAX,
+    bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns, batch by batch, validated. The total unpacked size is read from the headers before the first batch."""
     try:
@@ -263,7 +283,7 @@ def _batches(
         schema, batches = pa.ipc.read_schema(next(messages)), list(islice(messages, _BATCHES_MAX + 1))
         if not schema.equals(file.schema) or len(batches) != file.num_record_batches:
             raise NotChanges(what, "its footer does not match its batches")
-        _check_size(what, batches)
+        _check_size(what, batches, rows_max, bytes_max)
         for message in batches:
             whole = pa.ipc.read_record_batch(message, schema)
             batch = whole.select([name for name in schema.names if name in wanted])
@@ -276,7 +296,7 @@ def _batches(
         raise NotChanges(what, f"it is damaged ({reason})") from cause
 
 
-def _check_size(what: str, batches: Sequence[pa.Message]) -> None:
+def _check_size(what: str, batches: Sequence[pa.Message], rows_max: int, bytes_max: int) -> None:
     if len(batches) > _BATCHES_MAX:
         raise TooLarge(what, f"more than {_BATCHES_MAX:,} batches", f"{_BATCHES_MAX:,}")
     rows = unpacked_bytes = 0
@@ -287,10 +307,10 @@ def _check_size(what: str, batches: Sequence[pa.Message]) -> None:
         unpacked_bytes += batch_bytes
         if batch_bytes > BATCH_BYTES_MAX:
             raise TooLarge(what, f"a batch of {batch_bytes:,} bytes when unpacked", f"{BATCH_BYTES_MAX:,} in a batch")
-    if rows > ROWS_MAX:
-        raise TooLarge(what, f"{rows:,} rows", f"{ROWS_MAX:,}")
-    if unpacked_bytes > UNPACKED_BYTES_MAX:
-        raise TooLarge(what, f"{unpacked_bytes:,} bytes when unpacked", f"{UNPACKED_BYTES_MAX:,}")
+    if rows > rows_max:
+        raise TooLarge(what, f"{rows:,} rows", f"{rows_max:,}")
+    if unpacked_bytes > bytes_max:
+        raise TooLarge(what, f"{unpacked_bytes:,} bytes when unpacked", f"{bytes_max:,}")
 
 
 def _check_values(batch: pa.RecordBatch, what: str, names: Sequence[str]) -> None:
