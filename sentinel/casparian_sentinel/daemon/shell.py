@@ -23,7 +23,6 @@ from casparian_protocol.jobs import JobState
 from casparian_protocol.settings import Settings
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.messages import Request
-from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import (
     DropStaging,
     DropUnpublished,
@@ -52,6 +51,7 @@ from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSearch, Upkeep
 from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.daemon import queue_counts, readings
 from casparian_sentinel.operations.file_memory import FileMemory
+from casparian_sentinel.operations.known_files import changes_in
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
 
@@ -151,7 +151,7 @@ class Shell:
             local_workers=self.options.workers,
             flags=self.options.flags,
             local_pids=lambda: self.workers.pids,
-            memory=FileMemory(lambda digest: _few_changes(booted.blobs, digest)),
+            memory=FileMemory(changes_in(booted.blobs)),
         )
 
     def _make_wires(self, clock: Clock, output: int) -> None:
@@ -448,11 +448,3 @@ class Shell:
             except TimeoutError:
                 return condition()
         return True
-
-
-def _few_changes(blobs: BlobStore, digest: str) -> list[dict[str, Any]] | None:
-    from casparian_sentinel.projection.files import (
-        few_changes,  # it imports pyarrow, which is done once there is a memory
-    )
-
-    return few_changes(blobs, digest)

@@ -163,9 +163,8 @@ UNPACKED_BYTES_MAX = 2 * 1024**3
 #: The most memory of one batch: the sentinel reads one at a time.
 BATCH_BYTES_MAX = 512 * 1024**2
 _BATCHES_MAX = 100_000
-#: The limits of a blob that is read in the sentinel's event loop, and the columns that are read there.
-_FEW_BYTES, _FEW_ROWS, _FEW_UNPACKED_BYTES = 64 * 1024, 500, 512 * 1024
-_PLANNED = ("change", "id", "path", "rel_path", "size", "content_hash", "kind", "tags")
+#: The most rows of a blob, and bytes when unpacked.
+LIMITS = (ROWS_MAX, UNPACKED_BYTES_MAX)
 _MAGIC_BYTES = 8
 
 
@@ -205,26 +204,14 @@ def check_changes(content: bytes) -> Counter[str]:
     return kinds
 
 
-def few_changes(blobs: BlobStore, digest: str) -> list[dict[str, Any]] | None:
-    """The changes that a small blob lists, or None if it is not so small that it can be read in the event loop."""
-    try:
-        if blobs.size(digest) > _FEW_BYTES:
-            return None
-        batches = list(_changes(blobs.get(digest), _FEW_ROWS, _FEW_UNPACKED_BYTES))
-    except (CasparianError, OSError):  # it is damaged or large, or the disk is; those who must read it will report it
-        return None
-    rows: list[dict[str, Any]] = pa.Table.from_batches(batches, pa.schema(COLUMNS)).select(_PLANNED).to_pylist()
-    return rows
-
-
-def read_changes(content: bytes) -> pa.Table:
+def read_changes(content: bytes, limits: tuple[int, int] = LIMITS) -> pa.Table:
     """The changes that a scan found, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
-    return pa.Table.from_batches(list(_changes(content)), pa.schema(COLUMNS))
+    return pa.Table.from_batches(list(_changes(content, limits)), pa.schema(COLUMNS))
 
 
-def _changes(content: bytes, rows_max: int = ROWS_MAX, bytes_max: int = UNPACKED_BYTES_MAX) -> Iterator[pa.RecordBatch]:
+def _changes(content: bytes, limits: tuple[int, int] = LIMITS) -> Iterator[pa.RecordBatch]:
     ids: list[pa.Array] = []
-    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS), rows_max, bytes_max):
+    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS), limits):
         _check_values(batch, _CHANGES, _REQUIRED)
         if strange := set(batch.column("change").unique()[: len(_KINDS) + 1].to_pylist()) - set(_KINDS):
             raise NotChanges(_CHANGES, f"{min(strange)[:40]!r} is not a kind of change")
@@ -268,8 +255,7 @@ def _batches(
     what: str,
     check: Callable[[pa.Schema], None],
     wanted: Set[str],
-    rows_max: int = ROWS_MAX,
-    bytes_max: int = UNPACKED_BYTES_MAX,
+    limits: tuple[int, int] = LIMITS,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns, batch by batch, validated. The total unpacked size is read from the headers before the first batch."""
     try:
@@ -283,7 +269,7 @@ def _batches(
         schema, batches = pa.ipc.read_schema(next(messages)), list(islice(messages, _BATCHES_MAX + 1))
         if not schema.equals(file.schema) or len(batches) != file.num_record_batches:
             raise NotChanges(what, "its footer does not match its batches")
-        _check_size(what, batches, rows_max, bytes_max)
+        _check_size(what, batches, *limits)
         for message in batches:
             whole = pa.ipc.read_record_batch(message, schema)
             batch = whole.select([name for name in schema.names if name in wanted])
@@ -319,15 +305,15 @@ def _check_values(batch: pa.RecordBatch, what: str, names: Sequence[str]) -> Non
             raise NotChanges(what, f"the column {name} has rows without a value")
 
 
+_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
+
+
 def _check_keys(fields: pa.MapArray) -> None:
-    """Check that no map has a key twice, which DuckDB refuses."""
+    """No map may have a key twice, which DuckDB refuses."""
     pairs = fields.cast(_PAIRS)  # the function below crashes the process if it gets a map
     keys = pa.table({"row": pc.list_parent_indices(pairs), "key": pairs.flatten().field("key")})
     if keys.group_by(["row", "key"]).aggregate([]).num_rows != keys.num_rows:
         raise NotChanges(_CHANGES, "its column path_fields has a key twice in one row")
-
-
-_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
 
 
 def _cast(column: pa.Array, name: str, kind: pa.DataType) -> pa.Array:
