@@ -105,7 +105,7 @@ class Rows:
 
     seq: int
     columns: list[str]
-    rows: list[list[Any]]
+    rows: Sequence[list[Any]]
 
 
 class QueryHead(BaseModel):

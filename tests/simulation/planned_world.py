@@ -136,7 +136,9 @@ class TableQueries:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
-    async def ask(self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int) -> Rows:
+    async def ask(
+        self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int, is_large: bool = False
+    ) -> Rows:
         while (at := self._shell.projector).applied_seq < at_least_seq or at.phase is not ProjectorPhase.READY:
             await self._turn(at_least_seq)
         answered: asyncio.Future[None] = self._loop.create_future()

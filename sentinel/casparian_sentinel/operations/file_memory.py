@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from casparian_protocol.events import Event
 from casparian_sentinel.core import Source, on_change
@@ -19,10 +20,8 @@ from casparian_sentinel.operations.known_files import (
     KnownFiles,
     NotFollowed,
     ReadChanges,
-    Row,
     Standing,
     follow,
-    loaded,
 )
 from casparian_sentinel.projection.queries.planning import AskedFiles, PlannedFile
 
@@ -31,6 +30,8 @@ FILES_MAX = 20_000
 CONTENTS_MAX = 40_000
 #: A question about more files, or a decision with more events, is better served by the tables.
 FEW = 500
+#: How many files an automatic plan looks at in the event loop.
+_A_SLICE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,12 @@ class FileMemory:
         """Keep the events from now on: the tables are going to be asked for what was before."""
         self._known, self._meanwhile, self.is_wanted = None, [], False
 
-    def load(self, rows: Iterable[Row], seq: int) -> None:
-        """Take in what the tables say as of event `seq`, and the later events that were kept."""
+    def load(self, known: KnownFiles) -> None:
+        """Take in what the tables say, and the later events that were kept."""
         meanwhile, self._meanwhile = self._meanwhile, None
-        if meanwhile is None:  # too much happened
-            return
-        try:
-            self._known = loaded(rows, seq)
-        except NotFollowed:
-            return
-        self._follow([(at, event) for at, event in meanwhile if at > seq])
+        if meanwhile is not None:  # otherwise too much happened
+            self._known = known
+            self._follow([(at, event) for at, event in meanwhile if at > known.seq])
 
     # --- following the log
 
@@ -155,9 +152,12 @@ class FileMemory:
 
 
 def _selected(known: KnownFiles, wanted: Wanted) -> list[KnownFile] | None:
-    """The files below the path that have one of the tags; None if they are too many to look at each."""
+    """The files below the path that have one of the tags; None if they are too many to look at each.
+
+    If they need not be counted, those that need no job are left out.
+    """
+    ids: list[str] = []
     if wanted.path:
-        ids = []
         at = bisect_left(known.paths, (wanted.path, ""))
         while at < len(known.paths) and known.paths[at][0].startswith(wanted.path):
             ids.append(known.paths[at][1])
@@ -168,17 +168,26 @@ def _selected(known: KnownFiles, wanted: Wanted) -> list[KnownFile] | None:
         tagged = set[str]().union(*(known.by_tag.get(tag, ()) for tag in wanted.topics))
         if not wanted.is_counted:
             tagged -= known.settled.get(wanted.parser, set())
-        elif len(tagged) > FEW:
+        ids += islice(tagged, _A_SLICE)
+        if len(tagged) > FEW:
+            _settle(known, wanted.parser, (known.files[file_id] for file_id in ids))  # fewer are left the next time
             return None
-        ids = list(tagged)
     found = (known.files[file_id] for file_id in ids)
     return [file for file in found if not file.tags.isdisjoint(wanted.topics)]
+
+
+def _settle(known: KnownFiles, parser: str, files: Iterable[KnownFile]) -> None:
+    """Note which of these files need no job, so that automatic plans need not look at them again."""
+    settled = known.settled.setdefault(parser, set())
+    for file in files:
+        standing = known.contents.get(file.content_hash or "", {}).get(parser)
+        if standing is not None and not standing.failed and not standing.is_cancelled:
+            settled.add(file.id)
 
 
 def _answer(known: KnownFiles, wanted: Wanted, files: Sequence[KnownFile]) -> Known | None:
     counts = AskedFiles(files=len(files), not_hashed=0, contents=0, cancelled=0, open=0, ended=0, failed=0)
     first: dict[str, KnownFile] = {}
-    settled = known.settled.setdefault(wanted.parser, set())
     for file in files:
         content = file.content_hash
         if content is None:  # its directory has to be scanned again
@@ -203,12 +212,7 @@ def _answer(known: KnownFiles, wanted: Wanted, files: Sequence[KnownFile]) -> Kn
         else:
             counts["ended"] += 1
             counts["failed"] += not standing.done
-    if len(pending) > FEW:
-        return None
-    for file in files:
-        standing = known.contents.get(file.content_hash or "", {}).get(wanted.parser)
-        if standing is not None and not standing.failed and not standing.is_cancelled:
-            settled.add(file.id)
+    _settle(known, wanted.parser, files)
     pending.sort(key=lambda file: (file.path, file.id))
     return Known(known.seq, counts, [_planned(file, wanted.topics) for file in pending])
 

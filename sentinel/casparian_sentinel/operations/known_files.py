@@ -107,6 +107,8 @@ class KnownFiles:
     doubts: dict[str, dict[str, int]] = field(default_factory=dict)
     #: parser → files that need no job, until something about them changes.
     settled: dict[str, set[str]] = field(default_factory=dict)
+    #: The ids of sources.
+    sources: set[str] = field(default_factory=set)
     #: Running scans and their sources.
     scans: dict[str, str | None] = field(default_factory=dict)
 
@@ -116,7 +118,7 @@ def changes_in(blobs: BlobStore) -> ReadChanges:
 
     def read(digest: str) -> list[Change] | None:
         from casparian_sentinel.projection.files import (
-            read_changes,  # imports pyarrow; `planning.remember` did so in a thread
+            read_changes,  # imports pyarrow; `remember` did so in a thread
         )
 
         try:
@@ -241,6 +243,19 @@ def _tagged(known: KnownFiles, seq: int, event: e.FilesTagged) -> None:
                 _doubt_contents(known, file, seq)
 
 
+def _source_added(known: KnownFiles, seq: int, event: e.SourceAdded) -> None:
+    """Files below it that are of no source, or of one that was removed, become its own."""
+    folder = event.path.rstrip("/") + "/"
+    known.sources.add(event.source_id)
+    for file in known.files.values():
+        if file.path.startswith(folder) and file.source_id not in known.sources:
+            file.source_id = event.source_id
+
+
+def _source_removed(known: KnownFiles, seq: int, event: e.SourceRemoved) -> None:
+    known.sources.discard(event.source_id)
+
+
 def _scan_started(known: KnownFiles, seq: int, event: e.ScanStarted) -> None:
     known.scans[event.scan_id] = event.source_id or None
 
@@ -314,7 +329,7 @@ def _unsettle(known: KnownFiles, job: OpenParse) -> None:
 #: Events of these types change neither the index of files nor which contents have jobs and commits.
 _WITHOUT_EFFECT: frozenset[type[Event]] = frozenset(
     {
-        *(e.SourceRemoved, e.TagRuleAdded, e.TagRuleRemoved, e.ContentsRecognised),
+        *(e.TagRuleAdded, e.TagRuleRemoved, e.ContentsRecognised),
         *(
             e.JobLeased,
             e.JobStarted,
@@ -334,6 +349,8 @@ _WITHOUT_EFFECT: frozenset[type[Event]] = frozenset(
     }
 )
 _FOLLOWED: dict[type[Event], Callable[[KnownFiles, int, Any], None]] = {
+    e.SourceAdded: _source_added,
+    e.SourceRemoved: _source_removed,
     e.FilesTagged: _tagged,
     e.ScanStarted: _scan_started,
     e.ScanFinished: _scan_finished,
@@ -402,6 +419,10 @@ def _take_scan(known: KnownFiles, values: Row) -> None:
     known.scans[scan_id] = source_id
 
 
+def _take_source(known: KnownFiles, values: Row) -> None:
+    known.sources.add(values[0])
+
+
 _TAKE: dict[str, Callable[[KnownFiles, Row], None]] = {
     "file": _take_file,
     "open": _take_job,
@@ -409,4 +430,5 @@ _TAKE: dict[str, Callable[[KnownFiles, Row], None]] = {
     "commit": _take_commit,
     "doubt": _take_doubt,
     "scan": _take_scan,
+    "source": _take_source,
 }

@@ -19,7 +19,6 @@ from packaging.version import Version
 from pydantic import JsonValue
 
 from casparian_protocol.bounds import Scalar
-from casparian_protocol.client import Rows
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.jobs.alike import checked_alike
 from casparian_protocol.jobs.kinds import ParseWork, Proven, ScanWork, work_of
@@ -40,15 +39,13 @@ from casparian_sentinel.core import (
     targets_of,
 )
 from casparian_sentinel.core import effective_parameters as effective
-from casparian_sentinel.operations.file_memory import CONTENTS_MAX, FILES_MAX, Known, Wanted
+from casparian_sentinel.operations.file_memory import Known, Wanted
 from casparian_sentinel.operations.policies import Policies, policies_of
-from casparian_sentinel.operations.steps import Ask, Context, Decide, Part, ask, decide, in_thread
+from casparian_sentinel.operations.steps import Context, Decide, Part, ask, decide, in_thread
 from casparian_sentinel.projection.queries.planning import (
     COUNT_ASKED,
     PLAN_FILES,
     RECOGNISED_FILES,
-    REMEMBERED,
-    REMEMBERED_SIZES,
     UNHASHED_ROOTS,
     PlannedFile,
 )
@@ -99,8 +96,6 @@ class FileParameters:
 #: Files per query and jobs per decision: the event loop waits while a decision is made.
 FILES_PER_QUERY = 20_000
 JOBS_PER_DECISION = 500
-#: The most rows that the memory is loaded from: of each file and content there are a few.
-_ROWS_REMEMBERED = 4 * (FILES_MAX + CONTENTS_MAX)
 #: The most recognised contents that are stored in the event itself.
 CONTENTS_IN_EVENT = 100
 
@@ -182,29 +177,6 @@ def _remembered(context: Context, line: ParserLine, topics: list[str], args: Que
         is_counted=actor != SENTINEL or line.current not in line.versions,
     )
     return context.memory.look(wanted, context.state.sources.values())
-
-
-def remember(context: Context) -> Part[bool]:
-    """Load the memory from the tables. Returns whether it can hold them."""
-    memory = context.memory
-    memory.begin()
-    try:
-        (sizes,) = (yield from ask(REMEMBERED_SIZES)).rows
-        if sizes["files"] > FILES_MAX or sizes["contents"] > CONTENTS_MAX:
-            return False
-        yield from in_thread(_import_files)
-        rows: Rows = yield Ask(REMEMBERED, limit_rows=_ROWS_REMEMBERED)
-        if len(rows.rows) < _ROWS_REMEMBERED:
-            memory.load(rows.rows, rows.seq)
-        return len(rows.rows) < _ROWS_REMEMBERED
-    finally:
-        if not memory.is_loaded:
-            memory.forget()
-
-
-def _import_files() -> None:
-    """What the memory reads changes with takes longer to import than the event loop may wait."""
-    import casparian_sentinel.projection.files  # noqa: F401
 
 
 def _recognise(context: Context, parser: str, topics: list[str], actor: str, known_seq: int) -> Part[int]:

@@ -34,6 +34,8 @@ class Ask:
     params: tuple[object, ...] = ()
     limit_rows: int = 100_000
     at_least_seq: int | None = None
+    #: The rows may be many: they are unpacked as they are read, which a thread should do.
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from casparian_protocol.events import decode
 from casparian_sentinel.core import Source
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.operations.file_memory import FileMemory, Known, Wanted
+from casparian_sentinel.operations.known_files import loaded
 from casparian_sentinel.projection.answers import plain_rows
 from casparian_sentinel.projection.files import COLUMNS, read_changes
 from casparian_sentinel.projection.queries import planning
@@ -30,8 +31,13 @@ _COMPARED = 2
 class Day(Story):
     """A story in which files also move, vanish, stay without a hash, and get and lose tags, and jobs are cancelled."""
 
-    _fresh = 0
-    _scan_id = "s"
+    def __init__(self, seed: int) -> None:
+        self._fresh = 0
+        self._scan_id = "s"
+        self._sources: set[str] = set()
+        #: What was last said of each file.
+        self.seen: dict[str, dict[str, Any]] = {}
+        super().__init__(seed)
 
     def run(self, steps: int) -> None:
         doings = (
@@ -43,7 +49,7 @@ class Day(Story):
             self.complete,
             self.fail,
         )
-        rare = (self.queue, self.retry, self.close, self.recognise, self.cancel, self.tag, self.scan)
+        rare = (self.queue, self.retry, self.close, self.recognise, self.cancel, self.tag, self.scan, self.move_source)
         for _ in range(steps):
             self.random.choice([*doings, self.see, self.see, self.see, self.random.choice(rare)])()
 
@@ -56,7 +62,7 @@ class Day(Story):
         else:
             counts = {"new": 0, "changed": len(seen), "vanished": 0, "renamed": 0, "tagged": 0}
             self._add("FilesObserved", scan_id=self._scan_id, blob=name, **counts)
-        self.seen = getattr(self, "seen", {}) | {row["id"]: row for row in rows}
+        self.seen |= {row["id"]: row for row in rows}
 
     def _row(self, file: str, content: str) -> dict[str, Any]:
         if self.random.random() < 0.4:
@@ -101,6 +107,16 @@ class Day(Story):
         self._scan_id = f"s{len(self.events)}"
         self._add("ScanStarted", scan_id=self._scan_id, roots=["/in"], source_id=self.random.choice(["s1", "s2"]))
 
+    def move_source(self) -> None:
+        """A directory becomes a source, or is none any more; its files stay known."""
+        source = self.random.choice(["s2", "s3"])
+        if source in self._sources:
+            self._sources.remove(source)
+            self._add("SourceRemoved", source_id=source)
+        else:
+            self._sources.add(source)
+            self._add("SourceAdded", source_id=source, name=source, path="/in", poll_seconds=0, options={})
+
 
 class Sentinel:
     """The tables and the memory of one story, both following it."""
@@ -134,7 +150,7 @@ class Sentinel:
         rows = plain_rows(self.tables.query(planning.REMEMBERED))
         self.story.run(3)
         self.note()
-        self.memory.load(rows, self.tables.seq)
+        self.memory.load(loaded(rows, self.tables.seq))
         self.counted["loaded"] += self.memory.is_loaded
 
     def compare(self) -> None:
