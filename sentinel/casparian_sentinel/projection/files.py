@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -163,8 +163,8 @@ UNPACKED_BYTES_MAX = 2 * 1024**3
 #: The most memory of one batch: the sentinel reads one at a time.
 BATCH_BYTES_MAX = 512 * 1024**2
 _BATCHES_MAX = 100_000
-#: The most rows of a blob, and bytes when unpacked.
-LIMITS = (ROWS_MAX, UNPACKED_BYTES_MAX)
+#: The most rows of a blob, and bytes when unpacked; None: the two above.
+Limits: TypeAlias = tuple[int, int] | None
 _MAGIC_BYTES = 8
 
 
@@ -204,12 +204,12 @@ def check_changes(content: bytes) -> Counter[str]:
     return kinds
 
 
-def read_changes(content: bytes, limits: tuple[int, int] = LIMITS) -> pa.Table:
+def read_changes(content: bytes, limits: Limits = None) -> pa.Table:
     """The changes that a scan found, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
     return pa.Table.from_batches(list(_changes(content, limits)), pa.schema(COLUMNS))
 
 
-def _changes(content: bytes, limits: tuple[int, int] = LIMITS) -> Iterator[pa.RecordBatch]:
+def _changes(content: bytes, limits: Limits = None) -> Iterator[pa.RecordBatch]:
     ids: list[pa.Array] = []
     for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS), limits):
         _check_values(batch, _CHANGES, _REQUIRED)
@@ -255,7 +255,7 @@ def _batches(
     what: str,
     check: Callable[[pa.Schema], None],
     wanted: Set[str],
-    limits: tuple[int, int] = LIMITS,
+    limits: Limits = None,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns, batch by batch, validated. The total unpacked size is read from the headers before the first batch."""
     try:
@@ -269,7 +269,7 @@ def _batches(
         schema, batches = pa.ipc.read_schema(next(messages)), list(islice(messages, _BATCHES_MAX + 1))
         if not schema.equals(file.schema) or len(batches) != file.num_record_batches:
             raise NotChanges(what, "its footer does not match its batches")
-        _check_size(what, batches, *limits)
+        _check_size(what, batches, *(limits or (ROWS_MAX, UNPACKED_BYTES_MAX)))
         for message in batches:
             whole = pa.ipc.read_record_batch(message, schema)
             batch = whole.select([name for name in schema.names if name in wanted])

@@ -6,18 +6,27 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pyarrow as pa
 import pytest
 
+from casparian_protocol import events as e
 from casparian_protocol.events import decode
+from casparian_protocol.jobs import JobState
+from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import Source
+from casparian_sentinel.daemon.projector import PackedRows
 from casparian_sentinel.log.format import Head, Position
-from casparian_sentinel.operations.file_memory import FileMemory, Known, Wanted
-from casparian_sentinel.operations.known_files import loaded
+from casparian_sentinel.operations import file_memory
+from casparian_sentinel.operations.file_memory import FEW, FileMemory, Known, Wanted
+from casparian_sentinel.operations.known_files import KnownFile, KnownFiles, Standing, _put, changes_in, loaded
+from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.answers import plain_rows
 from casparian_sentinel.projection.files import COLUMNS, read_changes
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection
+from tests.sentinel.core.play import spec
+from tests.sentinel.operations.player import Player
 from tests.sentinel.projection.lives import _ipc
 from tests.sentinel.projection.test_contents import _FILES, _PARSERS, Story
 
@@ -144,7 +153,7 @@ class Sentinel:
         self._applied = len(self.story.events)
 
     def load(self) -> None:
-        """As `planning.remember` does; the story goes on while the tables are asked."""
+        """As `planner.remember` does; the story goes on while the tables are asked."""
         self.memory.begin()
         self.apply()
         rows = plain_rows(self.tables.query(planning.REMEMBERED))
@@ -216,6 +225,137 @@ def _live(folder: Path, seed: int, steps: int = _STEPS) -> Counter[str]:
 def test_the_memory_answers_as_the_tables_do_or_not_at_all(tmp_path: Path) -> None:
     counted = _live(tmp_path, 0)
     assert min(counted[word] for word in ("answered", "asked", "pending", "open", "failed", "loaded")) > 0, counted
+
+
+def _file(number: int, **more: Any) -> KnownFile:
+    settings: dict[str, Any] = {
+        "id": f"f{number}", "path": f"/in/{number}", "rel_path": str(number), "source_id": None, "kind": None, "size": 1,
+        "content_hash": f"{number:064x}", "content_seq": 1, "is_vanished": False, "tags": frozenset({"advice"}), **more,
+    }  # fmt: skip
+    return KnownFile(**settings)
+
+
+def _holding(*files: KnownFile, done: int = 0) -> FileMemory:
+    """A memory of these files; the first ones were processed by `advice`."""
+    known = KnownFiles(5)
+    for file in files:
+        _put(known, file, 1)
+    for file in files[:done]:
+        known.contents[file.content_hash or ""] = {"advice": Standing(done=1, is_committed=True)}
+    memory = FileMemory()
+    memory.begin()
+    memory.load(known)
+    return memory
+
+
+def _ask(memory: FileMemory, *, is_counted: bool = True) -> Known | None:
+    return memory.look(Wanted("advice", ["advice"], ["advice"], is_counted=is_counted), [])
+
+
+def test_a_plan_for_files_in_memory_asks_the_tables_nothing(tmp_path: Path) -> None:
+    player = Player(tmp_path).with_parser("1.0", topics=("advice",))
+    player.context.memory = _holding(_file(1), _file(2), _file(3, tags=frozenset({"other"})), done=1)
+    player.context.contract_policies[player.contract] = {}
+
+    result = player.request("queue")
+
+    assert player.asked == []
+    assert result.queued == 1
+    ((files, ended),) = [(one.files, one.ended) for one in result.asked]
+    assert (files, ended) == (2, 1)
+    (job,) = [event.data["job"] for event in player.table.log if event.type == "JobQueued"]
+    assert job["work"]["input"]["path"] == "/in/2"
+
+
+def test_what_is_not_in_memory_is_asked_of_the_tables(tmp_path: Path) -> None:
+    player = Player(tmp_path).with_parser("1.0", topics=("advice",))
+    player.context.memory = _holding(_file(1), _file(2, content_hash=None))
+    player.rows = {planning.COUNT_ASKED: [[dict.fromkeys(planning.AskedFiles.__annotations__, 0)]]}
+    player.request("queue")
+    assert {sql for sql, _seq in player.asked} >= {
+        planning.PLAN_FILES,
+        planning.UNHASHED_ROOTS,
+        planning.RECOGNISED_FILES,
+    }
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [e.JobReplayed(job=spec(), from_state=JobState.FAILED)],
+        [e.FilesTagged(tag="a", is_removed=False, tag_source="manual", blob="b", files=1)],
+        [e.FilesObserved(scan_id="of nobody", blob="", new=1, changed=0, vanished=0, renamed=0, tagged=0)],
+        [e.JobQueued(job=spec())],  # its file has no id
+        [e.JobDue(job_id="j")] * (FEW + 1),
+    ],
+)
+def test_what_cannot_be_followed_is_forgotten_and_then_wanted_again(events: list[e.Event]) -> None:
+    memory = _holding(_file(1))
+    assert _ask(memory) is not None
+    memory.note([e.JobDue(job_id="j")], 6)
+    assert memory.is_loaded
+    memory.note(events, 7)
+    assert not memory.is_loaded and not memory.is_wanted
+    assert _ask(memory) is None
+    assert memory.is_wanted
+
+
+def test_events_while_it_is_loaded_are_followed_and_too_many_are_not() -> None:
+    tagged = e.FilesTagged(tag="advice", is_removed=False, tag_source="manual", file_ids=("f1",), files=1)
+    for before, expected in ((6, [1]), (5, [])):  # the tables have event 5
+        memory = FileMemory()
+        memory.begin()
+        memory.note([tagged], before)
+        known = KnownFiles(5)
+        _put(known, _file(1, tags=frozenset()), 1)
+        memory.load(known)
+        answer = _ask(memory)
+        assert answer is not None and [file["size"] for file in answer.files] == expected
+    memory.begin()
+    memory.note([tagged] * FEW, 6)
+    memory.note([tagged], 6 + FEW)
+    memory.load(KnownFiles(5))
+    assert not memory.is_loaded
+
+
+def test_it_does_not_grow_beyond_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = _holding(_file(1), _file(2))
+    monkeypatch.setattr(file_memory, "FILES_MAX", 1)
+    memory.note([e.JobDue(job_id="j")], 6)
+    assert not memory.is_loaded
+
+
+def test_automatic_plans_come_to_know_the_files_that_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_memory, "FEW", 3)
+    monkeypatch.setattr(file_memory, "_A_SLICE", 4)
+    memory = _holding(*(_file(number) for number in range(10)), done=9)
+    assert _ask(memory, is_counted=False) is None, "too many at once"
+    found = next(answer for _ in range(10) if (answer := _ask(memory, is_counted=False)) is not None)
+    assert [file["id"] for file in found.files] == ["f9"]
+    assert _ask(memory) is None, "to count them all is the tables' business"
+
+
+def test_only_small_blobs_are_read_in_the_event_loop(tmp_path: Path) -> None:
+    blobs = BlobStore(RealFs(), tmp_path)
+
+    def put(count: int, name: str) -> str:
+        rows = {"change": ["new"] * count, "id": [f"{n}" for n in range(count)], "path": [name] * count}
+        return blobs.put(_ipc(pa.table(rows | {"rel_path": ["r"] * count}))).digest
+
+    read = changes_in(blobs)
+    (one,) = read(put(1, "/in/a")) or [{}]
+    assert (one["id"], one["path"], one["size"], one["tags"]) == ("0", "/in/a", None, None)
+    assert read(put(501, "x")) is None
+    assert read(put(30, "x" * 4000)) is None
+    assert read(blobs.put(b"no changes").digest) is None
+    assert read("0" * 64) is None
+
+
+def test_rows_of_a_large_answer_are_unpacked_as_they_are_read() -> None:
+    rows = [["a", None, 1, ["t"]], ["ä", 2.5, 2**60, []]]
+    packed = PackedRows(msgpack.packb(rows))
+    assert (list(packed), len(packed), packed[1]) == (rows, 2, rows[1])
+    assert list(PackedRows(b"")) == [] and len(PackedRows(b"")) == 0
 
 
 @pytest.mark.campaign
