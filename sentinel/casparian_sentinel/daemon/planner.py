@@ -25,7 +25,7 @@ from casparian_sentinel.daemon.failures import Tasks
 from casparian_sentinel.daemon.journal import Engine
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.operations import planning
-from casparian_sentinel.operations.file_memory import CONTENTS_MAX, FILES_MAX
+from casparian_sentinel.operations.file_memory import CONTENTS_MAX, FILES_MAX, is_too_large
 from casparian_sentinel.operations.known_files import KnownFiles, NotFollowed, loaded
 from casparian_sentinel.operations.steps import Ask, Context, Part, ask, in_thread
 from casparian_sentinel.projection.queries.planning import REMEMBERED, REMEMBERED_SIZES
@@ -160,7 +160,7 @@ def remember(context: Context) -> Part[bool]:
         known = yield from in_thread(lambda: _loaded(rows))
         if known is not None:
             memory.load(known)
-        return True
+        return known is None or not is_too_large(known)
     finally:
         if not memory.is_loaded:
             memory.forget()

@@ -26,8 +26,12 @@ from casparian_sentinel.operations.known_files import (
 from casparian_sentinel.projection.queries.planning import AskedFiles, PlannedFile
 
 FILES_MAX = 20_000
-#: Contents with jobs, of all parsers, including contents that no file has any more.
+#: Contents with jobs, of each parser, including contents that no file has any more.
 CONTENTS_MAX = 40_000
+#: Roughly the bytes of all files: paths may be long, and tags many.
+_WEIGHT_MAX = 50 * 1024**2
+#: Files that are noted as in doubt or settled, of all parsers.
+_NOTES_MAX = 100_000
 #: A question about more files, or a decision with more events, is better served by the tables.
 FEW = 500
 #: How many files an automatic plan looks at in the event loop.
@@ -55,6 +59,15 @@ class Known:
     seq: int
     counts: AskedFiles
     files: list[PlannedFile]
+
+
+def is_too_large(known: KnownFiles) -> bool:
+    return (
+        len(known.files) > FILES_MAX
+        or known.standings > CONTENTS_MAX
+        or known.weight > _WEIGHT_MAX
+        or sum(map(len, known.doubts.values())) > _NOTES_MAX
+    )
 
 
 class FileMemory:
@@ -124,7 +137,7 @@ class FileMemory:
         except BaseException:
             self.forget()
             raise
-        if len(known.files) > FILES_MAX or len(known.contents) > CONTENTS_MAX:
+        if is_too_large(known):
             self.forget()
 
     # --- answering
@@ -178,6 +191,8 @@ def _selected(known: KnownFiles, wanted: Wanted) -> list[KnownFile] | None:
 
 def _settle(known: KnownFiles, parser: str, files: Iterable[KnownFile]) -> None:
     """Note which of these files need no job, so that automatic plans need not look at them again."""
+    if sum(map(len, known.settled.values())) > _NOTES_MAX:
+        known.settled.clear()
     settled = known.settled.setdefault(parser, set())
     for file in files:
         standing = known.contents.get(file.content_hash or "", {}).get(parser)

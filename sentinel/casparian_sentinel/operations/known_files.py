@@ -48,6 +48,11 @@ class KnownFile:
     is_vanished: bool
     tags: frozenset[str]
 
+    @property
+    def weight(self) -> int:
+        """Roughly the bytes that it takes."""
+        return 1000 + len(self.path) + len(self.rel_path or "") + sum(100 + len(tag) for tag in self.tags)
+
 
 @dataclass(slots=True)
 class Standing:
@@ -96,6 +101,9 @@ class KnownFiles:
     """Everything that is known. Vanished files are known too, but are in no index."""
 
     seq: int = 0
+    #: How much is known: roughly the bytes of files, and the number of `Standing`s.
+    weight: int = 0
+    standings: int = 0
     files: dict[str, KnownFile] = field(default_factory=dict)
     paths: list[tuple[str, str]] = field(default_factory=list)
     by_hash: dict[str, set[str]] = field(default_factory=dict)
@@ -111,6 +119,14 @@ class KnownFiles:
     sources: set[str] = field(default_factory=set)
     #: Running scans and their sources.
     scans: dict[str, str | None] = field(default_factory=dict)
+
+    def standing(self, content: str, parser: str) -> Standing:
+        of_content = self.contents.setdefault(content, {})
+        found = of_content.get(parser)
+        if found is None:
+            found = of_content[parser] = Standing()
+            self.standings += 1
+        return found
 
 
 def changes_in(blobs: BlobStore) -> ReadChanges:
@@ -183,6 +199,7 @@ def _put(known: KnownFiles, file: KnownFile, seq: int) -> None:
     before = known.files.get(file.id)
     if before is not None and not before.is_vanished:
         _remove(known, before)
+    known.weight += file.weight - (before.weight if before is not None else 0)
     known.files[file.id] = file
     if file.is_vanished:
         return
@@ -235,7 +252,9 @@ def _tagged(known: KnownFiles, seq: int, event: e.FilesTagged) -> None:
             continue
         if not file.is_vanished:
             _remove(known, file)
+        known.weight -= file.weight
         file.tags = file.tags - {event.tag} if event.is_removed else file.tags | {event.tag}
+        known.weight += file.weight
         if not file.is_vanished:
             insort(known.paths, (file.path, file.id))
             _index(known, file)
@@ -275,7 +294,7 @@ def _queued(known: KnownFiles, seq: int, event: e.JobQueued) -> None:
         raise NotFollowed
     file_id, content = work.input.file_id, work.input.content_hash
     known.open_jobs[event.job.job_id] = OpenParse(work.parser, content, file_id, work.input.path, seq)
-    known.contents.setdefault(content, {}).setdefault(work.parser, Standing()).open += 1
+    known.standing(content, work.parser).open += 1
     file = known.files.get(file_id)
     if file is not None and not file.is_vanished and file.content_hash != content:
         _doubt_contents(known, file, seq)
@@ -383,6 +402,7 @@ def _take_file(known: KnownFiles, values: Row) -> None:
         frozenset(tags or ()),
     )
     known.files[file_id] = file
+    known.weight += file.weight
     if not file.is_vanished:
         known.paths.append((path, file_id))
         _index(known, file)
@@ -393,12 +413,12 @@ def _take_job(known: KnownFiles, values: Row) -> None:
     if not (content and file_id):
         raise NotFollowed
     known.open_jobs[job_id] = OpenParse(parser, content, file_id, path, queued_seq)
-    known.contents.setdefault(content, {}).setdefault(parser, Standing()).open += 1
+    known.standing(content, parser).open += 1
 
 
 def _take_ended(known: KnownFiles, values: Row) -> None:
     parser, content, file_id, path, _, _, done, failed, cancelled, since = values
-    standing = known.contents.setdefault(content, {}).setdefault(parser, Standing())
+    standing = known.standing(content, parser)
     standing.done, standing.failed, standing.cancelled = done, failed, cancelled
     if failed and file_id:
         standing.failed_at, standing.failed_since = (file_id, path), int(since[0])
@@ -406,7 +426,7 @@ def _take_ended(known: KnownFiles, values: Row) -> None:
 
 def _take_commit(known: KnownFiles, values: Row) -> None:
     parser, content, *_ = values
-    known.contents.setdefault(content, {}).setdefault(parser, Standing()).is_committed = True
+    known.standing(content, parser).is_committed = True
 
 
 def _take_doubt(known: KnownFiles, values: Row) -> None:

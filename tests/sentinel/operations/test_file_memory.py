@@ -12,7 +12,7 @@ import pytest
 
 from casparian_protocol import events as e
 from casparian_protocol.events import decode
-from casparian_protocol.jobs import JobState
+from casparian_protocol.jobs import JobInput, JobState
 from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import Source
 from casparian_sentinel.daemon.projector import PackedRows
@@ -318,10 +318,30 @@ def test_events_while_it_is_loaded_are_followed_and_too_many_are_not() -> None:
     assert not memory.is_loaded
 
 
-def test_it_does_not_grow_beyond_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = _holding(_file(1), _file(2))
-    monkeypatch.setattr(file_memory, "FILES_MAX", 1)
-    memory.note([e.JobDue(job_id="j")], 6)
+def _parse(number: int) -> e.JobQueued:
+    given = JobInput(path="/in/1", file_id="f1", content_hash=f"{number:064x}")
+    return e.JobQueued(job=spec(number, input=given))
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "event"),
+    [
+        ("FILES_MAX", 1, e.JobDue(job_id="j")),
+        ("CONTENTS_MAX", 0, _parse(1)),
+        ("_NOTES_MAX", 0, e.JobOutputsCommitted(
+            job_id=spec(1).job_id, epoch=1, versions={}, rows=0, quarantined=0, skipped=0, seconds=0.0, part_names=2)),
+        ("_WEIGHT_MAX", 10_000, e.FilesTagged(
+            tag="long" * 2500, is_removed=False, tag_source="manual", file_ids=("f2",), files=1)),
+    ],
+)  # fmt: skip
+def test_it_does_not_grow_beyond_its_limits(
+    limit: str, most: int, event: e.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = _holding(_file(1), _file(2, content_hash=f"{1:064x}"))
+    memory.note([_parse(2), *([_parse(1)] if limit == "_NOTES_MAX" else [])], 6)
+    assert memory.is_loaded
+    monkeypatch.setattr(file_memory, limit, most)
+    memory.note([event], 8)
     assert not memory.is_loaded
 
 

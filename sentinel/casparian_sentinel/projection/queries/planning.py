@@ -293,10 +293,10 @@ where exists (from cf_commits c where c.parser = $1 and c.content_hash = f.conte
 order by f.id limit $4
 """)
 
-#: How much `REMEMBERED` would return: files, and contents with jobs.
+#: How much `REMEMBERED` would return: files, and roughly the contents with jobs of each parser.
 REMEMBERED_SIZES = RowSelect[RememberedSizes]("""
 select (select count(*) from scout_files) as files,
-    (select approx_count_distinct(content_hash) from cf_processing_queue where plugin_name is not null) as contents
+    (select approx_count_distinct(plugin_name || '/' || content_hash) from cf_processing_queue) as contents
 """)
 
 #: What the sentinel's memory of files is loaded with, as of one event: its files with their tags, the open jobs, the ended jobs
