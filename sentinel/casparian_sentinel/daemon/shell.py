@@ -50,8 +50,7 @@ from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSearch, Upkeep
 from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.daemon import queue_counts, readings
-from casparian_sentinel.operations.file_memory import FileMemory
-from casparian_sentinel.operations.known_files import changes_in
+from casparian_sentinel.operations.file_memory import FileMemory, changes_in
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
 

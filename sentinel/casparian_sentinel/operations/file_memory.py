@@ -13,9 +13,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import Event
+from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import Source, on_change
 from casparian_sentinel.operations.known_files import (
+    Change,
     KnownFile,
     KnownFiles,
     NotFollowed,
@@ -32,6 +35,9 @@ CONTENTS_MAX = 40_000
 _WEIGHT_MAX = 50 * 1024**2
 #: Files that are noted as in doubt or settled, of all parsers.
 _NOTES_MAX = 100_000
+#: The largest blob that is read in the event loop, its rows, and its bytes when unpacked; the columns that are needed of it.
+_FEW_BYTES, _FEW = 64 * 1024, (500, 512 * 1024)
+_COLUMNS = ("change", "id", "path", "rel_path", "size", "content_hash", "kind", "tags")
 #: A question about more files, or a decision with more events, is better served by the tables.
 FEW = 500
 #: How many files an automatic plan looks at in the event loop.
@@ -59,6 +65,26 @@ class Known:
     seq: int
     counts: AskedFiles
     files: list[PlannedFile]
+
+
+def changes_in(blobs: BlobStore) -> ReadChanges:
+    """Read the changes in these blobs as long as they are few, because it is done in the event loop."""
+
+    def read(digest: str) -> list[Change] | None:
+        from casparian_sentinel.projection.files import (
+            read_changes,  # imports pyarrow; `remember` did so in a thread
+        )
+
+        try:
+            if blobs.size(digest) > _FEW_BYTES:
+                return None
+            table = read_changes(blobs.get(digest), _FEW)
+        except (CasparianError, OSError):  # it is large or damaged, or the disk is; those who must read it report it
+            return None
+        changes: list[Change] = table.select(_COLUMNS).to_pylist()
+        return changes
+
+    return read
 
 
 def is_too_large(known: KnownFiles) -> bool:

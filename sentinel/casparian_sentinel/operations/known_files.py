@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from casparian_protocol import events as e
-from casparian_protocol.errors import CasparianError
 from casparian_protocol.events import Event
 from casparian_protocol.jobs.kinds import ParseWork, ScanWork
-from casparian_sentinel.blobs import BlobStore
 
 #: A row of `queries.planning.REMEMBERED`: what it is about, then ten values.
 Row: TypeAlias = Sequence[Any]
@@ -23,10 +21,6 @@ Row: TypeAlias = Sequence[Any]
 Change: TypeAlias = Mapping[str, Any]
 #: The changes in a blob, or None if they are too many.
 ReadChanges: TypeAlias = Callable[[str], list[Change] | None]
-
-#: The largest blob that is read in the event loop, its rows, and its bytes when unpacked; the columns that are needed of it.
-_FEW_BYTES, _FEW = 64 * 1024, (500, 512 * 1024)
-_COLUMNS = ("change", "id", "path", "rel_path", "size", "content_hash", "kind", "tags")
 
 
 class NotFollowed(Exception):
@@ -127,26 +121,6 @@ class KnownFiles:
             found = of_content[parser] = Standing()
             self.standings += 1
         return found
-
-
-def changes_in(blobs: BlobStore) -> ReadChanges:
-    """Read the changes in these blobs as long as they are few, because it is done in the event loop."""
-
-    def read(digest: str) -> list[Change] | None:
-        from casparian_sentinel.projection.files import (
-            read_changes,  # imports pyarrow; `remember` did so in a thread
-        )
-
-        try:
-            if blobs.size(digest) > _FEW_BYTES:
-                return None
-            table = read_changes(blobs.get(digest), _FEW)
-        except (CasparianError, OSError):  # it is large or damaged, or the disk is; those who must read it report it
-            return None
-        changes: list[Change] = table.select(_COLUMNS).to_pylist()
-        return changes
-
-    return read
 
 
 def follow(known: KnownFiles, seq: int, event: Event, read_changes: ReadChanges) -> None:

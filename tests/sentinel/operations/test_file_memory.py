@@ -18,8 +18,8 @@ from casparian_sentinel.core import Source
 from casparian_sentinel.daemon.projector import PackedRows
 from casparian_sentinel.log.format import Head, Position
 from casparian_sentinel.operations import file_memory
-from casparian_sentinel.operations.file_memory import FEW, FileMemory, Known, Wanted
-from casparian_sentinel.operations.known_files import KnownFile, KnownFiles, Standing, _put, changes_in, loaded
+from casparian_sentinel.operations.file_memory import FEW, FileMemory, Known, Wanted, changes_in
+from casparian_sentinel.operations.known_files import KnownFile, KnownFiles, Standing, _put, loaded
 from casparian_sentinel.ports import RealFs
 from casparian_sentinel.projection.answers import plain_rows
 from casparian_sentinel.projection.files import COLUMNS, read_changes
