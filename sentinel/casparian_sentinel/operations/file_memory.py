@@ -36,9 +36,9 @@ _WEIGHT_MAX = 50 * 1024**2
 #: Files that are noted as in doubt or settled, of all parsers.
 _NOTES_MAX = 100_000
 #: The largest blob that is read in the event loop, its rows, and its bytes when unpacked; the columns that are needed of it.
-_FEW_BYTES, _FEW = 64 * 1024, (500, 512 * 1024)
+_READ_BYTES_MAX, _READ_LIMITS = 64 * 1024, (500, 512 * 1024)
 _COLUMNS = ("change", "id", "path", "rel_path", "size", "content_hash", "kind", "tags")
-#: A question about more files, or a decision with more events, is better served by the tables.
+#: A question about more files, or a decision with so many events, is better served by the tables.
 FEW = 500
 #: How many files an automatic plan looks at in the event loop.
 _A_SLICE = 2_000
@@ -76,9 +76,9 @@ def changes_in(blobs: BlobStore) -> ReadChanges:
         )
 
         try:
-            if blobs.size(digest) > _FEW_BYTES:
+            if blobs.size(digest) > _READ_BYTES_MAX:
                 return None
-            table = read_changes(blobs.get(digest), _FEW)
+            table = read_changes(blobs.get(digest), _READ_LIMITS)
         except (CasparianError, OSError):  # it is large or damaged, or the disk is; those who must read it report it
             return None
         changes: list[Change] = table.select(_COLUMNS).to_pylist()
@@ -132,7 +132,7 @@ class FileMemory:
         if not events or (self._known is None and self._meanwhile is None):
             return
         if self._meanwhile is None:
-            if len(events) > FEW:
+            if len(events) >= FEW:
                 self.forget()
             else:
                 self._follow(enumerate(events, first_seq))
