@@ -37,7 +37,7 @@ _WEIGHT_MAX = 50 * 1024**2
 _NOTES_MAX = 100_000
 #: The largest blob that is read in the event loop, its rows, and its bytes when unpacked; the columns that are needed of it.
 _READ_BYTES_MAX, _READ_LIMITS = 64 * 1024, (500, 512 * 1024)
-_COLUMNS = ("change", "id", "path", "rel_path", "size", "content_hash", "kind", "tags")
+_COLUMNS = tuple(Change.__annotations__)
 #: A question about more files, or a decision with so many events, is better served by the tables.
 FEW = 500
 #: How many files an automatic plan looks at in the event loop.

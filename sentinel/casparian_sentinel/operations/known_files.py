@@ -7,9 +7,9 @@ owns which questions are answered from it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from casparian_protocol import events as e
 from casparian_protocol.events import Event
@@ -17,8 +17,21 @@ from casparian_protocol.jobs.kinds import ParseWork, ScanWork
 
 #: A row of `queries.planning.REMEMBERED`: what it is about, then ten values.
 Row: TypeAlias = Sequence[Any]
-#: A change in the blob of an event, as columns of `projection.files.COLUMNS`.
-Change: TypeAlias = Mapping[str, Any]
+
+
+class Change(TypedDict):
+    """A change in the blob of an event: the columns of `projection.files.COLUMNS` that matter here."""
+
+    change: str
+    id: str
+    path: str
+    rel_path: str
+    size: int
+    content_hash: str | None
+    kind: str | None
+    tags: list[str] | None
+
+
 #: The changes in a blob, or None if they are too many.
 ReadChanges: TypeAlias = Callable[[str], list[Change] | None]
 
