@@ -81,7 +81,7 @@ def rate(scratch: Path, jobs: int) -> dict[str, Any]:
 
 
 def latency(scratch: Path, jobs: int, sources: int, gap_seconds: float) -> dict[str, Any]:
-    """The latency of one job at a time: by a request that needs no table (`rescan`), and by one that plans a file (`queue`, a
+    """The latency of one job at a time: by a request that plans nothing (`rescan`), and by one that plans a file (`queue`, a
     fifth as many). The sources take turns, and between two jobs the queue is idle for a while, so that caches are as cold as in
     a daemon that waits for its next file.
     """
@@ -209,7 +209,7 @@ def _prepare_latency(setting: Setting) -> Sequence[Case]:
 
     return [
         Case("casparian", "casparian", ours, "`rescan`: a job queued by name; until the worker knows of its commit"),
-        Case(_PLANNED, "casparian", planned, "`queue --path`: the projection is asked which files wait"),
+        Case(_PLANNED, "casparian", planned, "`queue --path`: one pending file is found and queued"),
         Case("huey sqlite fsync", "peer", huey, "until the end of the body: its commit is not waited for"),
         Case(_BARE, "bare", bare, "no state; until the worker knows of its commit"),
     ]

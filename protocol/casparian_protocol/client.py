@@ -106,7 +106,7 @@ class Rows:
 
     seq: int
     columns: list[str]
-    rows: list[list[Any]]
+    rows: Sequence[list[Any]]
 
 
 class QueryHead(BaseModel):

@@ -8,7 +8,7 @@ source, the projector's process, which may be killed at any moment between two b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from casparian_sentinel.daemon.projector import ProjectionAway
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.log.format import Head
 from casparian_sentinel.log.reader import LogReader
+from casparian_sentinel.operations.file_memory import FileMemory, Known, Wanted
 from casparian_sentinel.operations.table import begin
 from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.answers import plain_rows
@@ -136,7 +137,9 @@ class TableQueries:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
-    async def ask(self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int) -> Rows:
+    async def ask(
+        self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int, is_large: bool = False
+    ) -> Rows:
         while (at := self._shell.projector).applied_seq < at_least_seq or at.phase is not ProjectorPhase.READY:
             await self._turn(at_least_seq)
         answered: asyncio.Future[None] = self._loop.create_future()
@@ -203,6 +206,9 @@ class PlannedShell(SimShell):
             on_settings=self._adopt_settings,
         )
         self.planner = Planner(self.requests, self.engine, self.options.plan, self.tasks)
+        world.watch_memory(self.context.memory)
+        if not world.seed % 2:  # as in a home that is too large for the memory: every plan asks the tables
+            cast(Any, self.planner).load_memory = lambda: None
 
     def let_go(self) -> None:
         cast(TableProjector, self.projector).let_go()
@@ -221,11 +227,24 @@ class PlannedWorld(World):
         self.folder = folder
         self.projector_kills = 0.05 if seed % 2 else 0.0
         self.power_cuts = 0
+        #: Plans that were made from the sentinel's memory.
+        self.remembered = 0
         #: number of the file → number of its content.
         self.disk: dict[int, int] = {0: 0}
         self.found: dict[tuple[str, int], bytes] = {}
         self.scans = 0
         self.looked_at_s = 0.0
+
+    def watch_memory(self, memory: FileMemory) -> None:
+        """Count the plans that are made from it."""
+        look = memory.look
+
+        def counted(wanted: Wanted, sources: Iterable[c.Source]) -> Known | None:
+            known = look(wanted, sources)
+            self.remembered += known is not None
+            return known
+
+        cast(Any, memory).look = counted
 
     def open_tables(self, name: str) -> Projection:
         return Projection(self.folder / name, BlobStore(self.fs, self.home.blobs).get, f"boot {self.power_cuts}")

@@ -28,14 +28,16 @@ def _play(folder: Path, seed: int) -> PlannedWorld:
 
 
 def test_every_file_is_found_planned_and_processed_without_anybody_asking_for_it(tmp_path: Path) -> None:
-    scans = parses = 0
+    scans = parses = remembered = 0
     with undisturbed():
         for seed in range(_SEEDS):
             world = _play(tmp_path, seed)
             scans += world.scans
+            remembered += world.remembered
             parses += sum(event.type == "JobQueued" for event in world.platter.events) - world.scans
     assert scans >= 3 * _SEEDS, "files change while others are processed"
     assert parses >= _SEEDS
+    assert remembered >= _SEEDS, "plans are made from memory too"
 
 
 @pytest.mark.campaign

@@ -86,7 +86,7 @@ from casparian_sentinel.core.decision import (
     SendToWorker,
     Sweep,
 )
-from casparian_sentinel.core.files import find_source
+from casparian_sentinel.core.files import find_source, on_change
 from casparian_sentinel.core.folding import UnfoldableLog, evolve, validate
 from casparian_sentinel.core.handlers import attempts_of, decide, fold, smaller, step
 from casparian_sentinel.core.jobs import refusal as refusal_of_job
@@ -222,6 +222,7 @@ __all__ = [
     "load_state",
     "name_taken_by",
     "needs_blob",
+    "on_change",
     "refusal_of_job",
     "renew_lease_after_error",
     "select_contracts",

@@ -1,7 +1,8 @@
 """Automatic planning: pending files become jobs soon after a change, and polled sources are scanned when they changed.
 
 `Planner` runs one plan at a time; changes during a plan lead to one more. `operations.planning` owns what a plan does. `Polls`
-compares a digest of a polled source's tree with that of its last scan, and queues a scan if they differ. Polling leaves no event,
+compares a digest of a polled source's tree with that of its last scan, and queues a scan if they differ. `Planner` also keeps the
+memory that plans are made from loaded (`operations.file_memory`). Polling leaves no event,
 job or row, so it costs nothing in the log. After a start each source is scanned once. A scan that failed is repeated a few times
 for the same tree, then waits for a change. A tree whose digest cannot be computed is scanned a few times, then once an hour.
 """
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from casparian_protocol.client import Rows
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.wire.operations.jobs import QueueArgs
 from casparian_sentinel.core import COMMITTED, SENTINEL, Queued, QueueJobs, Source, State
@@ -23,6 +25,10 @@ from casparian_sentinel.daemon.failures import Tasks
 from casparian_sentinel.daemon.journal import Engine
 from casparian_sentinel.daemon.requests import Requests
 from casparian_sentinel.operations import planning
+from casparian_sentinel.operations.file_memory import CONTENTS_MAX, FILES_MAX, is_too_large
+from casparian_sentinel.operations.known_files import KnownFiles, NotFollowed, loaded
+from casparian_sentinel.operations.steps import Ask, Context, Part, ask, in_thread
+from casparian_sentinel.projection.queries.planning import REMEMBERED, REMEMBERED_SIZES
 
 #: The names that scans always leave out (discovery.md); a source may add more.
 PASSED_OVER = (".git", "node_modules", "__pycache__", ".cache", ".Trash")
@@ -136,8 +142,46 @@ def _may_scan_unseen(poll: _Poll, now_us: int) -> bool:
     return poll.tries < TRIES_OF_A_TREE or now_us - poll.scanned_at_us >= _UNSEEN_SECONDS * 1_000_000
 
 
+#: The most rows that the memory is loaded from: of each file and content there are a few.
+_ROWS_REMEMBERED = 4 * (FILES_MAX + CONTENTS_MAX)
+
+
+def remember(context: Context) -> Part[bool]:
+    """Load the memory from the tables. Returns whether it can hold them."""
+    memory = context.memory
+    memory.begin()
+    try:
+        (sizes,) = (yield from ask(REMEMBERED_SIZES)).rows
+        if sizes["files"] > FILES_MAX or sizes["contents"] > CONTENTS_MAX:
+            return False
+        rows: Rows = yield Ask(REMEMBERED, limit_rows=_ROWS_REMEMBERED, is_large=True)
+        if len(rows.rows) == _ROWS_REMEMBERED:
+            return False
+        known = yield from in_thread(lambda: _loaded(rows))
+        if known is not None:
+            memory.load(known)
+        return known is None or not is_too_large(known)
+    finally:
+        if not memory.is_loaded:
+            memory.forget()
+
+
+def _loaded(rows: Rows) -> KnownFiles | None:
+    """What the rows say, or None if it cannot be followed. Runs in a thread: it takes long."""
+    import casparian_sentinel.projection.files  # noqa: F401 -- with which the memory reads changes later
+
+    try:
+        return loaded(rows.rows, rows.seq)
+    except NotFollowed:
+        return None
+
+
 DEBOUNCE_SECONDS = 0.2
 _RETRY_SECONDS = 2.0
+#: After the memory was loaded, how long it is not loaded again: at least so long, and so many times as long as it took.
+_LOADED_REST_SECONDS, _LOADED_REST = 1.0, 20
+#: A home whose files do not fit into the memory is looked at again after this.
+_TOO_LARGE_SECONDS = 600.0
 _INTERNAL_RETRY_SECONDS = 30.0
 
 
@@ -156,6 +200,8 @@ class Planner:
         self._is_closed = False
         self._has_planned = False
         self.polls = Polls(engine.state, tasks, self._queue_scan)
+        self._loading: asyncio.Task[None] | None = None
+        self._load_at_s = self._planned_at_s = float("-inf")
 
     @property
     def is_idle(self) -> bool:
@@ -168,16 +214,42 @@ class Planner:
         return not (self.is_idle and self._has_planned)
 
     def want(self) -> None:
-        """Request a plan because something changed."""
+        """Request a plan because something changed: soon, or at once if it is quick and none was made a moment ago."""
         self._is_wanted = True
-        self._arm(DEBOUNCE_SECONDS)
+        is_quick = self._requests.context.memory.is_loaded
+        has_rested = self._loop.time() >= self._planned_at_s + DEBOUNCE_SECONDS
+        self._arm(0.0 if is_quick and has_rested else DEBOUNCE_SECONDS)
 
     def close(self) -> None:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._running is not None:
-            self._running.cancel()
+        for task in (self._running, self._loading):
+            if task is not None:
+                task.cancel()
+
+    def load_memory(self) -> None:
+        """Load the memory if a plan wanted it and it was forgotten, but not too often."""
+        is_due = self._requests.context.memory.is_wanted and self._loop.time() >= self._load_at_s
+        if is_due and self._loading is None and not self._is_closed:
+            self._loading = self._tasks.run("loading the memory", self._load_memory())
+
+    async def _load_memory(self) -> None:
+        began_s = self._loop.time()
+        fits = True
+        try:
+            fits = await self._requests.run(remember(self._requests.context))
+        except (CasparianError, OSError) as error:  # the projector is away, and plans ask it when it is back
+            logger.info("The files are not in memory yet: %s", error)
+        except Exception as error:
+            if self._engine.is_broken:
+                raise
+            self._engine.internal.note("loading the memory", error)
+        finally:
+            self._loading = None
+            now_s = self._loop.time()
+            rest_seconds = max(_LOADED_REST_SECONDS, _LOADED_REST * (now_s - began_s))
+            self._load_at_s = now_s + (rest_seconds if fits else _TOO_LARGE_SECONDS)
 
     def scan_due_sources(self) -> None:
         """Look at the sources that are due, and queue a SCAN job for each one that changed."""
@@ -228,6 +300,7 @@ class Planner:
         else:
             self._running = None
             self._has_planned = True
+            self._planned_at_s = self._loop.time()
             if self._is_wanted:
                 self._arm(DEBOUNCE_SECONDS)
 

@@ -11,10 +11,11 @@ import logging
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgpack
 import zmq
 
 from casparian_protocol.client import RequestRefused, Rows, read_query_answer, unpack_rows
@@ -273,6 +274,31 @@ class Projector:
         self._loop.call_later(wait_seconds, self.start)
 
 
+class PackedRows(Sequence[list[Any]]):
+    """The rows of a large answer, unpacked one by one as they are read: all at once would keep the event loop waiting."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __len__(self) -> int:
+        count: int = self._unpacker().read_array_header() if self._body else 0
+        return count
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        if self._body:
+            unpacker = self._unpacker()
+            for _ in range(unpacker.read_array_header()):
+                yield unpacker.unpack()
+
+    def _unpacker(self) -> msgpack.Unpacker:
+        unpacker = msgpack.Unpacker(max_buffer_size=ATTACHMENT_LIMIT_BYTES)
+        unpacker.feed(self._body)
+        return unpacker
+
+
 class ProjectionQueries:
     """Sends queries to the projector's endpoint from the event loop, like any client."""
 
@@ -288,12 +314,18 @@ class ProjectionQueries:
         dealer.connect(home.query_endpoint)
         self._socket = LoopSocket(dealer, self._answered)
         self._asked: dict[str, asyncio.Future[Rows]] = {}
+        #: Those of them whose rows are unpacked later.
+        self._packed: set[str] = set()
 
-    async def ask(self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int) -> Rows:
+    async def ask(
+        self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int, is_large: bool = False
+    ) -> Rows:
         """Rows as of event `at_least_seq` or later. Raises `ProjectionAway` or `RequestRefused`."""
         query_id = secrets.token_hex(8)
         asked: dict[str, object] = {"id": query_id, "sql": sql, "params": list(params), "format": "rows"}
         asked |= {"at_least_seq": at_least_seq, "limit_rows": limit_rows}
+        if is_large:
+            self._packed.add(query_id)
         return await self._exchange(query_id, [b"query", pack(asked)])
 
     async def publish_output_views(self, at_least_seq: int) -> None:
@@ -314,6 +346,7 @@ class ProjectionQueries:
             raise ProjectionAway("no answer in time") from cause
         finally:
             self._asked.pop(query_id, None)
+            self._packed.discard(query_id)
 
     def abandon(self, why: str) -> None:
         """Fail the open queries, because the projector ended and will not answer them."""
@@ -333,7 +366,10 @@ class ProjectionQueries:
                 if found is None:
                     continue
                 head, body = found
-                rows = Rows(head.seq, head.columns, unpack_rows(body) if body else [])
+                is_packed = query_id in self._packed
+                rows = Rows(
+                    head.seq, head.columns, PackedRows(body) if is_packed else unpack_rows(body) if body else []
+                )
             except (RequestRefused, MalformedMessage) as refused:
                 if not answer.done():
                     answer.set_exception(refused)

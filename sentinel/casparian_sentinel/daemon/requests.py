@@ -113,10 +113,16 @@ class Requests:
     async def _ask(self, step: Ask) -> Rows:
         """Query the projector; if it dies before it answers, ask the next one, because reading twice is harmless."""
         at_least_seq = self._durable_seq() if step.at_least_seq is None else step.at_least_seq
+
+        async def ask() -> Rows:
+            return await self._queries.ask(
+                step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows, is_large=step.is_large
+            )
+
         try:
-            return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
+            return await ask()
         except ProjectionAway:
-            return await self._queries.ask(step.sql, step.params, at_least_seq=at_least_seq, limit_rows=step.limit_rows)
+            return await ask()
 
     async def _decide(self, command: Command, cause: Cause) -> Answer | None:
         durable = asyncio.Event()

@@ -50,6 +50,7 @@ from casparian_sentinel.daemon.snapshots import Snapshotter
 from casparian_sentinel.daemon.upkeep import IntakeWatch, OrphanSearch, Upkeep
 from casparian_sentinel.log import LogFull
 from casparian_sentinel.operations.daemon import queue_counts, readings
+from casparian_sentinel.operations.file_memory import FileMemory, changes_in
 from casparian_sentinel.operations.steps import Context, EndDaemon
 from casparian_sentinel.ports import Clock, Fs
 
@@ -149,6 +150,7 @@ class Shell:
             local_workers=self.options.workers,
             flags=self.options.flags,
             local_pids=lambda: self.workers.pids,
+            memory=FileMemory(changes_in(booted.blobs)),
         )
 
     def _make_wires(self, clock: Clock, output: int) -> None:
@@ -261,6 +263,8 @@ class Shell:
     def _on_durable(self, entries: Sequence[Entry]) -> None:
         """Publish, perform and answer decisions that became durable, in order. A failure in one does not stop the others."""
         for entry in entries:
+            decision = entry.decision
+            self._guarded("remembering", self.context.memory.note, decision.events, decision.first_seq)
             self._guarded("publishing to the feed", self.feed.publish, entry.decision)
             self._guarded("listing failures in the log", self.failure_lines.list_failures, entry.decision)
             for effect in entry.decision.effects:
@@ -404,6 +408,7 @@ class Shell:
         self.engine.submit(commands.Tick())
         self._dispatch()
         self.projector.send_watermark()
+        self._guarded("loading the memory", self.planner.load_memory)
         if self._ticks % _EACH_SECOND == 0:
             self.intake.look()
             self._guarded("scanning what is due", self.planner.scan_due_sources)

@@ -15,8 +15,8 @@ from casparian_protocol.jobs.kinds import ParseWork, Work
 from casparian_protocol.parsers import ParameterRefused
 from casparian_sentinel.core import ParserLine
 from casparian_sentinel.operations import planning
-from casparian_sentinel.operations.planning import Policies
-from casparian_sentinel.operations.steps import Context, OperationRefused, Part, ask, in_thread
+from casparian_sentinel.operations.policies import Policies, policies_of
+from casparian_sentinel.operations.steps import Context, OperationRefused, Part, ask
 from casparian_sentinel.projection.queries.planning import FILE_FACTS, FilePlace, PlannedFile
 
 W = TypeVar("W", bound=Work)
@@ -80,7 +80,7 @@ class _ParseAgain(JobAgain[ParseWork]):
         version = line.versions.get(work.parser_version) if line is not None else None
         if version is None:
             return None
-        now = yield from in_thread(lambda: planning.policies_of(context, work.parser, version))
+        now = yield from policies_of(context, work.parser, version)
         return work.policies, now
 
 
@@ -139,7 +139,7 @@ def _target(context: Context, parser: str) -> Part[planning.Target | None]:
     version = line.versions.get(line.current) if line is not None else None
     if line is None or version is None:
         return None
-    policies = yield from in_thread(lambda: planning.policies_of(context, line.name, version))
+    policies = yield from policies_of(context, line.name, version)
     return planning.target_of(context, line, version, list(version.topics), policies)
 
 

@@ -10,10 +10,8 @@ the tag for which the file is planned. A source applies to the files below it, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TypeAlias, cast
 
 from blake3 import blake3
@@ -21,17 +19,15 @@ from packaging.version import Version
 from pydantic import JsonValue
 
 from casparian_protocol.bounds import Scalar
-from casparian_protocol.contract import QuarantinePolicy, cascade
 from casparian_protocol.jobs import JobSpec
 from casparian_protocol.jobs.alike import checked_alike
 from casparian_protocol.jobs.kinds import ParseWork, Proven, ScanWork, work_of
 from casparian_protocol.packing import pack
 from casparian_protocol.parsers import ParameterRefused
-from casparian_protocol.settings import QuarantineSettings
+from casparian_protocol.queries import Found
 from casparian_protocol.tagging import RuleSet
 from casparian_protocol.wire.operations.jobs import Asked, QueueArgs, QueueResult, Skipped
 from casparian_protocol.wording import why_waits
-from casparian_sentinel.blobs import BlobStore
 from casparian_sentinel.core import (
     SENTINEL,
     ParserLine,
@@ -43,7 +39,9 @@ from casparian_sentinel.core import (
     targets_of,
 )
 from casparian_sentinel.core import effective_parameters as effective
-from casparian_sentinel.operations.steps import Context, Decide, Part, PolicyKeys, ask, decide, in_thread
+from casparian_sentinel.operations.file_memory import Known, Wanted
+from casparian_sentinel.operations.policies import Policies, policies_of
+from casparian_sentinel.operations.steps import Context, Decide, Part, ask, decide, in_thread
 from casparian_sentinel.projection.queries.planning import (
     COUNT_ASKED,
     PLAN_FILES,
@@ -53,8 +51,6 @@ from casparian_sentinel.projection.queries.planning import (
 )
 
 Parameters: TypeAlias = dict[str, JsonValue]
-#: The effective quarantine policy of each output.
-Policies: TypeAlias = dict[str, dict[str, Scalar]]
 
 
 class FileParameters:
@@ -126,7 +122,8 @@ class Target:
 def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
     """The operation `queue`: plan the selected parsers, queue what is pending, and report what is skipped and why.
 
-    The tables are read as of the beginning. Otherwise planning would wait until they have the jobs that it queues.
+    What is in the sentinel's memory is not asked of the tables. The tables are read as of the beginning. Otherwise planning would
+    wait until they have the jobs that it queues.
     """
     known_seq = context.durable_seq()
     queued = already = 0
@@ -137,32 +134,49 @@ def queue(context: Context, args: QueueArgs, actor: str) -> Part[QueueResult]:
         topics = wanted_topics(line, args.tag)
         if not topics:
             continue
-        if not args.dry_run:
+        known = _remembered(context, line, topics, args, actor)
+        if known is None and not args.dry_run:
             known_seq = yield from _recognise(context, line.name, wanted_topics(line, None), actor, known_seq)
         version = line.versions.get(line.current)
         if version is None:
             reason = why_not_runnable(line)
-            waiting = yield from _asked(line.name, topics, args, known_seq)
+            waiting = yield from _asked(line.name, topics, args, known_seq, known)
             files = waiting.files - waiting.duplicates - waiting.ended - waiting.open - waiting.cancelled
             if files:
                 skipped.append(Skipped(parser=line.name, reason=reason, files=files))
             continue
-        policies = yield from in_thread(partial(policies_of, context, line.name, version))
+        policies = yield from policies_of(context, line.name, version)
         target = target_of(context, line, version, topics, policies)
         if actor != SENTINEL:  # no one reads the result of automatic planning
-            asked.append((yield from _asked(line.name, topics, args, known_seq)))
+            asked.append((yield from _asked(line.name, topics, args, known_seq, known)))
             skipped += _stays_cancelled(asked[-1], args)
         if args.dry_run:
             continue
-        done = yield from _queue_parser(context, target, args, left, actor, known_seq)
+        done = yield from _queue_parser(context, target, args, left, actor, known_seq, known)
         queued, already = queued + done.queued, already + done.already
         skipped += done.skipped
-        skipped += yield from _hash_missing(context, target, args, actor, known_seq)
+        if known is None:
+            skipped += yield from _hash_missing(context, target, args, actor, known_seq)
         if left is not None:
             left -= done.queued
             if left <= 0:
                 break
     return QueueResult(queued=queued, already=already, skipped=skipped, asked=asked, seq=context.durable_seq())
+
+
+def _remembered(context: Context, line: ParserLine, topics: list[str], args: QueueArgs, actor: str) -> Known | None:
+    """What the memory knows of the files that are asked for, if that is all that the tables know."""
+    if context.poison_events():  # the tables do not say what the log says
+        return None
+    wanted = Wanted(
+        parser=line.name,
+        topics=topics,
+        all_topics=wanted_topics(line, None),
+        path=args.path or "",
+        include_cancelled=args.include_cancelled,
+        is_counted=actor != SENTINEL or line.current not in line.versions,
+    )
+    return context.memory.look(wanted, context.state.sources.values())
 
 
 def _recognise(context: Context, parser: str, topics: list[str], actor: str, known_seq: int) -> Part[int]:
@@ -184,6 +198,8 @@ def _recognise(context: Context, parser: str, topics: list[str], actor: str, kno
                     context, RecogniseContents(parser, on_change, found.seq, len(pairs), actor), pairs
                 )
                 planned_seq = context.durable_seq()
+        if not files and not behind:
+            context.memory.no_doubt(parser, topics, found.seq)
         if len(files) < FILES_PER_QUERY:
             return planned_seq
         behind = files[-1]["id"]
@@ -198,7 +214,13 @@ def _record_recognised(context: Context, command: RecogniseContents, pairs: list
 
 
 def _queue_parser(
-    context: Context, target: Target, args: QueueArgs, left: int | None, actor: str, known_seq: int
+    context: Context,
+    target: Target,
+    args: QueueArgs,
+    left: int | None,
+    actor: str,
+    known_seq: int,
+    known: Known | None,
 ) -> Part[QueueResult]:
     """Go through the files once, in order of path; a file that is refused does not keep others from being queued.
 
@@ -213,7 +235,10 @@ def _queue_parser(
         # Slightly more than may be queued, because some may be refused.
         page = FILES_PER_QUERY if left is None else min(FILES_PER_QUERY, left - queued + JOBS_PER_DECISION)
         meant = (target.topics, args.path or "", target.line.name, args.include_cancelled, *behind, page)
-        files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY, at_least_seq=known_seq)
+        if known is not None:
+            files = Found(known.seq, known.files)
+        else:
+            files = yield from ask(PLAN_FILES, *meant, limit_rows=FILES_PER_QUERY, at_least_seq=known_seq)
         pending = list(reversed(files.rows))
         while pending and (left is None or queued < left):
             most = JOBS_PER_DECISION if left is None else min(JOBS_PER_DECISION, left - queued)
@@ -233,7 +258,7 @@ def _queue_parser(
             already += answer.already
             for item in answer.skipped:
                 reasons[item.reason] = reasons.get(item.reason, 0) + item.files
-        is_more = len(files.rows) == page and (left is None or queued < left)
+        is_more = known is None and len(files.rows) == page and (left is None or queued < left)
         if is_more:
             behind = (files.rows[-1]["path"], files.rows[-1]["id"])
     parser = target.line.name
@@ -241,9 +266,12 @@ def _queue_parser(
     return QueueResult(queued=queued, already=already, skipped=skipped)
 
 
-def _asked(parser: str, topics: list[str], args: QueueArgs, known_seq: int) -> Part[Asked]:
+def _asked(parser: str, topics: list[str], args: QueueArgs, known_seq: int, remembered: Known | None) -> Part[Asked]:
     """The files that this request selects, counted by what is known about them before it queues any."""
-    (known,) = (yield from ask(COUNT_ASKED, topics, args.path or "", parser, at_least_seq=known_seq)).rows
+    if remembered is not None:
+        known = remembered.counts
+    else:
+        (known,) = (yield from ask(COUNT_ASKED, topics, args.path or "", parser, at_least_seq=known_seq)).rows
     return Asked(
         parser=parser,
         topics=topics,
@@ -390,32 +418,3 @@ def _key_tail(artifact: str, contracts: Mapping[str, str], params: Mapping[str, 
 def _key_of(content_hash: str, tail: bytes) -> str:
     """The hash of a packed list of five parts, as keys in logs were computed."""
     return blake3(b"\x95" + pack(content_hash) + tail).hexdigest()[:32]
-
-
-def policies_of(context: Context, parser: str, version: ParserVersion) -> Policies:
-    """The effective quarantine policy of each output: the contract's overrides the stored one, which overrides the settings."""
-    stored = context.state.policies
-    effective: Policies = {}
-    for output, contract_hash in version.outputs.items():
-        layers = [
-            _from_settings(context.settings.quarantine),
-            _policy(stored.get((parser, ""), {})),
-            _policy(stored.get((parser, output), {})),
-            _policy(_contract_policy(context.blobs, contract_hash, context.contract_policies)),
-        ]
-        effective[output] = cascade(*layers).model_dump()
-    return effective
-
-
-def _from_settings(settings: QuarantineSettings) -> QuarantinePolicy:
-    return QuarantinePolicy(allow=settings.allow, max_pct=settings.max_pct, max_count=settings.max_count)
-
-
-def _policy(keys: PolicyKeys) -> QuarantinePolicy | None:
-    return QuarantinePolicy.model_validate(keys) if keys else None
-
-
-def _contract_policy(blobs: BlobStore, contract_hash: str, known: dict[str, PolicyKeys]) -> PolicyKeys:
-    if contract_hash not in known:
-        known[contract_hash] = json.loads(blobs.get(contract_hash)).get("quarantine") or {}
-    return known[contract_hash]

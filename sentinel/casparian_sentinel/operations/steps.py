@@ -23,6 +23,7 @@ from casparian_protocol.wire.operations.base import Result
 from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, WorkerGivenUp
 from casparian_sentinel.blobs import BlobStore, Uploads
 from casparian_sentinel.core import Answer, Command, Decision, Now, Rejected, State, WorkerPresence
+from casparian_sentinel.operations.file_memory import FileMemory
 from casparian_sentinel.projection.queries.planning import RowSelect
 
 
@@ -34,6 +35,8 @@ class Ask:
     params: tuple[object, ...] = ()
     limit_rows: int = 100_000
     at_least_seq: int | None = None
+    #: The rows may be many: they are unpacked as they are read, which a thread should do.
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,8 @@ class Context:
     compared_contracts: dict[tuple[str, str], tuple[Misfit, ...]] = field(default_factory=dict)
     #: (artifact, directory) that were scanned again because files in them had no hash.
     scanned_for_hashes: set[tuple[str, str]] = field(default_factory=set)
+    #: The files as of the last durable event, if the daemon has them in memory.
+    memory: FileMemory = field(default_factory=FileMemory)
     #: Blobs that clients are sending.
     uploads: Uploads = field(init=False)
 

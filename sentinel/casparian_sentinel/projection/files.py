@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -163,6 +163,8 @@ UNPACKED_BYTES_MAX = 2 * 1024**3
 #: The most memory of one batch: the sentinel reads one at a time.
 BATCH_BYTES_MAX = 512 * 1024**2
 _BATCHES_MAX = 100_000
+#: The most rows of a blob, and bytes when unpacked; None: the two above.
+Limits: TypeAlias = tuple[int, int] | None
 _MAGIC_BYTES = 8
 
 
@@ -202,14 +204,14 @@ def check_changes(content: bytes) -> Counter[str]:
     return kinds
 
 
-def read_changes(content: bytes) -> pa.Table:
+def read_changes(content: bytes, limits: Limits = None) -> pa.Table:
     """The changes that a scan found, with all of `COLUMNS` in their types; missing ones are NULL. Raises `NotChanges`."""
-    return pa.Table.from_batches(list(_changes(content)), pa.schema(COLUMNS))
+    return pa.Table.from_batches(list(_changes(content, limits)), pa.schema(COLUMNS))
 
 
-def _changes(content: bytes) -> Iterator[pa.RecordBatch]:
+def _changes(content: bytes, limits: Limits = None) -> Iterator[pa.RecordBatch]:
     ids: list[pa.Array] = []
-    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS)):
+    for batch in _batches(content, _CHANGES, _check_schema, set(COLUMNS), limits):
         _check_values(batch, _CHANGES, _REQUIRED)
         if strange := set(batch.column("change").unique()[: len(_KINDS) + 1].to_pylist()) - set(_KINDS):
             raise NotChanges(_CHANGES, f"{min(strange)[:40]!r} is not a kind of change")
@@ -249,7 +251,11 @@ def _tagged(content: bytes, tag: str) -> Iterator[pa.RecordBatch]:
 
 
 def _batches(
-    content: bytes, what: str, check: Callable[[pa.Schema], None], wanted: Set[str]
+    content: bytes,
+    what: str,
+    check: Callable[[pa.Schema], None],
+    wanted: Set[str],
+    limits: Limits = None,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted columns, batch by batch, validated. The total unpacked size is read from the headers before the first batch."""
     try:
@@ -263,7 +269,7 @@ def _batches(
         schema, batches = pa.ipc.read_schema(next(messages)), list(islice(messages, _BATCHES_MAX + 1))
         if not schema.equals(file.schema) or len(batches) != file.num_record_batches:
             raise NotChanges(what, "its footer does not match its batches")
-        _check_size(what, batches)
+        _check_size(what, batches, *(limits or (ROWS_MAX, UNPACKED_BYTES_MAX)))
         for message in batches:
             whole = pa.ipc.read_record_batch(message, schema)
             batch = whole.select([name for name in schema.names if name in wanted])
@@ -276,7 +282,7 @@ def _batches(
         raise NotChanges(what, f"it is damaged ({reason})") from cause
 
 
-def _check_size(what: str, batches: Sequence[pa.Message]) -> None:
+def _check_size(what: str, batches: Sequence[pa.Message], rows_max: int, bytes_max: int) -> None:
     if len(batches) > _BATCHES_MAX:
         raise TooLarge(what, f"more than {_BATCHES_MAX:,} batches", f"{_BATCHES_MAX:,}")
     rows = unpacked_bytes = 0
@@ -287,10 +293,10 @@ def _check_size(what: str, batches: Sequence[pa.Message]) -> None:
         unpacked_bytes += batch_bytes
         if batch_bytes > BATCH_BYTES_MAX:
             raise TooLarge(what, f"a batch of {batch_bytes:,} bytes when unpacked", f"{BATCH_BYTES_MAX:,} in a batch")
-    if rows > ROWS_MAX:
-        raise TooLarge(what, f"{rows:,} rows", f"{ROWS_MAX:,}")
-    if unpacked_bytes > UNPACKED_BYTES_MAX:
-        raise TooLarge(what, f"{unpacked_bytes:,} bytes when unpacked", f"{UNPACKED_BYTES_MAX:,}")
+    if rows > rows_max:
+        raise TooLarge(what, f"{rows:,} rows", f"{rows_max:,}")
+    if unpacked_bytes > bytes_max:
+        raise TooLarge(what, f"{unpacked_bytes:,} bytes when unpacked", f"{bytes_max:,}")
 
 
 def _check_values(batch: pa.RecordBatch, what: str, names: Sequence[str]) -> None:
@@ -299,15 +305,15 @@ def _check_values(batch: pa.RecordBatch, what: str, names: Sequence[str]) -> Non
             raise NotChanges(what, f"the column {name} has rows without a value")
 
 
+_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
+
+
 def _check_keys(fields: pa.MapArray) -> None:
-    """Check that no map has a key twice, which DuckDB refuses."""
+    """No map may have a key twice, which DuckDB refuses."""
     pairs = fields.cast(_PAIRS)  # the function below crashes the process if it gets a map
     keys = pa.table({"row": pc.list_parent_indices(pairs), "key": pairs.flatten().field("key")})
     if keys.group_by(["row", "key"]).aggregate([]).num_rows != keys.num_rows:
         raise NotChanges(_CHANGES, "its column path_fields has a key twice in one row")
-
-
-_PAIRS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
 
 
 def _cast(column: pa.Array, name: str, kind: pa.DataType) -> pa.Array:

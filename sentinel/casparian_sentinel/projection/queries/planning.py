@@ -75,6 +75,17 @@ class RecognisedFile(TypedDict):
     on_change: str
 
 
+class RememberedSizes(TypedDict):
+    files: int
+    contents: int
+
+
+class RememberedRow(TypedDict):
+    """What the row is about, and its values."""
+
+    about: str
+
+
 class EndedJob(TypedDict):
     id: str
     status: str
@@ -280,6 +291,47 @@ where exists (from cf_commits c where c.parser = $1 and c.content_hash = f.conte
     and exists (from scout_file_tags t where t.file_id = f.id and t.tag in (select unnest($2::varchar[])))
     and f.id > $3
 order by f.id limit $4
+""")
+
+#: How much `REMEMBERED` would return: files, and roughly the contents with jobs of each parser.
+REMEMBERED_SIZES = RowSelect[RememberedSizes]("""
+select (select count(*) from scout_files) as files,
+    (select approx_count_distinct(plugin_name || '/' || content_hash) from cf_processing_queue) as contents
+""")
+
+#: What the sentinel's memory of files is loaded with, as of one event: its files with their tags, the open jobs, the ended jobs
+#: and commits of each content, the files whose content may have to be recognised, the scans under way, and the sources. The first
+#: column says which; the meaning of the others is in `operations.known_files`. No parameters.
+REMEMBERED = RowSelect[RememberedRow]("""
+with tags as (select file_id, list(distinct tag) as tags from scout_file_tags group by file_id),
+queue as (
+    select id, plugin_name, content_hash, file_version_id, input_file, queued_seq,
+        status in ('QUEUED', 'LEASED', 'RUNNING', 'COMMITTED', 'RETRY_WAIT') as is_open,
+        status in ('COMPLETED', 'PARTIAL_SUCCESS') as is_done, status in ('FAILED', 'DEAD_LETTER') as is_failed,
+        status = 'CANCELLED' as is_cancelled
+    from cf_processing_queue where plugin_name is not null),
+present as (select id, content_hash from scout_files where status <> 'vanished' and content_hash is not null),
+committed as (select distinct parser, content_hash from cf_commits)
+select 'file' as about, f.id as a, f.path as b, f.rel_path as c, f.source_id as d, f.kind as e, f.content_hash as f, f.size as g,
+    f.content_seq as h, (f.status = 'vanished')::bigint as i, t.tags as j
+from scout_files f left join tags t on t.file_id = f.id
+union all select 'open', id, plugin_name, content_hash, file_version_id, input_file, null, queued_seq, null, null, null
+from queue where is_open
+union all select 'ended', plugin_name, content_hash,
+    case when count(distinct (file_version_id, input_file)) filter (is_failed) = 1
+        then min(file_version_id) filter (is_failed) end,
+    min(input_file) filter (is_failed), null, null, count(*) filter (is_done), count(*) filter (is_failed),
+    count(*) filter (is_cancelled), [min(queued_seq) filter (is_failed)::varchar]
+from queue where not is_open and content_hash is not null group by plugin_name, content_hash
+union all select 'commit', parser, content_hash, null, null, null, null, null, null, null, null from committed
+union all select 'doubt', c.parser, f.id, null, null, null, null, null, null, null, null
+from present f join committed c on c.content_hash = f.content_hash
+anti join cf_processed_contents p on p.parser = c.parser and p.file_id = f.id and p.content_hash = f.content_hash
+union all select 'doubt', c.parser, f.id, null, null, null, null, null, null, null, null
+from queue q join present f on f.id = q.file_version_id and f.content_hash <> q.content_hash
+join committed c on c.parser = q.plugin_name and c.content_hash = f.content_hash where q.is_open
+union all select 'scan', id, source_id, null, null, null, null, null, null, null, null from cf_scans where finished_at is null
+union all select 'source', id, null, null, null, null, null, null, null, null, null from scout_sources
 """)
 
 #: A job by a unique prefix of its id. Parameter: prefix.
