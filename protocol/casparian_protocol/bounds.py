@@ -109,6 +109,7 @@ Json = Annotated[Any, AfterValidator(_check_json)]
 
 
 M = TypeVar("M", bound=BaseModel)
+_FIELDS: dict[type[BaseModel], set[str]] = {}
 
 
 def trusted(model: type[M], values: dict[str, object]) -> M:
@@ -116,7 +117,10 @@ def trusted(model: type[M], values: dict[str, object]) -> M:
     instance = model.__new__(model)
     put = object.__setattr__
     put(instance, "__dict__", values)
-    put(instance, "__pydantic_fields_set__", set(values))
+    names = _FIELDS.get(model)
+    if names is None:
+        names = _FIELDS[model] = set(model.model_fields)
+    put(instance, "__pydantic_fields_set__", names)  # one object for all of them: pydantic copies it before it changes it
     put(instance, "__pydantic_extra__", None)
     put(instance, "__pydantic_private__", None)
     return instance

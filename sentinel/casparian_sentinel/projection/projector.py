@@ -47,8 +47,10 @@ from casparian_sentinel.projection.store import Projection, chunked
 
 _log = logging.getLogger("casparian.projector")
 
-#: No question is answered while the tables are rebuilt, and larger transactions cost less for each event.
-_REBUILD_FACTOR = 4
+#: Larger transactions cost a third less for each event, and nobody waits for their end while the tables are rebuilt, or while
+#: events wait for several transactions and no question came for a while.
+_LARGE_FACTOR = 4
+_QUIET_SECONDS = 1.0
 _VIEWS_EVERY_SECONDS = 1.0
 #: A catalog of many files takes long to write, so it is written less often: for at most a twentieth of the time.
 _VIEWS_REST = 20
@@ -137,7 +139,7 @@ class Projector:
         self._is_ready = False
         #: The watermark up to which events are being applied, and since when (monotonic); None between two applications.
         self._applying: tuple[Position, float] | None = None
-        self._apply_at_s = -math.inf
+        self._apply_at_s = self._asked_at_s = -math.inf
         self._pulse = Pulse(lambda report: _send_report(control, report))
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -237,7 +239,7 @@ class Projector:
     def _apply_durable(self, watermark: Position) -> None:
         """Apply events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
         until = time.monotonic() + self._batch_seconds
-        batch_events = self._batch_events if self._is_ready else self._batch_events * _REBUILD_FACTOR
+        batch_events = self._batch_events * (_LARGE_FACTOR if self._may_be_large() else 1)
         seq_before = self._projection.seq
         try:
             try:
@@ -256,6 +258,14 @@ class Projector:
             self._is_ready = self._is_ready or _send_report(self._control, Report(ready=True, seq=self._projection.seq))
         elif not self._is_ready:
             self._log_progress()
+
+    def _may_be_large(self) -> bool:
+        """Whether transactions may be large, because nobody waits for the end of one."""
+        if not self._is_ready:
+            return True
+        is_far_behind = self._durable_seq - self._projection.seq > self._batch_events * _LARGE_FACTOR
+        is_asked = bool(self._waiting) or time.monotonic() - self._asked_at_s < _QUIET_SECONDS
+        return is_far_behind and not is_asked
 
     def _log_progress(self) -> None:
         """Log the progress of a long rebuild every few seconds."""
@@ -295,6 +305,7 @@ class Projector:
                 send(bus, pending.peer, error(pending.question.id, refused, "Wait for their answers, then ask again."))
                 continue
             of_peer[pending.peer] += 1
+            self._asked_at_s = time.monotonic()
             if self._is_there(bus, pending):  # sent at once, because the batch of this turn may take long
                 self._waiting.append(pending)
 
