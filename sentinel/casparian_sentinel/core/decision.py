@@ -143,8 +143,11 @@ class Decision:
     def pack(self) -> list[bytes]:
         """Validate every event against its types and bounds, and pack it. Raises `EventRefused`."""
         if len(self.packed) != len(self.events):
-            packer = EventPacker()
-            self.packed = [packer.pack(event, fact) for event, fact in zip(self.events, self.facts(), strict=True)]
+            pack, ts, actor, others = EventPacker().pack, self.ts, self.actor, self.others
+            self.packed = [
+                pack(ts, event, others.get(index, actor) if others else actor, self.causes[index])
+                for index, event in enumerate(self.events)
+            ]
         return self.packed
 
     def facts(self) -> list[Fact]:
