@@ -120,7 +120,9 @@ def trusted(model: type[M], values: dict[str, object]) -> M:
     names = _FIELDS.get(model)
     if names is None:
         names = _FIELDS[model] = set(model.model_fields)
-    put(instance, "__pydantic_fields_set__", names)  # one object for all of them: pydantic copies it before it changes it
+    put(
+        instance, "__pydantic_fields_set__", names
+    )  # one object for all of them: pydantic copies it before it changes it
     put(instance, "__pydantic_extra__", None)
     put(instance, "__pydantic_private__", None)
     return instance

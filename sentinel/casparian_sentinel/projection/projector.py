@@ -41,16 +41,12 @@ from casparian_sentinel.projection.answers import (
 from casparian_sentinel.projection.database import PositionFile, boot_id, discard, is_failed_write
 from casparian_sentinel.projection.lanes import WAITING_LIMIT, WORKING_EVERY_SECONDS, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import BREAKS, StartAgain
-from casparian_sentinel.projection.pulse import Pulse, rest_seconds
+from casparian_sentinel.projection.pulse import Pulse, rest_seconds, transaction_events
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 
 _log = logging.getLogger("casparian.projector")
 
-#: Larger transactions cost a third less for each event, and nobody waits for their end while the tables are rebuilt, or while
-#: events wait for several transactions and no question came for a while.
-_LARGE_FACTOR = 4
-_QUIET_SECONDS = 1.0
 _VIEWS_EVERY_SECONDS = 1.0
 #: A catalog of many files takes long to write, so it is written less often: for at most a twentieth of the time.
 _VIEWS_REST = 20
@@ -238,8 +234,11 @@ class Projector:
 
     def _apply_durable(self, watermark: Position) -> None:
         """Apply events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
-        until = time.monotonic() + self._batch_seconds
-        batch_events = self._batch_events * (_LARGE_FACTOR if self._may_be_large() else 1)
+        now = time.monotonic()
+        until = now + self._batch_seconds
+        asked_s = now if self._waiting else self._asked_at_s
+        behind = self._durable_seq - self._projection.seq if self._is_ready else math.inf
+        batch_events = transaction_events(self._batch_events, behind, now - asked_s)
         seq_before = self._projection.seq
         try:
             try:
@@ -258,14 +257,6 @@ class Projector:
             self._is_ready = self._is_ready or _send_report(self._control, Report(ready=True, seq=self._projection.seq))
         elif not self._is_ready:
             self._log_progress()
-
-    def _may_be_large(self) -> bool:
-        """Whether transactions may be large, because nobody waits for the end of one."""
-        if not self._is_ready:
-            return True
-        is_far_behind = self._durable_seq - self._projection.seq > self._batch_events * _LARGE_FACTOR
-        is_asked = bool(self._waiting) or time.monotonic() - self._asked_at_s < _QUIET_SECONDS
-        return is_far_behind and not is_asked
 
     def _log_progress(self) -> None:
         """Log the progress of a long rebuild every few seconds."""
