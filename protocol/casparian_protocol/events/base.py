@@ -301,7 +301,8 @@ def _reader_of(hint: Any) -> Read | None:
         return lambda value: from_map(kind, value)
     if issubclass(kind, tuple):  # a named one
         return lambda values: kind(*values)
-    return kind  # type: ignore[no-any-return]
+    members = {member.value: member for member in kind}
+    return lambda value: members[value] if value in members else kind(value)  # a call of the class is slow
 
 
 def _writer_of(hint: Any) -> Read | None:

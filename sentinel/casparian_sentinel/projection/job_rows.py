@@ -74,7 +74,7 @@ def manifest_of(event: LogRecord, fact: JobOutputsCommitted, read_blob: ReadBlob
     return {**_MANIFEST, **given}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Succeeded:
     """A job that succeeded, and the event; it closes earlier failures on the same input."""
 
