@@ -120,7 +120,7 @@ _put_values, _put_names, _put_extra, _put_private = (
 
 def trusted(model: type[M], values: dict[str, object]) -> M:
     """An instance with these values for all its fields, which were checked before. It is several times faster than checking."""
-    instance = _new(model)
+    instance: M = _new(model)
     names = _FIELDS.get(model)
     if names is None:
         names = _FIELDS[model] = set(model.model_fields)
