@@ -21,6 +21,7 @@ from bench.world import (
     pretend_files,
     queue_no_op,
     register_no_op,
+    wait_for_tables,
     wait_until_idle,
 )
 from casparian_protocol.client import Client
@@ -64,6 +65,9 @@ def rate(scratch: Path, jobs: int) -> dict[str, Any]:
         last = committed.wait(jobs, _PATIENCE_SECONDS)
         wait_until_idle(client, _LOOK_SECONDS)  # a worker knows of a commit before its job counts as completed
         seq = int(client.request("ping")["seq"])
+        wait_for_tables(
+            client, seq
+        )  # a question waits only 30 s for its event, and a busy machine's tables are further behind
         rows = client.query(
             "select count(*) from cf_processing_queue where status = 'COMPLETED'", at_least_seq=seq
         ).rows

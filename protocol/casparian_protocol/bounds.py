@@ -109,16 +109,25 @@ Json = Annotated[Any, AfterValidator(_check_json)]
 
 
 M = TypeVar("M", bound=BaseModel)
+_FIELDS: dict[type[BaseModel], set[str]] = {}
+#: The slots of a model are set directly, because a model refuses to be changed, and `object.__setattr__` looks each one up.
+_new: Any = object.__new__
+_put_values, _put_names, _put_extra, _put_private = (
+    vars(BaseModel)[name].__set__
+    for name in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
 
 
 def trusted(model: type[M], values: dict[str, object]) -> M:
     """An instance with these values for all its fields, which were checked before. It is several times faster than checking."""
-    instance = model.__new__(model)
-    put = object.__setattr__
-    put(instance, "__dict__", values)
-    put(instance, "__pydantic_fields_set__", set(values))
-    put(instance, "__pydantic_extra__", None)
-    put(instance, "__pydantic_private__", None)
+    instance: M = _new(model)
+    names = _FIELDS.get(model)
+    if names is None:
+        names = _FIELDS[model] = set(model.model_fields)
+    _put_values(instance, values)
+    _put_names(instance, names)  # one set for all instances: pydantic copies it before it changes it
+    _put_extra(instance, None)
+    _put_private(instance, None)
     return instance
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from casparian_protocol import bounds
-from casparian_protocol.bounds import COUNT_MAX, INT32_MAX, INT64_MAX, INT64_MIN, MICROSECONDS_MAX, sum_within
+from casparian_protocol.bounds import COUNT_MAX, INT32_MAX, INT64_MAX, INT64_MIN, MICROSECONDS_MAX, sum_within, trusted
 from casparian_protocol.packing import pack, unpack
+from casparian_protocol.wire.messages import Held
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -132,3 +133,16 @@ def test_a_sum_is_never_negative() -> None:
     assert sum_within([], "rows") == 0
     with pytest.raises(ValueError):
         sum_within([-1], "rows")
+
+
+def test_a_trusted_instance_is_as_one_that_was_checked_and_shares_nothing_that_changes() -> None:
+    values: dict[str, object] = {"job_id": "0" * 16, "epoch": 1}
+    trusted_one, checked = trusted(Held, dict(values)), Held(job_id="0" * 16, epoch=1)
+
+    assert trusted_one == checked
+    assert hash(trusted_one) == hash(checked)
+    assert trusted_one.model_dump() == checked.model_dump()
+    assert trusted_one.model_copy(update={"other": 2}).model_fields_set == {"job_id", "epoch", "other"}
+    assert trusted(Held, values).model_fields_set == checked.model_fields_set
+    with pytest.raises(ValidationError):
+        trusted_one.epoch = 2  # type: ignore[misc]

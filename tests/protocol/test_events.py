@@ -17,7 +17,15 @@ from pydantic import BaseModel
 from casparian_protocol import events
 from casparian_protocol.events import CATALOGUE, VERSIONS, Event, MalformedEvent, Unknown, decode
 from casparian_protocol.events.base import as_map, from_map
-from casparian_protocol.events.packing import CAUSE_KEY, STEPS, fact_of, missing_steps, pack_event
+from casparian_protocol.events.packing import (
+    CAUSE_KEY,
+    STEPS,
+    EventPacker,
+    EventUnfit,
+    fact_of,
+    missing_steps,
+    pack_event,
+)
 from casparian_protocol.jobs import (
     NEXT,
     JobError,
@@ -127,6 +135,7 @@ def test_an_events_bytes_give_its_time_actor_and_cause_back(
 ) -> None:
     packed = pack_event(fact_of(ts, event, actor, cause), has_text_keys=event.about.has_text_keys)
 
+    assert EventPacker().pack(ts, event, actor, cause) == packed
     stored_ts, name, version, stored_actor, data = msgpack.unpackb(packed, strict_map_key=True)
     assert (stored_ts, stored_actor, data.pop(CAUSE_KEY, 0)) == (ts, actor, cause)
     assert decode(name, version, data) == event
@@ -169,6 +178,8 @@ def test_fields_that_may_be_missing_are_left_out_and_read_as_their_defaults() ->
 def test_a_field_of_another_type_is_refused_before_anything_is_recorded(wrong: Event) -> None:
     with pytest.raises(MalformedEvent, match=wrong.about.name):
         wrong.to_data()
+    with pytest.raises(EventUnfit, match=wrong.about.name):
+        EventPacker().pack(1, wrong, "sentinel", 7)
 
 
 def test_an_event_of_a_later_program_is_kept_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""The events: one frozen dataclass for each type, with its version and what its fields mean.
+"""The events: one dataclass for each type, with its version and what its fields mean.
 
 An event is a past fact. The log stores it as `[ts, type, v, actor, data]`, and its position gives its sequence. `to_data` makes
 the data, `decode` reads data of any version. The meaning of a type never changes: a new meaning is a new type, and a new shape

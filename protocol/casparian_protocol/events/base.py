@@ -1,7 +1,8 @@
 """The base of all events: their versions, their texts for the reference page, and how they are written as maps and read again.
 
-An event is a frozen dataclass. Its docstring says what happened, `Annotated` explains a field. A field with a default may be
-missing in the map, and is left out if it has its default. How a class is read and written (`Shape`) is computed on first use.
+An event is a dataclass that is never changed. Type checkers see to that; at run time nothing does, because a frozen dataclass
+takes several times as long to make. Its docstring says what happened, `Annotated` explains a field. A field with a default may
+be missing in the map, and is left out if it has its default. How a class is read and written (`Shape`) is computed on first use.
 Models inside events (`as_map`, `from_map`) are written without copying plain values, because jobs of one plan share their maps.
 A model that does not validate comes from an older version that checked less; it is built without validation, so that the log
 stays readable.
@@ -140,7 +141,7 @@ def event(
     """Make a class with annotated fields a type of event."""
 
     def made(written: type[E]) -> type[E]:
-        cls = dataclass(frozen=True, slots=True, kw_only=True)(written)
+        cls = dataclass(slots=True, kw_only=True, unsafe_hash=True)(written)
         meaning = " ".join((cls.__doc__ or "").split())
         cls.about = About(cls.__name__, meaning, version, is_lazy, leads_to, cls)
         return cls
@@ -300,7 +301,8 @@ def _reader_of(hint: Any) -> Read | None:
         return lambda value: from_map(kind, value)
     if issubclass(kind, tuple):  # a named one
         return lambda values: kind(*values)
-    return kind  # type: ignore[no-any-return]
+    members = {member.value: member for member in kind}
+    return lambda value: members[value] if value in members else kind(value)  # a call of the class is slow
 
 
 def _writer_of(hint: Any) -> Read | None:

@@ -96,24 +96,27 @@ def pack_event(fact: Fact, *, has_text_keys: bool = False, pack: Callable[[Any],
 
 
 class EventPacker:
-    """Packs many events of this program, as `pack_event` packs one of anybody. Use it in one thread."""
+    """Packs many events of this program, as `fact_of` and `pack_event` pack one of anybody. Use it in one thread."""
 
     def __init__(self) -> None:
         self._pack = msgpack.Packer().pack
 
-    def pack(self, event: Event, fact: Fact) -> bytes:
-        """The bytes of the event whose fact this is. Raises `EventTooLarge` or `EventUnfit`."""
-        if not event.about.has_text_keys or len(fact) != 6:
-            return pack_event(fact, has_text_keys=event.about.has_text_keys, pack=self._pack)
-        ts, name, version, actor, data, cause = fact
-        if ts.__class__ is not int or ts < 0 or actor.__class__ is not str or cause.__class__ not in (int, str):
-            return pack_event(fact, has_text_keys=True)  # it says what is wrong
-        try:  # its keys are the names of its fields, and the types of its values were checked when it was made a fact
-            packed: bytes = self._pack((ts, name, version, actor, {**data, CAUSE_KEY: cause}))
-        except (TypeError, ValueError, OverflowError, RecursionError) as unfit:
-            raise EventUnfit(name, str(unfit)) from unfit
+    def pack(self, ts: int, event: Event, actor: str, cause: Cause = 0) -> bytes:
+        """The bytes of the event. Raises `EventTooLarge` or `EventUnfit`."""
+        about = event.about
+        is_plain = ts.__class__ is int and ts >= 0 and actor.__class__ is str and cause.__class__ in (int, str)
+        if not (cause and is_plain and about.has_text_keys):
+            return pack_event(
+                fact_of(ts, event, actor, cause), has_text_keys=about.has_text_keys, pack=self._pack
+            )  # it says what is wrong
+        try:  # its keys are the names of its fields, and `to_data`, which makes a new map, checks the types of their values
+            data = event.to_data()
+            data[CAUSE_KEY] = cause
+            packed: bytes = self._pack((ts, about.name, about.version, actor, data))
+        except (TypeError, ValueError, OverflowError, RecursionError) as unfit:  # `MalformedEvent` is a ValueError
+            raise EventUnfit(about.name, str(unfit)) from unfit
         if len(packed) > MAX_EVENT_BYTES:
-            raise EventTooLarge(name, len(packed), MAX_EVENT_BYTES)
+            raise EventTooLarge(about.name, len(packed), MAX_EVENT_BYTES)
         return packed
 
 

@@ -390,7 +390,13 @@ class MessageTooLarge(CasparianError):
 
 def encode(message: Message, attachments: Sequence[bytes] = ()) -> list[bytes]:
     """The frames of one message. Raises `MessageTooLarge` if the body exceeds 64 KiB or an attachment 64 MiB."""
-    body = pack(packed_assign(message.jobs) if isinstance(message, Assign) else message.model_dump())
+    if isinstance(message, Assign):
+        facts = packed_assign(message.jobs)
+    elif isinstance(message, Committed | Fenced | Failed):
+        facts = {"jobs": [{"job_id": held.job_id, "epoch": held.epoch} for held in message.jobs]}
+    else:
+        facts = message.model_dump()
+    body = pack(facts)
     if len(body) > BODY_LIMIT_BYTES:
         raise MessageTooLarge(message.kind, len(body), BODY_LIMIT_BYTES)
     for attachment in attachments:

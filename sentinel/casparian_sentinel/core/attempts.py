@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, Protocol, TypeVar
 from zlib import crc32
 
+from casparian_protocol.bounds import trusted
 from casparian_protocol.errors import RETRYABLE_ONCE, TRANSIENT, ErrorCode, fingerprint_of_code
 from casparian_protocol.events import (
     JobCancelled,
@@ -53,7 +54,7 @@ _PATHS_BYTES = 8 * 1024
 
 
 def held(job_id: str, epoch: int) -> Held:
-    return Held(job_id=job_id, epoch=epoch)
+    return trusted(Held, {"job_id": job_id, "epoch": epoch})  # from a message that was checked, or from the state
 
 
 def own_error(code: str, message: str, origin: Literal["worker", "sentinel"] = "worker") -> JobError:

@@ -18,7 +18,7 @@ from casparian_protocol.wire.messages import Message
 from casparian_sentinel.core.answers import Answer
 from casparian_sentinel.core.commands import Now
 from casparian_sentinel.core.presence import PresenceDraft
-from casparian_sentinel.core.state import State
+from casparian_sentinel.core.state import OpenJob, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,11 @@ class Decision:
     def pack(self) -> list[bytes]:
         """Validate every event against its types and bounds, and pack it. Raises `EventRefused`."""
         if len(self.packed) != len(self.events):
-            packer = EventPacker()
-            self.packed = [packer.pack(event, fact) for event, fact in zip(self.events, self.facts(), strict=True)]
+            pack, ts, actor, others = EventPacker().pack, self.ts, self.actor, self.others
+            self.packed = [
+                pack(ts, event, others.get(index, actor) if others else actor, self.causes[index])
+                for index, event in enumerate(self.events)
+            ]
         return self.packed
 
     def facts(self) -> list[Fact]:
@@ -197,22 +200,23 @@ class DecisionBuilder:
         Raises `ImpossibleStep`.
         """
         target = target_of(event)
-        if target is not None:
-            self._move(event, target)
+        job = self._move(event, target) if target is not None else self.state.jobs.get(getattr(event, "job_id", ""))
         made = self.made
         events = made.events
         if actor:
             made.others[len(events)] = actor
-        made.causes.append(cause or self.cause or self._event_before(event))
+        made.causes.append(cause or self.cause or (job.last_seq if job is not None else 0))
         events.append(event)
         return self.state.seq + len(events)
 
-    def _move(self, event: Event, target: JobState) -> None:
+    def _move(self, event: Event, target: JobState) -> OpenJob | None:
+        """Note the state that the event puts its job into; returns the job as it was before this decision."""
         kind, moved = event.__class__, self.moved
         is_new = kind is JobQueued or kind is JobReplayed
         job_id: str = event.job.job_id if is_new else event.job_id  # type: ignore[attr-defined]
+        job = self.state.jobs.get(job_id)
         before = moved.get(job_id)
-        if before is None and (job := self.state.jobs.get(job_id)) is not None:
+        if before is None and job is not None:
             before = job.state
         is_fit = (
             before is None or before in ENDED if is_new else before is not None and may_follow(before, event, target)
@@ -220,15 +224,12 @@ class DecisionBuilder:
         if not is_fit:
             raise ImpossibleStep(f"{event.about.name} of job {job_id}, which is {before or 'not open'}")
         moved[job_id] = target
+        return job
 
     def leases_of(self, worker_id: str) -> dict[str, int]:
         """Job → epoch of the leases this worker holds, without those that the decision has already taken away."""
         leases = self.state.epochs_held.get(worker_id, {})
         return {job_id: epoch for job_id, epoch in leases.items() if self.moved.get(job_id) in _HELD}
-
-    def _event_before(self, event: Event) -> int:
-        job = self.state.jobs.get(getattr(event, "job_id", ""))
-        return job.last_seq if job is not None else 0
 
     def do(self, effect: Effect) -> None:
         self.made.effects.append(effect)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from casparian_protocol.bounds import trusted
 from casparian_protocol.events import JobFailed, JobLeased
 from casparian_protocol.jobs import JobState
-from casparian_protocol.jobs.kinds import JobFacts
+from casparian_protocol.jobs.kinds import Briefing, JobFacts
 from casparian_protocol.wire.messages import Assign, Assignment, Cancel, Fenced
 from casparian_sentinel.core.attempts import give_back, held, internal_error
 from casparian_sentinel.core.commands import Dispatch
@@ -187,18 +187,20 @@ def _assign(
     assignments: list[Assignment] = []
     size_bytes = 0
     before: OpenJob | None = None
+    briefing: Briefing | None = None
     for job, epoch in given:
+        kind = kind_of(job.work)
+        is_alike = before is not None and kind.shares(job.work, before.work)
         try:
-            assignment = _assignment(state, job, epoch, leased_at)
+            if not is_alike:
+                briefing = kind.briefing(state, job.work)
+            assignment = _assignment(job, epoch, leased_at, briefing)
         except ValueError as unfit:  # queued by a version with fewer checks; it must not block the other jobs
             _fail_unfit(decision, job, epoch, unfit)
+            before = None
             continue
-        kind = kind_of(job.work)
         job_bytes = FIXED_BYTES + 4 * len(job.key)
-        if before is not None and kind.shares(job.work, before.work):
-            job_bytes += kind.own_bytes(job.work)
-        else:
-            job_bytes += kind.packed_bytes(state, job.work, assignment.briefing)
+        job_bytes += kind.own_bytes(job.work) if is_alike else kind.packed_bytes(state, job.work, briefing)
         if assignments and (len(assignments) >= ASSIGN_JOBS or size_bytes + job_bytes > ASSIGN_BYTES):
             decision.send(worker.worker_id, Assign(jobs=assignments))
             assignments, size_bytes = [], 0
@@ -218,14 +220,14 @@ def _fail_unfit(decision: DecisionBuilder, job: OpenJob, epoch: int, unfit: Valu
         decision.do(DropStaging(job.job_id, epoch))
 
 
-def _assignment(state: State, job: OpenJob, epoch: int, leased_at: int) -> Assignment:
+def _assignment(job: OpenJob, epoch: int, leased_at: int, briefing: Briefing | None) -> Assignment:
     """The job as its worker gets it. Raises `ValueError` for a job that does not fit the message."""
     values: JobFacts = {
         "job": job.spec(),
         "attempt": job.next_attempt,
         "epoch": epoch,
         "leased_at": leased_at,
-        "briefing": kind_of(job.work).briefing(state, job.work),
+        "briefing": briefing,
         "is_alone": job.runs_alone,
     }
     return trusted(Assignment, values) if job.is_checked else Assignment(**values)

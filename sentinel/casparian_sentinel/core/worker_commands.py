@@ -69,7 +69,7 @@ class JobsStarted(FromWorker):
     message: Started
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FinishedItem:
     """One finished attempt, with what the shell found out about it before asking for a decision."""
 

@@ -47,6 +47,8 @@ from casparian_shim.safe import scrub
 #: How long a starting daemon waits for a command that works on the home without a daemon.
 _COMMANDS_END_SECONDS = 10.0
 _GOODBYE_SECONDS = 5.0
+#: The garbage collector visits objects for nothing: decisions make many and leave no cycles, so it runs rarely.
+_COLLECT_AFTER = (50_000, 20, 50)
 #: How long an end waits for room for its last events on a full disk.
 _ROOM_SECONDS = 5.0
 _VIEWS_SECONDS = 30.0
@@ -121,6 +123,7 @@ def run_with(
 
             gc.collect()
             gc.freeze()  # the loaded state is not garbage; a full collection over it would stall the loop
+            gc.set_threshold(*_COLLECT_AFTER)
 
             async def life() -> int:
                 return await live(Shell(home, settings, options, booted, clock, fs, version(), output))

@@ -221,8 +221,13 @@ FEW_ROWS = 2
 _SQL_TYPES = {pa.string(): "varchar", pa.uint64(): "ubigint", pa.timestamp("us"): "timestamp"}
 
 
+_EMPTY: dict[type, str] = {dict: "{}", list: "[]", tuple: "[]"}
+
+
 def as_json(value: Any) -> str:
     """Compact JSON of event data or models; a value that JSON cannot express becomes text."""
+    if not value and value.__class__ in _EMPTY:
+        return _EMPTY[value.__class__]
     text: bytes = to_json(value, fallback=str, bytes_mode="hex", inf_nan_mode="strings")
     return text.decode()
 

@@ -74,7 +74,7 @@ def manifest_of(event: LogRecord, fact: JobOutputsCommitted, read_blob: ReadBlob
     return {**_MANIFEST, **given}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Succeeded:
     """A job that succeeded, and the event; it closes earlier failures on the same input."""
 
@@ -138,7 +138,7 @@ class Job:
         return {
             "updated_at": self.updated_at,
             "sequence": self.sequence,
-            "status": life.state.value,
+            "status": str.__str__(life.state),  # as `.value`, which is a function of the enumeration
             "attempt": life.attempt,
             "retry_count": life.retry_count,
             "losses": life.losses,

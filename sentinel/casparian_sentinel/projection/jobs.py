@@ -130,10 +130,10 @@ class JobFold:
             if job.life.state in ENDED:
                 del self._jobs[job_id]
             else:
+                if job.spec.__class__ is dict:
+                    job.spec = as_json(job.spec) if job.queued is None else job.queued["spec_json"]
                 job.queued = job.whole = None
                 job.changed = {}
-                if job.spec.__class__ is dict:
-                    job.spec = as_json(job.spec)
 
     def may_close_failures(self, succeeded: Succeeded) -> bool:
         """Whether the job's parser may have an open failure."""

@@ -60,7 +60,7 @@ class Processed:
     since_seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Committed:
     """A job's rows became durable."""
 

@@ -41,14 +41,12 @@ from casparian_sentinel.projection.answers import (
 from casparian_sentinel.projection.database import PositionFile, boot_id, discard, is_failed_write
 from casparian_sentinel.projection.lanes import WAITING_LIMIT, WORKING_EVERY_SECONDS, Lanes, StubbornQuery, send
 from casparian_sentinel.projection.poison import BREAKS, StartAgain
-from casparian_sentinel.projection.pulse import Pulse, rest_seconds
+from casparian_sentinel.projection.pulse import Pulse, rest_seconds, transaction_events
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection, chunked
 
 _log = logging.getLogger("casparian.projector")
 
-#: No question is answered while the tables are rebuilt, and larger transactions cost less for each event.
-_REBUILD_FACTOR = 4
 _VIEWS_EVERY_SECONDS = 1.0
 #: A catalog of many files takes long to write, so it is written less often: for at most a twentieth of the time.
 _VIEWS_REST = 20
@@ -137,7 +135,7 @@ class Projector:
         self._is_ready = False
         #: The watermark up to which events are being applied, and since when (monotonic); None between two applications.
         self._applying: tuple[Position, float] | None = None
-        self._apply_at_s = -math.inf
+        self._apply_at_s = self._asked_at_s = -math.inf
         self._pulse = Pulse(lambda report: _send_report(control, report))
 
     def run(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -236,8 +234,11 @@ class Projector:
 
     def _apply_durable(self, watermark: Position) -> None:
         """Apply events for a limited time, so that the sentinel and the askers are served during a long rebuild."""
-        until = time.monotonic() + self._batch_seconds
-        batch_events = self._batch_events if self._is_ready else self._batch_events * _REBUILD_FACTOR
+        now = time.monotonic()
+        until = now + self._batch_seconds
+        asked_s = now if self._waiting else self._asked_at_s
+        behind = self._durable_seq - self._projection.seq if self._is_ready else math.inf
+        batch_events = transaction_events(self._batch_events, behind, now - asked_s)
         seq_before = self._projection.seq
         try:
             try:
@@ -295,6 +296,7 @@ class Projector:
                 send(bus, pending.peer, error(pending.question.id, refused, "Wait for their answers, then ask again."))
                 continue
             of_peer[pending.peer] += 1
+            self._asked_at_s = time.monotonic()
             if self._is_there(bus, pending):  # sent at once, because the batch of this turn may take long
                 self._waiting.append(pending)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from casparian_sentinel.projection import LoopState, Report
 _APPLY_EVERY_SECONDS = 0.1
 _APPLY_REST = 4
 _APPLY_REST_SECONDS = 1.0
+#: A large transaction costs a third less for each event. Questions wait for its end, so there is none soon after a question.
+_LARGE_FACTOR = 4
+_QUIET_SECONDS = 1.0
 _BEAT_SECONDS = 1.0
 #: A long turn with at least this much CPU time is working; the thread that sends beats uses far less.
 _AT_WORK_SECONDS = 0.02
@@ -25,6 +29,13 @@ def rest_seconds(took_seconds: float) -> float:
     The rest is limited: otherwise the tables would fall behind further and further as soon as events take a quarter of the time.
     """
     return max(_APPLY_EVERY_SECONDS, min(_APPLY_REST * took_seconds, took_seconds + _APPLY_REST_SECONDS))
+
+
+def transaction_events(batch_events: int, behind_events: float, asked_ago_seconds: float) -> int:
+    """How many events one transaction takes. `behind_events` is infinite while the tables are rebuilt and nothing is answered."""
+    is_far_behind = behind_events > batch_events * _LARGE_FACTOR
+    is_quiet = asked_ago_seconds >= _QUIET_SECONDS or behind_events == math.inf
+    return batch_events * (_LARGE_FACTOR if is_far_behind and is_quiet else 1)
 
 
 class Pulse:

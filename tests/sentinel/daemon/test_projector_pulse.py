@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from casparian_protocol import client
 from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.heartbeats import LONG_TURN_SECONDS
 from casparian_sentinel.daemon.projector import Beat
-from casparian_sentinel.projection.pulse import Pulse, rest_seconds
+from casparian_sentinel.projection.pulse import Pulse, rest_seconds, transaction_events
 
 HUNG, BUSY, READY = ProjectorPhase.HUNG, ProjectorPhase.BUSY, ProjectorPhase.READY
 
@@ -100,3 +102,10 @@ def test_events_are_applied_together_and_the_tables_never_fall_behind_for_good()
         for _ in range(200):
             took = share * max(rest_seconds(took), took)
         assert took <= share / (1 - share) + 0.01, share
+
+
+def test_transactions_are_large_while_many_events_wait_and_nobody_asks() -> None:
+    assert transaction_events(5000, behind_events=100_000, asked_ago_seconds=math.inf) == 20_000
+    assert transaction_events(5000, behind_events=100_000, asked_ago_seconds=0.2) == 5000
+    assert transaction_events(5000, behind_events=20_000, asked_ago_seconds=math.inf) == 5000
+    assert transaction_events(5000, behind_events=math.inf, asked_ago_seconds=0.0) == 20_000  # a rebuild
