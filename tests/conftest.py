@@ -40,6 +40,10 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else DuckDB would report its own functions as leaked
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_worker(request: pytest.FixtureRequest) -> Iterator[None]:
     """Where the whole runs and a test does not say how many workers, it is one: not as many as this machine has cores."""
