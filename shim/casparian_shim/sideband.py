@@ -111,8 +111,9 @@ _forked: weakref.WeakSet["FrameSender | _SidebandRaw"] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for each in list(_forked):
-        each.after_fork()
+    if _forked:  # in the process that forks guests there is none
+        for each in list(_forked):
+            each.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -128,11 +129,16 @@ def _write_line(descriptor: int, message: str) -> None:
 class _SidebandRaw(io.RawIOBase):
     """Turns bytes written to stdout or stderr into lines."""
 
-    def __init__(self, sender: FrameSender, level: LogLevel) -> None:
-        self._sender = sender
+    def __init__(self, sender: FrameSender | None, level: LogLevel) -> None:
+        self.sender = sender
         self._level = level
         self._rest = b""
         self._guard = threading.RLock()
+        if sender is not None:
+            _forked.add(self)
+
+    def send_by(self, sender: FrameSender) -> None:
+        self.sender = sender
         _forked.add(self)
 
     def after_fork(self) -> None:
@@ -150,7 +156,7 @@ class _SidebandRaw(io.RawIOBase):
             if len(self._rest) > _LINE_BYTES_MAX:
                 lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            self._sender.send_log(self._level, line.decode("utf-8", "backslashreplace"))
+            self._send(line)
         return len(written)
 
     def finish(self) -> None:
@@ -158,13 +164,17 @@ class _SidebandRaw(io.RawIOBase):
         with self._guard:
             rest, self._rest = self._rest, b""
         if rest:
-            self._sender.send_log(self._level, rest.decode("utf-8", "backslashreplace"))
+            self._send(rest)
+
+    def _send(self, line: bytes) -> None:
+        assert self.sender is not None, "nothing is printed before there is a job"
+        self.sender.send_log(self._level, line.decode("utf-8", "backslashreplace"))
 
 
 class SidebandStream(io.TextIOWrapper):
-    """A text stream for `sys.stdout` or `sys.stderr` whose lines become log frames."""
+    """A text stream for `sys.stdout` or `sys.stderr` whose lines become log frames, once it has a sender."""
 
-    def __init__(self, sender: FrameSender, level: LogLevel) -> None:
+    def __init__(self, sender: FrameSender | None, level: LogLevel) -> None:
         self._raw = _SidebandRaw(sender, level)
         super().__init__(
             self._raw,  # type: ignore[arg-type]
@@ -173,6 +183,9 @@ class SidebandStream(io.TextIOWrapper):
             newline="\n",
             write_through=True,
         )
+
+    def send_by(self, sender: FrameSender) -> None:
+        self._raw.send_by(sender)
 
     def finish(self) -> None:
         """Send text that still has no newline. A stream that the parser has closed or broken does not end the job."""
@@ -187,16 +200,18 @@ _LEVELS = ((logging.ERROR, LogLevel.ERROR), (logging.WARNING, LogLevel.WARNING),
 
 
 class SidebandHandler(logging.Handler):
-    """Sends log records as log frames."""
+    """Sends log records as log frames, once it has a sender."""
 
-    def __init__(self, sender: FrameSender) -> None:
+    def __init__(self, sender: FrameSender | None = None) -> None:
         super().__init__()
-        self._sender = sender
+        self.sender = sender
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.sender is None:
+            return
         level = next((ours for theirs, ours in _LEVELS if record.levelno >= theirs), LogLevel.DEBUG)
         try:
-            self._sender.send_log(level, self.format(record))
+            self.sender.send_log(level, self.format(record))
         except OSError:
             raise  # the worker is gone, so the job is over
         except Exception:  # noqa: BLE001 - logging's own way: report, never raise into the parser
