@@ -82,6 +82,7 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
         for stream in streams:
             stream.finish()
         sender.send(encode_end_of_stream())
+        sender.release()
     except BaseException as error:  # noqa: BLE001 - SystemExit and Ctrl-C of a parser end the job too, reported
         return _fail(sender, streams, error, job)
     return SUCCESS
@@ -110,6 +111,7 @@ def run_parser(
         parse = find(job)
         remember_absent(ABSENT)  # now that every import path of the parser is set
         emit(outputs, parse(job.input_path, ctx))
+        sender.hold()  # the rows of a small file, and the end of its stream, are one packet
         outputs.finish()
         ctx.finish()
     finally:
@@ -196,6 +198,7 @@ def _message(error: BaseException) -> str:
 def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, job: GuestJob) -> int:
     """Report `error` as far as memory and the connection allow; returns the exit status."""
     try:
+        sender.release()
         try:
             report = report_of(error)
             status, failure = TRANSIENT if report.retryable else PERMANENT, encode_failure(report)

@@ -54,6 +54,8 @@ class FrameSender:
         self._lock = threading.RLock()
         self._waiting: deque[tuple[bytes | memoryview, ...]] = deque()
         self._is_sending = False
+        self._is_holding = False
+        self._held_bytes = 0
         self._is_copy = False
         #: The exception that cut a frame short.
         self._tear: BaseException | None = None
@@ -69,16 +71,39 @@ class FrameSender:
             self._waiting.append(parts)
             if self._is_sending:  # this thread is in the middle of sending a frame, and will send this one next
                 return
-            self._is_sending = True
-            try:
-                while self._waiting:
-                    for part in self._waiting.popleft():
-                        self._sock.sendall(part)
-            except BaseException as tear:
-                self._tear = tear
-                raise
-            finally:
-                self._is_sending = False
+            if self._is_holding:
+                self._held_bytes += sum(map(len, parts))
+                if self._held_bytes <= _JOINED_BYTES_MAX:
+                    return
+            self._send_waiting()
+
+    def hold(self) -> None:
+        """From now on frames wait until there are many bytes, or `release` is called: nothing but the end follows soon."""
+        with self._lock:
+            self._is_holding = True
+
+    def release(self) -> None:
+        with self._lock:
+            self._is_holding = False
+            if self._waiting and self._tear is None and not self._is_sending:
+                self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        held, self._held_bytes = self._held_bytes, 0
+        self._is_sending = True
+        try:
+            if 0 < held <= 2 * _JOINED_BYTES_MAX:
+                joined = b"".join(part for parts in self._waiting for part in parts)
+                self._waiting.clear()
+                self._sock.sendall(joined)
+            while self._waiting:
+                for part in self._waiting.popleft():
+                    self._sock.sendall(part)
+        except BaseException as tear:
+            self._tear = tear
+            raise
+        finally:
+            self._is_sending = False
 
     def after_fork(self) -> None:
         """Handle a fork in the child: another thread may have held the lock, and a frame may be half sent."""

@@ -129,7 +129,9 @@ def _rehearse(content: bytes) -> None:
         file.write(content)
         path = f"/proc/self/fd/{file.fileno()}"
         job = GuestJob("", theirs.fileno(), "", path, file.fileno(), outputs=("rows", "others"))
-        run_parser(job, FrameSender(theirs), lambda _job: _rehearsed)
+        sender = FrameSender(theirs)
+        run_parser(job, sender, lambda _job: _rehearsed)
+        sender.release()
     use_tape(None)
     use_route(None)
 

@@ -40,10 +40,8 @@ def capabilities(status: str) -> int:
 
 def field_of(status: str, name: str) -> str:
     """The value of a line of a `/proc/<pid>/status`; "" if it has none."""
-    for line in status.splitlines():
-        if line.startswith(f"{name}:"):
-            return line.partition(":")[2].strip()
-    return ""
+    _before, found, rest = f"\n{status}".partition(f"\n{name}:")
+    return rest.partition("\n")[0].strip() if found else ""
 
 
 @cache
