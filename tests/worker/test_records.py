@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
 from casparian_shim.readers.tape import Entries, RecordTape, What, use_tape
-from casparian_worker.execute.records import RawBudget, SourceRecords
+from casparian_worker.execute.raw import RawBudget
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.validation import ArrowRefused
 from tests.worker.attempts import Desk
 
@@ -547,9 +548,7 @@ def in_order(steps: list[tuple[int, int, int]], row: int, end: int) -> list[tupl
 
 
 @given(
-    st.lists(
-        ENTRIES | st.builds(in_order, ORDERED, st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=4
-    ),
+    st.lists(ENTRIES | st.builds(in_order, ORDERED, st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=4),
     st.lists(st.integers(0, 12), max_size=8),
 )
 def test_both_ways_to_read_entries_find_the_same(batches: list[list[tuple[int, int, int]]], named: list[int]) -> None:

@@ -414,11 +414,16 @@ class LeaseTable:
 
     def _send_credit(self) -> None:
         """Send how many more jobs this worker would take, if that number changed."""
-        at_work, most, sent = len(self.at(Stage.WAITING, Stage.RUNNING)), self._depth * self._hello.slots, self._sent_credit
+        at_work, most, sent = (
+            len(self.at(Stage.WAITING, Stage.RUNNING)),
+            self._depth * self._hello.slots,
+            self._sent_credit,
+        )
         credit = 0 if self.is_draining else max(0, most - at_work)
         if not self.is_welcome or self._has_left or credit == sent:
             return
-        if self._depth > DEPTH and sent is not None and sent < credit < most // 2:  # several at once, and a little later
+        is_for_later = self._depth > DEPTH and sent is not None and sent < credit < most // 2
+        if is_for_later:  # several at once
             return
         self._sent_credit = credit
         self._send(m.Want(credit=credit))

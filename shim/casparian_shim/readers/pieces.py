@@ -107,7 +107,10 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
                 raise NameTaken(name)
     if len(block.skips) == 1 and not (len(block.row_ids) or block.rejects or block.groups or block.output):
         none, (skip,) = pa.array([], pa.int64()), block.skips  # the header of most files
-        columns: dict[str, Values] = {**block.columns, **dict.fromkeys((OFFSET, ROW_ID) if offsets else (ROW_ID,), none)}
+        columns: dict[str, Values] = {
+            **block.columns,
+            **dict.fromkeys((OFFSET, ROW_ID) if offsets else (ROW_ID,), none),
+        }
         yield Piece(columns, 0, Entries.of((skip.row_id, skip.end, skip.what)), none, [])
         return
     block = _in_groups(block)

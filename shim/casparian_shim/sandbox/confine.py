@@ -90,7 +90,8 @@ def _put_on_landlock(plan: Plan) -> int:
     # A rule is on an object in memory: the kernel makes a new one for this directory unless it stays open.
     own = os.open(f"/proc/{os.getpid()}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     common = _common() if _unprepared is None else _unprepared
-    read = [*common, *(each for each in plan.read if each not in _prepared.paths), own, *plan.inputs]
+    of_its_own = [each for each in plan.read if each not in _prepared.paths]
+    read: list[str | int] = [*common, *of_its_own, own, *plan.inputs]
     write = ["/dev/null", *([plan.scratch] if plan.scratch else [])]
     return landlock.restrict(read, write, abi=plan.landlock_abi, also_read=_prepared)
 

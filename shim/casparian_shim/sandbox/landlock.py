@@ -16,7 +16,7 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -64,7 +64,7 @@ def restrict(
     write: Iterable[str | os.PathLike[str] | int],
     *,
     abi: int | None = None,
-    also_read: "Prepared | None" = None,
+    also_read: Prepared | None = None,
 ) -> int:
     """Restrict this thread to reading below `read` and to reading, writing and removing files below `write`; no TCP, no signals
     to other processes, no abstract sockets of theirs.
@@ -125,21 +125,20 @@ def _add_rules() -> Callable[[int, int, int, bytes, int], int]:
     function = libc()["syscall"]
     function.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long]
     function.restype = ctypes.c_long
-    function.errcheck = _checked
-    return function
+    return lambda number, *arguments: _checked(number, function(number, *arguments))
 
 
-def _checked(result: int, _function: object, arguments: Sequence[int]) -> int:
+def _checked(number: int, result: int) -> int:
     if result < 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"landlock system call {arguments[0]}: {os.strerror(code)}")
+        raise OSError(code, f"landlock system call {number}: {os.strerror(code)}")
     return result
 
 
 def _call(number: int, *arguments: bytes | int | None) -> int:
     words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     result: int = libc().syscall(ctypes.c_long(number), *words)
-    return _checked(result, None, (number,))
+    return _checked(number, result)
 
 
 # --- rules for many processes -----------------------------------------------------------------------------------------

@@ -18,7 +18,26 @@ from casparian_shim.readers.csv import plain
 from casparian_shim.readers.csv.reading import Reading
 
 PIECES = st.sampled_from(
-    ["a", "b", ",", ",", ",b", "\n", "\n", "\n1,2\n", ";", "é", " ", '"', "\r\n", "\0", "\x1a", "\ufeff", "\x85", "\u2028"]
+    [
+        "a",
+        "b",
+        ",",
+        ",",
+        ",b",
+        "\n",
+        "\n",
+        "\n1,2\n",
+        ";",
+        "é",
+        " ",
+        '"',
+        "\r\n",
+        "\0",
+        "\x1a",
+        "\ufeff",
+        "\x85",
+        "\u2028",
+    ]
 )
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -46,10 +65,16 @@ def everything(data: bytes, options: dict[str, Any]) -> Any:
     except CasparianError as error:
         return str(error)
     schemas = {schema for schema, _ in batches}
-    return schemas, [row for _, rows in batches for row in rows], [(bad.line, bad.reason) for bad in reader.rejected.first]
+    return (
+        schemas,
+        [row for _, rows in batches for row in rows],
+        [(bad.line, bad.reason) for bad in reader.rejected.first],
+    )
 
 
-@given(st.lists(PIECES, max_size=16).map("".join), st.sampled_from(OPTIONS), st.sampled_from(["", "a,b\n", "\ufeffa,b\n"]))
+@given(
+    st.lists(PIECES, max_size=16).map("".join), st.sampled_from(OPTIONS), st.sampled_from(["", "a,b\n", "\ufeffa,b\n"])
+)
 @example("a,b\n1,\n,2", {}, "")
 @example("a,b\n1,2\n3\n", {}, "")
 @example("a,a\n1,2\n", {}, "")

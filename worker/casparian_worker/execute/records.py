@@ -344,7 +344,8 @@ class SourceRecords:
             self.rejected += len(rejected)
             self._rejected_by_reader.append(pa.array([row for row, _ in rejected], pa.int64()))
             self.rejected_bytes += sum(size for _, size in rejected)
-        self._keep(*(pa.array(each, pa.int64()) for each in (rows, starts, ends)), min(rows), max(rows), max(ends))
+        arrays = [pa.array(each, pa.int64()) for each in (rows, starts, ends)]
+        self._keep(arrays[0], arrays[1], arrays[2], min(rows), max(rows), max(ends))
 
     def _keep(
         self, rows: pa.Int64Array, starts: pa.Int64Array, ends: pa.Int64Array, least: int, most: int, end: int
