@@ -99,7 +99,7 @@ def run_parser(
     from casparian_shim.process import remember_absent
     from casparian_shim.readers.feed import use_route
     from casparian_shim.readers.tape import RecordTape, use_tape
-    from casparian_shim.running import emit
+    from casparian_shim.running import emit, flushed_by_timer
 
     outputs = Outputs(sender, job.outputs, job.batch_bytes)
     tape = RecordTape(job.input_path, job.input_fd, outputs.add_entries)
@@ -110,7 +110,8 @@ def run_parser(
     try:
         parse = find(job)
         remember_absent(ABSENT)  # now that every import path of the parser is set
-        emit(outputs, parse(job.input_path, ctx))
+        with flushed_by_timer(outputs):
+            emit(outputs, parse(job.input_path, ctx))
         sender.hold()  # the rows of a small file, and the end of its stream, are one packet
         outputs.finish()
         ctx.finish()
