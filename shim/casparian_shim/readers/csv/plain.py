@@ -7,6 +7,7 @@ that `reading` would make; otherwise `reading` makes them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -47,7 +48,16 @@ def _may_be_plain(input: Input, options: Options) -> bool:
         and options.line_ends in ("any", "lf")
         and options.record_bytes_max > PLAIN_BYTES
         and min(source.BLOCK_BYTES, source.RECORD_BYTES_MAX) > PLAIN_BYTES
+        and not _is_large(input)
     )
+
+
+def _is_large(input: Input) -> bool:
+    """Whether this is a file that is certainly not small, so that its beginning need not be read by itself."""
+    try:
+        return os.fstat(input.file.fileno()).st_size > PLAIN_BYTES
+    except (AttributeError, OSError, ValueError):  # in memory
+        return False
 
 
 def _plain(input: Input, options: Options) -> list[Block] | None:
