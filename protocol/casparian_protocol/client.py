@@ -26,18 +26,19 @@ from casparian_protocol.home import Home
 from casparian_protocol.packing import MalformedMessage, pack, unpack
 from casparian_protocol.queries import Found, Query, RowT, name_of, parameters_of
 from casparian_protocol.wire import ProjectorPhase
+from casparian_protocol.wire.heartbeats import LONG_TURN_SECONDS
 from casparian_protocol.wire.messages import (
     ATTACHMENT_LIMIT_BYTES,
     BODY_LIMIT_BYTES,
+    UPLOAD_PIECE_BYTES,
     Refused,
     Reply,
     Request,
     decode,
     encode,
 )
-from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES, Call, R
+from casparian_protocol.wire.operations.base import Call, R
 from casparian_protocol.wire.operations.daemon import (
-    LONG_TURN_SECONDS,
     PROJECTOR_GONE,
     SNAPSHOT,
     STATUS,

@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from blake3 import blake3
 
 from casparian_protocol.errors import CasparianError
-from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
-from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
+from casparian_protocol.wire.messages import UPLOAD_PIECE_BYTES
 from casparian_sentinel.ports import Fs, write_all
+
+if TYPE_CHECKING:
+    from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PIECE_BYTES = 1024 * 1024
@@ -232,6 +234,10 @@ class Uploads:
 
     def take(self, args: UploadArgs, piece: bytes) -> UploadResult:
         """Write the next piece; returns the answer to its request. A piece that does not fit ends its upload."""
+        from casparian_protocol.wire.operations.daemon import (
+            UploadResult,  # the projector reads blobs, and has no uploads
+        )
+
         with self._lock:
             upload_id, upload = self._find(args) if args.upload else self._begin(args)
         try:

@@ -104,19 +104,21 @@ def test_a_stalled_sink_holds_the_guest_and_not_the_memory(site: Site, stall: St
 
 
 class Waits:
-    """How often in a row a process was seen asleep in a call that sends, without having run in between."""
+    """How often in a row a process was seen asleep in one and the same call that sends: the rest to be sent has not moved.
+
+    Whether it ran in between says nothing: a timer of its own may interrupt the call, which then goes on where it was.
+    """
 
     def __init__(self, guest: psutil.Process) -> None:
         self._guest = guest
         self._count = 0
-        self._switches = -1
+        self._call = ""
 
     @property
     def in_a_row(self) -> int:
-        """Looks again; 0 when it does not wait, or has run since the last look."""
-        switches = self._guest.num_ctx_switches().voluntary
-        call = Path(f"/proc/{self._guest.pid}/syscall").read_text().split()[0]
-        is_asleep = call in SENDING_CALLS and self._guest.status() == psutil.STATUS_SLEEPING
-        self._count = self._count + 1 if is_asleep and switches == self._switches else 0
-        self._switches = switches
+        """Looks again; 0 when it does not wait, or has sent something since the last look."""
+        call = Path(f"/proc/{self._guest.pid}/syscall").read_text()  # its number, its arguments and where it is
+        is_asleep = call.split()[0] in SENDING_CALLS and self._guest.status() == psutil.STATUS_SLEEPING
+        self._count = self._count + 1 if is_asleep and call == self._call else 0
+        self._call = call
         return self._count

@@ -73,8 +73,11 @@ def test_a_finish_that_leaves_after_its_lease_is_fenced_and_its_rows_are_there_o
         until_back(site, late["pid"])
         site.stop()
     for job_id, epoch in late["jobs"]:
-        expired, committed = ends(site, job_id)
+        expired, *also_expired, committed = ends(site, job_id)
         assert (expired["type"], expired["epoch"], expired["reason"]) == ("LeaseExpired", epoch, "lost")
+        assert all(
+            one["type"] == "LeaseExpired" for one in also_expired
+        )  # a busy machine makes the other one late, too
         assert (committed["type"], committed["epoch"] > epoch) == ("JobOutputsCommitted", True)
     site.assert_accounted()
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.end_to_end.screens import Screen, has_tmux
 from tests.end_to_end.world import World, advice, lines
+from tests.ending import words_of
 
 pytestmark = pytest.mark.skipif(not has_tmux(), reason="tmux is not installed, and it is what stands for a terminal")
 
@@ -121,7 +122,7 @@ def test_no_color_is_obeyed_an_ended_process_restores_its_terminal_and_a_pipe_is
         screen.wait("live @")
         assert "\x1b[38" not in screen.colours()
         assert "\x1b[48" not in screen.colours()
-        console = next(one for one in daemon.processes() if "console" in one.cmdline())
+        console = next(one for one in daemon.processes() if "console" in words_of(one))
         console.terminate()
         screen.wait("gone 0")
         assert screen.asks("#{alternate_on} #{mouse_any_flag}") == "0 0"

@@ -13,6 +13,7 @@ from casparian_app.daemons import accepted_sandbox
 from casparian_worker.guest import probe
 from tests.denying import python_without
 from tests.end_to_end.world import World, advice, lines, wait_for
+from tests.ending import words_of
 
 OPTION = "--accept-weaker-sandbox"
 
@@ -27,7 +28,7 @@ def without_landlock(world: World, *arguments: str) -> subprocess.CompletedProce
 
 def minimum_of_workers(world: World) -> set[str]:
     """What the command lines of the workers say about it."""
-    lines_of = [one.cmdline() for one in world.processes() if "casparian_worker" in one.cmdline()]
+    lines_of = [words for words in map(words_of, world.processes()) if "casparian_worker" in words]
     return {words[words.index("--sandbox-minimum") + 1] if "--sandbox-minimum" in words else "" for words in lines_of}
 
 

@@ -216,10 +216,12 @@ def test_after_a_fix_all_failed_inputs_run_again_at_once_with_the_corrected_vers
     }
     tried = ready.ask("job", "rerun", "--failed", "--parser", "advice", "--dry-run")
     assert tried == {"rerun": 2, "refused": [], "dry_run": True}
+    ready.run("parser", "pause", "advice")  # else the first may run before the second is asked for
     done = ready.run("job", "rerun", "--failed", "--parser", "advice")
     assert done.stdout == "2 failed inputs queued again\n"
     again = ready.ask("job", "rerun", "--failed", status=1)
     assert again["refused"] == [{"reason": "its input is queued already", "jobs": 2}]
+    ready.run("parser", "resume", "advice")
     ready.run("process")
     assert {row["id"] for row in ready.sql("select id from advices where amount = 7")} == {"x.txt", "y.txt"}
     assert ready.ask("job", "rerun", "--failed") == {"rerun": 0, "refused": [], "dry_run": False}

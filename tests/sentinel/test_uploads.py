@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.messages import UPLOAD_PIECE_BYTES
 from casparian_protocol.wire.operations.daemon import UploadArgs, UploadResult
 from casparian_sentinel.blobs import SILENT_SECONDS, UPLOADS_MAX, BlobStore, UploadRefused, Uploads
 from casparian_sentinel.ports import RealFs

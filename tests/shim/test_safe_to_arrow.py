@@ -395,6 +395,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), VALUES, max_size=5))
 def test_a_copied_row_says_what_the_row_says(row: dict[str, object]) -> None:
     assert repr({name: kinded(value) for name, value in copied_row(row).items()}) == repr(

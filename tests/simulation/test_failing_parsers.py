@@ -9,20 +9,22 @@ from tests.simulation.failing_parsers import COOLDOWN_SECONDS, FailingWorld
 from tests.simulation.faults import CALM
 from tests.simulation.invariants import Violated
 
-SEEDS = 60
+SEEDS = 30
+CAMPAIGN_SEEDS = 600
 
 
+@pytest.mark.parametrize("seeds", [SEEDS, pytest.param(CAMPAIGN_SEEDS, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("cooldown_seconds", [COOLDOWN_SECONDS, 0.0], ids=["probed", "resumed by hand"])
-def test_a_failing_parser_is_held_back_through_every_trouble(cooldown_seconds: float) -> None:
+def test_a_failing_parser_is_held_back_through_every_trouble(cooldown_seconds: float, seeds: int) -> None:
     tripped = 0
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         world = FailingWorld(seed, cooldown_seconds=cooldown_seconds)
         try:
             world.run()
         except Exception as broken:
             raise AssertionError(f"seed {seed}: {broken}") from broken
         tripped += world.has_tripped
-    assert tripped > SEEDS // 2
+    assert tripped > seeds // 2
 
 
 def test_in_a_calm_world_the_breaker_opens_probes_and_closes_by_itself() -> None:

@@ -12,7 +12,7 @@ from tests.simulation.machine import undisturbed
 from tests.simulation.mutants import planted
 from tests.simulation.planned_world import PlannedWorld
 
-_SEEDS = 8
+_SEEDS = 4
 _CAMPAIGN_SEEDS = 1000
 
 

@@ -2,7 +2,8 @@
 
 `Rhythm`: the intervals of heartbeats under a lease of a given length. `Progress`: the progress of a job, small enough for a
 heartbeat. `ProgressMeter`: rate and time left, computed in the worker. `Histogram`: durations of calls in fixed buckets, which
-can be merged exactly. The messages that carry these are in `messages`; time is always an argument.
+can be merged exactly. `ProjectorPhase`: the projector's state, which follows from its beats. The messages that carry these are
+in `messages`; time is always an argument.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import ceil, sqrt
 from typing import Annotated, Literal
 
@@ -177,3 +179,26 @@ class Histogram:
             if count and seen >= rank:
                 return BOUNDS_SECONDS[min(bucket, BUCKET_COUNT - 2)]
         return None
+
+
+class ProjectorPhase(StrEnum):
+    """The state of the projector process, for programs."""
+
+    STARTING = "starting"
+    #: It is applying events that the tables lack.
+    READING = "reading"
+    READY = "ready"
+    #: It is or was a moment ago applying a large batch, or the machine is busy. Answers take longer.
+    BUSY = "busy"
+    #: Its process is suspended or hangs.
+    HUNG = "hung"
+    #: It ended and will be restarted in a moment.
+    AWAY = "away"
+    #: It keeps dying, so it is restarted less often.
+    GIVEN_UP = "given_up"
+    #: It reported why it stopped, or why the tables cannot be written.
+    BROKEN = "broken"
+
+
+#: A longer turn of the projector's loop makes it BUSY. A client waits a multiple of this for a sign of life.
+LONG_TURN_SECONDS = 2.5

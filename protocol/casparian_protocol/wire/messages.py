@@ -40,6 +40,9 @@ from casparian_protocol.wire.heartbeats import BUCKET_COUNT, Progress
 PROTOCOL_VERSION = 3
 BODY_LIMIT_BYTES = 64 * 1024
 ATTACHMENT_LIMIT_BYTES = 64 * 1024 * 1024
+#: The size limits of an uploaded blob and of one piece of it.
+UPLOAD_LIMIT_BYTES = 4 * 1024**3
+UPLOAD_PIECE_BYTES = 4 * 1024**2
 HEARTBEAT_LIMIT_BYTES = 4 * 1024
 #: The number of sinks and outputs of one worker that are counted separately.
 SINKS_LIMIT = 256

@@ -18,8 +18,9 @@ from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
 from casparian_protocol.queries import Found, RowT
 from casparian_protocol.settings import Settings
+from casparian_protocol.wire import ProjectorPhase
 from casparian_protocol.wire.operations.base import Result
-from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, ProjectorPhase, WorkerGivenUp
+from casparian_protocol.wire.operations.daemon import InternalErrors, ParkedCommit, WorkerGivenUp
 from casparian_sentinel.blobs import BlobStore, Uploads
 from casparian_sentinel.core import Answer, Command, Decision, Now, Rejected, State, WorkerPresence
 from casparian_sentinel.projection.queries.planning import RowSelect

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
+from casparian_protocol.wire.heartbeats import LONG_TURN_SECONDS
 from casparian_sentinel.projection import LoopState, Report
 
 #: A transaction costs some ten milliseconds, whatever it holds, so events are applied together: at most this often, and rarely

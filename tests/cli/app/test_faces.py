@@ -105,6 +105,14 @@ def test_no_command_imports_duckdb_or_pyarrow_before_it_is_called() -> None:
     assert {f"casparian.commands.{name}" for name in COMMANDS} <= loaded
 
 
+@pytest.mark.parametrize("program", ["casparian_worker.__main__", "casparian_sentinel.projection.__main__"])
+def test_a_process_that_answers_no_client_imports_none_of_a_clients_operations(program: str) -> None:
+    """Making their models takes a good part of the start of a process, and each worker's memory."""
+    assert {
+        name for name in loaded_by(f"import {program}") if name.startswith("casparian_protocol.wire.operations")
+    } == set()
+
+
 @pytest.mark.parametrize("line", ["log tail -n 1", "log stats", "files --limit 1", "jobs --limit 1", "status"])
 def test_a_look_at_a_home_beside_a_daemon_imports_neither_duckdb_nor_pyarrow(line: str, watched_home: Path) -> None:
     """What a person types all day must not wait for libraries of tables: those are the daemon's."""

@@ -19,7 +19,7 @@ from casparian_protocol.jobs import JobError
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
 from casparian_protocol.packing import pack
 from casparian_protocol.wire import messages as m
-from casparian_protocol.wire.operations.base import UPLOAD_PIECE_BYTES
+from casparian_protocol.wire.messages import UPLOAD_PIECE_BYTES
 from casparian_protocol.wire.operations.daemon import Snapshot
 from casparian_sentinel.log.reader import LogReader
 from casparian_sentinel.log.views import end_of_log

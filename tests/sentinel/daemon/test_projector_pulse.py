@@ -6,7 +6,7 @@ import pytest
 
 from casparian_protocol import client
 from casparian_protocol.wire import ProjectorPhase
-from casparian_protocol.wire.operations.daemon import LONG_TURN_SECONDS
+from casparian_protocol.wire.heartbeats import LONG_TURN_SECONDS
 from casparian_sentinel.daemon.projector import Beat
 from casparian_sentinel.projection.pulse import Pulse, rest_seconds
 

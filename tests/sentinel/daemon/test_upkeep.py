@@ -19,6 +19,7 @@ from casparian_protocol.home import Home
 from casparian_protocol.trees import remove_if_unused
 from casparian_protocol.wire import messages as m
 from casparian_sentinel.daemon.options import ServiceManager
+from tests.ending import words_of
 from tests.sentinel.daemon.test_local_workers import MODULE
 from tests.sentinel.daemon.world import Daemon, TinyWorker, new_home, observe, register, running, until
 
@@ -191,7 +192,7 @@ def test_a_stopped_projector_is_reported_and_a_killed_one_is_waited_for(tmp_path
         [projector] = [
             child
             for child in psutil.Process(daemon.process.pid).children()
-            if "projection" in " ".join(child.cmdline())
+            if "projection" in " ".join(words_of(child))
         ]
         projector.suspend()
         until(lambda: client.request("status")["projection"]["phase"] == "hung", "its silence is noticed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from casparian_sentinel.projection import projector
 from casparian_sentinel.projection.database import ProjectionError, discard
 from casparian_sentinel.projection.queries import planning
 from casparian_sentinel.projection.store import Projection
+from tests.homes import copy_home
 from tests.sentinel.projection.lives import History, new_home, open_writer, write_history
 
 #: Not folded from the log alone: where this very file stands.
@@ -50,6 +53,35 @@ def home(tmp_path: Path) -> Home:
     return new_home(tmp_path)
 
 
+@dataclass(frozen=True)
+class Written:
+    """A home with the history in a log of several segments and in tables, to be copied."""
+
+    home: Home
+    end: Position
+    whole: dict[str, list[tuple[Any, ...]]]
+
+    def copy(self, root: Path) -> Home:
+        return Home(copy_home(self.home.root, root / "copy"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    home = new_home(tmp_path_factory.mktemp("written"))
+    end = write_history(home, segment_bytes=20_000)
+    return Written(home, end, rebuilt(home, end))
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projection]:
+    """The history in tables, fifty events at a time, for tests that only ask."""
+    home = new_home(tmp_path_factory.mktemp("folded"))
+    end = write_history(home, jobs=100)
+    with projector.open_projection(home) as projection:
+        projector.catch_up(projection, home, end, 50)
+        yield projection
+
+
 def test_the_history_of_these_tests_holds_every_event_there_is(home: Home) -> None:
     end = write_history(home)
     with LogReader(RealFs(), home.log) as reader:
@@ -57,87 +89,73 @@ def test_the_history_of_these_tests_holds_every_event_there_is(home: Home) -> No
 
 
 @pytest.mark.parametrize("batch_events", [1, 13, 100_000])
-def test_how_events_are_batched_changes_nothing(home: Home, batch_events: int) -> None:
-    end = write_history(home, segment_bytes=20_000)
-    assert rebuilt(home, end, batch_events) == rebuilt(home, end)
+def test_how_events_are_batched_changes_nothing(written: Written, tmp_path: Path, batch_events: int) -> None:
+    assert rebuilt(written.copy(tmp_path), written.end, batch_events) == written.whole
 
 
-def test_applying_in_pieces_with_restarts_between_changes_nothing(home: Home) -> None:
-    end = write_history(home)
-    whole = rebuilt(home, end)
+def test_applying_in_pieces_with_restarts_between_changes_nothing(written: Written, tmp_path: Path) -> None:
+    home = written.copy(tmp_path)
     discard(home.state_db)
     with LogReader(RealFs(), home.log) as reader:
-        stops = [head.position for head, _events in reader.event_batches(reader.start(), end)]
+        stops = [head.position for head, _events in reader.event_batches(reader.start(), written.end)]
     for stop in stops:
         with projector.open_projection(home) as projection:
             projector.catch_up(projection, home, stop, 5)
     with projector.open_projection(home) as projection:
-        assert tables(projection) == whole
+        assert tables(projection) == written.whole
 
 
-def test_a_job_counts_once_with_the_state_it_ended_in(home: Home) -> None:
-    end = write_history(home, jobs=200)
-    with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 50)
-        assert rows(projection, "select count(*) - count(distinct id) from cf_processing_queue") == [(0,)]
-        states = {state for (state,) in rows(projection, "select distinct status from cf_processing_queue")}
-        assert states == {"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "CANCELLED", "QUEUED", "RETRY_WAIT"}
-        assert rows(projection, "select count(*) from cf_job_progress") == [(0,)]
-        assert rows(
-            projection,
-            "select count(*) from cf_processing_history anti join cf_processing_queue q on q.id = job_id"
-            " and q.status in ('COMPLETED', 'PARTIAL_SUCCESS')",
-        ) == [(0,)]
-        assert rows(projection, "select sum(rows) from cf_quarantine") == rows(
-            projection, "select 2 * count(*) from cf_processing_queue where quarantine_rows > 0"
-        )
+def test_a_job_counts_once_with_the_state_it_ended_in(folded: Projection) -> None:
+    assert rows(folded, "select count(*) - count(distinct id) from cf_processing_queue") == [(0,)]
+    states = {state for (state,) in rows(folded, "select distinct status from cf_processing_queue")}
+    assert states == {"COMPLETED", "PARTIAL_SUCCESS", "FAILED", "CANCELLED", "QUEUED", "RETRY_WAIT"}
+    assert rows(folded, "select count(*) from cf_job_progress") == [(0,)]
+    assert rows(
+        folded,
+        "select count(*) from cf_processing_history anti join cf_processing_queue q on q.id = job_id"
+        " and q.status in ('COMPLETED', 'PARTIAL_SUCCESS')",
+    ) == [(0,)]
+    assert rows(folded, "select sum(rows) from cf_quarantine") == rows(
+        folded, "select 2 * count(*) from cf_processing_queue where quarantine_rows > 0"
+    )
 
 
-def test_a_job_starts_when_its_guest_does_and_not_with_its_lease(home: Home) -> None:
-    end = write_history(home)
+def test_a_job_starts_when_its_guest_does_and_not_with_its_lease(folded: Projection) -> None:
     started = "select subject as job_id, max(ts) as ts from cf_audit where type = 'JobStarted' group by 1"
-    with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 50)
-        (counts,) = rows(
-            projection,
-            "select count(*), count(*) filter (where j.started_at = s.ts), count(*) filter (where s.ts < j.claim_time)"
-            f" from cf_processing_queue j join ({started}) s on s.job_id = j.id where j.started_at is not null",
-        )
+    (counts,) = rows(
+        folded,
+        "select count(*), count(*) filter (where j.started_at = s.ts), count(*) filter (where s.ts < j.claim_time)"
+        f" from cf_processing_queue j join ({started}) s on s.job_id = j.id where j.started_at is not null",
+    )
     jobs, with_the_start, before_the_lease = counts
 
     assert jobs == with_the_start > 0
     assert before_the_lease == 0
 
 
-def test_the_audit_has_every_event_but_progress(home: Home) -> None:
-    end = write_history(home)
-    with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 50)
-        audited = {name for (name,) in rows(projection, "select distinct type from cf_audit")}
-        assert audited == set(CATALOGUE) - {"JobProgressed"}
-        assert rows(projection, "select count(*) from cf_audit where not json_valid(data)") == [(0,)]
+def test_the_audit_has_every_event_but_progress(folded: Projection) -> None:
+    audited = {name for (name,) in rows(folded, "select distinct type from cf_audit")}
+    assert audited == set(CATALOGUE) - {"JobProgressed"}
+    assert rows(folded, "select count(*) from cf_audit where not json_valid(data)") == [(0,)]
 
 
-def test_small_tables_say_what_was_decided(home: Home) -> None:
-    end = write_history(home)
-    with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 50)
-        assert rows(projection, "select id from scout_sources") == [("src1",)]
-        assert rows(projection, "select id from scout_tagging_rules") == [("r1",)]
-        assert rows(projection, "select output, state from cf_schema_contracts order by 1") == [
-            ("advice", "APPROVED"),
-            ("refused", "REJECTED"),
-        ]
-        assert rows(projection, "select name, state from cf_parsers order by 1") == [
-            ("advice", "REGISTERED"),
-            ("other", "RETIRED"),
-        ]
-        assert rows(projection, "select worker_id, state from cf_workers order by 1") == [
-            ("w1", "left"),
-            ("w2", "lost"),
-        ]
-        assert rows(projection, "select files, is_complete, new from cf_scans") == [(20, True, 20)]
-        assert rows(projection, "select file_id from scout_file_tags where tag = 'late'") == [("file2",)]
+def test_small_tables_say_what_was_decided(folded: Projection) -> None:
+    assert rows(folded, "select id from scout_sources") == [("src1",)]
+    assert rows(folded, "select id from scout_tagging_rules") == [("r1",)]
+    assert rows(folded, "select output, state from cf_schema_contracts order by 1") == [
+        ("advice", "APPROVED"),
+        ("refused", "REJECTED"),
+    ]
+    assert rows(folded, "select name, state from cf_parsers order by 1") == [
+        ("advice", "REGISTERED"),
+        ("other", "RETIRED"),
+    ]
+    assert rows(folded, "select worker_id, state from cf_workers order by 1") == [
+        ("w1", "left"),
+        ("w2", "lost"),
+    ]
+    assert rows(folded, "select files, is_complete, new from cf_scans") == [(20, True, 20)]
+    assert rows(folded, "select file_id from scout_file_tags where tag = 'late'") == [("file2",)]
 
 
 def test_only_files_in_place_go_into_the_catalogue(home: Home) -> None:
@@ -154,9 +172,8 @@ def test_only_files_in_place_go_into_the_catalogue(home: Home) -> None:
 
 
 @pytest.mark.parametrize("damage", ["deleted", "empty", "truncated", "garbage", "no wal", "garbage wal"])
-def test_a_damaged_database_is_rebuilt(home: Home, damage: str) -> None:
-    end = write_history(home)
-    whole = rebuilt(home, end)
+def test_a_damaged_database_is_rebuilt(written: Written, tmp_path: Path, damage: str) -> None:
+    home = written.copy(tmp_path)
     wal = home.state_db.with_name(home.state_db.name + ".wal")
     content = home.state_db.read_bytes()
     if damage == "deleted":
@@ -170,8 +187,8 @@ def test_a_damaged_database_is_rebuilt(home: Home, damage: str) -> None:
     elif damage == "garbage wal":
         wal.write_bytes(b"\xff" * 1000)
     with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 5000)
-        assert tables(projection) == whole
+        projector.catch_up(projection, home, written.end, 5000)
+        assert tables(projection) == written.whole
 
 
 def _is_rebuilt(home: Home, sql: str, boot_id: str = "this boot") -> bool:
@@ -194,14 +211,13 @@ def test_only_a_database_that_fits_is_kept(home: Home) -> None:
     assert _is_rebuilt(home, "delete from cf_position")
 
 
-def test_a_position_that_is_not_on_the_chain_means_rebuild(home: Home) -> None:
-    end = write_history(home)
-    whole = rebuilt(home, end)
+def test_a_position_that_is_not_on_the_chain_means_rebuild(written: Written, tmp_path: Path) -> None:
+    home = written.copy(tmp_path)
     with projector.open_projection(home) as projection:
         projection._db.execute("update cf_position set sha256 = repeat('00', 32), byte_offset = byte_offset - 7")
     with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 5000)
-        assert tables(projection) == whole
+        projector.catch_up(projection, home, written.end, 5000)
+        assert tables(projection) == written.whole
 
 
 def test_a_database_that_another_process_holds_is_not_thrown_away(
@@ -224,32 +240,26 @@ def test_a_database_that_another_process_holds_is_not_thrown_away(
     assert home.state_db.exists()
 
 
-def test_a_committed_job_has_counted_its_records_and_a_replayed_one_still_shows_its_error(home: Home) -> None:
-    end = write_history(home, jobs=200)
-    with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 50)
-        done = "status in ('COMPLETED', 'PARTIAL_SUCCESS')"
-        counted = "items_total = items_processed and items_processed = rows_received + rows_skipped"
-        assert rows(
-            projection,
-            f"select count(*) filter (where not ({counted})), count(*) filter (where items_failed <> quarantine_rows),"
-            f" count(*) filter (where progress_pct <> 100), count(*) > 0 from cf_processing_queue where {done}",
-        ) == [(0, 0, 0, True)]
-        replayed = rows(
-            projection,
-            "select distinct status, attempt, error_code, error_fingerprint from cf_processing_queue"
-            " where replayed_at is not null",
-        )
-        assert replayed == [("QUEUED", 1, "INVALID_DATA", "f" * 16)]
+def test_a_committed_job_has_counted_its_records_and_a_replayed_one_still_shows_its_error(folded: Projection) -> None:
+    done = "status in ('COMPLETED', 'PARTIAL_SUCCESS')"
+    counted = "items_total = items_processed and items_processed = rows_received + rows_skipped"
+    assert rows(
+        folded,
+        f"select count(*) filter (where not ({counted})), count(*) filter (where items_failed <> quarantine_rows),"
+        f" count(*) filter (where progress_pct <> 100), count(*) > 0 from cf_processing_queue where {done}",
+    ) == [(0, 0, 0, True)]
+    replayed = rows(
+        folded,
+        "select distinct status, attempt, error_code, error_fingerprint from cf_processing_queue"
+        " where replayed_at is not null",
+    )
+    assert replayed == [("QUEUED", 1, "INVALID_DATA", "f" * 16)]
 
 
-def test_every_content_of_a_file_is_a_version_of_it(home: Home) -> None:
-    end = write_history(home)
-    with projector.open_projection(home) as projection:
-        projector.catch_up(projection, home, end, 50)
-        assert rows(
-            projection, "select path, content_hash, is_present, jobs from cf_file_version where file_id = 'file3'"
-        ) == [("/data/file3", "hfile3", True, 3)]
+def test_every_content_of_a_file_is_a_version_of_it(folded: Projection) -> None:
+    assert rows(folded, "select path, content_hash, is_present, jobs from cf_file_version where file_id = 'file3'") == [
+        ("/data/file3", "hfile3", True, 5)
+    ]
 
 
 def test_a_parsers_source_code_is_its_entry_module(home: Home) -> None:

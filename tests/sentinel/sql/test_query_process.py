@@ -17,7 +17,7 @@ from casparian_protocol.home import Home
 from casparian_sentinel.sql.ask import QueryFailed, ask
 from casparian_sentinel.sql.query_process import QueryProcess
 from casparian_shim.sandbox.landlock import abi_version
-from tests.ending import await_end
+from tests.ending import await_end, words_of
 from tests.sentinel.sql.homes import KNOWN, published_home, state_table
 
 
@@ -119,7 +119,7 @@ def _killed(program: str, home: Home) -> list[int]:
             first = psutil.Process(int(owner.stdout.readline()))
             deadline = time.monotonic() + 60
             while not (
-                found := [each for each in (first, *first.children()) if "confined" in " ".join(each.cmdline())]
+                found := [each for each in (first, *first.children()) if "confined" in " ".join(words_of(each))]
             ):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)  # between a fork and its program nothing can be awaited

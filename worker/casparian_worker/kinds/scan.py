@@ -19,12 +19,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from casparian_protocol.client import Client
 from casparian_protocol.errors import CasparianError, ErrorCode
 from casparian_protocol.home import Home
 from casparian_protocol.jobs import CHANGES, Manifest, StagedFile
 from casparian_protocol.jobs.kinds import ScanBriefing, ScanWork
-from casparian_protocol.queries.files import KnownFiles
 from casparian_shim.frames import Progress
 from casparian_worker.discovery.child import ScanDone, ScanLine, ScanOrder
 from casparian_worker.execute.failures import of_exception
@@ -48,6 +46,9 @@ class ScanFailed(CasparianError):
 
 def known_files(home: Home, root: str, at_least_seq: int, into: Path) -> bool:
     """Write the file index below `root`, as of that position, to an Arrow file; returns False if it is empty."""
+    from casparian_protocol.client import Client  # imports every operation and query: most workers never scan
+    from casparian_protocol.queries.files import KnownFiles
+
     last, last_id, writer, is_gone = "", "", None, False
     with ExitStack() as opened:
         client = opened.enter_context(Client(home, actor="worker"))

@@ -25,9 +25,6 @@ Tag = Annotated[str, Field(min_length=1, max_length=128)]
 #: The longest polling interval: a year.
 PollSeconds = Annotated[int, Field(ge=0, le=86_400 * 365)]
 FILE_IDS_LIMIT = 200
-#: The size limits of a blob and of one piece of it.
-UPLOAD_LIMIT_BYTES = 4 * 1024**3
-UPLOAD_PIECE_BYTES = 4 * 1024**2
 
 
 class Result(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,8 +11,9 @@ from casparian_protocol.bounds import (
     Json,
     Rate,
 )
-from casparian_protocol.wire.heartbeats import Progress
-from casparian_protocol.wire.operations.base import UPLOAD_LIMIT_BYTES, Args, Digest, Done, NoArgs, Operation, Result
+from casparian_protocol.wire.heartbeats import Progress, ProjectorPhase
+from casparian_protocol.wire.messages import UPLOAD_LIMIT_BYTES
+from casparian_protocol.wire.operations.base import Args, Digest, Done, NoArgs, Operation, Result
 
 #: The value of `intake` in a snapshot, the metric `queue` and `status` while new work is taken.
 OPEN_INTAKE = "open"
@@ -58,27 +58,6 @@ class QueueCounts(Result):
     dead_letter: Count
 
 
-class ProjectorPhase(StrEnum):
-    """The state of the projector process, for programs."""
-
-    STARTING = "starting"
-    #: It is applying events that the tables lack.
-    READING = "reading"
-    READY = "ready"
-    #: It is or was a moment ago applying a large batch, or the machine is busy. Answers take longer.
-    BUSY = "busy"
-    #: Its process is suspended or hangs.
-    HUNG = "hung"
-    #: It ended and will be restarted in a moment.
-    AWAY = "away"
-    #: It keeps dying, so it is restarted less often.
-    GIVEN_UP = "given_up"
-    #: It reported why it stopped, or why the tables cannot be written.
-    BROKEN = "broken"
-
-
-#: A longer turn of the projector's loop makes it BUSY. A client waits a multiple of this for a sign of life.
-LONG_TURN_SECONDS = 2.5
 #: Queries are refused at once in these phases.
 PROJECTOR_GONE = frozenset({ProjectorPhase.HUNG, ProjectorPhase.AWAY, ProjectorPhase.GIVEN_UP, ProjectorPhase.BROKEN})
 
