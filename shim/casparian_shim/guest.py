@@ -24,6 +24,7 @@ import gc
 import logging
 import socket
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from casparian_shim.errors import (
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from casparian_shim.sandbox.confine import Confinement
 
 SUCCESS, PERMANENT, TRANSIENT, TORN = 0, 1, 2, 76
+#: pyarrow looks for it at each scalar.
+ABSENT = "dateutil"
 
 _OUT_OF_MEMORY = encode_failure(
     ErrorReport(ErrorCode.MEMORY_ERROR, "MemoryError", "The guest ran out of memory.", retryable=True)
@@ -73,13 +76,13 @@ def run_job(job: GuestJob, sock: socket.socket, confinement: "Confinement | None
     sender.send(encode_hello(hello))
     if hello.sandbox_problem:
         return PERMANENT
-    _capture_logging(sender)
-    streams = _capture_prints(sender) if job.mode != DEV else ()
+    streams = capture(sender, prints=job.mode != DEV)
     try:
         run_parser(job, sender, _imported)
         for stream in streams:
             stream.finish()
         sender.send(encode_end_of_stream())
+        sender.release()
     except BaseException as error:  # noqa: BLE001 - SystemExit and Ctrl-C of a parser end the job too, reported
         return _fail(sender, streams, error, job)
     return SUCCESS
@@ -106,9 +109,10 @@ def run_parser(
     use_route(outputs.reject_record)
     try:
         parse = find(job)
-        remember_absent("dateutil")  # now that every import path of the parser is set
+        remember_absent(ABSENT)  # now that every import path of the parser is set
         with flushed_by_timer(outputs):
             emit(outputs, parse(job.input_path, ctx))
+        sender.hold()  # the rows of a small file, and the end of its stream, are one packet
         outputs.finish()
         ctx.finish()
     finally:
@@ -121,17 +125,26 @@ def _imported(job: GuestJob) -> "Callable[[str, Context], object]":
     return find_parse(import_parser(job))
 
 
-def _capture_prints(sender: FrameSender) -> tuple[SidebandStream, SidebandStream]:
-    streams = SidebandStream(sender, LogLevel.STDOUT), SidebandStream(sender, LogLevel.STDERR)
-    sys.stdout, sys.stderr = streams
-    return streams
-
-
-def _capture_logging(sender: FrameSender) -> None:
-    handler = SidebandHandler(sender)
+@cache
+def prepare_sideband() -> tuple[SidebandHandler, SidebandStream, SidebandStream]:
+    """What passes logging and prints on, as soon as it has a sender. A warm process makes it for its guests."""
+    handler = SidebandHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("casparian.parser").setLevel(logging.DEBUG)
+    return handler, SidebandStream(None, LogLevel.STDOUT), SidebandStream(None, LogLevel.STDERR)
+
+
+def capture(sender: FrameSender, *, prints: bool) -> tuple[SidebandStream, ...]:
+    """From now on, what is logged (and printed) is sent. Returns the streams that take what is printed."""
+    handler, *streams = prepare_sideband()
+    handler.sender = sender
+    if not prints:
+        return ()
+    for stream in streams:
+        stream.send_by(sender)
+    sys.stdout, sys.stderr = streams
+    return tuple(streams)
 
 
 def report_of(error: BaseException) -> ErrorReport:
@@ -186,6 +199,7 @@ def _message(error: BaseException) -> str:
 def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, job: GuestJob) -> int:
     """Report `error` as far as memory and the connection allow; returns the exit status."""
     try:
+        sender.release()
         try:
             report = report_of(error)
             status, failure = TRANSIENT if report.retryable else PERMANENT, encode_failure(report)
@@ -229,13 +243,22 @@ def _log_trace(sender: FrameSender, error: BaseException, job: GuestJob) -> None
         sender.send_log(LogLevel.ERROR, text)
 
 
-def main(arguments: list[str], confinement: "Confinement | None" = None) -> int:
-    """Read the job from the descriptor named on the command line, and run it. `confinement`: what is on already."""
-    with open(int(arguments[1]), "rb") as description:
-        job = GuestJob.from_json(description.read())
-    with socket.socket(fileno=job.socket_fd) as sock:
+def read_job(descriptor: str) -> GuestJob:
+    """The job in the file that was inherited as this descriptor."""
+    with open(int(descriptor), "rb") as description:
+        return GuestJob.from_json(description.read())
+
+
+def run(job: GuestJob, confinement: "Confinement | None" = None) -> int:
+    """Run a job. `confinement`: what is on already."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=job.socket_fd) as sock:
         sock.setblocking(True)
         return run_job(job, sock, confinement)
+
+
+def main(arguments: list[str]) -> int:
+    """Read the job from the descriptor named on the command line, and run it."""
+    return run(read_job(arguments[1]))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ class FrameSender:
         self._lock = threading.RLock()
         self._waiting: deque[tuple[bytes | memoryview, ...]] = deque()
         self._is_sending = False
+        self._is_holding = False
+        self._held_bytes = 0
         self._is_copy = False
         #: The exception that cut a frame short.
         self._tear: BaseException | None = None
@@ -69,16 +71,39 @@ class FrameSender:
             self._waiting.append(parts)
             if self._is_sending:  # this thread is in the middle of sending a frame, and will send this one next
                 return
-            self._is_sending = True
-            try:
-                while self._waiting:
-                    for part in self._waiting.popleft():
-                        self._sock.sendall(part)
-            except BaseException as tear:
-                self._tear = tear
-                raise
-            finally:
-                self._is_sending = False
+            if self._is_holding:
+                self._held_bytes += sum(map(len, parts))
+                if self._held_bytes <= _JOINED_BYTES_MAX:
+                    return
+            self._send_waiting()
+
+    def hold(self) -> None:
+        """From now on frames wait until there are many bytes, or `release` is called: nothing but the end follows soon."""
+        with self._lock:
+            self._is_holding = True
+
+    def release(self) -> None:
+        with self._lock:
+            self._is_holding = False
+            if self._waiting and self._tear is None and not self._is_sending:
+                self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        held, self._held_bytes = self._held_bytes, 0
+        self._is_sending = True
+        try:
+            if 0 < held <= 2 * _JOINED_BYTES_MAX:
+                joined = b"".join(part for parts in self._waiting for part in parts)
+                self._waiting.clear()
+                self._sock.sendall(joined)
+            while self._waiting:
+                for part in self._waiting.popleft():
+                    self._sock.sendall(part)
+        except BaseException as tear:
+            self._tear = tear
+            raise
+        finally:
+            self._is_sending = False
 
     def after_fork(self) -> None:
         """Handle a fork in the child: another thread may have held the lock, and a frame may be half sent."""
@@ -111,8 +136,9 @@ _forked: weakref.WeakSet["FrameSender | _SidebandRaw"] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for each in list(_forked):
-        each.after_fork()
+    if _forked:  # in the process that forks guests there is none
+        for each in list(_forked):
+            each.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -128,11 +154,16 @@ def _write_line(descriptor: int, message: str) -> None:
 class _SidebandRaw(io.RawIOBase):
     """Turns bytes written to stdout or stderr into lines."""
 
-    def __init__(self, sender: FrameSender, level: LogLevel) -> None:
-        self._sender = sender
+    def __init__(self, sender: FrameSender | None, level: LogLevel) -> None:
+        self.sender = sender
         self._level = level
         self._rest = b""
         self._guard = threading.RLock()
+        if sender is not None:
+            _forked.add(self)
+
+    def send_by(self, sender: FrameSender) -> None:
+        self.sender = sender
         _forked.add(self)
 
     def after_fork(self) -> None:
@@ -150,7 +181,7 @@ class _SidebandRaw(io.RawIOBase):
             if len(self._rest) > _LINE_BYTES_MAX:
                 lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            self._sender.send_log(self._level, line.decode("utf-8", "backslashreplace"))
+            self._send(line)
         return len(written)
 
     def finish(self) -> None:
@@ -158,13 +189,17 @@ class _SidebandRaw(io.RawIOBase):
         with self._guard:
             rest, self._rest = self._rest, b""
         if rest:
-            self._sender.send_log(self._level, rest.decode("utf-8", "backslashreplace"))
+            self._send(rest)
+
+    def _send(self, line: bytes) -> None:
+        assert self.sender is not None, "nothing is printed before there is a job"
+        self.sender.send_log(self._level, line.decode("utf-8", "backslashreplace"))
 
 
 class SidebandStream(io.TextIOWrapper):
-    """A text stream for `sys.stdout` or `sys.stderr` whose lines become log frames."""
+    """A text stream for `sys.stdout` or `sys.stderr` whose lines become log frames, once it has a sender."""
 
-    def __init__(self, sender: FrameSender, level: LogLevel) -> None:
+    def __init__(self, sender: FrameSender | None, level: LogLevel) -> None:
         self._raw = _SidebandRaw(sender, level)
         super().__init__(
             self._raw,  # type: ignore[arg-type]
@@ -173,6 +208,9 @@ class SidebandStream(io.TextIOWrapper):
             newline="\n",
             write_through=True,
         )
+
+    def send_by(self, sender: FrameSender) -> None:
+        self._raw.send_by(sender)
 
     def finish(self) -> None:
         """Send text that still has no newline. A stream that the parser has closed or broken does not end the job."""
@@ -187,16 +225,18 @@ _LEVELS = ((logging.ERROR, LogLevel.ERROR), (logging.WARNING, LogLevel.WARNING),
 
 
 class SidebandHandler(logging.Handler):
-    """Sends log records as log frames."""
+    """Sends log records as log frames, once it has a sender."""
 
-    def __init__(self, sender: FrameSender) -> None:
+    def __init__(self, sender: FrameSender | None = None) -> None:
         super().__init__()
-        self._sender = sender
+        self.sender = sender
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.sender is None:
+            return
         level = next((ours for theirs, ours in _LEVELS if record.levelno >= theirs), LogLevel.DEBUG)
         try:
-            self._sender.send_log(level, self.format(record))
+            self.sender.send_log(level, self.format(record))
         except OSError:
             raise  # the worker is gone, so the job is over
         except Exception:  # noqa: BLE001 - logging's own way: report, never raise into the parser

@@ -22,44 +22,52 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from casparian_shim.frames.kinds import GuestJob, plain_fields
-from casparian_shim.guest import TRANSIENT, run_parser
+from casparian_shim.guest import ABSENT, TRANSIENT, prepare_sideband, run_parser
 from casparian_shim.sideband import FrameSender
 
 if TYPE_CHECKING:
     from casparian_shim.context import Context
 
 #: The descriptors of a forked guest, in the order in which an order brings them: the numbers are the same in every guest.
-STDOUT, STDERR, DESCRIPTION, CONNECTION, INPUT = DESCRIPTORS = (1, 2, 3, 4, 5)
+STDOUT, STDERR, CONNECTION, INPUT = DESCRIPTORS = (1, 2, 3, 4)
+#: An order with the whole job; a larger one is for a guest that starts by itself.
 MESSAGE_BYTES = 128 * 1024
 #: Where the worker's orders come from. The worker may have hundreds of files open, and passes the number that it has itself.
 _CONTROL = max(DESCRIPTORS) + 1
-#: Where descriptors are put aside: nothing is open from there on.
+#: Where descriptors are put aside: nothing is open between there and `KEPT`.
 _ABOVE = 64
-_CLOSED_TO = 256
+#: From here on are those that guests need to confine themselves, and close then.
+KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One guest. `limits` and `plan` are JSON, as `launch` reads them."""
+    """One guest. `limits` and `plan` are as `launch` knows them, and `job` are the fields of its `GuestJob`."""
 
     directory: str
     variables: dict[str, str]
-    limits: str
-    plan: str
+    limits: dict[str, int]
+    plan: dict[str, Any]
+    job: dict[str, Any]
+    #: Whether the parser may have modules of its own that the library does not have.
+    is_searched: bool = True
 
     def to_message(self) -> bytes:
         return json.dumps({"fork": plain_fields(self)}).encode()
 
 
-def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]) -> int:
-    """Load, say so, and fork until the worker closes its end. `run` is called in the forked process; returns its exit status."""
+def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int], kept: Sequence[int] = ()) -> int:
+    """Load, say so, and fork until the worker closes its end. `run` is called in the forked process; returns its exit status.
+
+    `kept` are descriptors from `KEPT` on.
+    """
     if control_fd != _CONTROL:  # among those that a guest closes
         os.dup2(control_fd, _CONTROL, inheritable=False)
         os.close(control_fd)
     with socket.socket(fileno=_CONTROL) as control:
         try:
             modules = warm_up(sys_paths)
-            _require_quiet()
+            _require_quiet(kept)
         except Exception as problem:  # noqa: BLE001 - whatever it is, guests start without this process
             _answer(control, {"problem": f"{type(problem).__name__}: {problem}"})
             return 1
@@ -87,13 +95,17 @@ def warm_up(sys_paths: Sequence[str]) -> set[str]:
     import casparian_shim.readers.feed
     import casparian_shim.readers.tape
     import casparian_shim.running
+    from casparian_shim.process import remember_absent
 
+    remember_absent(ABSENT)
     before = set(sys.modules)
     for name in casparian_shim.__all__:
         getattr(casparian_shim, name)
+    prepare_sideband()
     with contextlib.suppress(OSError):  # no such file may be made here: guests are slower
         for _ in range(_REHEARSALS):
-            _rehearse()
+            for content in _REHEARSED:
+                _rehearse(content)
     gc.collect()
     gc.freeze()  # a collection in a guest would copy every page that holds an object
     return {name.partition(".")[0] for name in set(sys.modules) - before} - {"casparian_shim", "pyarrow", "encodings"}
@@ -101,10 +113,10 @@ def warm_up(sys_paths: Sequence[str]) -> set[str]:
 
 #: After some of them, Python has made the quick form of its code.
 _REHEARSALS = 8
-_REHEARSED = b'id,word,amount\n1,"left\nmore",1.5\n2,right,\n'
+_REHEARSED = (b'id,word,amount\n1,"left\nmore",1.5\n2,right,\n', b"id,word,amount\n1,left,1.5\n2,right,\n")
 
 
-def _rehearse() -> None:
+def _rehearse(content: bytes) -> None:
     """Run a parser of our own on a file of our own: what is used for the first time costs more, and each guest would pay that.
 
     Nothing of it is left but what the libraries keep. No process reads the frames, which fit into the buffer of the connection.
@@ -114,14 +126,14 @@ def _rehearse() -> None:
 
     ours, theirs = socket.socketpair()
     with ours, theirs, open(os.memfd_create("rehearsal"), "w+b", buffering=0) as file:
-        file.write(_REHEARSED)
+        file.write(content)
         path = f"/proc/self/fd/{file.fileno()}"
         job = GuestJob("", theirs.fileno(), "", path, file.fileno(), outputs=("rows", "others"))
-        run_parser(job, FrameSender(theirs), lambda _job: _rehearsed)
+        sender = FrameSender(theirs)
+        run_parser(job, sender, lambda _job: _rehearsed)
+        sender.release()
     use_tape(None)
     use_route(None)
-    if sys.modules.get("dateutil", sys) is None:  # remembered as absent, which a parser's own directory decides
-        del sys.modules["dateutil"]
 
 
 def _rehearsed(path: str, ctx: "Context") -> Iterator[object]:
@@ -134,18 +146,20 @@ def _rehearsed(path: str, ctx: "Context") -> Iterator[object]:
         {"number": 1, "text": "a", "share": 0.5, "is": True, "raw": b"", "none": None, "day": date(2000, 1, 1)},
     )
     yield "others", [{"number": 2}]
-    # With these options it is read without pyarrow's reader, which starts a thread.
-    for row in read_csv(path, empty="text", quoted_empty="null"):
+    options: Any = {}
+    if ctx.file.read().count(b'"'):  # with these options it is read without pyarrow's reader, which starts a thread
+        options = {"empty": "text", "quoted_empty": "null"}
+    for row in read_csv(path, **options):
         yield "rows", row
-    yield "rows", read_csv(path, empty="text", quoted_empty="null")
+    yield "rows", read_csv(path, **options)
     ctx.progress(1, 1, "rows")
 
 
-def _require_quiet() -> None:
+def _require_quiet(kept: Sequence[int]) -> None:
     """Raise `RuntimeError` if a fork would copy more than this module knows of."""
     if len(threads := os.listdir("/proc/self/task")) != 1:
         raise RuntimeError(f"it has {len(threads)} threads")
-    opened = {int(each) for each in os.listdir("/proc/self/fd")} - {0, STDOUT, STDERR, _CONTROL}
+    opened = {int(each) for each in os.listdir("/proc/self/fd")} - {0, STDOUT, STDERR, _CONTROL, *kept}
     if left := [each for each in sorted(opened) if _is_open(each)]:  # the directory that was listed is not any more
         raise RuntimeError(f"descriptors {left} are open")
 
@@ -202,8 +216,9 @@ def _become_guest(order: Order, descriptors: Sequence[int], run: Callable[[Order
         os.setsid()
         _keep_only(descriptors)
         os.chdir(order.directory)
-        os.environ.clear()
-        os.environ.update(order.variables)
+        _set_variables(order.variables)
+        if order.is_searched and sys.modules.get(ABSENT, sys) is None:
+            del sys.modules[ABSENT]
         _renew_random_numbers()
         status = 1  # of an exception that nothing catches, as in every Python program
         status = run(order)
@@ -219,7 +234,16 @@ def _keep_only(descriptors: Sequence[int]) -> None:
     aside = [os.dup2(each, _ABOVE + place) for place, each in enumerate(given)]
     for source, number in zip(aside, (0, *DESCRIPTORS), strict=True):
         os.dup2(source, number)
-    os.closerange(max(DESCRIPTORS) + 1, _CLOSED_TO)
+    os.closerange(max(DESCRIPTORS) + 1, KEPT)
+
+
+def _set_variables(wanted: Mapping[str, str]) -> None:
+    """Change only what differs: each change copies pages."""
+    for name in [each for each in os.environ if each not in wanted]:
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _renew_random_numbers() -> None:

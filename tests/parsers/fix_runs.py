@@ -12,7 +12,8 @@ import pyarrow as pa
 from casparian_protocol.contract import Contract
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.readers.tape import Entries, RecordTape, use_tape
-from casparian_worker.execute.records import RawBudget, SourceRecords
+from casparian_worker.execute.raw import RawBudget
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.validation.arrow_guard import ValidationLimits, read_schema
 from casparian_worker.validation.validator import Counts, OutputValidator
 

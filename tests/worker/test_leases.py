@@ -197,7 +197,7 @@ def test_a_sentinel_in_trouble_of_its_own_is_asked_again() -> None:
 
 def test_a_lease_is_started_synced_offered_until_it_is_answered_and_forgotten() -> None:
     worker = Worker()
-    assert worker.now(Assign(jobs=[assignment(1)])) == [Start(assignment(1)), want(3)]
+    assert worker.now(Assign(jobs=[assignment(1)])) == [Start(assignment(1))]
     job_id, epoch = key(1)
     started = Send(Started(jobs=[StartedJob(job_id=job_id, epoch=epoch, guest_pid=7)]))
     assert worker.now(AttemptStarted(key(1), 7)) == [started]
@@ -255,7 +255,11 @@ def test_an_assignment_that_comes_again_after_its_end_is_given_back_and_never_ru
 def test_of_two_leases_of_one_job_the_newer_is_run() -> None:
     worker = running(1)
     newer, older = assignment(1, epoch=9), assignment(1, epoch=5)
-    assert worker.now(Assign(jobs=[newer])) == [Stop(key(1), StopCause.FENCED), Start(newer)]
+    assert worker.now(Assign(jobs=[newer])) == [
+        Stop(key(1), StopCause.FENCED),
+        Start(newer),
+        want(3),
+    ]
     assert worker.now(Assign(jobs=[older])) == [released(key(1, 5))]
     assert worker.stages == {key(1, 9): Stage.WAITING}
 
@@ -375,6 +379,46 @@ def test_a_release_that_could_not_be_sent_is_made_good_by_a_hello() -> None:
 
 def test_a_beat_that_nobody_takes_is_noticed() -> None:
     assert Worker().now(Unsent(Heartbeat(seq=1))) == [ContactLost()]
+
+
+# --- quick jobs
+
+
+def after_jobs(count: int, seconds: float) -> tuple[Worker, list[Output]]:
+    """A worker that has run so many jobs, which took so long, and what came out at the end of the last one."""
+    worker, outputs = Worker(), []
+    for number in range(1, count + 1):
+        worker.now(Assign(jobs=[assignment(number)]), AttemptStarted(key(number), 7))
+        outputs = worker.after(seconds, AttemptStaged(key(number)))
+        worker.now(AttemptsEnded([(key(number), MANIFEST)]), Committed(jobs=held(key(number))))
+    return worker, outputs
+
+
+@pytest.mark.parametrize(("seconds", "credit"), [(0.0, 16), (0.05, 16), (0.1, 8), (0.2, 4), (5.0, 4)])
+def test_of_quick_jobs_a_worker_holds_more_but_not_for_long(seconds: float, credit: int) -> None:
+    assert after_jobs(7, seconds)[1] == [Sync(key(7)), want(4)]
+    assert after_jobs(8, seconds)[1] == [Sync(key(8)), want(credit)]
+
+
+def test_quick_jobs_are_wanted_several_at_once() -> None:
+    worker, _ = after_jobs(8, 0.05)
+    numbers = range(9, 25)
+    assert worker.now(Assign(jobs=[assignment(number) for number in numbers])) == [
+        Start(assignment(number)) for number in numbers
+    ]
+    worker.now(*(AttemptStarted(key(number), 7) for number in numbers))
+    wants = []
+    for number in numbers:
+        sync, *more = worker.after(0.0, AttemptStaged(key(number)))
+        assert sync == Sync(key(number), may_wait=number < 24), "the last one has nothing to wait for"
+        wants += more
+    assert wants == [want(8), *(want(credit) for credit in range(9, 17))]
+
+
+def test_a_job_that_takes_long_ends_that() -> None:
+    worker, _ = after_jobs(8, 0.05)
+    worker.now(Assign(jobs=[assignment(9), assignment(10)]), AttemptStarted(key(9), 7))
+    assert worker.after(60.0, AttemptStaged(key(9))) == [Sync(key(9)), want(3)]
 
 
 # --- leaving

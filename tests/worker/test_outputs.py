@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from casparian_protocol.contract import Contract
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.outputs import BadRows, JudgedOutput, Lineage, RowNumbers, StagedRowWriter
-from casparian_worker.execute.records import RAW_BYTES_MAX, RawBudget, SourceRecords
+from casparian_worker.execute.raw import RAW_BYTES_MAX, RawBudget
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.sinks import ParquetStaging, WriterSettings
 from casparian_worker.staging import StagingDirectory
 from casparian_worker.validation import ValidationLimits

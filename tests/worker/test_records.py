@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim import read_csv, read_fixed_width, read_lines
-from casparian_shim.readers.tape import Entries, RecordTape, use_tape
-from casparian_worker.execute.records import RawBudget, SourceRecords
+from casparian_shim.readers.tape import Entries, RecordTape, What, use_tape
+from casparian_worker.execute.raw import RawBudget
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.validation import ArrowRefused
 from tests.worker.attempts import Desk
 
@@ -522,3 +523,58 @@ def test_an_error_in_a_later_member_says_which_line_of_which_member(desk: Desk) 
     )
     error = desk.failed(ARCHIVE.format(order="list", read=read)).error
     assert "while reading source row 3 of member 2 of the input" in error.message
+
+
+# --- few entries are read by Python, many by Arrow --------------------------------------------------------------------
+
+
+ENTRIES = st.lists(
+    st.tuples(st.integers(-1, 12), st.integers(-2, 33), st.sampled_from([*map(int, What), 99])), min_size=1, max_size=8
+)
+#: Entries as readers make them: in order of rows and ends.
+ORDERED = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 3), st.sampled_from([0, 0, 0, 2, 3, 4, 10, 11, 14])),
+    min_size=1,
+    max_size=8,
+)
+
+
+def in_order(steps: list[tuple[int, int, int]], row: int, end: int) -> list[tuple[int, int, int]]:
+    found = [(row, end, int(What.POSITION))]
+    for more_rows, more_bytes, what in steps:
+        row, end = row + more_rows, end + more_bytes
+        found.append((row, end, what))
+    return found
+
+
+@given(
+    st.lists(ENTRIES | st.builds(in_order, ORDERED, st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 12), max_size=8),
+)
+def test_both_ways_to_read_entries_find_the_same(batches: list[list[tuple[int, int, int]]], named: list[int]) -> None:
+    ledgers = SourceRecords(32, -1), SourceRecords(32, -1)
+    for entries in batches:
+        said = []
+        rows, ends, whats = (list(each) for each in zip(*entries, strict=True))
+        for ledger, is_few in zip(ledgers, (True, False), strict=True):
+            ledger._is_counted = True
+            try:
+                if is_few:
+                    ledger._take_few(rows, ends, whats)
+                else:
+                    arrays = pa.array(rows, pa.int64()), pa.array(ends, pa.int64()), pa.array(whats, pa.int8())
+                    ledger._take_any(*arrays)
+                said.append("")
+            except ArrowRefused as refused:
+                said.append(refused.problem)
+        assert said[0] == said[1]
+        if said[0]:
+            return
+        for ledger in ledgers:
+            ledger.names(pa.array(named[:2], pa.int64()))
+    for ledger in ledgers:
+        ledger.rejects(pa.array(named, pa.int64()))
+    few, any_ = ledgers
+    assert few.accounting(1) == any_.accounting(1)
+    assert (few.skips, few._last_rows, few._begun, few._at) == (any_.skips, any_._last_rows, any_._begun, any_._at)
+    assert list(few._places) == list(any_._places)

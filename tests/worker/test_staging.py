@@ -463,3 +463,18 @@ def test_a_file_that_somebody_made_before_is_neither_used_nor_removed(tmp_path: 
     assert first.path(file.name).is_file()
     first.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_attempts_that_may_wait_are_synced_with_the_next_one_that_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian_worker.slots.QUICK_GROUP_SECONDS", 60.0)
+    groups: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+    syncer: Syncer[int] = Syncer(lambda group: groups.put([owner for owner, _ in group]))
+    directories = [StagingDirectory(tmp_path, JOB, epoch) for epoch in range(3)]
+    for epoch, directory in enumerate(directories):
+        syncer.sync(epoch, directory, may_wait=epoch < 2)
+    assert groups.get(timeout=20) == [0, 1, 2]
+    syncer.sync(3, StagingDirectory(tmp_path, JOB, 3), may_wait=True)
+    syncer.close()
+    assert groups.get(timeout=20) == [3], "nothing is left behind at the end"

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from casparian_worker.execute.failures import of_report as error_of_report
     from casparian_worker.execute.files import Origin, Source
     from casparian_worker.execute.outputs import JudgedOutput, Lineage
-    from casparian_worker.execute.records import RawBudget, SourceRecords, all_skips
+    from casparian_worker.execute.raw import RawBudget
+    from casparian_worker.execute.records import SourceRecords, all_skips
     from casparian_worker.execute.run import CancelToken, Failed, Outcome, StreamCounters, WorkerContext
     from casparian_worker.execute.stream import GuestStream, TextLog, Watchdog, error_after_cut, error_after_end
     from casparian_worker.guest import ColdSpawner, Environment, Guest, GuestSpec, limits_from, scrubbed_variables
@@ -158,7 +159,8 @@ _NAMES = {
     ),
     "casparian_worker.execute.files": "Origin Source",
     "casparian_worker.execute.outputs": "JudgedOutput Lineage",
-    "casparian_worker.execute.records": "all_skips RawBudget SourceRecords",
+    "casparian_worker.execute.raw": "RawBudget",
+    "casparian_worker.execute.records": "all_skips SourceRecords",
     "casparian_worker.execute.run": "CancelToken Failed Outcome StreamCounters WorkerContext",
     "casparian_worker.execute.stream": "error_after_cut error_after_end GuestStream TextLog Watchdog",
     "casparian_worker.guest": "ColdSpawner Environment Guest GuestSpec limits_from scrubbed_variables",

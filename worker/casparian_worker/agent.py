@@ -237,10 +237,10 @@ class Agent:
                     logger.warning("Job %s is stopped: no daemon answers, and its lease ends.", key[0])
                 if key in self._attempts:
                     self._attempts[key].stop.request(cause)
-            case Sync(key):
+            case Sync(key, may_wait):
                 result = self._staged.pop(key)
                 assert isinstance(result.outcome, Finished | Failed) and result.outcome.staging is not None
-                self._syncer.sync(result, result.outcome.staging)
+                self._syncer.sync(result, result.outcome.staging, may_wait=may_wait)
             case Drop(key):
                 self._drop(key)
             case ContactLost():

@@ -41,8 +41,12 @@ from casparian_worker.steps import (
     Unsent,
 )
 
-#: Jobs held for each slot: one that runs, and one that waits.
-DEPTH = 2
+#: Jobs held for each slot: one that runs, and one that waits. Of quick jobs there are more, so that one message assigns several,
+#: but no more than run in `_HELD_SECONDS`, because another worker may be free sooner.
+DEPTH, _DEPTH_MAX = 2, 8
+_HELD_SECONDS = 0.4
+#: The weight of the latest job in the mean of the seconds that jobs take, and how many are needed for a mean.
+_LATEST, _JOBS_KNOWN = 0.2, 8
 #: After a shutdown, how long to wait for answers to the offers.
 _LAST_ANSWERS_SECONDS = 2.0
 #: How many ended leases are remembered, so that a repeated assignment is given back and not run again.
@@ -66,6 +70,7 @@ class Lease:
     assignment: m.Assignment
     stage: Stage = Stage.WAITING
     guest_pid: int = 0
+    started_at_s: float = 0.0
     manifest: Manifest | None = None
     failure: Failure | None = None
     sent_at_s: float = 0.0
@@ -102,7 +107,11 @@ class LeaseTable:
         self._last_contact_s = now_s
         self._hello_at_s = float("-inf")
         self._beat_count = 0
+        #: What the sentinel knows: the credit that was sent, less what it has assigned since.
         self._sent_credit: int | None = None
+        #: How long jobs take, on average; and of how many jobs that is known, up to `_JOBS_KNOWN`.
+        self._mean_seconds = 0.0
+        self._known_jobs = 0
         self._outputs: list[Output] = []
 
     def __iter__(self) -> Iterator[Lease]:
@@ -121,12 +130,12 @@ class LeaseTable:
             case Tick():
                 self._tick(now_s, happened)
             case AttemptStarted(key, guest_pid):
-                self._started(key, guest_pid)
+                self._started(now_s, key, guest_pid)
             case AttemptStopped(key):
                 if self._forget(key):
                     self._release([key])
             case AttemptStaged(key):
-                self._staged(key)
+                self._staged(now_s, key)
             case AttemptsEnded(ends):
                 self._attempts_ended(now_s, ends)
             case m.Refused():  # a refusal does not renew leases
@@ -188,6 +197,7 @@ class LeaseTable:
         for other in others:
             self._give_up(other, StopCause.FENCED)
         self._leases[lease.key] = lease
+        self._sent_credit = None if self._sent_credit is None else self._sent_credit - 1
         self._outputs.append(Start(assignment))
 
     def _take_answers(self, answered: Sequence[m.Held]) -> None:
@@ -273,20 +283,24 @@ class LeaseTable:
 
     # --- attempts
 
-    def _started(self, key: LeaseKey, guest_pid: int) -> None:
+    def _started(self, now_s: float, key: LeaseKey, guest_pid: int) -> None:
         lease = self._leases.get(key)
         if lease is None:
             return
-        lease.stage, lease.guest_pid = Stage.RUNNING, guest_pid
+        lease.stage, lease.guest_pid, lease.started_at_s = Stage.RUNNING, guest_pid, now_s
         self._send(m.Started(jobs=[m.StartedJob(job_id=key[0], epoch=key[1], guest_pid=guest_pid)]))
 
-    def _staged(self, key: LeaseKey) -> None:
+    def _staged(self, now_s: float, key: LeaseKey) -> None:
         lease = self._leases.get(key)
         if lease is None:  # given up in the meantime
             self._outputs.append(Drop(key))
             return
+        if lease.stage is Stage.RUNNING:
+            weight = _LATEST if self._known_jobs else 1.0
+            self._mean_seconds += weight * (now_s - lease.started_at_s - self._mean_seconds)
+            self._known_jobs = min(_JOBS_KNOWN, self._known_jobs + 1)
         lease.stage = Stage.SYNCING
-        self._outputs.append(Sync(key))
+        self._outputs.append(Sync(key, may_wait=self._depth > DEPTH and bool(self.at(Stage.WAITING, Stage.RUNNING))))
 
     def _attempts_ended(self, now_s: float, ends: Sequence[tuple[LeaseKey, Manifest | Failure]]) -> None:
         finished: list[Lease] = []
@@ -400,11 +414,26 @@ class LeaseTable:
 
     def _send_credit(self) -> None:
         """Send how many more jobs this worker would take, if that number changed."""
-        at_work = len(self.at(Stage.WAITING, Stage.RUNNING))
-        credit = 0 if self.is_draining else max(0, DEPTH * self._hello.slots - at_work)
-        if self.is_welcome and not self._has_left and credit != self._sent_credit:
-            self._sent_credit = credit
-            self._send(m.Want(credit=credit))
+        at_work, most, sent = (
+            len(self.at(Stage.WAITING, Stage.RUNNING)),
+            self._depth * self._hello.slots,
+            self._sent_credit,
+        )
+        credit = 0 if self.is_draining else max(0, most - at_work)
+        if not self.is_welcome or self._has_left or credit == sent:
+            return
+        is_for_later = self._depth > DEPTH and sent is not None and sent < credit < most // 2
+        if is_for_later:  # several at once
+            return
+        self._sent_credit = credit
+        self._send(m.Want(credit=credit))
+
+    @property
+    def _depth(self) -> int:
+        """How many jobs are held for each slot."""
+        if self._known_jobs < _JOBS_KNOWN:
+            return DEPTH
+        return max(DEPTH, min(_DEPTH_MAX, int(_HELD_SECONDS / max(self._mean_seconds, 0.001))))
 
     def _release(self, keys: Sequence[LeaseKey]) -> None:
         if keys:

@@ -30,6 +30,8 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 BLOCK_ROWS = 4096
 #: Up to so many texts Python's sets are quicker than Arrow's dictionaries.
 _FEW_TEXTS = 64
+#: A file with fewer bytes of values is not compressed: that costs more than all else, and saves no block of the disk.
+_SMALL_BYTES = 4 * 1024
 #: This many small batches are combined, since each costs kilobytes in addition to its rows.
 _LOOSE_BATCHES = 64
 
@@ -343,7 +345,7 @@ class _OpenFile:
             self._marked,
             version="2.6",
             data_page_version="1.0",
-            compression=settings.compression,
+            compression=settings.compression if size_of(first) > _SMALL_BYTES else "none",
             use_dictionary=[name for name in first.column_names if _repeats_values(first[name])],
             column_encoding={field.name: "DELTA_BINARY_PACKED" for field in first.schema if _has_differences(field)},
             store_decimal_as_integer=True,

@@ -2,7 +2,7 @@
 
 All of them live as long as the worker, because a guest dies with the thread that started it. `JobRunner` runs a lease by its kind
 and never raises. Attempts are made durable in groups, so that guests keep running while a disk syncs: up to 16 attempts, or those
-that arrived within 5 ms of the first.
+that arrived within 5 ms of the first; of quick jobs, within 100 ms while others of them run.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 GROUP_JOBS = 16
 GROUP_SECONDS = 0.005
+#: So long the outputs of quick jobs wait for those of the next ones.
+QUICK_GROUP_SECONDS = 0.1
 
 Work = TypeVar("Work")
 Owner = TypeVar("Owner")
@@ -108,12 +110,13 @@ class Syncer(Generic[Owner]):
 
     def __init__(self, on_synced: Callable[[list[tuple[Owner, Exception | None]]], None]) -> None:
         self._on_synced = on_synced
-        self._queue: queue.SimpleQueue[tuple[Owner, StagingDirectory] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Owner, StagingDirectory, bool] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="syncer", daemon=True)
         self._thread.start()
 
-    def sync(self, owner: Owner, staging: StagingDirectory) -> None:
-        self._queue.put((owner, staging))
+    def sync(self, owner: Owner, staging: StagingDirectory, *, may_wait: bool = False) -> None:
+        """Queue an attempt. It `may_wait` a little longer if others end soon."""
+        self._queue.put((owner, staging, may_wait))
 
     def close(self) -> None:
         """Sync the waiting attempts, then end."""
@@ -127,7 +130,7 @@ class Syncer(Generic[Owner]):
             if first is None:
                 return
             group = [first]
-            deadline_s = time.monotonic() + GROUP_SECONDS
+            deadline_s = time.monotonic() + (QUICK_GROUP_SECONDS if first[2] else GROUP_SECONDS)
             while len(group) < GROUP_JOBS:
                 try:
                     item = self._queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
@@ -137,8 +140,10 @@ class Syncer(Generic[Owner]):
                     is_open = False
                     break
                 group.append(item)
-            outcomes = _synced([staging for _owner, staging in group])
-            self._on_synced([(owner, outcome) for (owner, _), outcome in zip(group, outcomes, strict=True)])
+                if not item[2]:
+                    deadline_s = min(deadline_s, time.monotonic() + GROUP_SECONDS)
+            outcomes = _synced([staging for _owner, staging, _may_wait in group])
+            self._on_synced([(owner, outcome) for (owner, *_), outcome in zip(group, outcomes, strict=True)])
 
 
 def _synced(group: list[StagingDirectory]) -> Sequence[Exception | None]:

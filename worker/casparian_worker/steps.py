@@ -103,9 +103,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Make what this attempt staged durable, and report when it is."""
+    """Make what this attempt staged durable, and report when it is; together with others if it may wait for them."""
 
     key: LeaseKey
+    may_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

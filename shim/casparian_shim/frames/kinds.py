@@ -271,10 +271,12 @@ class GuestJob:
 
     @classmethod
     def from_json(cls, text: bytes) -> "GuestJob":
-        raw = json.loads(text)
-        unknown = raw.keys() - {known.name for known in fields(cls)}
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> "GuestJob":
+        """The job with these fields, as `plain_fields` gives them."""
+        unknown = raw.keys() - cls.__slots__
         if unknown:
             raise ValueError(f"the job has unknown fields: {sorted(unknown)}")
-        for name in ("outputs", "sys_paths"):
-            raw[name] = tuple(raw.get(name, ()))
-        return cls(**raw)
+        return cls(**{**raw, "outputs": tuple(raw.get("outputs", ())), "sys_paths": tuple(raw.get("sys_paths", ()))})

@@ -105,6 +105,14 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
         for name in (ROW_ID, OFFSET) if offsets else (ROW_ID,):
             if name in given:
                 raise NameTaken(name)
+    if len(block.skips) == 1 and not (len(block.row_ids) or block.rejects or block.groups or block.output):
+        none, (skip,) = pa.array([], pa.int64()), block.skips  # the header of most files
+        columns: dict[str, Values] = {
+            **block.columns,
+            **dict.fromkeys((OFFSET, ROW_ID) if offsets else (ROW_ID,), none),
+        }
+        yield Piece(columns, 0, Entries.of((skip.row_id, skip.end, skip.what)), none, [])
+        return
     block = _in_groups(block)
     row_ids, row_ends = as_array(block.row_ids, pa.int64()), as_array(block.ends, pa.int64())
     whats: pa.Array = pa.repeat(pa.scalar(What.RECORD, pa.int8()), len(row_ids))
@@ -123,7 +131,7 @@ def pieces_of(block: Block, at: int, *, offsets: bool, is_sure: bool) -> Iterato
     if not len(ends):
         return
     starts = pa.concat_arrays([pa.array([at], pa.int64()), ends.slice(0, len(ends) - 1)])
-    columns: dict[str, Values] = dict(block.columns)
+    columns = dict(block.columns)
     if offsets:
         columns[OFFSET] = starts if places is None else starts.take(places)
     columns[ROW_ID] = row_ids

@@ -86,6 +86,11 @@ class Input:
         while data := self._read(block_bytes or BLOCK_BYTES):
             yield data
 
+    def ahead(self, byte_count: int) -> bytes:
+        """The next bytes, which the next chunk has again; fewer only at the end."""
+        self._head = self._read(byte_count)
+        return self._head
+
     def _read(self, byte_count: int) -> bytes:
         data, self._head = self._head[:byte_count], self._head[byte_count:]
         while len(data) < byte_count and self.cut is None:

@@ -7,8 +7,9 @@ good, and says what is on. Levels: *strong* has both, *basic* has the filter, *n
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from casparian_shim.frames.kinds import plain_fields
 from casparian_shim.sandbox import landlock, seccomp
@@ -47,11 +48,9 @@ class Plan:
         return json.dumps(plain_fields(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        raw = json.loads(text)
-        for name in ("read", "inputs"):
-            raw[name] = tuple(raw[name])
-        return cls(**raw)
+    def from_fields(cls, raw: Mapping[str, Any]) -> "Plan":
+        """The plan with these fields, as `plain_fields` gives them."""
+        return cls(**{**raw, "read": tuple(raw["read"]), "inputs": tuple(raw["inputs"])})
 
     @property
     def level(self) -> str:
@@ -74,6 +73,8 @@ def confine(plan: Plan) -> Confinement:
     try:
         if plan.landlock_abi:
             abi = _put_on_landlock(plan)
+        for each in _prepared.descriptors:
+            os.close(each)
         if plan.has_filter:
             _put_on_filter(abi)
             has_filter = True
@@ -88,9 +89,16 @@ def confine(plan: Plan) -> Confinement:
 def _put_on_landlock(plan: Plan) -> int:
     # A rule is on an object in memory: the kernel makes a new one for this directory unless it stays open.
     own = os.open(f"/proc/{os.getpid()}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    read = [*_interpreter(), *_SYSTEM, *plan.read]
+    common = _common() if _unprepared is None else _unprepared
+    of_its_own = [each for each in plan.read if each not in _prepared.paths]
+    read: list[str | int] = [*common, *of_its_own, own, *plan.inputs]
     write = ["/dev/null", *([plan.scratch] if plan.scratch else [])]
-    return landlock.restrict([*read, own, *plan.inputs], write, abi=plan.landlock_abi)
+    return landlock.restrict(read, write, abi=plan.landlock_abi, also_read=_prepared)
+
+
+def _common() -> list[str]:
+    """What every guest may read."""
+    return [*_interpreter(), *_SYSTEM]
 
 
 def _interpreter() -> set[str]:
@@ -108,8 +116,21 @@ def _put_on_filter(landlock_abi: int) -> None:
     seccomp.load(seccomp.filter_for(known, os.getpid(), truncates_by_path=covers_truncating))
 
 
-def prepare() -> None:
-    """Make what the filter of every guest has in common, for guests that are forked from this process."""
+#: What this process has opened for the guests that are forked from it, and what of the common paths it has not.
+_prepared = landlock.Prepared()
+_unprepared: list[str] | None = None
+
+
+def prepare(read: Iterable[str], first_descriptor: int) -> tuple[int, ...]:
+    """Make what the sandbox of every guest has in common, for guests that are forked from this process.
+
+    They may read `read` too. Returns the descriptors that are open for that, from the first on; `confine` closes them.
+    """
+    global _prepared, _unprepared
     known = architecture(os.uname().machine)
     if known is not None:
         seccomp.filter_for(known, os.getpid())
+    if landlock.abi_version():
+        _prepared = landlock.prepare([*_common(), *read], first_descriptor)
+        _unprepared = [each for each in _common() if each not in _prepared.paths and os.path.exists(each)]
+    return _prepared.descriptors

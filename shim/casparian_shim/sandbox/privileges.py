@@ -14,6 +14,9 @@ import os
 import resource
 import struct
 import sys
+from functools import cache
+
+from casparian_shim.sandbox.syscalls import libc
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
@@ -37,14 +40,13 @@ def capabilities(status: str) -> int:
 
 def field_of(status: str, name: str) -> str:
     """The value of a line of a `/proc/<pid>/status`; "" if it has none."""
-    for line in status.splitlines():
-        if line.startswith(f"{name}:"):
-            return line.partition(":")[2].strip()
-    return ""
+    _before, found, rest = f"\n{status}".partition(f"\n{name}:")
+    return rest.partition("\n")[0].strip() if found else ""
 
 
+@cache
 def can_change_user() -> bool:
-    """Whether this process is root and may give a child another user, and end it afterwards."""
+    """Whether this process was root when it was first asked, and might give a child another user, and end it afterwards."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return False
     with open("/proc/self/status", encoding="ascii") as file:
@@ -91,34 +93,38 @@ def give_up(scratch: str | None) -> int:
     return os.geteuid()
 
 
+def prepare() -> None:
+    """Do what has the same effect in this process as in all those that it forks."""
+    if can_change_user():
+        _empty_bounding_set()
+
+
 def hide() -> None:
     """No core file of this process, and no other process of its user may look into it. Raises `OSError`."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
+@cache
 def _empty_bounding_set() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+    """Once is enough: processes that are forked later inherit it."""
     for capability in range(_HIGHEST_CAPABILITY + 1):
-        if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:  # the kernel knows no more, or forbids it
+        if libc().prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:  # the kernel knows no more, or forbids it
             break
 
 
 def _set_capabilities(kept: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     head = struct.pack("=Ii", _CAPABILITIES_VERSION_3, 0)
     low = struct.pack("=III", kept, kept, 0)
-    if libc.capset(head, low + bytes(12)) != 0:
+    if libc().capset(head, low + bytes(12)) != 0:
         raise OSError(ctypes.get_errno(), "capset")
 
 
 def _unshare(namespaces: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(namespaces) != 0:
+    if libc().unshare(namespaces) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"a network of its own: {os.strerror(code)}")
 
 
 def _prctl(option: int, *arguments: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, *(ctypes.c_ulong(each) for each in (*arguments, 0, 0, 0, 0)[:4])) != 0:
+    if libc().prctl(option, *(ctypes.c_ulong(each) for each in (*arguments, 0, 0, 0, 0)[:4])) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {option}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeAlias
 
-from casparian_shim.sandbox.syscalls import Architecture, architecture
+from casparian_shim.sandbox.syscalls import Architecture, architecture, libc
 
 #: Files and what is waited for; memory; signals and timers of its own; threads; clocks and facts; the inherited connection.
 _ALLOWED = """
@@ -87,6 +87,7 @@ PRETEND = _ERRNO | 0
 Instruction: TypeAlias = tuple[int, int, int, int]
 #: `struct sock_filter`: code, offset if true, offset if false, value.
 _INSTRUCTION = struct.Struct("=HBBI")
+_VALUE, _VALUE_AT = struct.Struct("=I"), 4
 #: Added to the number of an argument: its upper half.
 _UPPER_HALF = 16
 _OFFSET_MAX = 255
@@ -112,7 +113,7 @@ def filter_for(architecture: Architecture, pid: int, *, truncates_by_path: bool 
     template, places = _template(architecture, truncates_by_path)
     program = bytearray(template)
     for place in places:
-        _INSTRUCTION.pack_into(program, place, *_INSTRUCTION.unpack_from(program, place)[:3], pid)
+        _VALUE.pack_into(program, place, pid)
     return bytes(program)
 
 
@@ -122,7 +123,7 @@ def _template(architecture: Architecture, truncates_by_path: bool) -> tuple[byte
     instructions = _Assembler().program(architecture, actions_for(_OWN_PID, truncates_by_path=truncates_by_path))
     places = [place for place, each in enumerate(instructions) if each[3] == _OWN_PID]
     program = b"".join(_INSTRUCTION.pack(*each) for each in instructions)
-    return program, tuple(place * _INSTRUCTION.size for place in places)
+    return program, tuple(place * _INSTRUCTION.size + _VALUE_AT for place in places)
 
 
 def actions_for(pid: int, *, truncates_by_path: bool = True) -> dict[str, int | tuple[Condition, ...]]:
@@ -253,13 +254,12 @@ def refused_names(names: Iterable[str]) -> list[str]:
 
 def load(program: bytes) -> None:
     """Put the filter on every thread of this process, for good; it gains no privileges from then on. Raises `OSError`."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    if libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
-    code = ctypes.create_string_buffer(program, len(program))
-    head = struct.pack("HxxxxxxP", len(program) // _INSTRUCTION.size, ctypes.addressof(code))  # struct sock_fprog
+    address = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
+    head = struct.pack("HxxxxxxP", len(program) // _INSTRUCTION.size, address)  # struct sock_fprog
     number, set_mode_filter, on_all_threads = _seccomp_number(), 1, 1
-    status = libc.syscall(
+    status = libc().syscall(
         ctypes.c_long(number), ctypes.c_long(set_mode_filter), ctypes.c_long(on_all_threads), ctypes.c_char_p(head)
     )
     if status != 0:

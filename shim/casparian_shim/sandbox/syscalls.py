@@ -2,8 +2,10 @@
 
 A table lists names in the order of their numbers; `-` is a number without a call. Calls added since Linux 5.1 have the same
 number on every architecture. The names are those of the kernel's `asm/unistd.h`; a test compares them with the machine's header.
+`libc` makes calls that Python lacks.
 """
 
+import ctypes
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -111,3 +113,9 @@ def _numbers(table: str) -> dict[str, int]:
     found = {name: number for number, name in enumerate(table.split()) if name != "-"}
     found.update({name: number for number, name in enumerate(_SHARED.split(), _SHARED_FIRST)})
     return found
+
+
+@cache
+def libc() -> ctypes.CDLL:
+    """The C library. Each `CDLL` makes a class of its own, so there is one for all calls; forked processes have it already."""
+    return ctypes.CDLL(None, use_errno=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import pyarrow as pa
@@ -19,7 +20,8 @@ from casparian_protocol.contract import Contract, QuarantinePolicy, breach
 from casparian_protocol.jobs import OutputAccounting, StagedFile, ViolationCount
 from casparian_shim.frames import OutputKind
 from casparian_worker.execute.failures import ColumnsChanged, QuarantineExceeded, UndeclaredOutput
-from casparian_worker.execute.records import RawBudget, SourceRecords
+from casparian_worker.execute.raw import RawBudget
+from casparian_worker.execute.records import SourceRecords
 from casparian_worker.sinks import Sink, WriterSettings
 from casparian_worker.validation import ArrowRefused, Counts, LimitExceeded, OutputValidator, ValidationLimits
 from casparian_worker.validation.quarantine import OWN_FIELDS
@@ -167,7 +169,7 @@ class Lineage:
     def _arrays(self, count: int) -> list[pa.Array]:
         values = (self.source_hash, self.job_id, self.processed_at_us, self.parser_version)
         return [
-            pa.DictionaryArray.from_arrays(pa.repeat(_FIRST, count), pa.array([value]))
+            pa.DictionaryArray.from_arrays(pa.repeat(_FIRST, count), pa.array([value], pa.string()))
             if self.has_dictionaries and isinstance(value, str)
             else pa.repeat(pa.scalar(value, field.type), count)
             for field, value in zip(LINEAGE_FIELDS, values, strict=True)
@@ -316,7 +318,7 @@ class JudgedOutput:
                 ViolationCount(code=code.value, column=column[:255], rows=rows)
                 for (code, column), rows in sorted(counts.violations.items())
             ],
-            contract_hash=self.contract.hash(),
+            contract_hash=hash_of(self.contract),
             has_raw_encoding=self._has_raw_encoding,
         )
 
@@ -358,6 +360,12 @@ def _status(counts: Counts, is_failed: bool) -> Literal["success", "partial_succ
     if counts.quarantined:
         return "partial_success"
     return "success" if counts.received else "no_data"
+
+
+@lru_cache(maxsize=256)
+def hash_of(contract: Contract) -> str:
+    """The hash of a contract, which is the same for many files."""
+    return contract.hash()
 
 
 def consumer_among(outputs: Mapping[str, JudgedOutput]) -> Callable[[str], BatchConsumer]:

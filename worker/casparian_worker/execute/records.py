@@ -7,13 +7,10 @@ and offset. Memory is bounded: records that no row has named are kept up to a li
 
 from __future__ import annotations
 
-import encodings.aliases
 import os
-import pkgutil
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,15 +18,10 @@ import pyarrow.compute as pc
 from casparian_protocol.jobs import RecordAccounting
 from casparian_shim.readers.tape import SKIP_REASONS, UNKNOWN, What
 from casparian_shim.safe import MEMBER_ROWS
+from casparian_worker.execute.raw import RawBudget, decoded
 from casparian_worker.validation import ArrowRefused
 
-#: The limit of one record's text that is stored with a bad row, in bytes; and the number of rows that share a larger budget.
-RAW_BYTES_MAX = 16 * 1024
-_RAW_GROUP_ROWS = 64 * 1024
-_RAW_GROUP_BYTES_MAX = 32 * 1024 * 1024
-_RAW_SHORT_BYTES = 256
 _FIRST_ROWS = 10
-_ENCODING_CHARACTERS = 64
 _ROW_MAX = 2**53 - 1
 _SETTLE_EVERY = 256 * 1024
 _OPEN_MAX = 4 * 1024 * 1024
@@ -39,9 +31,11 @@ _SKIPS = pa.array([int(what) for what in SKIP_REASONS], pa.int8())
 _MOVES = pa.array([int(What.POSITION), int(What.DECLARED)], pa.int8())
 _RECORDS = pa.array([int(What.RECORD), int(What.REJECTED)], pa.int8())
 _KNOWN = pa.array([int(what) for what in What], pa.int8())
+_KINDS = frozenset(map(int, What))
 _RECORD = pa.scalar(int(What.RECORD), pa.int8())
 _PLACE_NAMES = ["row", "start", "end"]
-#: So many entries of other kinds before records do not make it worth while to look at the kind of each record.
+#: Up to so many entries Python is quicker than Arrow. So many of other kinds before records do not make it worth while to look
+#: at the kind of each record.
 _FEW = 64
 
 
@@ -63,28 +57,6 @@ class _Places:
             at = pc.subtract(rows, self.first)  # the usual case
             return pc.if_else(pc.and_(pc.greater_equal(at, 0), pc.less(at, len(self.rows))), at, None)
         return pc.index_in(rows, self.rows)
-
-
-class RawBudget:
-    """How much text the bad rows of one output may have: a number of bytes per number of rows, in row order."""
-
-    def __init__(self) -> None:
-        self._rows = 0
-        self._left = _RAW_GROUP_BYTES_MAX
-
-    @property
-    def allowed_bytes(self) -> int:
-        """The limit for the next row."""
-        return RAW_BYTES_MAX if self._left > 0 else _RAW_SHORT_BYTES
-
-    def use(self, byte_count: int) -> None:
-        self._left -= byte_count
-
-    def pass_over(self, rows: int) -> None:
-        """Note that this row's text is finished, or that these rows have text already."""
-        if (self._rows + rows) // _RAW_GROUP_ROWS > self._rows // _RAW_GROUP_ROWS:
-            self._left = _RAW_GROUP_BYTES_MAX
-        self._rows += rows
 
 
 @dataclass(slots=True)
@@ -141,6 +113,9 @@ class SourceRecords:
             return
         self._is_counted = True
         rows, ends, whats = batch.columns
+        if batch.num_rows <= _FEW:
+            self._take_few(rows.to_pylist(), ends.to_pylist(), whats.to_pylist())
+            return
         is_record = pc.equal(whats, _RECORD)
         begin = 0
         if 0 < is_record.false_count <= _FEW:  # such as the header, before the first records
@@ -161,6 +136,39 @@ class SourceRecords:
         self._check(rows, starts, ends)
         self._take_records(pa.RecordBatch.from_arrays([rows, starts, ends], _PLACE_NAMES))
         self._last_rows[member] = most_row
+
+    def _take_few(self, rows: list[int], ends: list[int], whats: list[int]) -> None:
+        """The same as `_take_any`, which asks Arrow: for a few entries that takes longer than they do."""
+        passed = [row for row, what in zip(rows, whats, strict=True) if what != What.DECLARED]
+        member = self._same_member(min(passed), max(passed)) if passed else 0
+        if any(what == What.POSITION and end == UNKNOWN for what, end in zip(whats, ends, strict=True)):
+            self._has_offsets = False
+            self._begun.add(member)
+        if not _KINDS.issuperset(whats):
+            raise ArrowRefused("an entry of the record tape is of an unknown kind")
+        starts, self._at = [self._at, *ends[:-1]], ends[-1]
+        is_forward = all(map(_ends_properly, starts, ends, whats))
+        self._refuse_odd(min(rows), max(rows), min(ends), max(ends), is_forward=is_forward)
+        last_row = self._last_rows.get(member, member * MEMBER_ROWS - 1)
+        entries = list(zip(rows, starts, ends, whats, strict=True))
+        declared = [
+            row
+            for row, _start, _end, what in entries
+            if what == What.DECLARED or (row <= last_row and what in SKIP_REASONS)
+        ]
+        self._declared += whats.count(What.DECLARED)
+        if declared:
+            self._name(pa.array(declared, pa.int64()))
+        for row, start, end, what in entries:
+            if row > last_row and what in SKIP_REASONS:
+                self._take_skip(start, end, what, row)
+        records = [each for each in entries if each[0] > last_row and each[3] in (What.RECORD, What.REJECTED)]
+        if records:
+            self._take_few_records(records)
+        if What.COMPLETE in whats:
+            self._begun.discard(member)
+        if passed:
+            self._last_rows[member] = max(last_row, *passed)
 
     def _take_any(self, rows: pa.Int64Array, ends: pa.Int64Array, whats: pa.Int8Array) -> None:
         passed = rows.filter(pc.not_equal(whats, What.DECLARED))
@@ -275,10 +283,13 @@ class SourceRecords:
         """The member of an archive that entries sent together are in, by its place; 0 for any other input."""
         if not len(rows):
             return 0
-        least, most = (each // MEMBER_ROWS for each in _extremes(rows))
-        if least != most:
+        return self._same_member(*_extremes(rows))
+
+    @staticmethod
+    def _same_member(least_row: int, most_row: int) -> int:
+        if least_row // MEMBER_ROWS != most_row // MEMBER_ROWS:
             raise ArrowRefused("entries of the record tape that were sent together are in several members")
-        return least
+        return least_row // MEMBER_ROWS
 
     def _starts(self, ends: pa.Int64Array) -> pa.Int64Array:
         """The start of each entry: entries are contiguous, except that a POSITION says where the next one begins."""
@@ -288,24 +299,27 @@ class SourceRecords:
 
     def _check(self, rows: pa.Array, starts: pa.Array, ends: pa.Array, moves: pa.BooleanArray | None = None) -> None:
         """Refuse entries that no reader makes. `moves`: which of them may end before they begin."""
-        least_row, most_row = _extremes(rows)
+        is_forward = pc.greater_equal(ends, starts)
+        is_each_forward = pc.all(is_forward if moves is None else pc.or_(moves, is_forward)).as_py()
+        self._refuse_odd(*_extremes(rows), *_extremes(ends), is_forward=is_each_forward)
+
+    def _refuse_odd(self, least_row: int, most_row: int, least: int, most: int, *, is_forward: bool) -> None:
         if least_row < 0 or most_row > _ROW_MAX:
             raise ArrowRefused("an entry of the record tape has a row that is out of range")
-        least, most = _extremes(ends)
         if least < UNKNOWN or most > self.size_bytes:
             raise ArrowRefused("an entry of the record tape is outside the input")
-        is_forward = pc.greater_equal(ends, starts)
-        if not pc.all(is_forward if moves is None else pc.or_(moves, is_forward)).as_py():
+        if not is_forward:
             raise ArrowRefused("an entry of the record tape ends before it begins")
 
     def _take_skips(self, skips: pa.RecordBatch) -> None:
-        for start, end, what, row in zip(
-            *(skips[name].to_pylist() for name in ("start", "end", "what", "row")), strict=True
-        ):
-            reason = SKIP_REASONS[What(what)]
-            self.skips[reason] += max(1, row - self._last_rows.get(0, 0)) if what == What.READ_BY_PARSER else 1
-            self.skipped_bytes += max(0, end - start)
-            self._covered_bytes = max(self._covered_bytes, end)
+        for each in zip(*(skips[name].to_pylist() for name in ("start", "end", "what", "row")), strict=True):
+            self._take_skip(*each)
+
+    def _take_skip(self, start: int, end: int, what: int, row: int) -> None:
+        reason = SKIP_REASONS[What(what)]
+        self.skips[reason] += max(1, row - self._last_rows.get(0, 0)) if what == What.READ_BY_PARSER else 1
+        self.skipped_bytes += max(0, end - start)
+        self._covered_bytes = max(self._covered_bytes, end)
 
     def _take_records(self, records: pa.RecordBatch) -> None:
         if not records.num_rows:
@@ -319,11 +333,29 @@ class SourceRecords:
             self.rejected += is_rejected.true_count
             self._rejected_by_reader.append(rows.filter(is_rejected))
             self.rejected_bytes += pc.sum(sizes.filter(is_rejected)).as_py()
-        self._covered_bytes = max(self._covered_bytes, pc.max(ends).as_py())
-        self._open.append(records.select(_PLACE_NAMES))
-        self._open_count += records.num_rows
+        self._keep(rows, starts, ends, *_extremes(rows), pc.max(ends).as_py())
+
+    def _take_few_records(self, records: list[tuple[int, int, int, int]]) -> None:
+        rows, starts, ends, _whats = zip(*records, strict=True)
+        self.given += len(records)
+        self.given_bytes += sum(ends) - sum(starts)
+        rejected = [(row, end - start) for row, start, end, what in records if what == What.REJECTED]
+        if rejected:
+            self.rejected += len(rejected)
+            self._rejected_by_reader.append(pa.array([row for row, _ in rejected], pa.int64()))
+            self.rejected_bytes += sum(size for _, size in rejected)
+        arrays = [pa.array(each, pa.int64()) for each in (rows, starts, ends)]
+        self._keep(arrays[0], arrays[1], arrays[2], min(rows), max(rows), max(ends))
+
+    def _keep(
+        self, rows: pa.Int64Array, starts: pa.Int64Array, ends: pa.Int64Array, least: int, most: int, end: int
+    ) -> None:
+        """Keep records until rows name them. Their rows are from `least` to `most`, and the last one ends at `end`."""
+        self._covered_bytes = max(self._covered_bytes, end)
+        self._open.append(pa.RecordBatch.from_arrays([rows, starts, ends], _PLACE_NAMES))
+        self._open_count += len(rows)
         if self._has_offsets:
-            self._places.append(_Places(rows, starts, ends, self._encoding, *_extremes(rows)))
+            self._places.append(_Places(rows, starts, ends, self._encoding, least, most))
             while len(self._places) > 1 and sum(len(each.rows) for each in self._places) > _PLACES_MAX:
                 self._places.popleft()
 
@@ -389,7 +421,7 @@ class SourceRecords:
     def _text(self, start: int, end: int, allowed_bytes: int, encoding: str) -> tuple[str, int]:
         size = min(end - start, allowed_bytes)
         data = os.pread(self.descriptor, size, start)
-        text = _decoded(data, encoding)
+        text = decoded(data, encoding)
         if size < end - start:
             return f"{text}… ({end - start - size:,} more bytes)", size
         return text.removesuffix("\n").removesuffix("\r"), size
@@ -400,31 +432,13 @@ def _extremes(numbers: pa.Array) -> tuple[int, int]:
     return least.as_py(), most.as_py()
 
 
+def _ends_properly(start: int, end: int, what: int) -> bool:
+    return start <= end or what in (What.POSITION, What.DECLARED)
+
+
 def _with_column(bad: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
     place = bad.schema.get_field_index(name)
     return bad.set_column(place, bad.schema.field(place), values)
-
-
-@lru_cache(maxsize=256)
-def _codec(encoding: str) -> str:
-    """The name of a codec of Python's own, or of UTF-8."""
-    name = encodings.normalize_encoding(encoding).lower()
-    return name if name in _known_encodings() else "utf-8"
-
-
-def _decoded(data: bytes, encoding: str) -> str:
-    """Decode text without ever failing: invalid bytes are shown as `\\xe9`."""
-    try:
-        return data.decode(_codec(encoding[:_ENCODING_CHARACTERS]), "backslashreplace")
-    except (LookupError, UnicodeError):  # not one of text, or one that knows no such handling of errors
-        return data.decode("utf-8", "backslashreplace")
-
-
-@cache
-def _known_encodings() -> frozenset[str]:
-    """Python never forgets a name that it is asked for, and a guest may name any: so it is asked for these alone."""
-    modules = (module.name for module in pkgutil.iter_modules(encodings.__path__))
-    return frozenset({*modules, *encodings.aliases.aliases})
 
 
 def all_skips(by_parser: Mapping[str, int], by_readers: Mapping[str, int]) -> dict[str, int]:

@@ -11,6 +11,14 @@ import json
 import os
 import resource
 import sys
+from functools import cache
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # spelled like this, it does not import `typing`
+    import ctypes
+    from typing import Any
+
+    from casparian_shim.frames.kinds import GuestJob
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -26,10 +34,7 @@ def die_with(worker_pid: int) -> None:
 
     If the kernel has no `prctl` (macOS), a thread checks each second whether the worker is still the parent.
     """
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    prctl = getattr(libc, "prctl", None)
+    prctl = getattr(_libc(), "prctl", None)
     if prctl is None:
         import threading
 
@@ -37,9 +42,16 @@ def die_with(worker_pid: int) -> None:
     else:
         for option, argument in ((_PR_SET_PDEATHSIG, _SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
             if prctl(option, argument, 0, 0, 0) != 0:
-                raise OSError(ctypes.get_errno(), f"prctl {option}")
+                raise OSError(f"prctl {option} failed")
     if os.getppid() != worker_pid:  # it ended before the kernel knew of this process
         os.kill(os.getpid(), _SIGKILL)
+
+
+@cache
+def _libc() -> "ctypes.CDLL":
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _watch_parent(worker_pid: int) -> None:
@@ -104,7 +116,9 @@ def run(arguments: list[str]) -> int:
 
         return main(["guest", job_descriptor])
     process.reset_signals()
-    return run_contained(job_descriptor, int(worker_pid), planned, shim_folder)
+    from casparian_shim.guest import read_job
+
+    return run_contained(read_job(job_descriptor), int(worker_pid), json.loads(planned), shim_folder)
 
 
 def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: str, *, own_network: bool) -> int:
@@ -114,6 +128,7 @@ def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: s
     """
     load_shim(shim_folder)
     from casparian_shim import process, warm
+    from casparian_shim.frames.kinds import GuestJob
     from casparian_shim.sandbox import confine, privileges
 
     process.reset_signals()
@@ -121,30 +136,29 @@ def run_warm(control: int, worker_pid: int, sys_paths: list[str], shim_folder: s
         privileges.leave_network()
     die_with(worker_pid)
     privileges.hide()
-    confine.prepare()
+    privileges.prepare()
+    kept = confine.prepare((shim_folder, *sys_paths), warm.KEPT)
     own_pid = os.getpid()
 
     def run_guest(order: warm.Order) -> int:
-        limit(json.loads(order.limits))
-        return flushed(
-            run_contained(str(warm.DESCRIPTION), own_pid, order.plan, shim_folder, has_own_network=own_network)
-        )
+        limit(order.limits)
+        job = GuestJob.from_fields(order.job)
+        return flushed(run_contained(job, own_pid, order.plan, shim_folder, has_own_network=own_network))
 
-    return warm.serve(control, sys_paths, run_guest)
+    return warm.serve(control, sys_paths, run_guest, kept)
 
 
 def run_contained(
-    job_descriptor: str, worker_pid: int, planned: str, shim_folder: str, *, has_own_network: bool = False
+    job: "GuestJob", worker_pid: int, planned: "dict[str, Any]", shim_folder: str, *, has_own_network: bool = False
 ) -> int:
     """Give up everything that the plan does not leave, then run the job."""
     from dataclasses import replace
 
-    from casparian_shim.guest import main
+    from casparian_shim.guest import run
     from casparian_shim.sandbox.confine import Confinement, Plan, confine
     from casparian_shim.sandbox.privileges import give_up, leave_network
 
-    plan = Plan.from_json(planned)
-    plan = replace(plan, read=(*plan.read, shim_folder))
+    plan = Plan.from_fields({**planned, "read": (*planned["read"], shim_folder)})
     problem = ""
     try:
         if plan.own_network and not has_own_network:
@@ -156,7 +170,7 @@ def run_contained(
         problem = str(refused)
     die_with(worker_pid)  # after a change of the user, which the kernel answers by forgetting it
     confined = Confinement(problem=problem) if problem else replace(confine(plan), own_network=has_own_network)
-    return main(["guest", job_descriptor], confined)
+    return run(job, confined)
 
 
 def flushed(status: int) -> int:

@@ -18,15 +18,18 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from casparian_protocol.settings import WarmSettings
 from casparian_shim import warm
 from casparian_shim.frames import LogLevel
+from casparian_shim.frames.kinds import plain_fields
+from casparian_shim.guest import ABSENT
 from casparian_worker.guest import children
 from casparian_worker.guest.children import GuestExit, GuestStatusLost, PidfdChild
 from casparian_worker.guest.sandbox import LAUNCH, SHIM_FOLDER, Level, Machine
@@ -43,6 +46,8 @@ from casparian_worker.guest.spawner import (
 
 logger = logging.getLogger(__name__)
 
+#: Python imports from these too.
+_ARCHIVES = (".zip", ".whl", ".egg", ".pyz")
 #: Home and scratch of a process that has neither; each guest gets its own.
 _NOWHERE = Path("/nonexistent")
 _OPTIONS = ("-I", "-S", "-B")
@@ -252,9 +257,9 @@ class WarmSpawner:
         for _ in range(2 if _can_be_forked(spec, environment) else 0):  # a process may have ended since the last job
             try:
                 with self._wanted(environment) as process:
-                    if process is None or _has_namesake(spec, process.modules):
+                    if process is None or (names := names_in(spec.job.bundle_path)) & process.modules:
                         break
-                    guest = self._start(process, spec, environment, on_output)
+                    guest = self._start(process, spec, environment, on_output, is_searched=ABSENT in names)
                 self._logged = ""
                 return guest
             except WarmGone as gone:
@@ -307,25 +312,37 @@ class WarmSpawner:
     def _retire(self, environment: Environment) -> None:
         self._processes.pop(environment).retire()
 
-    def _start(self, process: WarmProcess, spec: GuestSpec, environment: Environment, on_output: OnOutput) -> Guest:
+    def _start(
+        self,
+        process: WarmProcess,
+        spec: GuestSpec,
+        environment: Environment,
+        on_output: OnOutput,
+        *,
+        is_searched: bool,
+    ) -> Guest:
         plan = replace(self._cold.plan(spec, environment), inputs=(warm.INPUT,))
         assert spec.input_fd is not None
+        job = replace(spec.job, socket_fd=warm.CONNECTION, input_fd=warm.INPUT, sys_paths=environment.sys_paths)
+        order = warm.Order(
+            str(spec.directory),
+            dict(spec.variables),
+            plain_fields(spec.limits),
+            plain_fields(plan),
+            plain_fields(job),
+            is_searched=is_searched,
+        )
         with ExitStack() as ours, ExitStack() as theirs:
             stream, connection = connected_pair()
             ours.enter_context(stream)
             theirs.enter_context(connection)
-            description = theirs.enter_context(children.nameless_file())
             pipes: dict[IO[bytes], LogLevel] = {}
             writing = []
             for level in (LogLevel.STDOUT, LogLevel.STDERR):
                 reading_fd, writing_fd = os.pipe()
                 pipes[ours.enter_context(os.fdopen(reading_fd, "rb", buffering=0))] = level
                 writing.append(theirs.enter_context(os.fdopen(writing_fd, "wb", buffering=0)).fileno())
-            job = replace(spec.job, socket_fd=warm.CONNECTION, input_fd=warm.INPUT, sys_paths=environment.sys_paths)
-            description.write(job.to_json())
-            description.seek(0)
-            order = warm.Order(str(spec.directory), dict(spec.variables), spec.limits.to_json(), plan.to_json())
-            pid = process.fork(order, (*writing, description.fileno(), connection.fileno(), spec.input_fd))
+            pid = process.fork(order, (*writing, connection.fileno(), spec.input_fd))
             child = _child_of(process, pid)
             try:
                 guest = Guest(
@@ -364,12 +381,24 @@ def _can_be_forked(spec: GuestSpec, environment: Environment) -> bool:
     )
 
 
-def _has_namesake(spec: GuestSpec, modules: frozenset[str]) -> bool:
-    """Whether the parser's directory has a module with the name of one of these; a cold guest imports the parser's."""
+def names_in(bundle: str) -> Set[str]:
+    """Modules and packages in the directory of a parser that have the names of such that a warm process knows.
+
+    A cold guest imports the parser's. Below the directory only `ABSENT` counts, because a parser may add import paths; an archive
+    may have it.
+    """
     try:
-        return any(name.partition(".")[0] in modules for name in os.listdir(spec.job.bundle_path))
+        return _names_in(bundle, os.stat(bundle).st_mtime_ns)
     except OSError:  # no parser; the guest says so
-        return False
+        return frozenset()
+
+
+@lru_cache(maxsize=256)
+def _names_in(bundle: str, _changed_at_ns: int) -> frozenset[str]:
+    top = os.listdir(bundle)
+    below = (name for _folder, folders, files in os.walk(bundle) for name in (*folders, *files))
+    may_have_it = any(name.partition(".")[0] == ABSENT or name.endswith(_ARCHIVES) for name in below)
+    return frozenset((*(name.partition(".")[0] for name in top), *([ABSENT] if may_have_it else ())))
 
 
 def _has_pidfd() -> bool:

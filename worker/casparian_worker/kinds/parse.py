@@ -29,7 +29,7 @@ from casparian_shim.frames.kinds import GuestJob, Hello
 from casparian_worker.discovery.files import path_os
 from casparian_worker.execute.failures import QuarantineExceeded, Unaccounted, of_exception, of_report
 from casparian_worker.execute.files import InputUnreadable, JobLog, Origin, Source, held_scratch, joblog_path
-from casparian_worker.execute.outputs import JudgedOutput, Lineage, StagedRowWriter, consumer_among
+from casparian_worker.execute.outputs import JudgedOutput, Lineage, StagedRowWriter, consumer_among, hash_of
 from casparian_worker.execute.records import SourceRecords, all_skips
 from casparian_worker.execute.run import (
     CancelToken,
@@ -276,7 +276,7 @@ class _Attempt:
                 compression=settings.outputs.compression,
                 columns=len(contract.columns),
                 metadata={
-                    "cf.contract": contract.hash(),
+                    "cf.contract": hash_of(contract),
                     "cf.parser": f"{task.work.parser} {task.work.parser_version}",
                 },
             )

@@ -70,6 +70,8 @@ def _check_limit(what: str, actual: int, limit: int) -> None:
 
 
 MAX_DEPTH = 16
+#: Schema messages up to this size are remembered.
+_SMALL_SCHEMA_BYTES = 8 * 1024
 #: Texts are looked through in pieces that stay in the processor's cache.
 _PIECE_BYTES = 128 * 1024
 MAX_DECIMAL_DIGITS = 38
@@ -94,6 +96,17 @@ def read_schema(
     message: bytes | memoryview, limits: ValidationLimits | None = None, *, is_rejects: bool = False
 ) -> pa.Schema:
     """The schema in a guest's schema message. `is_rejects` marks a stream of rows that the parser itself rejected."""
+    if len(message) <= _SMALL_SCHEMA_BYTES:  # the same for each file of a parser
+        return _read_again(bytes(message), limits, is_rejects)
+    return _read_schema(message, limits, is_rejects)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_again(message: bytes, limits: ValidationLimits | None, is_rejects: bool) -> pa.Schema:
+    return _read_schema(message, limits, is_rejects)
+
+
+def _read_schema(message: bytes | memoryview, limits: ValidationLimits | None, is_rejects: bool) -> pa.Schema:
     try:
         return _checked_schema(_schema_of(message), limits or ValidationLimits(), is_rejects)
     except UnicodeDecodeError as refusal:

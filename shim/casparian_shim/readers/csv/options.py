@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack
 
-from casparian_shim.readers.csv.reading import Options, Reading
+from casparian_shim.readers.csv.plain import blocks_of
+from casparian_shim.readers.csv.reading import Options
 from casparian_shim.readers.csv.scan import Dialect
 from casparian_shim.readers.line_ends import LineEnds
 from casparian_shim.readers.pieces import check_names
@@ -99,7 +100,7 @@ def read_csv(
         line_ends=line_ends,
         record_bytes_max=record_bytes_max,
     )
-    return records(source, lambda input: Reading(input, options).blocks(), encoding=encoding, **common)
+    return records(source, lambda input: blocks_of(input, options), encoding=encoding, **common)
 
 
 def _compiled(name: str, pattern: str | re.Pattern[str]) -> re.Pattern[str]:
