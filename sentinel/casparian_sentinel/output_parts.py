@@ -1,8 +1,8 @@
 """What `catalog.duckdb` shows, kept in the file itself, so that a publish costs what changed and not what there is.
 
-The schema `parts` lists the files of every dataset. Up to `SLOT_FILES` of them are the text of the dataset's view. More are
-divided among slots, each with a view of its own, which the dataset's view unites; a publish replaces the views of the slots whose
-files changed. There are always a power of two of slots, the last ones empty, so the view over all of them is seldom replaced.
+The schema `parts` lists the files of every dataset. Up to `Catalog.slot_files` of them are the text of the dataset's view. More
+are divided among slots, each with a view of its own, and the dataset's view unites these; a publish replaces the views of the slots
+whose files changed. There is always a power of two of slots, the last ones empty, so the view over all is seldom replaced.
 
 This module writes into an open catalog. `output_views` owns the file: copying, replacing and reading it.
 """
@@ -27,8 +27,6 @@ _log = logging.getLogger("casparian.catalog")
 
 #: Written into the file; another version's file is built anew.
 FORMAT = 1
-#: The most files in the text of one view. A larger number makes each publish slower, a smaller one each query.
-SLOT_FILES = 500
 #: A table in the schema `lineage`, if needed: outputs that cannot be shown, and why.
 UNPUBLISHED = "unpublished"
 
@@ -85,7 +83,7 @@ delete from parts.files p where {scope} and not exists (from fresh f where f.pat
 returning output, version, kind, slot
 """
 #: A new file goes into the last slot, or into the next one if that is full.
-_NEW = f"""
+_NEW = """
 insert into parts.files by name
 with ends as (
     select output, version, kind, slot, count(*) as files from parts.files join (
@@ -96,7 +94,7 @@ with ends as (
     from fresh f anti join parts.files p using (output, version, kind, path)
 )
 select n.output, n.version, n.kind, n.path, n.job_id, n.sequence,
-    coalesce(e.slot, 0) + (coalesce(e.files, 0) + n.place) // {SLOT_FILES} as slot
+    coalesce(e.slot, 0) + (coalesce(e.files, 0) + n.place) // $slot_files as slot
 from new n left join ends e using (output, version, kind)
 returning output, version, kind, slot
 """
@@ -158,6 +156,9 @@ def table_of_files(rows: Sequence[tuple[str, int, str, str, str, int]]) -> pa.Ta
 
 class Catalog:
     """An open catalog that is being written."""
+
+    #: The most files in the text of one view. A larger number makes each publish slower, a smaller one each query.
+    slot_files = 500
 
     def __init__(self, db: duckdb.DuckDBPyConnection, home: Home) -> None:
         """Raises `AnotherFile`, or `duckdb.Error` if the file has no such tables."""
@@ -241,9 +242,10 @@ class Catalog:
         affected: dict[Key, set[int]] = {}
         scope = "true" if jobs is None else "(p.kind = 'uncommitted' or p.job_id in (select job_id from scope))"
         with registered(self._db, "fresh", fresh), registered(self._db, "scope", table_of_ids(jobs or ())):
-            for sql in (_GONE.format(scope=scope), _NEW):
-                for output, version, kind, slot in self._db.execute(sql).fetchall():
-                    affected.setdefault((output, version, kind), set()).add(slot)
+            gone = self._db.execute(_GONE.format(scope=scope)).fetchall()
+            new = self._db.execute(_NEW, {"slot_files": self.slot_files}).fetchall()
+            for output, version, kind, slot in gone + new:
+                affected.setdefault((output, version, kind), set()).add(slot)
         return affected
 
     def _show(self, dataset: Dataset, kind: str, slots: Collection[int] | None) -> bool:
