@@ -1,8 +1,8 @@
 """What `catalog.duckdb` shows, kept in the file itself, so that a publish costs what changed and not what there is.
 
 The schema `parts` lists the files of every dataset. Up to `Catalog.slot_files` of them are the text of the dataset's view. More
-are divided among slots, each with a view of its own, and the dataset's view unites these; a publish replaces the views of the slots
-whose files changed. There is always a power of two of slots, the last ones empty, so the view over all is seldom replaced.
+are divided among slots, each with a view of its own, and the dataset's view unites these; a publish replaces the views of the
+slots whose files changed. There is always a power of two of slots, the last ones empty, so the view over all is seldom replaced.
 
 This module writes into an open catalog. `output_views` owns the file: copying, replacing and reading it.
 """

@@ -29,6 +29,7 @@ SMALLEST = {
     "fix": ["--files", "2", "--messages", "400"],
     "console": ["--jobs", "20", "--events", "2", "--keys", "4", "--rest", "1", "--queries", "1"],
     "scale": ["--jobs", "50"],
+    "growth": ["--files", "20", "--jobs", "20", "--parts", "20", "--rows", "1000"],
     "projection": ["--jobs", "200"],
     "readers": ["--files", "20", "--megabytes", "1", "--huge-megabytes", "1", "--line-megabytes", "70"],
     "scan": ["--files", "20"],
