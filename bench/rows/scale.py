@@ -87,7 +87,8 @@ from range($jobs) t(i) where i % $failed <> 0
 _PAST_PARTS = """
 insert into cf_output_parts by name
 select $output as output, 1 as version, 'data' as kind, 'outputs/rows/v1/part-' || md5('j' || i)[:16] as path,
-    md5('j' || i)[:16] as job_id, 7 as rows, 70 as bytes, $parser as parser, false as is_damaged, i as sequence
+    md5('j' || i)[:16] as job_id, 7 as rows, 70 as bytes, $parser as parser, false as is_damaged, i as sequence,
+    repeat('c', 64) as contract_hash, false as has_raw_encoding
 from range($jobs) t(i) where i % $failed <> 0
 """
 

@@ -25,7 +25,7 @@ from casparian_sentinel.projection.database import registered
 
 _log = logging.getLogger("casparian.catalog")
 
-#: Written into the file; another version's file is built anew.
+#: Written into the file; another version's file is built from nothing.
 FORMAT = 1
 #: A table in the schema `lineage`, if needed: outputs that cannot be shown, and why.
 UNPUBLISHED = "unpublished"

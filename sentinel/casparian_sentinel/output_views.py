@@ -215,7 +215,7 @@ def update(home: Home, news: News, everything: News) -> None:
     except (AnotherFile, FileNotFoundError):
         rewrite(home, everything)
     except OutputViewsNotWritten as cause:
-        _log.info("%s is built anew: %s", home.catalog_db.name, cause.problem)
+        _log.info("%s is built from nothing: %s", home.catalog_db.name, cause.problem)
         rewrite(home, everything)
 
 
