@@ -98,10 +98,9 @@ def files(scratch: Path, count: int) -> dict[str, float]:
 
 def jobs(scratch: Path, count: int) -> dict[str, float]:
     home, _bodies, committed = new_home(scratch / "home"), Stamps(scratch / "bodies"), Stamps(scratch / "committed")
-    with daemon(home, 0) as client:
+    with _daemon(home) as (child, client), Peaks(home) as peaks:
         register_no_op(client, home, scratch)
         pretend_files(client, home, scratch / "files", count)
-    with _daemon(home) as (child, client), Peaks(home) as peaks:
         before = tree_cpu_seconds(home)
         if queue_no_op(client, scratch / "files") != count:
             raise RuntimeError("not all files were queued")
