@@ -3,8 +3,8 @@
 There is one `Outputs` per job. `running` sorts what a parser yields into dict rows and tables first. A batch is sent when it is
 full, or when a second has passed since the last one, so that the rows of a slow parser are visible while it runs. The clock is
 read in the parser's own thread: at each of the first rows of a batch and then at each eighth, at each table, rejected row and
-progress report. Rows wait while the parser does none of these. The parts that a reader gives are small, so they are joined.
-The docstring of the package `frames` has the rules for numbering and for rejected rows.
+progress report. While the parser does none of these, `running.flushed_by_timer` reads it. The parts that a reader gives are
+small, so they are joined. The docstring of the package `frames` has the rules for numbering and for rejected rows.
 """
 
 import threading
@@ -183,14 +183,18 @@ class Outputs:
 
         return add
 
-    def flush_when_due(self) -> None:
-        """Send everything gathered, if the last time was a second ago.
+    def flush_when_due(self, early_s: float = 0.0) -> None:
+        """Send everything gathered, if the last time was a second ago, less `early_s`.
 
         It does nothing in another thread, which could send a row that is just being added, and nothing during a flush, because a
         parser's own mapping may report progress from its `keys`.
         """
         now_s = self._clock()
-        if now_s - self._flushed_s < FLUSH_SECONDS or self._is_flushing or threading.get_ident() != self._thread:
+        if (
+            now_s - self._flushed_s < FLUSH_SECONDS - early_s
+            or self._is_flushing
+            or threading.get_ident() != self._thread
+        ):
             return
         self._is_flushing = True
         try:

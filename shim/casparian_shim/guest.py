@@ -96,7 +96,7 @@ def run_parser(
     from casparian_shim.process import remember_absent
     from casparian_shim.readers.feed import use_route
     from casparian_shim.readers.tape import RecordTape, use_tape
-    from casparian_shim.running import emit
+    from casparian_shim.running import emit, flushed_by_timer
 
     outputs = Outputs(sender, job.outputs, job.batch_bytes)
     tape = RecordTape(job.input_path, job.input_fd, outputs.add_entries)
@@ -107,7 +107,8 @@ def run_parser(
     try:
         parse = find(job)
         remember_absent("dateutil")  # now that every import path of the parser is set
-        emit(outputs, parse(job.input_path, ctx))
+        with flushed_by_timer(outputs):
+            emit(outputs, parse(job.input_path, ctx))
         outputs.finish()
         ctx.finish()
     finally:

@@ -2,9 +2,12 @@
 
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 from typing import Any
 
 from casparian_shim.arrow.batches import is_table
@@ -93,6 +96,42 @@ def _argument_count(function: Any) -> int:
         return sum(parameter.kind in kinds for parameter in parameters)
     takes_rest = bool(code.co_flags & 0x04)  # CO_VARARGS
     return 2 if takes_rest else int(code.co_argcount) - (target is not function)
+
+
+_LOOK_SECONDS = 0.25
+_SHIM = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+@contextmanager
+def flushed_by_timer(outputs: Outputs) -> Iterator[None]:
+    """Send the rows that wait also while the parser computes or waits between two of them.
+
+    A signal interrupts the parser in its own thread, so no lock is needed. A parser that takes the signal for itself, or that
+    is inside one long call of a library, keeps its rows until its next row.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no signals there
+        yield
+        return
+
+    def look(_number: int, frame: FrameType | None) -> None:
+        if _is_between_rows(frame):
+            outputs.flush_when_due(_LOOK_SECONDS)
+
+    before = signal.signal(signal.SIGALRM, look)
+    timer = signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _is_between_rows(frame: FrameType | None) -> bool:
+    """Whether a parser that was asked for its next row is what runs. Anything of the shim may be in the middle of a change."""
+    interrupted = frame
+    while frame is not None and not frame.f_code.co_filename.startswith(_SHIM):
+        frame = frame.f_back
+    return frame is not None and frame is not interrupted and frame.f_code is _emit_each.__code__
 
 
 def emit(outputs: Outputs, data: object, name: str | None = None) -> None:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def run_guest(
     text: str = "a\nb\n",
     sys_paths: Sequence[str] = (SITE_PACKAGES,),
     shim: Path = GUEST,
+    on_batch: Callable[[], None] = lambda: None,
     **settings: Any,
 ) -> Heard:
     (folder / "parser.py").write_text(source)
@@ -89,13 +90,13 @@ def run_guest(
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
         )
         theirs.close()
-        heard = _listen(ours)
+        heard = _listen(ours, on_batch)
         heard.stdout, heard.stderr = process.communicate(timeout=30)
         heard.status = process.returncode
     return heard
 
 
-def _listen(ours: socket.socket) -> Heard:
+def _listen(ours: socket.socket, on_batch: Callable[[], None] = lambda: None) -> Heard:
     heard, reader, schema = Heard(), FrameReader(ours), None
     while not heard.state.is_complete and heard.state.failure is None:
         try:
@@ -113,6 +114,7 @@ def _listen(ours: socket.socket) -> Heard:
                 heard.state.count_rows(batch.num_rows)
                 assert heard.state.current is not None
                 heard.batches.setdefault((heard.state.current.name, heard.state.current.kind), []).append(batch)
+                on_batch()
     return heard
 
 

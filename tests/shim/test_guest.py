@@ -357,6 +357,46 @@ def test_many_rows_arrive_complete_in_order_and_in_batches(tmp_path: Path) -> No
     assert pa.Table.from_batches(batches)["n"].to_pylist() == list(range(200_000))
 
 
+WAITS = {
+    "asleep": "time.sleep(0.02)",
+    "computing": "sum(range(1000))",
+    "for a thread": "threading.Event().wait(0.02)",
+    "in a generator of its own": "list(time.sleep(0.01) for _ in range(2))",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS.keys())
+def test_rows_are_sent_while_the_parser_waits_before_its_next_row(wait: str, tmp_path: Path) -> None:
+    """The parser goes on only when its first rows have arrived."""
+    seen = tmp_path / "seen"
+    source = (
+        "import os, threading, time\nfrom casparian_shim import read_lines\n"
+        "def parse(path, ctx):\n"
+        "    for row in read_lines(path):\n"
+        "        yield {'n': row['__cf_row_id'], '__cf_row_id': row['__cf_row_id']}\n"
+        f"    while not os.path.exists({str(seen)!r}):\n        {wait}\n"
+        "    yield {'n': 3}\n"
+    )
+
+    heard = run_guest(tmp_path, source, on_batch=seen.touch)
+
+    assert heard.status == 0, heard.frames[-1]
+    assert [row["n"] for row in heard.rows("output")] == [1, 2, 3]
+
+
+def test_a_parser_may_take_the_timers_signal_for_itself(tmp_path: Path) -> None:
+    source = (
+        "import signal\ndef parse(path):\n"
+        "    yield {'n': 1}\n"
+        "    signal.signal(signal.SIGALRM, lambda *_: None)\n    signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
+        "    signal.pause()\n    yield {'n': 2}\n"
+    )
+
+    heard = run_guest(tmp_path, source)
+
+    assert (heard.status, [row["n"] for row in heard.rows("output")]) == (0, [1, 2]), heard.stderr
+
+
 def test_one_odd_value_sends_its_batch_of_its_column_with_kinds_and_no_other(tmp_path: Path) -> None:
     source = (
         "def parse(path):\n    for n in range(150_000):\n        yield {'n': 'oops' if n == 70_000 else n, 'm': n}\n"
@@ -424,7 +464,7 @@ def test_the_shim_works_where_nothing_but_pyarrow_can_be_imported(tmp_path: Path
 
     heard = run_guest(tmp_path, source, sys_paths=[str(alone)], shim=shim / "casparian_shim" / "guest.py")
 
-    assert heard.status == 0, heard.stderr
+    assert heard.status == 0, heard.frames[-1]
     (row,) = heard.rows("output")
     assert [name for name, is_there in row.items() if is_there] == ["pyarrow", "casparian_shim"]
 
