@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.rows import BENCHMARKS
+
 RESULTS, PAGE = "results.json", "README.md"
 _PART = re.compile(r"(<!-- figures of ([\w-]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 _NONE = "Not measured yet.\n"
@@ -63,9 +65,12 @@ def part(document: Document) -> Iterator[str]:
     said = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in sizes.items())
     yield (
         f"Measured {document['began_at'][:10]}: {machine['cores']} cores, {machine['processor']}, Python "
-        f"{machine['python']}, fdatasync {machine['fdatasync_milliseconds']} ms; {said}; {document['runs']} runs of each "
-        f"case; load {document['load_before']} before, {document['load_after']} after."
+        f"{machine['python']}, fdatasync {machine['fdatasync_milliseconds']} ms; {said}; each case run {_times(document['runs'])}; "
+        f"load {document['load_before']} before, {document['load_after']} after."
     )
+    if is_small(document):
+        yield ""
+        yield "**Smaller than the default sizes: these figures show that the page is filled, and nothing about speed.**"
     yield ""
     yield f"![{document['title']}]({document['benchmark']}.svg)"
     yield ""
@@ -83,6 +88,16 @@ def part(document: Document) -> Iterator[str]:
     for target in document["targets"]:
         value = "" if target["value"] is None else f", {target['value']:.3g}{_against(target)}"
         yield f"- {target['text']}: {target['verdict']}{value}"
+
+
+def is_small(document: Document) -> bool:
+    """Whether some size is below the default of today's benchmark."""
+    sizes = document["sizes"]
+    return any(sizes.get(size.name, 0) < size.default for size in BENCHMARKS[document["benchmark"]].sizes)
+
+
+def _times(runs: int) -> str:
+    return "once" if runs == 1 else f"{runs} times"
 
 
 def _cell(case: Document, name: str) -> str:

@@ -20,7 +20,7 @@ _FOLDER = ROOT / "docs" / "performance"
 
 def document(name: str, value: float) -> dict[str, Any]:
     return {
-        "format": 1, "benchmark": name, "title": "words", "sizes": {"--jobs": 20}, "runs": 2, "began_at": "2026-01-02T03:04",
+        "format": 1, "benchmark": name, "title": "words", "sizes": {"jobs": 20}, "runs": 2, "began_at": "2026-01-02T03:04",
         "machine": {"cores": 2, "processor": "P", "python": "3.11", "fdatasync_milliseconds": 0.2}, "load_before": 0.1,
         "load_after": 0.2, "figures": [
             {"name": "rate", "unit": "jobs/s", "is_higher_better": True},
@@ -72,7 +72,8 @@ def test_results_are_written_between_their_markers_and_others_stay(folder: Path)
     assert "| case | rate, jobs/s |" in text and "unseen" not in text
     assert "| ours | 1,234 |" in text and "| ours | 7 |" in text
     assert "| theirs | not measured |" in text and "- quick: met, 2.5 × theirs" in text
-    assert "Measured 2026-01-02: 2 cores, P" in text and "jobs 20" in text
+    assert "Measured 2026-01-02: 2 cores, P" in text and "jobs 20; each case run 2 times" in text
+    assert text.count("Smaller than the default sizes") == 2
     assert sorted(path.name for path in folder.glob("*.svg")) == ["dispatch.svg", "log.svg"]
     assert [each["benchmark"] for each in stored(folder)] == ["dispatch", "log"]
 
