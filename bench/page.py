@@ -65,8 +65,8 @@ def part(document: Document) -> Iterator[str]:
     said = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in sizes.items())
     yield (
         f"Measured {document['began_at'][:10]}: {machine['cores']} cores, {machine['processor']}, Python "
-        f"{machine['python']}, fdatasync {machine['fdatasync_milliseconds']} ms; {said}; each case run {_times(document['runs'])}; "
-        f"load {document['load_before']} before, {document['load_after']} after."
+        f"{machine['python']}, fdatasync {machine['fdatasync_milliseconds']} ms; {said}; "
+        f"each case run {_times(document['runs'])}; load {document['load_before']} before, {document['load_after']} after."
     )
     if is_small(document):
         yield ""
