@@ -17,7 +17,9 @@ from bench.children import ROOT, ChildFailed, Unavailable, own_environment, requ
 from bench.measure import BEST_PEER, Benchmark, Case, Figure, Outcome, Sample, Target, judge, ratios
 from bench.plots import bars
 from bench.rows import BENCHMARKS
+from bench.rows.growth import growth, parts
 
+_SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = {
     "dispatch": ["--jobs", "20"],
     "latency": ["--jobs", "3", "--sources", "2", "--gap", "1"],
@@ -40,8 +42,9 @@ def test_every_benchmark_has_a_smallest_size() -> None:
     assert SMALLEST.keys() == BENCHMARKS.keys()
 
 
-#: As `tiny-files`, through the same harness, with other files and parsers; and twenty programs, which `test_readers` tests.
-ALIKE = {"end-to-end", "fix", "readers"}
+#: As `tiny-files`, through the same harness, with other files and parsers; twenty programs, which `test_readers` tests; and
+#: several daemons one after another, of which `test_parts_are_published_and_drawn` needs none.
+ALIKE = {"end-to-end", "fix", "readers", "growth"}
 
 
 @pytest.mark.parametrize(
@@ -74,12 +77,23 @@ def test_bars_are_as_long_as_their_medians_and_names_are_escaped() -> None:
     cases = [case("casparian", "casparian", 10, 20, 40), case("a < b", "peer", 10), {"name": "c", "kind": "bare"}]
     figures = [{"name": "rate", "unit": "jobs/s", "is_higher_better": True}]
     root = ElementTree.fromstring(bars({"benchmark": "one", "figures": figures, "cases": cases}))
-    svg = "{http://www.w3.org/2000/svg}"
-    lengths = [float(bar.attrib["width"]) for bar in root.iter(f"{svg}rect") if bar.attrib["height"] == "18"]
+    lengths = [float(bar.attrib["width"]) for bar in root.iter(f"{_SVG}rect") if bar.attrib["height"] == "18"]
     assert lengths[0] == pytest.approx(2 * lengths[1])
     assert {"a < b", "20 (10..40)", "10", "one: rate, jobs/s (more is better)"} <= {
-        each.text for each in root.iter(f"{svg}text")
+        each.text for each in root.iter(f"{_SVG}text")
     }
+
+
+def test_parts_are_published_and_drawn(tmp_path: Path) -> None:
+    cases = []
+    for size in (3, 30):
+        (tmp_path / str(size)).mkdir()
+        figures = parts(tmp_path / str(size), size)
+        assert figures.keys() == {"cost", "publish", "count"} and min(figures.values()) > 0
+        facts = {"work": "parts", "size": size}
+        cases.append({"work": "parts", "median": figures, "samples": [{"figures": figures, "facts": facts}]})
+    drawn = {each.text for each in ElementTree.fromstring(growth({"cases": cases})).iter(f"{_SVG}text")}
+    assert {"3", "30", "the catalogue after 10 more jobs: CPU ms"} <= drawn
 
 
 @pytest.mark.parametrize("content", ["", "[]x", "3", "[3]", '{"benchmark": "unknown"}', '{"benchmark": "fix"}'])

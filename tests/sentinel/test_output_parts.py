@@ -51,7 +51,7 @@ def _rows(db: duckdb.DuckDBPyConnection, name: str) -> list[Any]:
 _FILE = st.integers(0, 23)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.frozensets(_FILE, max_size=12), st.frozensets(_FILE, max_size=4)), max_size=6))
 def test_each_step_shows_what_there_is_then(steps: list[tuple[frozenset[int], frozenset[int]]], home: Home) -> None:
     """A step puts some files in place and takes others away; an even number is a row, an odd one quarantined."""
@@ -136,7 +136,7 @@ def test_a_history_published_in_steps_is_shown_like_one_published_at_once(seed: 
     home = Home(tmp_path / "h")
     make_home(home)
     story = Story(seed)
-    story.run(110)
+    story.run(70)
     lengths = random.Random(seed)
     with Projection(tmp_path / "state.duckdb", story.blobs.__getitem__, "boot") as projection:
         for events in _cut(story.events, lengths):
