@@ -328,7 +328,7 @@ def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
     except (duckdb.Error, OSError) as cause:
         raise OutputViewsUnreadable(str(cause).splitlines()[0]) from cause
     if Path(root) not in {home.root, home.root.resolve()}:
-        raise OutputViewsUnreadable(f"it shows files outside this home, in {root}")
+        raise OutputViewsUnreadable(f"it shows files outside this home, such as {root}/{home.outputs.name}")
     return dict(shown), left_out
 
 
