@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bench import measure
 from bench.children import PeerEnvironment
 from bench.compare import CannotCompare, compare
 from bench.measure import Benchmark, Setting, described, run
+from bench.page import NoPage, fill
 from bench.plots import bars
 from bench.rows import BENCHMARKS
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.name == "compare":
         return _compare(given)
     if given.name == "draw":
-        return _draw_file(given.results, given.directory)
+        return _draw_file(given.results, given.directory, given.into)
     wanted = list(BENCHMARKS.values()) if given.name == "all" else [BENCHMARKS[given.name]]
     documents: list[dict[str, Any]] = []
     for benchmark in wanted:
@@ -78,17 +79,27 @@ def _draw(documents: Sequence[dict[str, Any]], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for document in documents:
         if "failed" not in document:
-            draw = BENCHMARKS[document["benchmark"]].plot or bars
-            (directory / f"{document['benchmark']}.svg").write_text(draw(document), encoding="utf-8")
+            (directory / f"{document['benchmark']}.svg").write_text(picture(document), encoding="utf-8")
 
 
-def _draw_file(results: Path, directory: Path) -> int:
+def picture(document: Mapping[str, Any]) -> str:
+    draw = BENCHMARKS[document["benchmark"]].plot or bars
+    return draw(dict(document))
+
+
+def _draw_file(results: Path, directory: Path | None, into: Path | None) -> int:
     try:
         content = json.loads(results.read_text(encoding="utf-8"))
         documents = content if isinstance(content, list) else [content]
         if not all(document["benchmark"] in BENCHMARKS for document in documents):
             raise ValueError("it names a benchmark that is not known here")
-        _draw(documents, directory)
+        if directory is not None:
+            _draw(documents, directory)
+        if into is not None:
+            fill(into, documents, picture)
+    except NoPage as problem:
+        print(f"draw: {problem}", file=sys.stderr)
+        return 1
     except (OSError, ValueError, KeyError, TypeError) as problem:
         print(f"draw: {results} is not a result of `bench NAME --json`: {described(problem)}", file=sys.stderr)
         return 1
@@ -124,7 +135,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     drawing = commands.add_parser("draw", help="draw the results of an earlier --json")
     drawing.add_argument("results", type=Path, metavar="FILE")
-    drawing.add_argument("directory", type=Path, metavar="DIR")
+    drawing.add_argument("directory", type=Path, metavar="DIR", nargs="?", help="draw each as DIR/NAME.svg")
+    drawing.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="write plots and tables into FOLDER/README.md, as docs/performance"
+    )
     comparing = commands.add_parser("compare", help="one benchmark on the code of two commits, in turns")
     comparing.add_argument("before", metavar="A", help="a commit, as git names it")
     comparing.add_argument("after", metavar="B", help="another one")

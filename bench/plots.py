@@ -1,9 +1,9 @@
-"""Pictures of results: one bar a case, by the first figure of a benchmark. `scale` draws its growth itself."""
+"""Pictures of results: bars, one a case by the first figure of a benchmark, or panels, one a figure over the size of the work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 _WIDTH, _NAMES, _VALUES = 900, 250, 190
@@ -33,6 +33,48 @@ def bars(document: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+_PANEL_WIDTH, _PANEL_HEIGHT, _MARGIN = 300, 190, 46
+_PANELS_A_ROW = 3
+
+
+class Panel(NamedTuple):
+    """A figure over the size of the work; sizes are each about ten times the one before."""
+
+    title: str
+    sizes: Sequence[float]
+    values: Sequence[float]
+
+
+def panels(drawn: Sequence[Panel]) -> str:
+    """An SVG with each figure over the size, on a logarithmic scale, from zero."""
+    rows = -(-len(drawn) // _PANELS_A_ROW)
+    width, height = _PANEL_WIDTH * _PANELS_A_ROW, _PANEL_HEIGHT * rows
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+        ' font-family="DejaVu Sans, Arial, sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+    ]
+    for number, panel in enumerate(drawn):
+        left, top = number % _PANELS_A_ROW * _PANEL_WIDTH, number // _PANELS_A_ROW * _PANEL_HEIGHT
+        parts += [f'<g transform="translate({left},{top})">', *_panel(panel), "</g>"]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _panel(panel: Panel) -> Iterator[str]:
+    bottom, right = _PANEL_HEIGHT - _MARGIN // 2 - 8, _PANEL_WIDTH - 24
+    step = (right - _MARGIN) / max(1, len(panel.sizes) - 1)
+    highest = max(panel.values, default=0.0) * 1.25 or 1.0
+    points = [(_MARGIN + step * n, bottom - (bottom - 34) * value / highest) for n, value in enumerate(panel.values)]
+    yield f'<text x="{_MARGIN - 30}" y="16" font-size="12" fill="#1b1f24">{escape(panel.title)}</text>'
+    yield f'<path d="M{_MARGIN} 30V{bottom}H{right}" fill="none" stroke="#8a929c"/>'
+    for (x, y), size, value in zip(points, panel.sizes, panel.values, strict=True):
+        yield f'<text x="{x:.0f}" y="{bottom + 15}" text-anchor="middle" fill="#57606a">{size:,}</text>'
+        yield f'<text x="{x:.0f}" y="{y - 7:.1f}" text-anchor="middle" fill="#1b1f24">{_short(value)}</text>'
+        yield f'<circle cx="{x:.0f}" cy="{y:.1f}" r="3" fill="#2f5d8f"/>'
+    line = " ".join(f"{x:.0f},{y:.1f}" for x, y in points)
+    yield f'<polyline points="{line}" fill="none" stroke="#2f5d8f" stroke-width="1.5"/>'
 
 
 def _rows(cases: list[dict[str, Any]], name: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -51,8 +52,7 @@ def new_home(root: Path, settings: str = "") -> Home:
 @contextmanager
 def daemon(home: Home, workers: int) -> Iterator[Client]:
     """A daemon in a process of its own, as `casparian start` starts it, without automatic queueing."""
-    options = ["--workers", str(workers)] if workers else ["--no-workers"]
-    child = spawn_daemon(home, [*options, "--no-planning", "--with-parent"])
+    child = start_daemon(home, workers)
     try:
         with Client.connect(home, actor="user:bench@cli") as client:
             yield client
@@ -60,9 +60,14 @@ def daemon(home: Home, workers: int) -> Iterator[Client]:
         end(child)
 
 
+def start_daemon(home: Home, workers: int) -> subprocess.Popen[bytes]:
+    options = ["--workers", str(workers)] if workers else ["--no-workers"]
+    return spawn_daemon(home, [*options, "--no-planning", "--with-parent"])
+
+
 def cpu_seconds(home: Home) -> dict[str, float]:
     """The CPU seconds of the sentinel and its projector so far, which do not depend on other load."""
-    sentinel = int(home.pid_file.read_text(encoding="ascii").split()[0])
+    sentinel = sentinel_pid(home)
     spent = {"sentinel": cpu_seconds_of(sentinel)}
     for pid in children_of(sentinel):
         if "casparian_sentinel.projection" in command_of(pid):
@@ -205,6 +210,66 @@ def descendants_cpu_seconds_of(pid: int) -> float:
 def _times(pid: int) -> list[float]:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     return [int(field) / _TICKS for field in fields[11:15]]
+
+
+class Peaks:
+    """The highest resident size of each kind of process of a daemon, looked at while the context lasts."""
+
+    def __init__(self, home: Home) -> None:
+        self._sentinel = sentinel_pid(home)
+        self._bytes: dict[str, int] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Peaks:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def mib(self) -> dict[str, float]:
+        return {role: size / 2**20 for role, size in self._bytes.items()}
+
+    def _watch(self) -> None:
+        is_over = False
+        while not is_over:
+            is_over = self._ended.wait(_LOOK_SECONDS)  # at the end once more
+            self._look(self._sentinel, "sentinel")
+
+    def _look(self, pid: int, role: str) -> None:
+        try:
+            self._bytes[role] = max(self._bytes.get(role, 0), peak_rss_bytes(pid))
+            children = children_of(pid)
+        except (ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
+            return
+        for child in children:
+            self._look(
+                child, _role_of(child) if role == "sentinel" else "guest" if role in ("worker", "guest") else role
+            )
+
+
+_LOOK_SECONDS = 0.05
+_ROLES = {"casparian_sentinel.projection": "projector", "casparian_worker": "worker"}
+
+
+def _role_of(pid: int) -> str:
+    try:
+        words = command_of(pid)
+    except (ProcessLookupError, FileNotFoundError):
+        return "other"
+    return next((role for word, role in _ROLES.items() if word in words), "other")
+
+
+def sentinel_pid(home: Home) -> int:
+    return int(home.pid_file.read_text(encoding="ascii").split()[0])
+
+
+def tree_cpu_seconds(home: Home) -> float:
+    """The CPU seconds so far of the sentinel and of everything that it started and that still runs or was waited for."""
+    pid = sentinel_pid(home)
+    return cpu_seconds_of(pid) + descendants_cpu_seconds_of(pid)
 
 
 def command_of(pid: int) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_MOST = {
-    "modules": 522,
+    "modules": 525,
     "import circles": 0,
     "modules over 450 lines": 0,
     "JobType.X outside kinds": 0,

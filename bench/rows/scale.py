@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.measure import Benchmark, Case, Figure, Sample, Setting, Size, Target
+from bench.plots import Panel, panels
 from casparian_protocol.events import (
     Event,
     JobCancelled,
@@ -86,7 +87,8 @@ from range($jobs) t(i) where i % $failed <> 0
 _PAST_PARTS = """
 insert into cf_output_parts by name
 select $output as output, 1 as version, 'data' as kind, 'outputs/rows/v1/part-' || md5('j' || i)[:16] as path,
-    md5('j' || i)[:16] as job_id, 7 as rows, 70 as bytes, $parser as parser, false as is_damaged, i as sequence
+    md5('j' || i)[:16] as job_id, 7 as rows, 70 as bytes, $parser as parser, false as is_damaged, i as sequence,
+    repeat('c', 64) as contract_hash, false as has_raw_encoding
 from range($jobs) t(i) where i % $failed <> 0
 """
 
@@ -290,8 +292,6 @@ def _prepare(setting: Setting) -> list[Case]:
 
 # --- the growth as a picture
 
-_PANEL_WIDTH, _PANEL_HEIGHT, _MARGIN = 300, 190, 46
-_PANELS_A_ROW = 3
 #: The figures in the picture: name → title.
 _SHOWN = {
     "least batch": "applying a batch: processor time, ms",
@@ -304,43 +304,13 @@ _SHOWN = {
 
 
 def growth(document: dict[str, Any]) -> str:
-    """An SVG with each figure over the number of ended jobs, on a logarithmic scale."""
+    """Each figure over the number of ended jobs."""
     cases = sorted(
         (case for case in document["cases"] if case.get("samples")),
         key=lambda case: case["samples"][0]["facts"]["jobs"],
     )
     jobs = [case["samples"][0]["facts"]["jobs"] for case in cases]
-    rows = -(-len(_SHOWN) // _PANELS_A_ROW)
-    width, height = _PANEL_WIDTH * _PANELS_A_ROW, _PANEL_HEIGHT * rows
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-        ' font-family="DejaVu Sans, Arial, sans-serif" font-size="11">',
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
-    ]
-    for number, (name, title) in enumerate(_SHOWN.items()):
-        left, top = number % _PANELS_A_ROW * _PANEL_WIDTH, number // _PANELS_A_ROW * _PANEL_HEIGHT
-        values = [case["median"][name] for case in cases]
-        parts += [f'<g transform="translate({left},{top})">', *_panel(title, jobs, values), "</g>"]
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _panel(title: str, jobs: Sequence[int], values: Sequence[float]) -> Iterator[str]:
-    bottom, right = _PANEL_HEIGHT - _MARGIN // 2 - 8, _PANEL_WIDTH - 24
-    step = (right - _MARGIN) / max(1, len(jobs) - 1)
-    highest = max(values) * 1.25 or 1.0
-    points = [(_MARGIN + step * n, bottom - (bottom - 34) * value / highest) for n, value in enumerate(values)]
-    yield f'<text x="{_MARGIN - 30}" y="16" font-size="12" fill="#1b1f24">{title}</text>'
-    yield f'<path d="M{_MARGIN} 30V{bottom}H{right}" fill="none" stroke="#8a929c"/>'
-    for (x, y), count, value in zip(points, jobs, values, strict=True):
-        yield f'<text x="{x:.0f}" y="{bottom + 15}" text-anchor="middle" fill="#57606a">{count:,}</text>'
-        yield f'<text x="{x:.0f}" y="{y - 7:.1f}" text-anchor="middle" fill="#1b1f24">{_short(value)}</text>'
-        yield f'<circle cx="{x:.0f}" cy="{y:.1f}" r="3" fill="#2f5d8f"/>'
-    line = " ".join(f"{x:.0f},{y:.1f}" for x, y in points)
-    yield f'<polyline points="{line}" fill="none" stroke="#2f5d8f" stroke-width="1.5"/>'
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return panels([Panel(title, jobs, [case["median"][name] for case in cases]) for name, title in _SHOWN.items()])
 
 
 SCALE = Benchmark(

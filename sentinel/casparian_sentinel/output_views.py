@@ -1,9 +1,10 @@
 """`catalog.duckdb`: views over the published files for any DuckDB client. A new version replaces the file by a rename.
 
-The new file is built under another name (DuckDB keeps one instance per path in a process), checkpointed, made read-only, then
-renamed over the old one; a stale write-ahead log is removed first. Views list the committed files by absolute path and never use
-a glob, so that a half-promoted job is not visible. An output without rows gets a view on an empty Parquet file with the
-contract's types. The file is never kept open in this process.
+The new file is built under another name (DuckDB keeps one instance per path in a process), as a copy of the old one in which only
+what changed is replaced (`output_parts`), or from nothing. It is checkpointed, made read-only and durable, then renamed over the
+old one; a stale write-ahead log is removed first. Views list the committed files by absolute path and never use a glob, so that a
+half-promoted job is not visible. An output without rows gets a view on an empty Parquet file with the contract's types. The file
+is never kept open in this process.
 """
 
 from __future__ import annotations
@@ -11,22 +12,34 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import secrets
+import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from casparian_protocol.contract import Contract, arrow_schema
+from casparian_protocol.contract import Contract
 from casparian_protocol.errors import CasparianError
 from casparian_protocol.home import Home
+from casparian_sentinel.output_parts import (
+    FILES,
+    UNCOMMITTED_VERSION,
+    UNPUBLISHED,
+    AnotherFile,
+    Catalog,
+    Dataset,
+    files_of,
+    literal,
+    table_of_files,
+)
 from casparian_sentinel.projection.queries.planning import (
     ApprovedContract,
     LiveOutput,
@@ -36,9 +49,11 @@ from casparian_sentinel.projection.queries.planning import (
 
 _log = logging.getLogger("casparian.catalog")
 
-#: A table in the schema `lineage`, if needed: outputs that cannot be shown, and why.
-UNPUBLISHED = "unpublished"
-_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+
+_LIVE_FILES = """
+select output, list(path order by kind, sequence, path) from parts.files join parts.names using (output, version, kind)
+group by output
+"""
 
 
 class OutputViewsNotWritten(CasparianError):
@@ -57,50 +72,8 @@ class OutputViewsUnreadable(CasparianError):
         super().__init__(why, remedy="It is rebuilt when the daemon starts.")
 
 
-#: The columns that the worker adds to every row (docs/reference/rows.md). `_cf_raw_encoding` follows where a parser gives it.
-LINEAGE = pa.schema(
-    [
-        ("_cf_source_hash", pa.string()),
-        ("_cf_job_id", pa.string()),
-        ("_cf_processed_at", pa.timestamp("us", tz="UTC")),
-        ("_cf_parser_version", pa.string()),
-        ("_cf_source_row", pa.int64()),
-    ]
-)
-_VIOLATION = pa.struct([(name, pa.string()) for name in ("code", "column", "expected", "got")])
-QUARANTINE_COLUMNS = pa.schema(
-    [
-        ("_cf_violations", pa.list_(_VIOLATION)),
-        ("_cf_violation_type", pa.string()),
-        ("_cf_error_msg", pa.string()),
-        ("_cf_source_row", pa.int64()),
-        ("_cf_source_offset", pa.int64()),
-        ("_cf_output_row_index", pa.int64()),
-        ("_cf_raw", pa.string()),
-        ("_cf_raw_encoding", pa.string()),
-    ]
-)
-
-
 #: A kept file that is missing after this long will not appear any more.
 _ON_ITS_WAY = timedelta(minutes=1)
-
-
-@dataclass(slots=True)
-class Dataset:
-    """One version of an output: its files (absolute paths), and the contract that all its rows satisfy."""
-
-    output: str
-    version: int
-    data: list[str] = field(default_factory=list)
-    quarantine: list[str] = field(default_factory=list)
-    contract: Contract | None = None
-    #: Files of several contracts may differ in their columns, so they are matched by name, which requires reading each file.
-    contract_hashes: set[str] = field(default_factory=set)
-    #: Whether some of its data have the column `_cf_raw_encoding`.
-    has_raw_encoding: bool = False
-    #: Whether queries that name no version see this one.
-    is_live: bool = False
 
 
 def datasets(
@@ -111,7 +84,6 @@ def datasets(
 ) -> list[Dataset]:
     """The datasets to publish."""
     found: dict[tuple[str, int], Dataset] = {}
-    rows = list(contracts)
     for file in files:
         key = (file["output"], file["version"])
         dataset = found.setdefault(key, Dataset(*key))
@@ -120,6 +92,39 @@ def datasets(
         dataset.has_raw_encoding |= file["path"] is not None and file["has_raw_encoding"]
         if file["contract_hash"] is not None:
             dataset.contract_hashes.add(file["contract_hash"])
+    return _with_contracts(found, list(contracts), live_outputs)
+
+
+def changed_datasets(
+    files: pa.Table,
+    contracts: Sequence[ApprovedContract],
+    live_outputs: Iterable[LiveOutput],
+    known: Known,
+) -> list[Dataset]:
+    """Like `datasets`, without their files: `files` has rows of `PublishedFile`, `known` is what the catalog knows already."""
+    found = {
+        key: Dataset(*key, contract_hashes=set(hashes), has_raw_encoding=raw) for key, (hashes, raw) in known.items()
+    }
+    traits = files.group_by(["output", "version", "contract_hash", "has_raw_encoding"]).aggregate([])
+    for row in traits.to_pylist():
+        key = (row["output"], row["version"])
+        dataset = found.setdefault(key, Dataset(*key))
+        dataset.has_raw_encoding |= bool(row["has_raw_encoding"])
+        if row["contract_hash"] is not None:
+            dataset.contract_hashes.add(row["contract_hash"])
+    return _with_contracts(found, contracts, live_outputs)
+
+
+def shown(home: Home, files: pa.Table) -> pa.Table:
+    """Of rows of `PublishedFile` the files to show, with absolute paths."""
+    shown = files.filter(pc.is_valid(files["path"]))
+    paths = pc.binary_join_element_wise(pa.scalar(f"{home.root}/"), shown["path"].cast(pa.string()), "")
+    return shown.set_column(shown.schema.get_field_index("path"), "path", paths).select(FILES.names).cast(FILES)
+
+
+def _with_contracts(
+    found: dict[tuple[str, int], Dataset], rows: Sequence[ApprovedContract], live_outputs: Iterable[LiveOutput]
+) -> list[Dataset]:
     own: dict[tuple[str, int], str | None] = {}
     for live in live_outputs:
         key = (live["output"], live["version"])
@@ -133,7 +138,9 @@ def datasets(
     known = {output for output, _version in found}
     for row in rows:  # approved, but no version has taken files yet; the newest approval comes last and wins
         if row["output"] not in known:
-            found[(row["output"], 1)] = Dataset(row["output"], 1, contract=_contract(row), is_live=True)
+            found[(row["output"], 1)] = Dataset(
+                row["output"], 1, contract=_contract(row), is_live=True, is_awaited=True
+            )
     return sorted(found.values(), key=lambda dataset: (dataset.output, dataset.version))
 
 
@@ -169,60 +176,102 @@ def publish(
     lineage: pa.Table | None = None,
     uncommitted: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Replace the catalog. Readers that have the old file open continue with it. Raises `OutputViewsNotWritten` or `OSError`.
+    """Replace the catalog by one that shows these datasets, built from nothing. Raises `OutputViewsNotWritten` or `OSError`.
 
-    `lineage` has the rows of `queries.LINEAGE_FILES`, published as `lineage.files`: the origin of every job's rows.
-    Datasets with a file that cannot be read are left out and named in `lineage.unpublished`.
-    `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
+    Readers that have the old file open continue with it. `lineage` has the rows of `queries.LINEAGE_FILES`, published as
+    `lineage.files`: the origin of every job's rows. Datasets with a file that cannot be read are left out and named in
+    `lineage.unpublished`. `uncommitted` names the files of `uncommitted.<output>`: quarantined rows of jobs that failed.
     """
+    with _replacing(home, None) as db:
+        catalog = Catalog.new(db, home)
+        catalog.update(found, files_of(found), _uncommitted(uncommitted or {}))
+        if lineage is not None:
+            catalog.replace_lineage(lineage)
+
+
+#: The datasets of a catalog: (output, version) → the contracts of its files, and whether some have `_cf_raw_encoding`.
+Known: TypeAlias = Mapping[tuple[str, int], tuple[set[str], bool]]
+News: TypeAlias = Callable[[Known], "Changes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a publish is to show. Without `jobs` it is everything; otherwise what belongs to these jobs."""
+
+    found: list[Dataset]
+    files: pa.Table
+    uncommitted: Mapping[str, Sequence[str]]
+    lineage: pa.Table
+    jobs: Collection[str] | None = None
+    #: The jobs whose rows of `lineage.files` are replaced; None: all rows are.
+    lineage_jobs: Collection[str] | None = None
+
+
+def update(home: Home, news: News, everything: News) -> None:
+    """Replace the catalog by a copy with what changed, or, if it cannot be continued, by one built from nothing."""
+    try:
+        with _replacing(home, home.catalog_db) as db:
+            _write(Catalog(db, home), news)
+    except (AnotherFile, FileNotFoundError):
+        rewrite(home, everything)
+    except OutputViewsNotWritten as cause:
+        _log.info("%s is built from nothing: %s", home.catalog_db.name, cause.problem)
+        rewrite(home, everything)
+
+
+def rewrite(home: Home, everything: News) -> None:
+    with _replacing(home, None) as db:
+        _write(Catalog.new(db, home), everything)
+
+
+def _write(catalog: Catalog, news: News) -> None:
+    changes = news(catalog.known())
+    catalog.update(changes.found, changes.files, _uncommitted(changes.uncommitted), changes.jobs)
+    catalog.replace_lineage(changes.lineage, changes.lineage_jobs)
+
+
+def _uncommitted(files: Mapping[str, Sequence[str]]) -> pa.Table:
+    return table_of_files(
+        [
+            (output, UNCOMMITTED_VERSION, "uncommitted", path, "", place)
+            for output, paths in files.items()
+            for place, path in enumerate(paths)
+        ]
+    )
+
+
+@contextmanager
+def _replacing(home: Home, base: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A new database, or a copy of `base`, that takes the catalog's place when nothing failed."""
     # next to the catalog, because a rename does not cross file systems
     aside = home.catalog_db.with_name(f".catalog-{os.getpid()}-{secrets.token_hex(4)}.duckdb")
     _remove_leftovers(home.catalog_db.parent)
     try:
+        if base is not None:
+            shutil.copyfile(base, aside)
         with duckdb.connect(str(aside)) as db:
-            db.execute("create schema quarantine")
-            if lineage is not None:
-                db.execute("create schema lineage")
-                db.register("jobs_of_rows", lineage)
-                db.execute("create table lineage.files as select * from jobs_of_rows")
-                db.unregister("jobs_of_rows")
-            live: list[Dataset] = []
-            left_out: list[tuple[str, int, str]] = []
-            for dataset in found:
-                try:
-                    _create_views(db, home, dataset, suffix=f"@v{dataset.version}")
-                except (duckdb.Error, OSError) as cause:  # a missing file must not affect the other outputs
-                    left_out.append((dataset.output, dataset.version, str(cause).splitlines()[0]))
-                    _log.error("%s v%d is not published: %s", *left_out[-1])
-                else:
-                    live += [dataset] if dataset.is_live else []
-            for dataset in live:
-                _create_views(db, home, dataset, suffix="")
-            if left_out:
-                db.execute("create schema if not exists lineage")
-                db.execute(f"create table lineage.{UNPUBLISHED} (output varchar, version integer, problem varchar)")
-                db.executemany(f"insert into lineage.{UNPUBLISHED} values (?, ?, ?)", left_out)
-            db.execute("create schema uncommitted")
-            for output, files in (uncommitted or {}).items():
-                rows = _scan(list(files), is_mixed=True)
-                try:
-                    db.execute(f"create view uncommitted.{_identifier(output)} as select * from {rows}")
-                except duckdb.Error as cause:
-                    _log.error(
-                        "quarantined rows that failed jobs left for %s are not shown: %s",
-                        output,
-                        str(cause).splitlines()[0],
-                    )
+            db.execute("set fsync_mode = 'NONE'")  # one sync below makes all of it durable
+            yield db
             db.execute("checkpoint")
         aside.chmod(0o444)
+        _sync(aside, os.O_RDONLY)
         home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)
         aside.replace(home.catalog_db)
-        _sync_directory(home.catalog_db.parent)
+        _sync(home.catalog_db.parent, os.O_RDONLY | os.O_DIRECTORY)
     except duckdb.Error as cause:  # even if DuckDB calls it fatal, it is about this new file alone
         raise OutputViewsNotWritten(home, str(cause).splitlines()[0]) from cause
     finally:
         aside.unlink(missing_ok=True)
         aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
+
+
+def identity(home: Home) -> tuple[int, ...] | None:
+    """What tells this catalog from every other one; None if there is none."""
+    try:
+        status = home.catalog_db.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -237,7 +286,7 @@ def opened(home: Home, reader: duckdb.DuckDBPyConnection | None = None) -> Itera
     link.hardlink_to(home.catalog_db)
     try:
         with duckdb.connect() if reader is None else nullcontext(reader) as db:
-            db.execute(f"attach {_literal(str(link))} as catalog (read_only)")
+            db.execute(f"attach {literal(str(link))} as catalog (read_only)")
             db.execute("use catalog")
             yield db
     finally:
@@ -273,89 +322,19 @@ def published_files(home: Home) -> tuple[dict[str, list[str]], set[str]]:
         return {}, set()
     try:
         with opened(home) as db:
-            views = db.execute(
-                "select view_name, sql from duckdb_views() where not internal and schema_name in ('main', 'quarantine')"
-            ).fetchall()
+            (root,) = db.execute("select root from parts.made").fetchall()[0]
+            shown = db.execute(_LIVE_FILES).fetchall()
             left_out = unpublished(db)
     except (duckdb.Error, OSError) as cause:
         raise OutputViewsUnreadable(str(cause).splitlines()[0]) from cause
-    roots = tuple(f"{root}/" for root in {home.root, home.root.resolve()})
-    files: dict[str, list[str]] = {}
-    for name, sql in views:
-        if "@" not in name:
-            paths = [path.replace("''", "'") for path in _QUOTED.findall(sql)]
-            foreign = next((path for path in paths if path.endswith(".parquet") and not path.startswith(roots)), None)
-            if foreign is not None:
-                raise OutputViewsUnreadable(f"it shows files outside this home, such as {foreign}")
-            files.setdefault(name, []).extend(path for path in paths if path.startswith(roots))
-    return files, left_out
+    if Path(root) not in {home.root, home.root.resolve()}:
+        raise OutputViewsUnreadable(f"it shows files outside this home, such as {root}/{home.outputs.name}")
+    return dict(shown), left_out
 
 
 def _has_events(home: Home) -> bool:
     """Whether the log has any content; `log verify` checks that it is valid."""
     return home.log.is_dir() and any(each.is_file() and each.stat().st_size > 0 for each in home.log.iterdir())
-
-
-def _create_views(db: duckdb.DuckDBPyConnection, home: Home, dataset: Dataset, *, suffix: str) -> None:
-    name = _identifier(dataset.output + suffix)
-    is_mixed = len(dataset.contract_hashes) > 1 or dataset.has_raw_encoding
-    data = [*_empties(home, dataset, "data"), *dataset.data]  # the first file determines the types
-    quarantined = [*_empties(home, dataset, "quarantine"), *dataset.quarantine]
-    if data:
-        db.execute(f"create view main.{name} as select * from {_scan(data, is_mixed=is_mixed)}")
-    if quarantined:
-        db.execute(f"create view quarantine.{name} as select * from {_scan(quarantined, is_mixed=True)}")
-
-
-def _scan(paths: list[str], *, is_mixed: bool) -> str:
-    listed = ", ".join(map(_literal, paths))
-    return f"read_parquet([{listed}], union_by_name = {is_mixed}, hive_partitioning = false)"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _empties(home: Home, dataset: Dataset, kind: str) -> list[str]:
-    """An empty Parquet file that determines the view's types, created once for each version and contract.
-
-    If it cannot be written to its folder the list is empty, and the view has the types of the existing files or is not created.
-    """
-    if dataset.contract is None:
-        return []
-    try:
-        return [_empty(home, dataset, dataset.contract, kind)]
-    except OSError as cause:
-        _log.error(
-            "%s v%d: its empty file, which fixes the column types, cannot be written: %s",
-            dataset.output,
-            dataset.version,
-            cause,
-        )
-        return []
-
-
-def _empty(home: Home, dataset: Dataset, contract: Contract, kind: str) -> str:
-    tree = home.output_version if kind == "data" else home.quarantine_version
-    directory = tree(dataset.output, dataset.version) if home.empties is None else home.empties / kind
-    path = directory / f".empty-{contract.hash()[:16]}.parquet"
-    if not path.exists():
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        typed = arrow_schema(contract)
-        if kind == "data":
-            schema = pa.schema([*typed, *LINEAGE])
-        else:
-            texts = [pa.field(column.name, pa.string()) for column in typed]
-            rest = [one for one in LINEAGE if one.name != "_cf_source_row"]
-            schema = pa.schema([*texts, *QUARANTINE_COLUMNS, *rest])
-        aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        pq.write_table(schema.empty_table(), aside)
-        aside.replace(path)
-    return str(path)
 
 
 def _remove_leftovers(directory: Path) -> None:
@@ -371,8 +350,8 @@ def _remove_leftovers(directory: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -17,7 +17,9 @@ from bench.children import ROOT, ChildFailed, Unavailable, own_environment, requ
 from bench.measure import BEST_PEER, Benchmark, Case, Figure, Outcome, Sample, Target, judge, ratios
 from bench.plots import bars
 from bench.rows import BENCHMARKS
+from bench.rows.growth import growth, parts
 
+_SVG = "{http://www.w3.org/2000/svg}"
 SMALLEST = {
     "dispatch": ["--jobs", "20"],
     "latency": ["--jobs", "3", "--sources", "2", "--gap", "1"],
@@ -29,6 +31,7 @@ SMALLEST = {
     "fix": ["--files", "2", "--messages", "400"],
     "console": ["--jobs", "20", "--events", "2", "--keys", "4", "--rest", "1", "--queries", "1"],
     "scale": ["--jobs", "50"],
+    "growth": ["--files", "9", "--jobs", "9", "--parts", "9", "--rows", "9"],
     "projection": ["--jobs", "200"],
     "readers": ["--files", "20", "--megabytes", "1", "--huge-megabytes", "1", "--line-megabytes", "70"],
     "scan": ["--files", "20"],
@@ -39,8 +42,9 @@ def test_every_benchmark_has_a_smallest_size() -> None:
     assert SMALLEST.keys() == BENCHMARKS.keys()
 
 
-#: As `tiny-files`, through the same harness, with other files and parsers; and twenty programs, which `test_readers` tests.
-ALIKE = {"end-to-end", "fix", "readers"}
+#: As `tiny-files`, through the same harness, with other files and parsers; twenty programs, which `test_readers` tests; and
+#: several daemons one after another, of which `test_parts_are_published_and_drawn` needs none.
+ALIKE = {"end-to-end", "fix", "readers", "growth"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ def test_a_benchmark_runs_and_tells_what_it_measured(name: str, tmp_path: Path) 
     assert all(case.get("unavailable") or case["samples"] for case in document["cases"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plots", "told.json"]  # nothing is left behind
     picture = tmp_path / "plots" / f"{name}.svg"
-    assert "casparian" in picture.read_text() or name == "scale"
+    assert "casparian" in picture.read_text() or name in ("scale", "growth")
     assert main(["draw", str(told), str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / picture.name).read_bytes() == picture.read_bytes()
 
@@ -73,12 +77,23 @@ def test_bars_are_as_long_as_their_medians_and_names_are_escaped() -> None:
     cases = [case("casparian", "casparian", 10, 20, 40), case("a < b", "peer", 10), {"name": "c", "kind": "bare"}]
     figures = [{"name": "rate", "unit": "jobs/s", "is_higher_better": True}]
     root = ElementTree.fromstring(bars({"benchmark": "one", "figures": figures, "cases": cases}))
-    svg = "{http://www.w3.org/2000/svg}"
-    lengths = [float(bar.attrib["width"]) for bar in root.iter(f"{svg}rect") if bar.attrib["height"] == "18"]
+    lengths = [float(bar.attrib["width"]) for bar in root.iter(f"{_SVG}rect") if bar.attrib["height"] == "18"]
     assert lengths[0] == pytest.approx(2 * lengths[1])
     assert {"a < b", "20 (10..40)", "10", "one: rate, jobs/s (more is better)"} <= {
-        each.text for each in root.iter(f"{svg}text")
+        each.text for each in root.iter(f"{_SVG}text")
     }
+
+
+def test_parts_are_published_and_drawn(tmp_path: Path) -> None:
+    cases = []
+    for size in (3, 30):
+        (tmp_path / str(size)).mkdir()
+        figures = parts(tmp_path / str(size), size)
+        assert figures.keys() == {"cost", "publish", "count"} and min(figures.values()) > 0
+        facts = {"work": "parts", "size": size}
+        cases.append({"work": "parts", "median": figures, "samples": [{"figures": figures, "facts": facts}]})
+    drawn = {each.text for each in ElementTree.fromstring(growth({"cases": cases})).iter(f"{_SVG}text")}
+    assert {"3", "30", "the catalogue after 10 more jobs: CPU ms"} <= drawn
 
 
 @pytest.mark.parametrize("content", ["", "[]x", "3", "[3]", '{"benchmark": "unknown"}', '{"benchmark": "fix"}'])

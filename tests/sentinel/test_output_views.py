@@ -19,6 +19,7 @@ import pytest
 from casparian_protocol.contract import Contract
 from casparian_protocol.home import Home, make_home
 from casparian_sentinel import output_views
+from casparian_sentinel.output_parts import Dataset
 from casparian_sentinel.projection.queries.planning import ApprovedContract, LiveOutput, PublishedFile
 
 _SCHEMA = (
@@ -62,7 +63,7 @@ def _file(
 
 def _datasets(
     home: Home, files: list[PublishedFile], contracts: list[ApprovedContract], live: int = 1, hash_: str = ""
-) -> list[output_views.Dataset]:
+) -> list[Dataset]:
     """With this version live of each output that has files."""
     names = {file["output"] for file in files}
     versions = [LiveOutput(output=name, version=live, contract_hash=hash_) for name in sorted(names)]

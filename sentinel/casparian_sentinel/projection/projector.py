@@ -43,7 +43,7 @@ from casparian_sentinel.projection.lanes import WAITING_LIMIT, WORKING_EVERY_SEC
 from casparian_sentinel.projection.poison import BREAKS, StartAgain
 from casparian_sentinel.projection.pulse import Pulse, rest_seconds, transaction_events
 from casparian_sentinel.projection.queries import planning
-from casparian_sentinel.projection.store import Projection, chunked
+from casparian_sentinel.projection.store import Projection, Unpublished, chunked
 
 _log = logging.getLogger("casparian.projector")
 
@@ -97,13 +97,36 @@ def _apply(
         return
 
 
-def publish_output_views(projection: Projection, home: Home) -> None:
-    files = projection.rows(planning.OUTPUT_FILES)
+def publish_output_views(projection: Projection, home: Home, *, is_sure: bool = True) -> None:
+    """Let the catalog show all commits, at the cost of what changed; built from nothing unless the file is `is_sure`."""
     contracts = projection.rows(planning.APPROVED_CONTRACTS)
     live_outputs = projection.rows(planning.LIVE_OUTPUTS)
-    found = output_views.datasets(home, files, contracts, live_outputs)
     left = output_views.kept(home, projection.rows(planning.UNCOMMITTED_FILES), datetime.now(UTC))
-    output_views.publish(home, found, projection.query(planning.LINEAGE_FILES), left.files)
+    changed = projection.unpublished
+
+    def everything(known: output_views.Known) -> output_views.Changes:
+        files = projection.query(planning.OUTPUT_FILES)
+        found = output_views.changed_datasets(files, contracts, live_outputs, {})
+        lineage = projection.query(planning.LINEAGE_FILES)
+        return output_views.Changes(found, output_views.shown(home, files), left.files, lineage)
+
+    def news(known: output_views.Known) -> output_views.Changes:
+        if changed.jobs is None:
+            return everything(known)
+        jobs = projection.query(planning.AFFECTED_JOBS, (list(changed.jobs),)).column(0).to_pylist()
+        files = projection.query(planning.OUTPUT_FILES_OF_JOBS, (jobs,))
+        found = output_views.changed_datasets(files, contracts, live_outputs, known)
+        files = output_views.shown(home, files)
+        if changed.has_other_files:
+            return output_views.Changes(found, files, left.files, projection.query(planning.LINEAGE_FILES), jobs)
+        lineage = projection.query(planning.LINEAGE_FILES_OF_JOBS, (jobs,))
+        return output_views.Changes(found, files, left.files, lineage, jobs, jobs)
+
+    if is_sure:
+        output_views.update(home, news, everything)
+    else:
+        output_views.rewrite(home, everything)
+    projection.unpublished = Unpublished(set(), has_other_files=False)
     projection.outputs_changed = left.is_waiting
 
 
@@ -127,6 +150,8 @@ class Projector:
         self._reported_at = 0.0
         self._said_at = time.monotonic()
         self._published_at = self._publishing_took_s = 0.0
+        #: The catalog as this process left it: only then does it show all that has not changed since.
+        self._catalog: tuple[int, ...] | None = None
         #: Why the last attempt to write the catalog failed; empty if it succeeded.
         self._not_published = ""
         #: While the tables cannot be written: why, and when (monotonic) to try again.
@@ -363,7 +388,9 @@ class Projector:
             return True
         self._published_at = time.monotonic()
         try:
-            publish_output_views(self._projection, self._home)
+            is_sure = self._catalog is not None and self._catalog == output_views.identity(self._home)
+            publish_output_views(self._projection, self._home, is_sure=is_sure)
+            self._catalog = output_views.identity(self._home)
         except (duckdb.FatalException, duckdb.InternalException):
             raise
         except Exception as cause:  # noqa: BLE001 -- the directory, the disk or another user's file may be the cause

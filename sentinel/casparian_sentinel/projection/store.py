@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,10 +62,29 @@ _AFTER_JOBS = (JobCompleted, ParserResumed)
 #: Events that change what the catalog shows.
 _SHOWN = (JobCompleted, QuarantineKept, ContractApproved, ContentsRecognised)
 
+#: More changed jobs than this are not listed: then everything is compared.
+_UNPUBLISHED_JOBS = 50_000
+
 #: Events that only change jobs; nearly all events are of these kinds.
 _OF_JOBS = jobs.FOLDED - {JobReplayed, JobCompleted, JobFailed}
 #: Events that become statements for small tables.
 _HANDLERS = {**files.HANDLERS, **registry.HANDLERS}
+
+
+@dataclass(slots=True)
+class Unpublished:
+    """What has changed since the last publish of the catalog; at first nothing is known."""
+
+    #: The jobs that changed; None: any job may have.
+    jobs: set[str] | None = None
+    #: Whether the file index changed otherwise than by new files.
+    has_other_files: bool = True
+
+    def add(self, jobs: Iterable[str]) -> None:
+        if self.jobs is not None:
+            self.jobs.update(jobs)
+            if len(self.jobs) > _UNPUBLISHED_JOBS:
+                self.jobs = None
 
 
 class Projection:
@@ -105,6 +125,7 @@ class Projection:
         #: Rows of ended jobs that events of this run change, as they were before it.
         self._fetched: dict[str, Row] = {}
         self.outputs_changed = True
+        self.unpublished = Unpublished()
 
     def __enter__(self) -> Self:
         return self
@@ -223,6 +244,7 @@ class Projection:
         if isinstance(fact, _BEFORE_FILES):
             self._flush_jobs()
             self._fold_contents()
+            self.unpublished.has_other_files |= not (isinstance(fact, FilesObserved) and only_new(fact))
         elif isinstance(fact, JobReplayed) and self._jobs.is_pending(fact.job.job_id):
             self._flush_jobs()
         elif isinstance(fact, JobCompleted) and not fact.damaged and not fact.damaged_left_out:
@@ -254,15 +276,18 @@ class Projection:
             case FilesTagged(blob=blob):
                 self._flush_jobs()
                 files.apply_tagged(self._db, event, fact, self._read_blob(blob) if blob else None)
+                self.unpublished.has_other_files = True  # a tag changes the state of a file
             case ContentsRecognised():
                 self._flush_jobs()
                 recognised = liveness.recognised(event, fact, self._read_blob)
                 liveness.mark_processed(self._db, recognised)
                 self._liveness += recognised
+                self.unpublished.jobs = None  # which commits live again is decided later
 
     def _flush_jobs(self) -> None:
         taken = self._jobs.take()
         self._tables.write(taken)
+        self.unpublished.add(taken.jobs)
         self._jobs.forget(taken)
         for job_id in taken.jobs:
             self._fetched.pop(job_id, None)
@@ -374,6 +399,10 @@ class Projection:
                 table = table.set_column(index, column.name, table.column(index).cast(pa.int64()))
         rows: list[Row] = table.to_pylist()
         return rows
+
+
+def only_new(fact: FilesObserved) -> bool:
+    return not (fact.changed or fact.vanished or fact.renamed or fact.tagged)
 
 
 def _left_rows(fact: Event) -> bool:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from casparian_protocol.home import Home, make_home
 from casparian_sentinel import output_views
+from casparian_sentinel.output_parts import Dataset
 from casparian_sentinel.sql.guard import Relations
 
 KNOWN = Relations(["trades", "trades@v1", "quotes", "quotes@v1"], ["trades", "trades@v1"], ["cf_jobs", "scout_files"])
@@ -39,7 +40,7 @@ def published_home(root: Path) -> Home:
     make_home(home)
     found = []
     for name, table, quarantined in (("trades", TRADES, REFUSED_ROWS), ("quotes", QUOTES, None)):
-        dataset = output_views.Dataset(name, 1, is_live=True)
+        dataset = Dataset(name, 1, is_live=True)
         dataset.data.append(_write(home.output_version(name, 1), table))
         if quarantined is not None:
             dataset.quarantine.append(_write(home.quarantine_version(name, 1), quarantined))

@@ -19,6 +19,7 @@ import pytest
 
 from casparian_protocol.home import Home
 from casparian_sentinel import output_views
+from casparian_sentinel.output_parts import Dataset
 from casparian_sentinel.projection.database import INTERNAL
 from casparian_sentinel.sql.ask import QueryFailed, ask, relations
 from casparian_sentinel.sql.guard import QueryRefused, check
@@ -50,7 +51,7 @@ def test_before_anything_is_published_only_state_tables_are_known(tmp_path: Path
 def test_a_long_lived_process_sees_the_new_catalogue_though_it_still_holds_the_old(tmp_path: Path) -> None:
     home = published_home(tmp_path)
     with duckdb.connect(str(home.catalog_db), read_only=True):
-        output_views.publish(home, [output_views.Dataset("fresh", 1, [str(_any_part(home))], is_live=True)])
+        output_views.publish(home, [Dataset("fresh", 1, [str(_any_part(home))], is_live=True)])
         assert sorted(relations(home).outputs) == ["fresh", "fresh@v1"]
 
 
@@ -58,7 +59,7 @@ def test_a_commit_while_a_query_begins_changes_nothing_under_it(tmp_path: Path) 
     home = published_home(tmp_path)
 
     def state_table_after_a_commit(name: str, columns: frozenset[str] | None) -> pa.Table:
-        output_views.publish(home, [output_views.Dataset("fresh", 1, [str(_any_part(home))], is_live=True)])
+        output_views.publish(home, [Dataset("fresh", 1, [str(_any_part(home))], is_live=True)])
         return state_table(name)
 
     answer = ask(home, "select count(*) from trades, cf_jobs", KNOWN, state_table_after_a_commit)

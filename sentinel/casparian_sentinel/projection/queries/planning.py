@@ -359,30 +359,53 @@ where status = 'DEAD_LETTER' and closed_at is null and starts_with(coalesce(erro
 order by id limit ?
 """)
 
-#: Commits whose rows the catalog shows: those that are live and in place, and superseded ones whose successors are all still
-#: being put in place, so that readers always see the old rows or the new ones.
-_SHOWN_COMMITS = """
+
+def _shown(scope: str) -> str:
+    """Commits whose rows the catalog shows: those that are live and in place, and superseded ones whose successors are all still
+    being put in place, so that readers always see the old rows or the new ones. `scope` is a condition for a commit `c`.
+    """
+    return f"""
 recursive successors(job_id, next) as (
     select c.job_id, c.superseded_by from cf_commits c join cf_processing_queue q on q.id = c.superseded_by
-    where not c.is_live and q.status = 'COMMITTED'
+    where not c.is_live and q.status = 'COMMITTED' and {scope}
     union all
     select s.job_id, c.superseded_by from successors s join cf_commits c on c.job_id = s.next where not c.is_live),
 shown as (
     select c.* from cf_commits c join cf_processing_queue q on q.id = c.job_id
-    where q.status in ('COMPLETED', 'PARTIAL_SUCCESS') and (c.is_live or c.job_id in (
+    where q.status in ('COMPLETED', 'PARTIAL_SUCCESS') and {scope} and (c.is_live or c.job_id in (
         select s.job_id from successors s join cf_processing_queue n on n.id = s.next
         group by s.job_id having bool_and(n.status = 'COMMITTED'))))
 """
 
-#: Datasets for the catalog: every part in place whose rows are shown. A dataset without such rows is listed without a file.
-OUTPUT_FILES = RowSelect[PublishedFile](f"""
-with {_SHOWN_COMMITS}
+
+#: The jobs whose parts may be shown or hidden by changes of some jobs: also what these supersede. Parameter: job ids (list).
+AFFECTED_JOBS = """
+with recursive affected(job_id) as (
+    select unnest(?::varchar[])
+    union
+    select c.job_id from affected a join cf_commits c on c.superseded_by = a.job_id)
+from affected
+"""
+
+
+def _output_files(scope: str, jobs: str) -> str:
+    return f"""
+with {_shown(scope)}
 select output, version, kind, case when job_id in (select job_id from shown) then path end as path, rows, contract_hash,
-    has_raw_encoding, parser, parser_version
-from cf_output_parts
-where not is_damaged and job_id in (from cf_processing_queue select id where status in ('COMPLETED', 'PARTIAL_SUCCESS'))
+    has_raw_encoding, parser, parser_version, job_id, sequence
+from cf_output_parts c
+where not is_damaged and {scope}
+    and job_id in (from cf_processing_queue select id where status in ('COMPLETED', 'PARTIAL_SUCCESS') and {jobs})
 order by output, version, kind, sequence, path
-""")
+"""
+
+
+#: Datasets for the catalog: every part in place whose rows are shown. A dataset without such rows is listed without a file.
+OUTPUT_FILES = RowSelect[PublishedFile](_output_files("true", "true"))
+#: The same of some jobs. Parameter: job ids (list).
+OUTPUT_FILES_OF_JOBS = _output_files(
+    "c.job_id in (select unnest($1::varchar[]))", "id in (select unnest($1::varchar[]))"
+)
 
 #: The quarantine of failed jobs, one row for each job and output; `files` is a JSON list of paths in the home. No parameters.
 UNCOMMITTED_FILES = RowSelect[UncommittedFiles]("""
@@ -390,14 +413,24 @@ select output, job_id, files, max(recorded_at) as recorded_at from cf_quarantine
 group by output, job_id, files order by output, job_id
 """)
 
-#: The origin of the rows that are shown, one row for each commit. No parameters.
-LINEAGE_FILES = f"""
-with {_SHOWN_COMMITS}
+
+def _lineage(scope: str) -> str:
+    return f"""
+with {_shown(scope)}
 select c.content_hash as _cf_source_hash, c.job_id as _cf_job_id, c.input_file as source_path, f.rel_path as relative_path,
     s.name as source, f.size as size_bytes, c.file_id, f.status as file_status, c.parser, c.parser_version,
     c.rows, c.quarantined, c.committed_at
 from shown c left join scout_files f on f.id = c.file_id left join scout_sources s on s.id = f.source_id
 """
+
+
+#: The origin of the rows that are shown, one row for each commit. No parameters.
+LINEAGE_FILES = _lineage("true")
+#: The same of some jobs and of everything that shares a file with them. Parameter: job ids (list).
+LINEAGE_FILES_OF_JOBS = _lineage("""
+(c.job_id in (select unnest($1::varchar[])) or c.file_id in (
+    select file_version_id from cf_processing_queue where id in (select unnest($1::varchar[]))))
+""")
 
 #: The live version of each output, with the contract that all its rows satisfy. No parameters.
 LIVE_OUTPUTS = RowSelect[LiveOutput]("select output, version, contract_hash from cf_live_outputs order by output")
