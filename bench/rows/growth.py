@@ -243,7 +243,7 @@ _SHOWN = (
     ("files", "projector", "files: memory of the projector, MiB"),
     ("jobs", "plan", "a job, planned: CPU µs"),
     ("jobs", "cost", "a job, run: CPU µs"),
-    ("jobs", "count", "jobs: count(*) by `casparian sql`, CPU ms"),
+    ("jobs", "count", "jobs: count(*) in SQL, CPU ms"),
     ("jobs", "stop", "stop with all jobs open, s"),
     ("jobs", "start", "start with all jobs open, s"),
     ("jobs", "sentinel", "jobs: memory of the sentinel, MiB"),

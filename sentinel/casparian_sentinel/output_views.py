@@ -105,13 +105,12 @@ def changed_datasets(
     found = {
         key: Dataset(*key, contract_hashes=set(hashes), has_raw_encoding=raw) for key, (hashes, raw) in known.items()
     }
-    traits = files.group_by(["output", "version", "contract_hash", "has_raw_encoding"]).aggregate([])
-    for row in traits.to_pylist():
-        key = (row["output"], row["version"])
-        dataset = found.setdefault(key, Dataset(*key))
-        dataset.has_raw_encoding |= bool(row["has_raw_encoding"])
-        if row["contract_hash"] is not None:
-            dataset.contract_hashes.add(row["contract_hash"])
+    traits = (files[name].to_pylist() for name in ("output", "version", "contract_hash", "has_raw_encoding"))
+    for output, version, contract_hash, has_raw_encoding in set(zip(*traits, strict=True)):
+        dataset = found.setdefault((output, version), Dataset(output, version))
+        dataset.has_raw_encoding |= bool(has_raw_encoding)
+        if contract_hash is not None:
+            dataset.contract_hashes.add(contract_hash)
     return _with_contracts(found, contracts, live_outputs)
 
 

@@ -34,7 +34,8 @@ def test_every_file_is_found_planned_and_processed_without_anybody_asking_for_it
             world = _play(tmp_path, seed)
             scans += world.scans
             remembered += world.remembered
-            parses += sum(event.type == "JobQueued" for event in world.platter.events) - world.scans
+            queued = [event.data["job"]["work"]["kind"] for event in world.platter.events if event.type == "JobQueued"]
+            parses += queued.count("PARSE")
     assert scans >= 3 * _SEEDS, "files change while others are processed"
     assert parses >= _SEEDS
     assert remembered >= _SEEDS, "plans are made from memory too"
@@ -57,5 +58,5 @@ def test_in_a_calm_world_the_first_plan_is_enough(tmp_path: Path) -> None:
 
 def test_the_mutant_that_plans_once_whatever_it_hears_meanwhile_is_caught(tmp_path: Path) -> None:
     with planted("planner_hears_once"), pytest.raises(Violated, match="I4"):
-        for seed in range(116, 146):  # the first one catches it, as long as worlds are made in the same way
+        for seed in range(182, 246, 2):  # the first one catches it, as long as worlds are made in the same way
             _play(tmp_path, seed)

@@ -249,7 +249,7 @@ def test_the_same_assignment_twice_is_one_lease() -> None:
 def test_an_assignment_that_comes_again_after_its_end_is_given_back_and_never_run_again() -> None:
     worker = finished()
     worker.now(Committed(jobs=held(key(1))))
-    assert worker.now(Assign(jobs=[assignment(1)])) == [released(key(1))]
+    assert worker.now(Assign(jobs=[assignment(1)])) == [released(key(1)), want(4)], "the sentinel has counted it"
 
 
 def test_of_two_leases_of_one_job_the_newer_is_run() -> None:
@@ -260,7 +260,7 @@ def test_of_two_leases_of_one_job_the_newer_is_run() -> None:
         Start(newer),
         want(3),
     ]
-    assert worker.now(Assign(jobs=[older])) == [released(key(1, 5))]
+    assert worker.now(Assign(jobs=[older])) == [released(key(1, 5)), want(3)]
     assert worker.stages == {key(1, 9): Stage.WAITING}
 
 
@@ -318,7 +318,7 @@ def test_a_cancel_that_overtakes_its_assignment_is_remembered() -> None:
     worker = Worker()
     job_id, epoch = key(1)
     assert worker.now(Cancel(job_id=job_id, epoch=epoch)) == [released(key(1))]
-    assert worker.now(Assign(jobs=[assignment(1)])) == [released(key(1))]
+    assert worker.now(Assign(jobs=[assignment(1)])) == [released(key(1)), want(4)]
 
 
 # --- the sentinel goes and comes

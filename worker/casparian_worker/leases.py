@@ -190,6 +190,8 @@ class LeaseTable:
         job_id, epoch = lease.key
         if lease.key in self._leases:
             return
+        if self._sent_credit:
+            self._sent_credit -= 1
         others = [other for other in self if other.key[0] == job_id]
         if self.is_draining or lease.key in self._ended or any(other.key[1] > epoch for other in others):
             self._release([lease.key])
@@ -197,7 +199,6 @@ class LeaseTable:
         for other in others:
             self._give_up(other, StopCause.FENCED)
         self._leases[lease.key] = lease
-        self._sent_credit = None if self._sent_credit is None else self._sent_credit - 1
         self._outputs.append(Start(assignment))
 
     def _take_answers(self, answered: Sequence[m.Held]) -> None:
