@@ -32,7 +32,8 @@ from casparian_sentinel.ports import Clock
 from casparian_sentinel.projection import Report, Watermark
 
 _CONTROL_LIMIT_BYTES = 8192
-_QUERY_SECONDS = 40.0
+#: How long an answer is waited for while the projector does not say that it works on one.
+_ANSWER_SECONDS = 40.0
 _EXIT_SECONDS = 5.0
 #: The projector sends a beat each second from a separate thread, so it is stopped after this silence under any load.
 _SILENCE_SECONDS = 8.0
@@ -316,6 +317,8 @@ class ProjectionQueries:
         self._asked: dict[str, asyncio.Future[Rows]] = {}
         #: Those of them whose rows are unpacked later.
         self._packed: set[str] = set()
+        #: How often the projector said that it works on one of them.
+        self._heard = 0
 
     async def ask(
         self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int, is_large: bool = False
@@ -341,9 +344,12 @@ class ProjectionQueries:
         try:
             if not self._socket.send(frames):
                 raise ProjectionAway("its queue is full")
-            return await asyncio.wait_for(answer, _QUERY_SECONDS)
-        except TimeoutError as cause:
-            raise ProjectionAway("no answer in time") from cause
+            while not answer.done():
+                heard = self._heard
+                await asyncio.wait([answer], timeout=_ANSWER_SECONDS)
+                if not answer.done() and self._heard == heard:
+                    raise ProjectionAway("no answer in time")
+            return answer.result()
         finally:
             self._asked.pop(query_id, None)
             self._packed.discard(query_id)
@@ -360,6 +366,7 @@ class ProjectionQueries:
 
     def _answered(self, frames: list[bytes]) -> None:
         kind, *parts = frames
+        self._heard += kind == b"working"
         for query_id, answer in self._asked.items():
             try:
                 found = read_query_answer(kind, parts, query_id)

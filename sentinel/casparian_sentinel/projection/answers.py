@@ -82,6 +82,14 @@ class Pending:
     deadline: float
     #: When the asker was last sent `working`; -inf if never.
     notified_s: float = -math.inf
+    #: The last event that was in the tables when this was looked at.
+    seen_seq: int = 0
+
+    def is_overdue(self, seq: int, now_s: float, *, is_patient: bool) -> bool:
+        """Whether it has waited too long. If `is_patient`, it has not while events are applied, because it waits for them."""
+        if is_patient and seq != self.seen_seq:
+            self.seen_seq, self.deadline = seq, now_s + WAIT_SECONDS
+        return now_s > self.deadline
 
 
 def read_question(frames: list[bytes]) -> Pending:

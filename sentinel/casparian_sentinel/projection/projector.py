@@ -337,12 +337,12 @@ class Projector:
 
     def _start_due(self, bus: zmq.Socket[bytes]) -> None:
         """Give every question whose sequence number is reached to a reader; refuse those that waited too long."""
-        still: list[Pending] = []
+        still, now_s = list[Pending](), time.monotonic()
         for pending in self._waiting:
-            question = pending.question
+            question, is_patient = pending.question, pending.peer == self._lanes.sentinel
             if question.at_least_seq <= self._projection.seq and self._is_ready:
                 self._answer(bus, pending)
-            elif time.monotonic() > pending.deadline:
+            elif pending.is_overdue(self._projection.seq, now_s, is_patient=is_patient):
                 behind = f"The projection is at event {self._projection.seq:,}, not yet at {question.at_least_seq:,}."
                 send(bus, pending.peer, error(question.id, behind, "Ask again; a rebuild takes a while."))
             elif self._is_there(bus, pending):
