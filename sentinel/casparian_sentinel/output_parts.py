@@ -261,8 +261,11 @@ class Catalog:
         width = 1 << used.bit_length()
         stored = self._db.execute(f"select width, columns from parts.shapes where {_OF_KEY}", key).fetchone()
         before, columns = stored or (0, "[]")
-        shape = {tuple(each) for each in json.loads(columns)}
-        if slots is None or before <= 1:
+        shape = [tuple(each) for each in json.loads(columns)]
+        is_sure = 1 < before <= width and bool(
+            first
+        )  # without empties, a view may take its columns from another's file
+        if slots is None or not is_sure:
             before, slots = 0, range(width)
         is_stale = before != width
         top, names = _view(*key), [f"parts.{_identifier(f'{key[2]} {key[0]}@v{key[1]} {n}')}" for n in range(width)]
@@ -273,8 +276,7 @@ class Catalog:
                 return True
             self._db.execute(f"create or replace view {top if width == 1 else names[slot]} as {source}")
             mine = _columns(self._db, source)
-            is_stale |= not shape.issuperset(mine) or (not is_mixed and len(shape) != len(mine))
-            shape |= set(mine)
+            is_stale |= mine != shape
         if not is_stale:
             return False
         if width > 1:

@@ -223,8 +223,16 @@ def rewrite(home: Home, everything: News) -> None:
         _write(Catalog.new(db, home), everything)
 
 
+class _TablesFailed(Exception):
+    """The tables could not be read. That is not about the catalog."""
+
+
 def _write(catalog: Catalog, news: News) -> None:
-    changes = news(catalog.known())
+    known = catalog.known()
+    try:
+        changes = news(known)
+    except duckdb.Error as cause:
+        raise _TablesFailed from cause
     catalog.update(changes.found, changes.files, _uncommitted(changes.uncommitted), changes.jobs)
     catalog.replace_lineage(changes.lineage, changes.lineage_jobs)
 
@@ -257,6 +265,9 @@ def _replacing(home: Home, base: Path | None) -> Iterator[duckdb.DuckDBPyConnect
         home.catalog_db.with_name(home.catalog_db.name + ".wal").unlink(missing_ok=True)
         aside.replace(home.catalog_db)
         _sync(home.catalog_db.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except _TablesFailed as failed:
+        assert failed.__cause__ is not None
+        raise failed.__cause__ from None
     except duckdb.Error as cause:  # even if DuckDB calls it fatal, it is about this new file alone
         raise OutputViewsNotWritten(home, str(cause).splitlines()[0]) from cause
     finally:

@@ -199,8 +199,8 @@ def _message(error: BaseException) -> str:
 def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseException, job: GuestJob) -> int:
     """Report `error` as far as memory and the connection allow; returns the exit status."""
     try:
-        sender.release()
         try:
+            sender.release()
             report = report_of(error)
             status, failure = TRANSIENT if report.retryable else PERMANENT, encode_failure(report)
             _log_trace(sender, error, job)
@@ -208,6 +208,7 @@ def _fail(sender: FrameSender, streams: tuple[SidebandStream, ...], error: BaseE
             error.__traceback__ = error.__context__ = error.__cause__ = None  # frees the objects that the frames hold
             gc.collect()
             status, failure = TRANSIENT, _OUT_OF_MEMORY
+            sender.release()
         for stream in streams:
             stream.finish()
         sender.send(failure)

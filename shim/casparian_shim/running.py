@@ -1,10 +1,13 @@
 """Finding the parser in its module, calling it, and sorting its results into outputs."""
 
+import ctypes
 import importlib.util
 import os
 import signal
+import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, ModuleType
@@ -16,6 +19,7 @@ from casparian_shim.emitting import Outputs
 from casparian_shim.errors import CasparianError, ErrorCode
 from casparian_shim.frames.kinds import OUTPUT_NAME, GuestJob
 from casparian_shim.readers.reading import Records
+from casparian_shim.sandbox.syscalls import libc
 from casparian_shim.trace import type_name
 from casparian_shim.values import Output
 
@@ -99,6 +103,7 @@ def _argument_count(function: Any) -> int:
 
 
 _LOOK_SECONDS = 0.25
+_HAS_TIMERS = hasattr(signal, "SIGRTMAX") and hasattr(libc(), "timer_create")
 _SHIM = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -106,10 +111,11 @@ _SHIM = os.path.dirname(os.path.abspath(__file__)) + os.sep
 def flushed_by_timer(outputs: Outputs) -> Iterator[None]:
     """Send the rows that wait also while the parser computes or waits between two of them.
 
-    A signal interrupts the parser in its own thread, so no lock is needed. A parser that takes the signal for itself, or that
-    is inside one long call of a library, keeps its rows until its next row.
+    A signal interrupts the parser in its own thread, so no lock is needed. It is one that nothing else uses: a parser may need
+    `SIGALRM` for itself. Where there is no such timer (older C libraries, macOS), and inside one long call of a library, rows
+    wait until the next one.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signals there
+    if threading.current_thread() is not threading.main_thread() or not _HAS_TIMERS:  # signals come to the main thread
         yield
         return
 
@@ -117,19 +123,26 @@ def flushed_by_timer(outputs: Outputs) -> Iterator[None]:
         if _is_between_rows(frame):
             outputs.flush_when_due(_LOOK_SECONDS)
 
-    before = signal.signal(signal.SIGALRM, look)
-    timer = signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    number, timer, period_ns = signal.SIGRTMAX - 1, ctypes.c_void_p(), round(_LOOK_SECONDS * 1e9)
+    event = struct.pack("=Qii48x", 0, number, 0)  # struct sigevent, with SIGEV_SIGNAL
+    signal.signal(number, look)
+    if libc().timer_create(time.CLOCK_MONOTONIC, event, ctypes.byref(timer)) != 0:  # too many signals are queued
+        yield
+        return
+    libc().timer_settime(timer, 0, struct.pack("4l", 0, period_ns, 0, period_ns), None)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, before)
+        libc().timer_delete(timer)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_between_rows(frame: FrameType | None) -> bool:
     """Whether a parser that was asked for its next row is what runs. Anything of the shim may be in the middle of a change."""
     interrupted = frame
     while frame is not None and not frame.f_code.co_filename.startswith(_SHIM):
+        if frame.f_code.co_filename.startswith("<frozen importlib"):  # what is imported may be needed to send rows
+            return False
         frame = frame.f_back
     return frame is not None and frame is not interrupted and frame.f_code is _emit_each.__code__
 

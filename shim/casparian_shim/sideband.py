@@ -90,20 +90,27 @@ class FrameSender:
 
     def _send_waiting(self) -> None:
         held, self._held_bytes = self._held_bytes, 0
-        self._is_sending = True
+        self._is_sending = True  # a frame that is sent by a signal's handler meanwhile waits
         try:
             if 0 < held <= 2 * _JOINED_BYTES_MAX:
-                joined = b"".join(part for parts in self._waiting for part in parts)
-                self._waiting.clear()
-                self._sock.sendall(joined)
-            while self._waiting:
-                for part in self._waiting.popleft():
-                    self._sock.sendall(part)
-        except BaseException as tear:
-            self._tear = tear
-            raise
+                self._join_waiting()
+            try:
+                while self._waiting:
+                    for part in self._waiting.popleft():
+                        self._sock.sendall(part)
+            except BaseException as tear:
+                self._tear = tear
+                raise
         finally:
             self._is_sending = False
+
+    def _join_waiting(self) -> None:
+        """Make one part of all that waits. Without memory for that, all waits as it is."""
+        frames = list(self._waiting)
+        joined = b"".join(part for parts in frames for part in parts)
+        for _ in frames:
+            self._waiting.popleft()
+        self._waiting.appendleft((joined,))
 
     def after_fork(self) -> None:
         """Handle a fork in the child: another thread may have held the lock, and a frame may be half sent."""

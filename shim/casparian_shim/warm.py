@@ -10,6 +10,7 @@ which it does not know, and a guest keeps only `DESCRIPTORS`. What it also copie
 guests of one warm process have these in common, and nothing else.
 """
 
+import array
 import contextlib
 import gc
 import json
@@ -53,7 +54,11 @@ class Order:
     is_searched: bool = True
 
     def to_message(self) -> bytes:
-        return json.dumps({"fork": plain_fields(self)}).encode()
+        return _FORK + json.dumps(plain_fields(self)).encode()
+
+
+#: What an order to fork begins with.
+_FORK = b"fork "
 
 
 def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int], kept: Sequence[int] = ()) -> int:
@@ -72,14 +77,28 @@ def serve(control_fd: int, sys_paths: Sequence[str], run: Callable[[Order], int]
             _answer(control, {"problem": f"{type(problem).__name__}: {problem}"})
             return 1
         _answer(control, {"resident": resident_bytes(), "modules": sorted(modules)})
+        message = bytearray(MESSAGE_BYTES)
         while True:
             try:
-                data, descriptors, flags, _sender = socket.recv_fds(control, MESSAGE_BYTES, len(DESCRIPTORS))
+                count, descriptors, is_cut = _receive(control, message)
             except ConnectionResetError:  # the worker has ended without reading an answer
                 return 0
-            if not data:
+            if not count:
                 return 0
-            _answer(control, _obey(json.loads(data), descriptors, bool(flags & socket.MSG_CTRUNC), run))
+            said = _obey(memoryview(message)[:count], descriptors, is_cut, run)
+            message[:count] = bytes(count)  # the next guest's memory begins as a copy of this one
+            _answer(control, said)
+
+
+def _receive(control: socket.socket, message: bytearray) -> tuple[int, list[int], bool]:
+    """The number of bytes received into `message`, the descriptors, and whether some of them did not arrive."""
+    descriptors = array.array("i")
+    room = socket.CMSG_LEN(len(DESCRIPTORS) * descriptors.itemsize)
+    count, ancillary, flags, _sender = control.recvmsg_into([message], room)
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return count, list(descriptors), bool(flags & socket.MSG_CTRUNC)
 
 
 def warm_up(sys_paths: Sequence[str]) -> set[str]:
@@ -184,11 +203,12 @@ def _answer(control: socket.socket, said: Mapping[str, object]) -> None:
 
 
 def _obey(
-    asked: dict[str, Any], descriptors: Sequence[int], is_cut: bool, run: Callable[[Order], int]
+    message: memoryview, descriptors: Sequence[int], is_cut: bool, run: Callable[[Order], int]
 ) -> dict[str, object]:
+    """Do what the worker asks. An order to fork is read by the forked process alone: it may have secrets among its parameters."""
     try:
-        if "reap" in asked:
-            _pid, status, usage = os.wait4(asked["reap"], 0)
+        if message[: len(_FORK)] != _FORK:
+            _pid, status, usage = os.wait4(json.loads(bytes(message))["reap"], 0)
             return {
                 "status": os.waitstatus_to_exitcode(status),
                 "cpu_seconds": usage.ru_utime + usage.ru_stime,
@@ -197,10 +217,9 @@ def _obey(
             }
         if is_cut or len(descriptors) != len(DESCRIPTORS):
             raise OSError(f"{len(descriptors)} of {len(DESCRIPTORS)} descriptors arrived")
-        order = Order(**asked["fork"])
         pid = os.fork()
         if pid == 0:
-            _become_guest(order, descriptors, run)
+            _become_guest(message, descriptors, run)
         return {"pid": pid}
     except OSError as problem:
         return {"problem": str(problem)}
@@ -209,10 +228,11 @@ def _obey(
             os.close(descriptor)
 
 
-def _become_guest(order: Order, descriptors: Sequence[int], run: Callable[[Order], int]) -> NoReturn:
+def _become_guest(message: memoryview, descriptors: Sequence[int], run: Callable[[Order], int]) -> NoReturn:
     """In the forked process: whatever happens, it ends here and never returns to the loop of the process that forked it."""
     status = TRANSIENT
     try:
+        order = Order(**json.loads(bytes(message[len(_FORK) :])))
         os.setsid()
         _keep_only(descriptors)
         os.chdir(order.directory)

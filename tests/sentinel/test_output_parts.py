@@ -96,6 +96,22 @@ def test_one_more_file_replaces_the_views_of_its_slot_alone(home: Home) -> None:
         assert len(_rows(db, "advice")) == 14
 
 
+@pytest.mark.parametrize(("many", "few"), [(4, 3), (7, 6), (13, 6), (13, 4), (24, 1)])
+def test_an_output_with_fewer_files_than_before_shows_them(home: Home, many: int, few: int) -> None:
+    def shown(count: int) -> pa.Table:
+        return table_of_files(
+            [("advice", 1, "data", str(home.outputs / f"{n}.parquet"), f"j{n}", n) for n in range(count)]
+        )
+
+    dataset = Dataset("advice", 1, has_raw_encoding=True, is_live=True)
+    with duckdb.connect() as db:
+        catalog = Catalog.new(db, home)
+        catalog.update([dataset], shown(many), _NOTHING)
+        catalog.update([dataset], shown(few), _NOTHING, [f"j{n}" for n in range(24)])
+        assert _rows(db, "advice") == _rows(db, '"advice@v1"') == [*range(few)]
+        assert db.sql("select * from advice").columns == (["n", "_cf_raw_encoding"] if few > 4 else ["n"])
+
+
 def test_an_output_whose_file_is_missing_comes_back_with_it(home: Home, tmp_path: Path) -> None:
     lost = tmp_path / "lost.parquet"
     datasets = [Dataset("advice", 1, data=[str(lost), str(home.outputs / "0.parquet")], is_live=True)]

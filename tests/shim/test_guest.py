@@ -384,17 +384,24 @@ def test_rows_are_sent_while_the_parser_waits_before_its_next_row(wait: str, tmp
     assert [row["n"] for row in heard.rows("output")] == [1, 2, 3]
 
 
-def test_a_parser_may_take_the_timers_signal_for_itself(tmp_path: Path) -> None:
+def test_a_parser_has_its_own_alarm_and_gets_no_other(tmp_path: Path) -> None:
     source = (
-        "import signal\ndef parse(path):\n"
-        "    yield {'n': 1}\n"
-        "    signal.signal(signal.SIGALRM, lambda *_: None)\n    signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
-        "    signal.pause()\n    yield {'n': 2}\n"
+        "import signal, time\nalarms = []\n"
+        "signal.signal(signal.SIGALRM, lambda *_: alarms.append('at import'))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\n"
+        "def parse(path):\n"
+        "    while not alarms:\n        time.sleep(0.01)\n"
+        "    signal.signal(signal.SIGALRM, lambda *_: alarms.append('in parse'))\n"
+        "    ends = time.monotonic() + 0.6\n"
+        "    while time.monotonic() < ends:\n        sum(range(1000))\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
+        "    while len(alarms) < 2:\n        time.sleep(0.01)\n"
+        "    yield {'alarms': ', '.join(alarms)}\n"
     )
 
     heard = run_guest(tmp_path, source)
 
-    assert (heard.status, [row["n"] for row in heard.rows("output")]) == (0, [1, 2]), heard.stderr
+    assert heard.status == 0, heard.frames[-1]
+    assert heard.rows("output") == [{"alarms": "at import, in parse"}]
 
 
 def test_one_odd_value_sends_its_batch_of_its_column_with_kinds_and_no_other(tmp_path: Path) -> None:

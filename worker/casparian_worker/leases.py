@@ -107,7 +107,7 @@ class LeaseTable:
         self._last_contact_s = now_s
         self._hello_at_s = float("-inf")
         self._beat_count = 0
-        #: What the sentinel knows: the credit that was sent, less what it has assigned since.
+        #: What the sentinel has at least: the credit that was sent, less what has come since. It has more if the two crossed.
         self._sent_credit: int | None = None
         #: How long jobs take, on average; and of how many jobs that is known, up to `_JOBS_KNOWN`.
         self._mean_seconds = 0.0

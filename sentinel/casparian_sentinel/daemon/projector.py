@@ -317,8 +317,8 @@ class ProjectionQueries:
         self._asked: dict[str, asyncio.Future[Rows]] = {}
         #: Those of them whose rows are unpacked later.
         self._packed: set[str] = set()
-        #: How often the projector said that it works on one of them.
-        self._heard = 0
+        #: Those of them that the projector says it works on.
+        self._working: set[str] = set()
 
     async def ask(
         self, sql: str, params: Sequence[Any], *, at_least_seq: int, limit_rows: int, is_large: bool = False
@@ -345,13 +345,14 @@ class ProjectionQueries:
             if not self._socket.send(frames):
                 raise ProjectionAway("its queue is full")
             while not answer.done():
-                heard = self._heard
+                self._working.discard(query_id)
                 await asyncio.wait([answer], timeout=_ANSWER_SECONDS)
-                if not answer.done() and self._heard == heard:
+                if not answer.done() and query_id not in self._working:
                     raise ProjectionAway("no answer in time")
             return answer.result()
         finally:
             self._asked.pop(query_id, None)
+            self._working.discard(query_id)
             self._packed.discard(query_id)
 
     def abandon(self, why: str) -> None:
@@ -366,7 +367,9 @@ class ProjectionQueries:
 
     def _answered(self, frames: list[bytes]) -> None:
         kind, *parts = frames
-        self._heard += kind == b"working"
+        if kind == b"working":
+            self._working |= {each for each in self._asked if each.encode() in b"".join(parts)}
+            return
         for query_id, answer in self._asked.items():
             try:
                 found = read_query_answer(kind, parts, query_id)

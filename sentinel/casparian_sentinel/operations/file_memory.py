@@ -124,6 +124,7 @@ class FileMemory:
         if meanwhile is not None:  # otherwise too much happened
             self._known = known
             self._follow([(at, event) for at, event in meanwhile if at > known.seq])
+            self.is_wanted = self._known is None  # what was asked meanwhile is answered from now on
 
     # --- following the log
 

@@ -262,6 +262,16 @@ def _source_removed(known: KnownFiles, seq: int, event: e.SourceRemoved) -> None
     known.sources.discard(event.source_id)
 
 
+def _recognised(known: KnownFiles, seq: int, event: e.ContentsRecognised) -> None:
+    """The tables forget which other content was the file's before."""
+    if event.blob:
+        raise NotFollowed
+    for file_id, content in event.contents:
+        file = known.files.get(file_id)
+        if file is not None and not file.is_vanished and file.content_hash != content:
+            _doubt_contents(known, file, seq)
+
+
 def _scan_started(known: KnownFiles, seq: int, event: e.ScanStarted) -> None:
     known.scans[event.scan_id] = event.source_id or None
 
@@ -335,16 +345,9 @@ def _unsettle(known: KnownFiles, job: OpenParse) -> None:
 #: Events of these types change neither the index of files nor which contents have jobs and commits.
 _WITHOUT_EFFECT: frozenset[type[Event]] = frozenset(
     {
-        *(e.TagRuleAdded, e.TagRuleRemoved, e.ContentsRecognised),
-        *(
-            e.JobLeased,
-            e.JobStarted,
-            e.JobProgressed,
-            e.JobRetryScheduled,
-            e.JobDue,
-            e.JobCancelRequested,
-            e.LeaseExpired,
-        ),
+        *(e.TagRuleAdded, e.TagRuleRemoved),
+        *(e.JobLeased, e.JobStarted, e.JobProgressed, e.LeaseExpired),
+        *(e.JobRetryScheduled, e.JobDue, e.JobCancelRequested),
         *(e.QuarantineRecorded, e.QuarantineKept, e.FailureClosed),
         *(e.ParserRegistered, e.ParserRetired, e.ParserCurrentChanged, e.ParserVersionWaits, e.ParserParametersSet),
         *(e.OutputVersionCreated, e.OutputVersionSetLive, e.OutputVersionClosed, e.OutputContractsChanged),
@@ -358,6 +361,7 @@ _FOLLOWED: dict[type[Event], Callable[[KnownFiles, int, Any], None]] = {
     e.SourceAdded: _source_added,
     e.SourceRemoved: _source_removed,
     e.FilesTagged: _tagged,
+    e.ContentsRecognised: _recognised,
     e.ScanStarted: _scan_started,
     e.ScanFinished: _scan_finished,
     e.JobQueued: _queued,
@@ -376,7 +380,10 @@ def loaded(rows: Iterable[Row], seq: int) -> KnownFiles:
     """What `planning.REMEMBERED` returned."""
     known = KnownFiles(seq)
     for about, *values in rows:
-        _TAKE[about](known, values)
+        if about == "seq":  # of the rows themselves, which may be newer than what the answer says
+            known.seq = values[6]
+        else:
+            _TAKE[about](known, values)
     known.paths.sort()
     return known
 

@@ -386,9 +386,9 @@ class Projector:
         """Whether the catalog shows all commits. A failure does not stop the loop; publishing is tried again."""
         if not self._projection.outputs_changed and self._home.catalog_db.exists():
             return True
-        self._published_at = time.monotonic()
-        try:
-            is_sure = self._catalog is not None and self._catalog == output_views.identity(self._home)
+        self._published_at, known, self._catalog = time.monotonic(), self._catalog, None
+        try:  # after a failure, the next one is built from nothing
+            is_sure = known is not None and known == output_views.identity(self._home)
             publish_output_views(self._projection, self._home, is_sure=is_sure)
             self._catalog = output_views.identity(self._home)
         except (duckdb.FatalException, duckdb.InternalException):

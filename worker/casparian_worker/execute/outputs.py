@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, Protocol
 
 import pyarrow as pa
@@ -362,10 +361,18 @@ def _status(counts: Counts, is_failed: bool) -> Literal["success", "partial_succ
     return "success" if counts.received else "no_data"
 
 
-@lru_cache(maxsize=256)
+_HASHES_KEPT = 256
+_hashes: dict[int, tuple[Contract, str]] = {}
+
+
 def hash_of(contract: Contract) -> str:
-    """The hash of a contract, which is the same for many files."""
-    return contract.hash()
+    """The hash of a contract, which is the same object for many files. Equal contracts may have different hashes."""
+    known = _hashes.get(id(contract))
+    if known is None or known[0] is not contract:
+        if len(_hashes) >= _HASHES_KEPT:
+            _hashes.clear()
+        known = _hashes[id(contract)] = contract, contract.hash()
+    return known[1]
 
 
 def consumer_among(outputs: Mapping[str, JudgedOutput]) -> Callable[[str], BatchConsumer]:

@@ -300,8 +300,8 @@ select (select count(*) from scout_files) as files,
 """)
 
 #: What the sentinel's memory of files is loaded with, as of one event: its files with their tags, the open jobs, the ended jobs
-#: and commits of each content, the files whose content may have to be recognised, the scans under way, and the sources. The first
-#: column says which; the meaning of the others is in `operations.known_files`. No parameters.
+#: and commits of each content, the files whose content may have to be recognised, the scans under way, the sources, and that
+#: event. The first column says which; the meaning of the others is in `operations.known_files`. No parameters.
 REMEMBERED = RowSelect[RememberedRow]("""
 with tags as (select file_id, list(distinct tag) as tags from scout_file_tags group by file_id),
 queue as (
@@ -332,6 +332,7 @@ from queue q join present f on f.id = q.file_version_id and f.content_hash <> q.
 join committed c on c.parser = q.plugin_name and c.content_hash = f.content_hash where q.is_open
 union all select 'scan', id, source_id, null, null, null, null, null, null, null, null from cf_scans where finished_at is null
 union all select 'source', id, null, null, null, null, null, null, null, null, null from scout_sources
+union all select 'seq', null, null, null, null, null, null, seq::bigint, null, null, null from cf_position
 """)
 
 #: A job by a unique prefix of its id. Parameter: prefix.

@@ -46,7 +46,7 @@ def _may_be_plain(input: Input, options: Options) -> bool:
         and len(dialect.delimiter) == 1
         and input.encodings == ["utf-8"]
         and options.line_ends in ("any", "lf")
-        and options.record_bytes_max > PLAIN_BYTES
+        and PLAIN_BYTES < options.record_bytes_max <= source.RECORD_BYTES_MAX
         and min(source.BLOCK_BYTES, source.RECORD_BYTES_MAX) > PLAIN_BYTES
         and not _is_large(input)
     )
