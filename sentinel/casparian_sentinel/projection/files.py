@@ -407,19 +407,23 @@ where id in (select id from named)
 
 def apply_observed(
     db: duckdb.DuckDBPyConnection, event: LogRecord, fact: FilesObserved | FilesRevised, blob: bytes
-) -> None:
-    """Replace the changed files; each change carries the file's current tags."""
+) -> bool:
+    """Replace the changed files; each change carries the file's current tags. Returns whether some were known before.
+
+    A file that is new to a scan is one that was known when it has come back.
+    """
     scan_id = fact.scan_id if isinstance(fact, FilesObserved) else None
     scan = db.execute("select source_id from cf_scans where id = ?", (scan_id,)).fetchall()
     source_id, when = (scan[0][0] if scan else None), at(event.ts)
     with registered(db, "changes", read_changes(blob)):
         # after an error, the rollback drops it
         db.execute("create temp table replaced as select * from scout_files where id in (select id from changes)")
-        db.execute("delete from scout_files where id in (select id from changes)")
+        ((known,),) = db.execute("delete from scout_files where id in (select id from changes)").fetchall()
         db.execute(_REPLACE_FILES, (source_id, when, when, scan_id, event.seq))
         db.execute("delete from scout_file_tags where file_id in (select id from changes)")
         db.execute(_REPLACE_TAGS, (when,))
         db.execute("drop table replaced")
+    return bool(known)
 
 
 def apply_tagged(db: duckdb.DuckDBPyConnection, event: LogRecord, fact: FilesTagged, blob: bytes | None) -> None:

@@ -244,7 +244,7 @@ class Projection:
         if isinstance(fact, _BEFORE_FILES):
             self._flush_jobs()
             self._fold_contents()
-            self.unpublished.has_other_files |= not (isinstance(fact, FilesObserved) and only_new(fact))
+            self.unpublished.has_other_files |= not isinstance(fact, FilesObserved)
         elif isinstance(fact, JobReplayed) and self._jobs.is_pending(fact.job.job_id):
             self._flush_jobs()
         elif isinstance(fact, JobCompleted) and not fact.damaged and not fact.damaged_left_out:
@@ -272,7 +272,7 @@ class Projection:
         match fact:
             case FilesObserved(blob=blob) | FilesRevised(blob=blob):
                 self._flush_jobs()
-                files.apply_observed(self._db, event, fact, self._read_blob(blob))
+                self.unpublished.has_other_files |= files.apply_observed(self._db, event, fact, self._read_blob(blob))
             case FilesTagged(blob=blob):
                 self._flush_jobs()
                 files.apply_tagged(self._db, event, fact, self._read_blob(blob) if blob else None)
@@ -399,10 +399,6 @@ class Projection:
                 table = table.set_column(index, column.name, table.column(index).cast(pa.int64()))
         rows: list[Row] = table.to_pylist()
         return rows
-
-
-def only_new(fact: FilesObserved) -> bool:
-    return not (fact.changed or fact.vanished or fact.renamed or fact.tagged)
 
 
 def _left_rows(fact: Event) -> bool:
